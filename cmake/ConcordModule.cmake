@@ -1,0 +1,17 @@
+# concord_module(NAME LINKS ...): one static library a module, from every src/NAME/*.cpp. Its LINKS are its place in the
+# dependency graph (docs/design.md). TORCH: the module compiles against libtorch and shares one precompiled header.
+function(concord_module name)
+  cmake_parse_arguments(arg "TORCH" "" "LINKS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  add_library(concord_${name} STATIC ${sources})
+  target_include_directories(concord_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include)
+  target_include_directories(concord_${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)
+  target_link_libraries(concord_${name} PUBLIC ${arg_LINKS} PRIVATE concord_warnings)
+  if(arg_TORCH)
+    target_link_libraries(concord_${name} PUBLIC concord_torch)
+    target_compile_options(concord_${name} PRIVATE -Winvalid-pch -fpch-preprocess)
+    if(TARGET concord_torch_pch)
+      target_precompile_headers(concord_${name} REUSE_FROM concord_torch_pch)
+    endif()
+  endif()
+endfunction()

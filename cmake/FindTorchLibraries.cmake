@@ -1,0 +1,51 @@
+# libtorch straight from its libraries: Torch's own CMake package asks for a CUDA toolkit as soon as the wheel is a CUDA
+# build, which a CPU build does not need. Makes concord_torch_libraries (link only) and concord_torch (with headers).
+
+set(torch_hints ${CONCORD_TORCH_DIR})
+file(GLOB venv_torch ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
+list(APPEND torch_hints ${venv_torch})
+find_path(TORCH_INCLUDE_DIR torch/extension.h HINTS ${torch_hints} PATH_SUFFIXES include)
+find_library(TORCH_CPU_LIBRARY torch_cpu HINTS ${torch_hints} PATH_SUFFIXES lib)
+if(NOT TORCH_CPU_LIBRARY)
+  return()
+endif()
+get_filename_component(torch_lib_dir ${TORCH_CPU_LIBRARY} DIRECTORY)
+find_library(TORCH_C10_LIBRARY c10 HINTS ${torch_lib_dir} REQUIRED)
+
+add_library(concord_torch_libraries INTERFACE)
+# As link options, not libraries: options stand before every library of the command line, whatever the order of targets, so
+# libtorch_cpu is the first library in which the loader looks for BLAS. Behind liblapack's BLAS, Torch's own matrix
+# products would bind to that one and run 50 times slower.
+target_link_options(concord_torch_libraries INTERFACE
+  "SHELL:-Wl,--push-state,--no-as-needed ${TORCH_CPU_LIBRARY} ${TORCH_C10_LIBRARY} -Wl,--pop-state")
+target_link_libraries(concord_torch_libraries INTERFACE ${TORCH_CPU_LIBRARY} ${TORCH_C10_LIBRARY})
+# The wheel finds its CUDA runtime by its own RUNPATH; the linker must be told where that is.
+file(GLOB nvidia_lib_dirs ${torch_lib_dir}/../../nvidia/*/lib)
+foreach(dir ${nvidia_lib_dirs} ${torch_lib_dir})
+  target_link_options(concord_torch_libraries INTERFACE -Wl,-rpath-link,${dir})
+endforeach()
+target_link_options(concord_torch_libraries INTERFACE -Wl,-rpath,${torch_lib_dir})
+
+if(CONCORD_CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  find_library(TORCH_CUDA_LIBRARY torch_cuda HINTS ${torch_lib_dir} REQUIRED)
+  find_library(TORCH_C10_CUDA_LIBRARY c10_cuda HINTS ${torch_lib_dir} REQUIRED)
+  target_link_options(concord_torch_libraries INTERFACE
+    "SHELL:-Wl,--push-state,--no-as-needed ${TORCH_CUDA_LIBRARY} ${TORCH_C10_CUDA_LIBRARY} -Wl,--pop-state")
+  target_link_libraries(concord_torch_libraries INTERFACE CUDA::cudart)
+endif()
+
+# The wheel bundles headers of other libraries (fmt, pybind11, ...) in versions of its own; only Torch's are let through,
+# so that fmt's headers stay those of the fmt library that spdlog links.
+set(torch_headers ${CMAKE_BINARY_DIR}/torch_headers)
+file(MAKE_DIRECTORY ${torch_headers})
+foreach(part torch ATen c10 caffe2)
+  file(CREATE_LINK ${TORCH_INCLUDE_DIR}/${part} ${torch_headers}/${part} SYMBOLIC)
+endforeach()
+add_library(concord_torch INTERFACE)
+target_include_directories(concord_torch SYSTEM INTERFACE ${torch_headers} ${torch_headers}/torch/csrc/api/include)
+target_link_libraries(concord_torch INTERFACE concord_torch_libraries)
+if(CONCORD_CUDA)
+  target_compile_definitions(concord_torch INTERFACE CONCORD_CUDA=1)
+  target_link_libraries(concord_torch INTERFACE CUDA::cudart)
+endif()

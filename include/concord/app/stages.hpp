@@ -1,0 +1,37 @@
+#pragma once
+/// A study's stages: which files each reads and writes, and how its settings come from the study. Collective over `comm`.
+
+#include "concord/comm/session.hpp"
+#include "concord/study/study.hpp"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace concord::app {
+
+/// Where a study's results lie.
+struct StudyFiles {
+  explicit StudyFiles(const study::Study& study);
+  std::filesystem::path output;
+  std::filesystem::path tokens() const { return output / "tokens.h5"; }
+  std::filesystem::path activations(char model) const { return folder(model) / "activations.h5"; }
+  std::filesystem::path features(char model) const { return folder(model) / "features.h5"; }
+  std::filesystem::path matches() const { return output / "matches.h5"; }
+  std::filesystem::path similarity() const { return output / "similarity.h5"; }
+  std::filesystem::path report() const { return output / "report"; }
+  std::filesystem::path resolved() const { return output / "study.resolved.toml"; }
+  /// Folder of trained SAEs, or the location that the study gives.
+  std::string saes(const study::Study& study, char model) const;
+
+private:
+  std::filesystem::path folder(char model) const { return output / std::string(1, model); }
+};
+
+/// The stage words in order.
+const std::vector<std::string>& stage_words();
+
+/// Runs one stage of the study. @throws Error, agreed.
+void run_stage(const comm::Communicator& comm, const std::string& stage, const study::Study& study, bool force);
+
+} // namespace concord::app

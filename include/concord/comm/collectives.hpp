@@ -1,0 +1,53 @@
+#pragma once
+/// Collectives with 64-bit counts on plain arrays. Each is collective over `comm`.
+
+#include "concord/comm/session.hpp"
+#include "concord/core/index.hpp"
+
+#include <string>
+#include <vector>
+
+namespace concord::comm {
+
+/// In-place element-wise sum over ranks; every rank passes the same count.
+void sum(const Communicator& comm, float* values, Index count);
+void sum(const Communicator& comm, double* values, Index count);
+void sum(const Communicator& comm, Index* values, Index count);
+template <typename T>
+void sum(const Communicator& comm, std::vector<T>& values) { sum(comm, values.data(), static_cast<Index>(values.size())); }
+template <typename T>
+T sum_of(const Communicator& comm, T value) {
+  sum(comm, &value, 1);
+  return value;
+}
+Index max_of(const Communicator& comm, Index value);
+double max_of(const Communicator& comm, double value);
+/// The sum of `value` over lower ranks.
+Index sum_below(const Communicator& comm, Index value);
+
+/// Sends `bytes` bytes from `root` to everyone.
+void broadcast_bytes(const Communicator& comm, void* data, Index bytes, int root = 0);
+template <typename T>
+void broadcast(const Communicator& comm, std::vector<T>& values, int root = 0) {
+  Index count = static_cast<Index>(values.size());
+  broadcast_bytes(comm, &count, sizeof count, root);
+  values.resize(static_cast<std::size_t>(count));
+  broadcast_bytes(comm, values.data(), count * static_cast<Index>(sizeof(T)), root);
+}
+
+/// Every rank's bytes in rank order, on every rank.
+std::vector<char> all_gather_bytes(const Communicator& comm, const void* data, Index bytes);
+template <typename T>
+std::vector<T> all_gather(const Communicator& comm, const std::vector<T>& local) {
+  const auto bytes = all_gather_bytes(comm, local.data(), static_cast<Index>(local.size() * sizeof(T)));
+  std::vector<T> all(bytes.size() / sizeof(T));
+  if (!bytes.empty()) std::copy_n(bytes.data(), bytes.size(), reinterpret_cast<char*>(all.data()));
+  return all;
+}
+
+/// Names of the distinct hosts, comma separated.
+std::string host_names(const Communicator& comm);
+/// This rank's number among the ranks of its node.
+int node_rank(const Communicator& comm);
+
+} // namespace concord::comm

@@ -1,0 +1,31 @@
+#pragma once
+/// Small text and file helpers. Local.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace concord {
+
+/// The candidate nearest to `word` by edit distance, if any is near enough to be a likely slip.
+std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates);
+std::string join(const std::vector<std::string>& words, std::string_view separator);
+/// "layer_007".
+std::string layer_name(int layer);
+/// "1.5 GiB".
+std::string human_bytes(double bytes);
+/// "12.3s", "4m05s", "2h10m".
+std::string human_seconds(double seconds);
+/// Whole file as text. @throws Error input_missing or io naming the path and `what`.
+std::string read_text(const std::filesystem::path& path, std::string_view what);
+/// Writes a file under a temporary name, syncs it and renames it, so that readers see the old or the new content only.
+/// @throws Error io.
+void write_text_atomic(const std::filesystem::path& path, std::string_view text);
+/// fsync of a file or folder by path. @throws Error io.
+void sync_path(const std::filesystem::path& path);
+/// Creates a folder and its parents. @throws Error io with what to do.
+void make_folder(const std::filesystem::path& path);
+
+} // namespace concord

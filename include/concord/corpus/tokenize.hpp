@@ -1,0 +1,32 @@
+#pragma once
+/// Stage `tokenize`: text files -> tokens.h5. Collective over `comm`.
+
+#include "concord/comm/session.hpp"
+#include "concord/corpus/tokens.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace concord::corpus {
+
+struct TokenizeOptions {
+  std::vector<std::string> paths;       ///< text files, folders of .txt files, or glob patterns
+  std::filesystem::path tokenizer;      ///< SentencePiece model
+  std::filesystem::path token_ids;      ///< or: .npy [contexts, length] of tokens made elsewhere
+  std::int32_t bos_id = 2;              ///< for token_ids alone: the id that opens contexts
+  std::string documents = "blank-line"; ///< what separates documents: "blank-line" or "file"
+  Index context = 1024;                 ///< longest context in tokens, BOS included
+  Index max_tokens = 0;                 ///< stop behind the last context that fits; 0: no limit
+  std::filesystem::path out;
+  bool force = false;
+};
+
+/// Documents are spread over ranks; BOS opens each context and no context spans two documents. Writes `out`, or does
+/// nothing when it is already there with the same settings and inputs.
+/// @throws Error input_missing, bad_data (no text, not UTF-8, bad ids), config or io; agreed.
+void tokenize(const comm::Communicator& comm, const TokenizeOptions& options);
+
+} // namespace concord::corpus

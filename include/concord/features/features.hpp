@@ -1,0 +1,54 @@
+#pragma once
+/// Sparse features of the layers of a model, as `features.h5` holds them (docs/formats.md). Local.
+
+#include "concord/io/hdf5.hpp"
+#include "concord/io/npy.hpp"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace concord::features {
+
+/// Statistics of every feature of a layer over the counted rows.
+struct FeatureStatistics {
+  std::vector<Index> count;        ///< rows on which the feature is active
+  std::vector<double> sum;
+  std::vector<double> sum_squares;
+  std::vector<float> max;
+};
+
+/// The strongest activations of each feature, strongest first (ties: the earlier row); unused places hold row -1.
+struct TopActivations {
+  Index places = 0;
+  std::vector<Index> rows;    ///< [F, places]
+  std::vector<float> values;  ///< [F, places]
+};
+
+/// A features.h5 opened for reading.
+class FeaturesFile {
+public:
+  /// @throws Error input_missing or bad_data.
+  explicit FeaturesFile(const std::filesystem::path& path);
+  const std::vector<int>& layers() const { return layers_; }
+  const std::string& token_hash() const { return token_hash_; }
+  const std::string& digest() const { return digest_; }
+  Index counted_rows() const { return counted_rows_; } ///< rows that are not left out (BOS): N of every statistic
+  /// All rows of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
+  /// do not fit.
+  io::CsrMatrix csr(int layer) const;
+  /// The counted rows alone, in order.
+  io::CsrMatrix counted_csr(int layer) const;
+  FeatureStatistics statistics(int layer) const;
+  TopActivations top(int layer) const;
+
+private:
+  std::string group(int layer) const;
+  io::File file_;
+  std::vector<int> layers_;
+  std::string token_hash_;
+  std::string digest_;
+  Index counted_rows_ = 0;
+};
+
+} // namespace concord::features

@@ -1,0 +1,147 @@
+#pragma once
+/// HDF5 files and row-major datasets with RAII; serial for reading, serial or MPI-parallel for writing.
+
+#include "concord/comm/session.hpp"
+#include "concord/core/dtype.hpp"
+
+#include <hdf5.h>
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace concord::io {
+
+/// An HDF5 identifier closed with its own function. Move-only.
+class Handle {
+public:
+  using Closer = herr_t (*)(hid_t);
+  Handle() = default;
+  Handle(hid_t id, Closer closer) : id_(id), closer_(closer) {}
+  Handle(Handle&& other) noexcept { swap(other); }
+  Handle& operator=(Handle&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  ~Handle() { reset(); }
+  hid_t get() const { return id_; }
+  explicit operator bool() const { return id_ >= 0; }
+  void reset() {
+    if (id_ >= 0 && closer_ != nullptr) closer_(id_);
+    id_ = -1;
+  }
+
+private:
+  void swap(Handle& other) noexcept {
+    std::swap(id_, other.id_);
+    std::swap(closer_, other.closer_);
+  }
+  hid_t id_ = -1;
+  Closer closer_ = nullptr;
+};
+
+/// A dataset whose first dimension is rows. Elements move as raw bytes of the stored type; no conversion by HDF5.
+class Dataset {
+public:
+  Dataset(Handle id, std::string name);
+  const std::string& name() const { return name_; }
+  const std::vector<Index>& dims() const { return dims_; }
+  Index rows() const { return dims_.empty() ? 1 : dims_[0]; }
+  /// Elements of one row.
+  Index row_size() const;
+  Dtype dtype() const { return dtype_; }
+  Index row_bytes() const { return row_size() * static_cast<Index>(size_of(dtype_)); }
+
+  /// Reads rows [begin, begin + count) into `out` (count * row_bytes()). Local. @throws Error io.
+  void read_rows(Index begin, Index count, void* out) const;
+  /// Writes rows [begin, begin + count). Local (independent). @throws Error io.
+  void write_rows(Index begin, Index count, const void* in);
+  /// Writes each rank's rows; ranks without rows pass count 0. Collective over `comm`, which opened the file.
+  /// @throws Error io on all ranks.
+  void write_rows_all(const comm::Communicator& comm, Index begin, Index count, const void* in);
+
+  /// All elements as T. @throws Error bad_data when the stored type is another.
+  template <typename T>
+  std::vector<T> read_all() const {
+    check_dtype(dtype_of<T>());
+    std::vector<T> values(static_cast<std::size_t>(rows() * row_size()));
+    read_rows(0, rows(), values.data());
+    return values;
+  }
+  template <typename T>
+  std::vector<T> read(Index begin, Index count) const {
+    check_dtype(dtype_of<T>());
+    std::vector<T> values(static_cast<std::size_t>(count * row_size()));
+    read_rows(begin, count, values.data());
+    return values;
+  }
+  template <typename T>
+  void write_all(const std::vector<T>& values) {
+    check_dtype(dtype_of<T>());
+    check_count(static_cast<Index>(values.size()));
+    write_rows(0, rows(), values.data());
+  }
+
+private:
+  void transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const;
+  void check_dtype(Dtype wanted) const;
+  void check_count(Index count) const;
+  Handle id_;
+  std::string name_;
+  std::vector<Index> dims_;
+  Dtype dtype_ = Dtype::f32;
+};
+
+class File {
+public:
+  enum class Mode { read, write };
+  /// Opens a file on this rank alone. @throws Error input_missing, or bad_data when it is no HDF5 file.
+  static File open(const std::filesystem::path& path, Mode mode = Mode::read);
+  /// Opens for writing by all ranks through MPI-IO. Collective over `comm`.
+  static File open_parallel(const std::filesystem::path& path, const comm::Communicator& comm);
+  /// Creates or replaces. Local.
+  static File create(const std::filesystem::path& path);
+  /// Creates or replaces for writing by all ranks through MPI-IO. Collective over `comm`.
+  static File create_parallel(const std::filesystem::path& path, const comm::Communicator& comm);
+
+  const std::filesystem::path& path() const { return path_; }
+  bool has(const std::string& name) const;
+  /// @throws Error bad_data when it is not there.
+  Dataset dataset(const std::string& name) const;
+  /// Allocates a contiguous dataset at once, so that later writes touch raw data only and no metadata; a process killed
+  /// while writing leaves a file that opens. Missing groups are made. Collective for parallel files.
+  Dataset create_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype);
+  /// A link to an object of another file beside this one.
+  void create_external_link(const std::string& name, const std::string& file, const std::string& target);
+  template <typename T>
+  void write(const std::string& name, const std::vector<T>& values, std::vector<Index> dims = {}) {
+    if (dims.empty()) dims = {static_cast<Index>(values.size())};
+    create_dataset(name, dims, dtype_of<T>()).write_all(values);
+  }
+  template <typename T>
+  std::vector<T> read(const std::string& name) const { return dataset(name).read_all<T>(); }
+  void write_strings(const std::string& name, const std::vector<std::string>& values);
+  std::vector<std::string> read_strings(const std::string& name) const;
+
+  void write_attribute(const std::string& name, const std::string& value, const std::string& object = "/");
+  std::string attribute(const std::string& name, const std::string& object = "/") const;
+  bool has_attribute(const std::string& name, const std::string& object = "/") const;
+  /// Names of the members of a group, sorted.
+  std::vector<std::string> members(const std::string& group = "/") const;
+  /// Flushes to disk. Collective for parallel files. @throws Error io.
+  void flush();
+  /// Closes with an error check. Collective for parallel files.
+  void close();
+
+private:
+  File(Handle id, std::filesystem::path path) : id_(std::move(id)), path_(std::move(path)) {}
+  Handle id_;
+  std::filesystem::path path_;
+};
+
+std::string hdf5_version();
+
+} // namespace concord::io

@@ -1,0 +1,51 @@
+#pragma once
+/// Rows of a matrix on disk: a dataset of an HDF5 file ("acts.h5:/layer_003/x") or a two-dimensional .npy. Local.
+
+#include "concord/core/dtype.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace concord::io {
+
+class RowSource {
+public:
+  /// @throws Error input_missing, bad_data (not two-dimensional, not floating point) or usage (no dataset named).
+  explicit RowSource(const std::string& location);
+  ~RowSource();
+  RowSource(RowSource&&) noexcept;
+  RowSource& operator=(RowSource&&) noexcept;
+
+  const std::string& location() const { return location_; }
+  Index rows() const { return rows_; }
+  Index cols() const { return cols_; }
+  Dtype dtype() const { return dtype_; }
+  /// Raw rows [begin, begin + count) as stored.
+  void read(Index begin, Index count, void* out) const;
+  /// Rows as float, checked. @throws Error bad_data naming file, layer and row when a value is not finite.
+  void read_float(Index begin, Index count, std::span<float> out) const;
+  /// Kind of each row (corpus::RowKind) when the file says so, else all text.
+  const std::vector<std::uint8_t>& row_kinds() const { return row_kinds_; }
+  /// Identity of the content: stage digest and dataset, or file digest.
+  const std::string& digest() const { return digest_; }
+  /// Attribute of the file, or "" when it has none.
+  std::string attribute(const std::string& name) const;
+
+private:
+  struct Storage;
+  std::string location_;
+  Index rows_ = 0;
+  Index cols_ = 0;
+  Dtype dtype_ = Dtype::f32;
+  std::vector<std::uint8_t> row_kinds_;
+  std::string digest_;
+  std::unique_ptr<Storage> storage_;
+};
+
+/// Throws Error bad_data naming the location and the row when a value of rows [first_row, ...) is not finite. Local.
+void check_finite(std::span<const float> values, Index cols, Index first_row, const std::string& location);
+
+} // namespace concord::io

@@ -1,0 +1,48 @@
+#pragma once
+/// The safetensors container: an 8-byte header size, a JSON index, raw little-endian tensors. Local.
+/// Source of the format: the safetensors specification (docs/formats.md).
+
+#include "concord/core/dtype.hpp"
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace concord::io {
+
+/// A tensor inside a mapped file; valid while its SafetensorsFile lives.
+struct TensorView {
+  Dtype dtype = Dtype::f32;
+  std::vector<Index> shape;
+  const void* data = nullptr;
+  Index count() const;
+};
+
+/// One mapped file with a checked index. @throws Error input_missing or bad_data (truncated, overlapping, malformed).
+class SafetensorsFile {
+public:
+  explicit SafetensorsFile(const std::filesystem::path& path);
+  ~SafetensorsFile();
+  SafetensorsFile(const SafetensorsFile&) = delete;
+  SafetensorsFile& operator=(const SafetensorsFile&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+  bool has(const std::string& name) const { return tensors_.contains(name); }
+  /// @throws Error bad_data naming the tensor and file.
+  const TensorView& tensor(const std::string& name) const;
+  const std::map<std::string, TensorView>& tensors() const { return tensors_; }
+
+private:
+  void index(const char* bytes, std::size_t size);
+  std::filesystem::path path_;
+  void* map_ = nullptr;
+  std::size_t map_size_ = 0;
+  std::map<std::string, TensorView> tensors_;
+};
+
+/// Writes a file atomically. The views' data must be contiguous row-major. @throws Error io.
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+} // namespace concord::io

@@ -1,0 +1,36 @@
+#pragma once
+/// The tensors of a Hugging Face model folder: one `model.safetensors`, or shards listed in
+/// `model.safetensors.index.json`; files are mapped when first used. Local.
+
+#include "concord/io/safetensors.hpp"
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace concord::model {
+
+class Weights {
+public:
+  /// @throws Error input_missing or bad_data.
+  explicit Weights(const std::filesystem::path& folder);
+  /// A tensor by its name with or without the leading "model.", checked against `shape`.
+  /// @throws Error bad_data naming tensor, file and both shapes.
+  const io::TensorView& tensor(const std::string& name, const std::vector<Index>& shape);
+  bool has(const std::string& name) const;
+  /// Every weight file, sorted.
+  std::vector<std::filesystem::path> files() const;
+
+private:
+  std::string stored_name(const std::string& name) const;
+  std::filesystem::path folder_;
+  std::map<std::string, std::string> file_of_; ///< tensor -> file name
+  std::map<std::string, std::unique_ptr<io::SafetensorsFile>> open_;
+};
+
+/// Digest of a model folder: its config and the fingerprint of each weight file. @throws Error input_missing.
+std::string model_digest(const std::filesystem::path& folder);
+
+} // namespace concord::model

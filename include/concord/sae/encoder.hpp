@@ -1,0 +1,36 @@
+#pragma once
+/// Sparse codes of dense rows. Local.
+
+#include "concord/sae/sae.hpp"
+
+#include <span>
+#include <vector>
+
+namespace concord::sae {
+
+/// Rows of active latents, indices ascending within a row, values > 0.
+struct SparseRows {
+  std::vector<Index> row_ends;
+  std::vector<std::int32_t> indices;
+  std::vector<float> values;
+  void clear();
+};
+
+/// The k largest positive entries of `values` (ties: the smaller index), appended in ascending index order.
+void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t>& indices, std::vector<float>& selected);
+
+/// Encodes blocks of rows; holds the weights as tensors and reuses its buffers.
+class Encoder {
+public:
+  explicit Encoder(const Sae& sae);
+  ~Encoder();
+  /// rows [n, d] row-major; appends n rows to `out`.
+  void encode(std::span<const float> rows, SparseRows& out);
+
+private:
+  struct Buffers;
+  const Sae& sae_;
+  std::unique_ptr<Buffers> buffers_;
+};
+
+} // namespace concord::sae

@@ -1,0 +1,55 @@
+#pragma once
+/// A study: one TOML file, every key documented and with a default, unknown keys refused by name. Local.
+
+#include "concord/core/index.hpp"
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace concord::study {
+
+/// A list of layers or texts keeps its elements as text.
+using Value = std::variant<bool, Index, double, std::string, std::vector<std::string>>;
+
+/// A key as docs/configuration.md shows it.
+struct Key {
+  std::string name; ///< "sae.k"
+  Value fallback;
+  std::string help;
+};
+
+/// Every key there is, in the order of the stages. `model.a.*` and `model.b.*` are listed both.
+const std::vector<Key>& keys();
+
+/// The table of all keys as Markdown (docs/configuration.md is made of it).
+std::string keys_as_markdown();
+
+class Study {
+public:
+  /// Reads `path`, then applies `overrides` ("table.key=value"). Relative paths inside are relative to the study's folder.
+  /// @throws Error input_missing or config (syntax, unknown key with the nearest known one, wrong type).
+  Study(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+
+  bool flag(const std::string& key) const { return get<bool>(key); }
+  Index integer(const std::string& key) const { return get<Index>(key); }
+  double real(const std::string& key) const { return get<double>(key); }
+  std::string text(const std::string& key) const { return get<std::string>(key); }
+  std::vector<std::string> list(const std::string& key) const { return get<std::vector<std::string>>(key); }
+  /// A path key, made absolute; empty when the key is empty.
+  std::filesystem::path path(const std::string& key) const;
+  /// A path-like text that may hold {layer} or a pattern, made absolute.
+  std::string location(const std::string& text) const;
+  /// The study with all defaults filled in, as TOML.
+  std::string resolved() const;
+
+private:
+  template <typename T>
+  const T& get(const std::string& key) const;
+  std::filesystem::path folder_;
+  std::map<std::string, Value> values_;
+};
+
+} // namespace concord::study

@@ -1,0 +1,370 @@
+#!/usr/bin/env python3
+"""Report of a study: report/index.html (self-contained), figures (PNG and PDF), CSV tables and summary.json.
+
+Run by `concord report STUDY.toml`, or by hand: report.py OUTPUT_FOLDER. Exit status: 0 done, 66 a result is missing,
+69 a Python package is missing.
+"""
+import argparse
+import base64
+import csv
+import html
+import json
+import pathlib
+import sys
+
+try:
+    import h5py
+    import matplotlib
+    import numpy as np
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+except ImportError as error:
+    print(f"report.py: {error}", file=sys.stderr)
+    sys.exit(69)
+
+
+class Results:
+    """The files of a study, read once."""
+
+    def __init__(self, output: pathlib.Path):
+        self.output = output
+        with h5py.File(output / "similarity.h5") as f:
+            self.layers_a = json.loads(f.attrs["layers_a"])
+            self.layers_b = json.loads(f.attrs["layers_b"])
+            self.provenance = {key: text(f.attrs[key]) for key in
+                               ("software", "git", "command", "ranks", "hosts", "libraries", "seed", "date")}
+            self.settings = json.loads(text(f.attrs["settings"]))
+            shape = (len(self.layers_a), len(self.layers_b))
+            self.columns = {}
+            f.visititems(lambda name, item: self.columns.__setitem__(name, item[:].reshape(shape))
+                         if isinstance(item, h5py.Dataset) and item.ndim == 1 else None)
+        self.add_match_columns()
+
+    def add_match_columns(self):
+        """Mean best r of all features and of the shifted null, for every pair."""
+        shape = (len(self.layers_a), len(self.layers_b))
+        for name in ("best_r", "null_r"):
+            self.columns[name] = np.full(shape, np.nan)
+        with h5py.File(self.output / "matches.h5") as f:
+            for i, a in enumerate(self.layers_a):
+                for j, b in enumerate(self.layers_b):
+                    best, null, _ = correlations(f, a, b)
+                    self.columns["best_r"][i, j] = best.mean() if best.size else np.nan
+                    self.columns["null_r"][i, j] = null.mean() if null.size else np.nan
+
+    def best_pair(self):
+        """Layer pair of the largest calibrated SVCCA (RSA where SVCCA is nowhere defined)."""
+        for name in ("svcca/calibrated", "rsa/calibrated"):
+            if np.isfinite(self.columns[name]).any():
+                i, j = np.unravel_index(np.nanargmax(self.columns[name]), self.columns[name].shape)
+                return i, j
+        return 0, 0
+
+
+def text(value):
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def layer_name(layer):
+    return "embedding" if layer < 0 else f"layer_{layer:03d}"
+
+
+def correlations(file, a, b):
+    """r of every B feature that has a partner, its null under shifted tokens, and r of the matches."""
+    group = file[f"{layer_name(a)}_{layer_name(b)}"]
+    has_partner = group["b_to_a/partner"][:, 0] >= 0
+    best = group["b_to_a/r"][:, 0]
+    null = group["null_r"][:][:, has_partner].ravel() if "null_r" in group else np.empty(0)
+    return best[has_partner], null, best[group["kept"][:] != 0]
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+HEATMAPS = [
+    ("svcca/score", "SVCCA of matched features", "viridis"),
+    ("svcca/null_mean", "SVCCA null (shuffled pairing)", "viridis"),
+    ("svcca/calibrated", "SVCCA, calibrated: 0 chance, 1 same", "viridis"),
+    ("rsa/score", "RSA (Spearman) of matched features", "viridis"),
+    ("rsa/null_mean", "RSA null (shuffled pairing)", "viridis"),
+    ("rsa/z", "RSA, z against the null", "magma"),
+    ("matched", "matched features", "cividis"),
+    ("mean_r", "mean r of matched features", "cividis"),
+    ("null_r", "mean best r, tokens shifted (null)", "cividis"),
+]
+SHARED_SCALE = {"svcca/null_mean": "svcca/score", "rsa/null_mean": "rsa/score", "null_r": "mean_r"}
+
+
+def heatmap(axis, results, name, title, colours):
+    values = results.columns[name]
+    scale = results.columns[SHARED_SCALE.get(name, name)]
+    both = np.concatenate([scale.ravel(), values.ravel()])
+    low, high = (np.nanmin(both), np.nanmax(both)) if np.isfinite(both).any() else (0, 1)
+    if name in SHARED_SCALE or name in SHARED_SCALE.values():
+        low = min(0.0, low)
+    image = axis.imshow(values, origin="lower", aspect="auto", cmap=colours, vmin=low, vmax=high if high > low else low + 1)
+    axis.set_title(title, fontsize=9)
+    axis.set_xticks(range(len(results.layers_b)), results.layers_b, fontsize=7)
+    axis.set_yticks(range(len(results.layers_a)), results.layers_a, fontsize=7)
+    axis.set_xlabel("layer of B", fontsize=8)
+    axis.set_ylabel("layer of A", fontsize=8)
+    if values.size <= 150:
+        for (i, j), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                label = f"{value:.0f}" if name in ("matched", "rsa/z") else f"{value:.2f}".replace("0.", ".", 1)
+                dark = (value - low) / (high - low + 1e-12) < 0.6
+                axis.text(j, i, label, ha="center", va="center", fontsize=6, color="white" if dark else "black")
+    axis.figure.colorbar(image, ax=axis, fraction=0.046, pad=0.03).ax.tick_params(labelsize=7)
+
+
+def figure_maps(results):
+    figure, axes = plt.subplots(3, 3, figsize=(15, 11), constrained_layout=True)
+    for axis, (name, title, colours) in zip(axes.ravel(), HEATMAPS):
+        heatmap(axis, results, name, title, colours)
+    return figure
+
+
+def figure_correlations(results, i, j):
+    a, b = results.layers_a[i], results.layers_b[j]
+    with h5py.File(results.output / "matches.h5") as f:
+        best, null, matched = correlations(f, a, b)
+    figure, axis = plt.subplots(figsize=(8, 4), constrained_layout=True)
+    bins = np.linspace(min(-0.05, best.min(initial=0)), 1, 60)
+    axis.hist(best, bins, alpha=0.5, label=f"best partner of every B feature ({best.size})")
+    axis.hist(matched, bins, alpha=0.6, label=f"matched ({matched.size})")
+    if null.size:
+        axis.hist(null, bins, histtype="step", color="black", label="null: B's tokens shifted")
+    axis.set_xlabel("Pearson r of activations over tokens")
+    axis.set_ylabel("features")
+    axis.set_title(f"layer {a} of A against layer {b} of B")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def figure_training(records):
+    figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), constrained_layout=True)
+    for side in ("a", "b"):
+        rows = [r for r in records if r["model"] == side]
+        if rows:
+            axes[0].plot([r["layer"] for r in rows], [r["fvu"] for r in rows], "o-", label=f"model {side.upper()}")
+            axes[1].plot([r["layer"] for r in rows], [100 * r["dead"] / r["latents"] for r in rows], "o-", label=f"model {side.upper()}")
+    for axis, label in zip(axes, ("FVU on held-out rows", "dead latents (%)")):
+        axis.set_xlabel("layer")
+        axis.set_ylabel(label)
+        axis.set_ylim(bottom=0)
+        axis.legend(fontsize=8)
+    return figure
+
+
+def save(figure, folder, name):
+    """Writes PNG and PDF and returns the PNG as an HTML image."""
+    figure.savefig(folder / f"{name}.pdf")
+    path = folder / f"{name}.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
+
+
+# --- contexts ---------------------------------------------------------------------------------------------------------
+
+class Corpus:
+    """Token texts with the contexts they stand in."""
+
+    def __init__(self, output):
+        with h5py.File(output / "tokens.h5") as f:
+            self.ids = f["tokens"][:]
+            self.offsets = f["context_offsets"][:]
+            self.pieces = None
+            if "pieces" in f:
+                raw, ends = f["pieces/bytes"][:].tobytes(), f["pieces/ends"][:]
+                starts = np.concatenate([[0], ends[:-1]])
+                self.pieces = [raw[s:e].decode(errors="replace") for s, e in zip(starts, ends)]
+
+    def token(self, row):
+        token_id = int(self.ids[row])
+        if self.pieces is None:
+            return f"#{token_id} "
+        piece = self.pieces[token_id]
+        if piece.startswith("<0x") and len(piece) == 6:
+            return bytes([int(piece[3:5], 16)]).decode(errors="replace")
+        return piece.replace("\u2581", " ")
+
+    def context(self, row):
+        """Number of the context that holds a row."""
+        return int(np.searchsorted(self.offsets, row, side="right")) - 1
+
+    def around(self, row, before=10, after=5):
+        """HTML of a row's neighbourhood with the row marked."""
+        c = self.context(row)
+        begin, end = max(self.offsets[c], row - before), min(self.offsets[c + 1], row + after + 1)
+        parts = [f"<mark>{html.escape(self.token(r))}</mark>" if r == row else html.escape(self.token(r)) for r in range(begin, end)]
+        return "".join(parts).replace("\n", "&#8629;")
+
+
+def top_contexts(file, corpus, layer, feature, count=4):
+    """The strongest activations of a feature, at most one a context."""
+    group = file[layer_name(layer)]
+    seen, out = set(), []
+    for row, value in zip(group["top_rows"][feature], group["top_values"][feature]):
+        if row < 0 or corpus.context(row) in seen:
+            continue
+        seen.add(corpus.context(row))
+        out.append((float(value), corpus.around(int(row))))
+        if len(out) == count:
+            break
+    return out
+
+
+def best_matches(results, corpus, i, j, count):
+    """The best matched features of a layer pair with their contexts in both models; rare features are left out."""
+    a, b = results.layers_a[i], results.layers_b[j]
+    with h5py.File(results.output / "matches.h5") as f:
+        group = f[f"{layer_name(a)}_{layer_name(b)}"]
+        kept = np.flatnonzero(group["kept"][:])
+        partner, r, cofire = (group[f"b_to_a/{name}"][:][kept] for name in ("partner", "r", "cofire"))
+    order = [o for o in np.argsort(-r[:, 0], kind="stable") if cofire[o, 0] >= 30][:count] or np.argsort(-r[:, 0])[:count]
+    matches = []
+    with h5py.File(results.output / "a/features.h5") as fa, h5py.File(results.output / "b/features.h5") as fb:
+        for o in order:
+            feature_a, feature_b = int(partner[o, 0]), int(kept[o])
+            matches.append({"a": feature_a, "b": feature_b, "r": float(r[o, 0]), "runner_up": float(r[o, 1]), "cofire": int(cofire[o, 0]),
+                            "contexts_a": top_contexts(fa, corpus, a, feature_a), "contexts_b": top_contexts(fb, corpus, b, feature_b)})
+    return matches
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+PAIR_COLUMNS = ["matched", "mean_r", "best_r", "null_r"] + [f"{m}/{c}" for m in ("svcca", "rsa") for c in
+                ("score", "null_mean", "null_sd", "z", "p", "calibrated")] + ["svcca/k_a", "svcca/k_b", "svcca/rank_a", "svcca/rank_b"]
+
+
+def pair_rows(results):
+    rows = []
+    for i, a in enumerate(results.layers_a):
+        for j, b in enumerate(results.layers_b):
+            row = {"layer_a": a, "layer_b": b}
+            row.update({name.replace("/", "_"): float(results.columns[name][i, j]) for name in PAIR_COLUMNS})
+            rows.append(row)
+    return rows
+
+
+def write_csv(path, rows):
+    with open(path, "w", newline="", encoding="utf-8") as f:
+        writer = csv.DictWriter(f, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def training_records(saes):
+    """FVU, L0 and dead latents of every SAE that concord trained."""
+    records = []
+    for side, location in saes.items():
+        folder = pathlib.Path(location) if location else None
+        for path in sorted(folder.glob("*/training.json")) if folder and folder.is_dir() else []:
+            record = json.loads(path.read_text())
+            records.append({"model": side, "layer": record["settings"]["layer"], **{k: record[k] for k in
+                            ("fvu", "l0", "dead", "latents", "held_out_rows")}})
+    return records
+
+
+def finite(value):
+    return value if not isinstance(value, float) or np.isfinite(value) else None
+
+
+def html_table(rows, columns, formats):
+    head = "".join(f"<th>{html.escape(title)}</th>" for _, title in columns)
+    body = "".join("<tr>" + "".join(f"<td>{format(row[key], formats.get(key, '')) if finite(row[key]) is not None else '–'}</td>"
+                                    for key, _ in columns) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#1a1a1a}
+h1,h2{line-height:1.2}h2{margin-top:2em}img{max-width:100%}table{border-collapse:collapse;font-size:13px;margin:.6em 0}
+th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}th{background:#f4f4f4}mark{background:#ffd54a;padding:0 1px}
+.match{display:grid;grid-template-columns:1fr 1fr;gap:1em;border-top:1px solid #ddd;padding:.6em 0;font-size:13px}
+.match h3{grid-column:1/3;margin:0;font-size:14px}.context{font-family:ui-monospace,monospace;font-size:12px;white-space:pre-wrap;margin:.2em 0}
+.value{color:#777}.lead{font-size:17px}dt{font-weight:600}dd{margin:0 0 .4em 0}"""
+
+
+def match_html(match):
+    sides = ""
+    for side in ("a", "b"):
+        contexts = "".join(f'<div class="context"><span class="value">{value:7.2f}</span>  {context}</div>' for value, context in match[f"contexts_{side}"])
+        sides += f"<div><b>model {side.upper()}, feature {match[side]}</b>{contexts}</div>"
+    title = f"r = {match['r']:.3f} (runner-up {match['runner_up']:.3f}), active together on {match['cofire']} tokens"
+    return f'<div class="match"><h3>{title}</h3>{sides}</div>'
+
+
+def lead(row, results):
+    k = results.settings["svcca_k"]
+    kept = f"{k} components" if k else f"{100 * results.settings['svcca_variance']:g} % of the variance"
+    return (f"The most alike layers are <b>layer {row['layer_a']} of A</b> and <b>layer {row['layer_b']} of B</b>: "
+            f"{row['matched']:.0f} matched features with mean r {row['mean_r']:.2f} (best r of shifted tokens: {row['null_r']:.2f}), "
+            f"SVCCA {row['svcca_score']:.3f} with {kept} (null {row['svcca_null_mean']:.3f}, p = {row['svcca_p']:.3g}), "
+            f"RSA {row['rsa_score']:.3f} (null {row['rsa_null_mean']:.3f}, p = {row['rsa_p']:.3g}).")
+
+
+def page(name, results, images, rows, best, matches, records):
+    shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("svcca_score", "SVCCA"),
+             ("svcca_null_mean", "null"), ("svcca_calibrated", "calibrated"), ("svcca_p", "p"), ("rsa_score", "RSA"), ("rsa_null_mean", "null"),
+             ("rsa_z", "z"), ("rsa_p", "p")]
+    formats = {key: ".3f" for key, _ in shown} | {"layer_a": "d", "layer_b": "d", "matched": ".0f", "rsa_z": ".1f"}
+    ranked = sorted(rows, key=lambda r: -(r["svcca_calibrated"] if np.isfinite(r["svcca_calibrated"]) else -9))[:15]
+    provenance = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.provenance.items())
+    training = ""
+    if records:
+        training = "<h2>Sparse autoencoders</h2>" + images["training"] + html_table(
+            records, [("model", "model"), ("layer", "layer"), ("fvu", "FVU"), ("l0", "L0"), ("dead", "dead"), ("latents", "latents")],
+            {"fvu": ".4f", "l0": ".2f"})
+    return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title><style>{STYLE}</style></head><body>
+<h1>{html.escape(name)}</h1><p class="lead">{lead(best, results)}</p>
+<p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA and RSA then
+compare the decoder rows of the matched features. The null shuffles which feature is paired with which; p = (b + 1) / (K + 1) with
+K = {results.settings['permutations']} shuffles. Calibrated means (score - null mean) / (1 - null mean). RSA is a rank correlation of
+{'{:,}'.format(int(np.nanmax(results.columns['rsa/features'])))}-feature dissimilarity matrices at most.</p>
+<h2>All layer pairs</h2>{images['maps']}
+<h2>Best pairs</h2>{html_table(ranked, shown, formats)}<p>All pairs: <code>pairs.csv</code>.</p>
+<h2>Correlations in the best pair</h2>{images['correlations']}
+<h2>Best matched features of the best pair</h2><p>Each feature's strongest contexts, one a context window, the active token marked.
+Features that are active together on fewer than 30 tokens are left out.</p>{''.join(match_html(m) for m in matches)}
+{training}<h2>How this was made</h2><dl>{provenance}</dl></body></html>"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=pathlib.Path, help="folder of the study's results")
+    parser.add_argument("--name", default="study")
+    parser.add_argument("--saes-a", default="")
+    parser.add_argument("--saes-b", default="")
+    parser.add_argument("--top", type=int, default=10, help="best matched features shown")
+    arguments = parser.parse_args()
+    for needed in ("tokens.h5", "a/features.h5", "b/features.h5", "matches.h5", "similarity.h5"):
+        if not (arguments.output / needed).exists():
+            print(f"report.py: {arguments.output / needed} is missing; run its stage first", file=sys.stderr)
+            sys.exit(66)
+
+    results = Results(arguments.output)
+    folder = arguments.output / "report"
+    folder.mkdir(exist_ok=True)
+    i, j = results.best_pair()
+    rows = pair_rows(results)
+    best = rows[i * len(results.layers_b) + j]
+    records = training_records({"a": arguments.saes_a, "b": arguments.saes_b})
+    matches = best_matches(results, Corpus(arguments.output), i, j, arguments.top)
+    images = {"maps": save(figure_maps(results), folder, "maps"),
+              "correlations": save(figure_correlations(results, i, j), folder, "correlations")}
+    if records:
+        images["training"] = save(figure_training(records), folder, "training")
+        write_csv(folder / "saes.csv", records)
+    write_csv(folder / "pairs.csv", rows)
+    write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "runner_up", "cofire")} for m in matches] or [{"a": ""}])
+    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "saes": records, "settings": results.settings, "provenance": results.provenance}
+    clean = json.loads(json.dumps(summary), parse_constant=lambda _: None)
+    (folder / "summary.json").write_text(json.dumps(clean, indent=1), encoding="utf-8")
+    temporary = folder / "index.html.new"
+    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records), encoding="utf-8")
+    temporary.replace(folder / "index.html")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+#include "concord/app/app.hpp"
+
+#include "concord/app/plan.hpp"
+#include "concord/app/stages.hpp"
+#include "concord/app/verify.hpp"
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/provenance.hpp"
+#include "concord/core/text.hpp"
+#include "concord/corpus/tokenize.hpp"
+#include "concord/correlate/correlate.hpp"
+#include "concord/extract/extract.hpp"
+#include "concord/features/encode.hpp"
+#include "concord/sae/train.hpp"
+#include "concord/similarity/compare.hpp"
+#include "app/info.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <algorithm>
+#include <functional>
+#include <iostream>
+#include <memory>
+
+namespace concord::app {
+namespace {
+
+/// What the whole program understands, before any subcommand's own flags.
+struct Common {
+  std::string study;
+  std::vector<std::string> overrides;
+  bool force = false;
+  std::string max_time;
+  std::string log_level = "info";
+};
+
+/// "90", "15:00" or "1:30:00" in seconds; 0 for "".
+double seconds_of(const std::string& text) {
+  double seconds = 0;
+  std::size_t begin = 0;
+  while (begin < text.size()) {
+    const std::size_t end = std::min(text.find(':', begin), text.size());
+    const std::string part = text.substr(begin, end - begin);
+    require(!part.empty() && part.find_first_not_of("0123456789.") == std::string::npos, ExitCode::usage,
+            "--max-time {}: write seconds, MM:SS or HH:MM:SS", text);
+    seconds = seconds * 60 + std::stod(part);
+    begin = end + 1;
+  }
+  return seconds;
+}
+
+/// One run of the program: parsed flags and what to do with them.
+class Program {
+public:
+  explicit Program(const comm::Session& session) : world_(session.world()) {
+    app_.require_subcommand(1);
+    app_.set_version_flag("--version", "concord " + version() + " (" + git_state() + ")");
+    app_.footer("A study is one TOML file; docs/configuration.md lists its keys. Exit codes: docs/exit-codes.md.");
+    add_run();
+    add_tokenize();
+    add_extract();
+    add_train_sae();
+    add_encode();
+    add_correlate();
+    add_compare();
+    add_report();
+    add_tools();
+  }
+
+  /// Parses; returns an exit code when there is nothing to run (help, version, wrong flags).
+  std::optional<int> parse(int argc, char** argv) {
+    try {
+      app_.parse(argc, argv);
+      return std::nullopt;
+    } catch (const CLI::ParseError& error) {
+      const bool fine = error.get_exit_code() == 0;
+      if (world_.rank() == 0) app_.exit(error, std::cout, std::cerr);
+      return fine ? 0 : static_cast<int>(ExitCode::usage);
+    }
+  }
+
+  void run() {
+    comm::agree(world_, [&] {
+      set_log_level(common_.log_level);
+      comm::install_stop_flag(seconds_of(common_.max_time));
+    });
+    action_();
+  }
+
+private:
+  CLI::App* add(const std::string& name, const std::string& help, std::function<void()> action) {
+    auto* sub = app_.add_subcommand(name, help);
+    sub->add_option("--log-level", common_.log_level, "debug, info, warn or error")->capture_default_str();
+    sub->callback([this, action = std::move(action)] { action_ = action; });
+    return sub;
+  }
+
+  /// A stage: with a study, or by itself with its own flags.
+  CLI::App* add_stage(const std::string& name, const std::string& help, std::function<void()> by_itself) {
+    auto* sub = add(name, help, [this, name, by_itself = std::move(by_itself)] {
+      if (common_.study.empty()) by_itself();
+      else run_stage(world_, name, load_study(), common_.force);
+    });
+    sub->add_option("study", common_.study, "study file; without one, give the flags below");
+    add_run_flags(sub);
+    return sub;
+  }
+
+  void add_run_flags(CLI::App* sub) {
+    sub->add_option("--set", common_.overrides, "override a study key: table.key=value")->type_size(1)->allow_extra_args(false);
+    sub->add_flag("--force", common_.force, "replace results that were made with other settings or inputs");
+    sub->add_option("--max-time", common_.max_time, "stop resumably (exit 75) after so long: seconds, MM:SS or HH:MM:SS");
+  }
+
+  study::Study load_study() {
+    std::optional<study::Study> study;
+    comm::agree(world_, [&] {
+      study.emplace(common_.study, common_.overrides);
+      run_record().study = study->resolved();
+      run_record().seed = static_cast<std::uint64_t>(study->integer("study.seed"));
+    });
+    return *study;
+  }
+
+  void need(bool given, const char* stage, const char* flags) {
+    comm::agree(world_, [&] {
+      require(given, ExitCode::usage, "{} needs a study file, or {} (see concord {} --help)", stage, flags, stage);
+      require(common_.overrides.empty(), ExitCode::usage, "--set goes with a study file");
+    });
+  }
+
+  void add_run() {
+    auto* sub = add("run", "run all stages of a study that are not yet done", [this] {
+      const auto study = load_study();
+      for (const auto& stage : stage_words()) {
+        run_stage(world_, stage, study, common_.force);
+        if (stage != stage_words().back() && comm::stop_requested(world_)) comm::throw_stopped("run");
+      }
+    });
+    sub->add_option("study", common_.study, "study file")->required();
+    add_run_flags(sub);
+  }
+
+  void add_tokenize() {
+    auto* sub = add_stage("tokenize", "text files -> tokens.h5", [this] {
+      need(!tokenize_.out.empty() && (!tokenize_.paths.empty() || !tokenize_.token_ids.empty()), "tokenize",
+           "--text with --tokenizer (or --tokens) and --out");
+      tokenize_.force = common_.force;
+      corpus::tokenize(world_, tokenize_);
+    });
+    sub->add_option("--text", tokenize_.paths, "text files, folders or patterns");
+    sub->add_option("--tokenizer", tokenize_.tokenizer, "SentencePiece model");
+    sub->add_option("--tokens", tokenize_.token_ids, ".npy of token ids [contexts, length] made elsewhere, instead of text");
+    sub->add_option("--bos-id", tokenize_.bos_id, "with --tokens: the id that opens contexts")->capture_default_str();
+    sub->add_option("--documents", tokenize_.documents, "what separates documents: blank-line or file")->capture_default_str();
+    sub->add_option("--context", tokenize_.context, "longest context in tokens, BOS included")->capture_default_str();
+    sub->add_option("--max-tokens", tokenize_.max_tokens, "stop behind the last context that fits; 0: no limit")->capture_default_str();
+    sub->add_option("--out", tokenize_.out, "tokens.h5 to write");
+  }
+
+  void add_extract() {
+    auto* sub = add_stage("extract", "tokens + model weights -> activations.h5", [this] {
+      need(!extract_.model.empty() && !extract_.tokens.empty() && !extract_.out.empty(), "extract", "--model, --tokens and --out");
+      comm::agree(world_, [&] {
+        extract_.layers = extract::parse_layers(layers_);
+        extract_.store = parse_dtype(dtype_);
+        extract_.compute = parse_dtype(compute_);
+      });
+      extract_.force = common_.force;
+      extract::extract(world_, extract_);
+    });
+    sub->add_option("--model", extract_.model, "Hugging Face folder of a Gemma-2 model");
+    sub->add_option("--tokens", extract_.tokens, "tokens.h5");
+    sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5 (-1: the embedding)")->capture_default_str();
+    sub->add_option("--dtype", dtype_, "stored type: f32, f16 or bf16")->capture_default_str();
+    sub->add_option("--compute", compute_, "type of the forward pass: f32 or bf16")->capture_default_str();
+    sub->add_option("--batch", extract_.batch, "contexts in one forward pass")->capture_default_str();
+    sub->add_flag("--loss", extract_.loss, "also print the mean next-token cross-entropy over the corpus");
+    sub->add_option("--device", extract_.device, "cpu, cuda or auto")->capture_default_str();
+    sub->add_option("--commit-seconds", extract_.commit_seconds, "time between commits")->capture_default_str();
+    sub->add_option("--out", extract_.out, "activations.h5 to write");
+  }
+
+  void add_train_sae() {
+    auto* sub = add_stage("train-sae", "activations -> one TopK SAE (SAELens folder)", [this] {
+      need(!train_.activations.empty() && !train_.out.empty(), "train-sae", "--activations and --out");
+      train_.force = common_.force;
+      sae::train(world_, train_);
+    });
+    sub->add_option("--activations", train_.activations, "X.npy or acts.h5:/layer_003/x");
+    sub->add_option("--d-sae", train_.latents, "F, latents")->capture_default_str();
+    sub->add_option("--k", train_.k, "active latents of a row")->capture_default_str();
+    sub->add_option("--steps", train_.steps, "training steps; 0: as many as --rows needs")->capture_default_str();
+    sub->add_option("--rows", train_.rows, "rows seen in all when --steps is 0")->capture_default_str();
+    sub->add_option("--batch", train_.batch, "rows of a global batch")->capture_default_str();
+    sub->add_option("--lr", train_.learning_rate, "Adam's step size; 0: 2e-4 / sqrt(F / 2^14)")->capture_default_str();
+    sub->add_option("--warmup-steps", train_.warmup_steps, "linear warm-up, at most a tenth of the steps")->capture_default_str();
+    sub->add_option("--aux-weight", train_.aux_weight, "weight of AuxK; 0: off")->capture_default_str();
+    sub->add_option("--aux-k", train_.aux_k, "dead latents AuxK uses a row; 0: d / 2")->capture_default_str();
+    sub->add_option("--dead-after", train_.dead_after, "rows without firing that make a latent dead")->capture_default_str();
+    sub->add_option("--held-out", train_.held_out, "share of rows kept for evaluation")->capture_default_str();
+    sub->add_flag("--keep-special", train_.keep_special, "also train on BOS rows");
+    sub->add_option("--memory-gib", train_.memory_gib, "rows a rank holds in memory")->capture_default_str();
+    sub->add_option("--checkpoint-seconds", train_.checkpoint_seconds, "time between checkpoints")->capture_default_str();
+    sub->add_option("--seed", train_.seed, "seed of every random number")->capture_default_str();
+    sub->add_option("--layer", train_.layer, "layer number, for random streams and the SAE's name")->capture_default_str();
+    sub->add_option("--out", train_.out, "SAELens folder to write");
+  }
+
+  void add_encode() {
+    auto* sub = add_stage("encode", "activations + SAEs -> features.h5", [this] {
+      need(!encode_.activations.empty() && !encode_.saes.empty() && !encode_.out.empty(), "encode", "--activations, --saes and --out");
+      comm::agree(world_, [&] { encode_.layers = extract::parse_layers(layers_); });
+      encode_.force = common_.force;
+      features::encode(world_, encode_);
+    });
+    sub->add_option("--activations", encode_.activations, "activations.h5");
+    sub->add_option("--saes", encode_.saes, "folder of layer_LLL folders, or a path with {layer}");
+    sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5")->capture_default_str();
+    sub->add_option("--top", encode_.top, "strongest activations kept a feature")->capture_default_str();
+    sub->add_flag("--keep-special", encode_.keep_special, "also encode and count BOS rows");
+    sub->add_option("--out", encode_.out, "features.h5 to write");
+  }
+
+  void add_correlate() {
+    auto* sub = add_stage("correlate", "features A x features B -> matches.h5", [this] {
+      need(!correlate_.a.empty() && !correlate_.b.empty() && !correlate_.out.empty(), "correlate", "--a, --b and --out");
+      comm::agree(world_, [&] { correlate_.rules.pairing = correlate::parse_pairing(pairing_); });
+      correlate_.force = common_.force;
+      correlate::correlate(world_, correlate_);
+    });
+    sub->add_option("--a", correlate_.a, "features.h5, or a scipy CSR matrix (.npz)");
+    sub->add_option("--b", correlate_.b, "the same for the other model, row for row");
+    sub->add_option("--tokens", correlate_.tokens, "tokens.h5, for the token filters");
+    sub->add_option("--best", correlate_.best, "partners kept a feature, both ways")->capture_default_str();
+    sub->add_option("--pairing", pairing_, "mutual, one-to-one or many-to-one")->capture_default_str();
+    sub->add_option("--min-r", correlate_.rules.min_r, "keep matches with r above it")->capture_default_str();
+    sub->add_option("--min-firings", correlate_.rules.min_firings, "rows on which both must be active")->capture_default_str();
+    sub->add_flag("--drop-non-concept", correlate_.rules.drop_non_concept, "drop matches with a junk token in a top five");
+    sub->add_flag("--need-shared-token", correlate_.rules.need_shared_token, "drop matches whose top fives share no token");
+    sub->add_option("--null-shifts", correlate_.null_shifts, "shifted passes for the null of the best r")->capture_default_str();
+    sub->add_option("--out", correlate_.out, "matches.h5 to write");
+  }
+
+  void add_compare() {
+    auto* sub = add_stage("compare", "matches + decoders -> similarity.h5 (SVCCA and RSA with nulls)", [this] {
+      const bool matrices = !x_.empty() && !y_.empty() && !json_.empty();
+      const bool files = !compare_.matches.empty() && !compare_.saes_a.empty() && !compare_.saes_b.empty() && !compare_.out.empty();
+      need(matrices || files, "compare", "--x, --y and --json; or --matches, --saes-a, --saes-b and --out");
+      compare_.force = common_.force;
+      if (matrices) similarity::compare_matrices(world_, x_, y_, compare_.settings, json_);
+      else similarity::compare(world_, compare_);
+    });
+    sub->add_option("--x", x_, "matrix with matched rows: X.npy or FILE.h5:/dataset");
+    sub->add_option("--y", y_, "the other matrix");
+    sub->add_option("--json", json_, "record to write for --x and --y");
+    sub->add_option("--matches", compare_.matches, "matches.h5");
+    sub->add_option("--saes-a", compare_.saes_a, "SAEs of model A: folder, or a path with {layer}");
+    sub->add_option("--saes-b", compare_.saes_b, "SAEs of model B");
+    sub->add_option("--svcca-variance", compare_.settings.svcca.variance, "share of variance kept")->capture_default_str();
+    sub->add_option("--svcca-k", compare_.settings.svcca.k, "components kept instead; 0: by variance")->capture_default_str();
+    sub->add_option("--rsa-max-features", compare_.settings.rsa.max_features, "larger sets are sampled")->capture_default_str();
+    sub->add_option("--permutations", compare_.settings.permutations, "shuffled pairings of the null")->capture_default_str();
+    sub->add_option("--min-matches", compare_.settings.min_matches, "fewer leave a pair undefined")->capture_default_str();
+    sub->add_option("--seed", compare_.settings.seed, "seed of the permutations")->capture_default_str();
+    sub->add_option("--out", compare_.out, "similarity.h5 to write");
+  }
+
+  void add_report() {
+    auto* sub = add("report", "all results of a study -> report/index.html, CSV, figures, summary.json",
+                    [this] { run_stage(world_, "report", load_study(), common_.force); });
+    sub->add_option("study", common_.study, "study file")->required();
+    add_run_flags(sub);
+  }
+
+  void add_tools() {
+    add("info", "build, libraries, ranks and GPUs", [this] { print_info(world_); });
+    add("keys", "the table of all study keys as Markdown", [] { say("{}", study::keys_as_markdown()); });
+    auto* verify_sub = add("verify", "check files that concord wrote", [this] {
+      comm::agree(world_, [&] {
+        for (const auto& path : paths_) say("{}: OK, {}", path, verify(path));
+      });
+    });
+    verify_sub->add_option("files", paths_, "tokens.h5, activations.h5, features.h5, matches.h5, similarity.h5 or SAE folders")->required();
+    auto* plan = add("plan", "bytes, flops, memory and time of each stage of a study", [this] {
+      const auto study = load_study();
+      comm::agree(world_, [&] { print_plan(study, static_cast<int>(ranks_), gflops_); });
+    });
+    plan->add_option("study", common_.study, "study file")->required();
+    plan->add_option("--set", common_.overrides, "override a study key: table.key=value")->type_size(1)->allow_extra_args(false);
+    plan->add_option("--ranks", ranks_, "ranks to plan for")->capture_default_str();
+    plan->add_option("--gflops", gflops_, "what one rank computes a second, in 10^9 operations")->capture_default_str();
+  }
+
+  const comm::Communicator& world_;
+  CLI::App app_{"concord tells how far two language models represent the same things."};
+  std::function<void()> action_;
+  Common common_;
+  corpus::TokenizeOptions tokenize_;
+  extract::ExtractOptions extract_;
+  sae::TrainOptions train_;
+  features::EncodeOptions encode_;
+  correlate::CorrelateOptions correlate_;
+  similarity::CompareOptions compare_;
+  std::string layers_ = "all";
+  std::string dtype_ = "bf16";
+  std::string compute_ = "f32";
+  std::string pairing_ = "mutual";
+  std::string x_;
+  std::string y_;
+  std::string json_;
+  std::vector<std::string> paths_;
+  Index ranks_ = 1;
+  double gflops_ = 50;
+};
+
+} // namespace
+
+int run(const comm::Session& session, int argc, char** argv) {
+  Program program(session);
+  if (const auto code = program.parse(argc, argv)) return *code;
+  return comm::run_guarded(session, [&] {
+    auto& record = run_record();
+    for (int i = 0; i < argc; ++i) record.command += (i > 0 ? " " : "") + std::string(argv[i]);
+    record.ranks = session.world().size();
+    record.hosts = comm::host_names(session.world());
+    record.libraries = library_versions();
+    program.run();
+  });
+}
+
+} // namespace concord::app

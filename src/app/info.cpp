@@ -1,0 +1,45 @@
+#include "app/info.hpp"
+
+#include "concord/comm/collectives.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/provenance.hpp"
+#include "concord/io/hdf5.hpp"
+#include "concord/linalg/decompose.hpp"
+
+#include <boost/mpi/collectives.hpp>
+#include <boost/serialization/string.hpp>
+#include <boost/serialization/vector.hpp>
+#include <torch/torch.h>
+#include <torch/version.h>
+
+#include <mpi.h>
+
+#include <thread>
+
+namespace concord::app {
+
+std::string library_versions() {
+  char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = {};
+  int length = 0;
+  MPI_Get_library_version(mpi, &length);
+  std::string mpi_name(mpi);
+  mpi_name.resize(mpi_name.find(',') == std::string::npos ? mpi_name.size() : mpi_name.find(','));
+  return fmt::format("{}, HDF5 {}, libtorch {}.{}.{}", mpi_name, io::hdf5_version(), TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR,
+                     TORCH_VERSION_PATCH);
+}
+
+void print_info(const comm::Communicator& comm) {
+  say("concord {} ({})", version(), git_state());
+  say("libraries: {}", library_versions());
+  say("BLAS from {}, LAPACK's dbdsqr from {}, ScaLAPACK from {}", linalg::library_of_symbol("dgemm_"), linalg::library_of_symbol("dbdsqr_"),
+      linalg::library_of_symbol("pdgesvd_"));
+  const auto gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
+  const std::string mine = fmt::format("rank {} on {}: node rank {}, {} cores, {} libtorch threads, {} GPUs", comm.rank(),
+                                       boost::mpi::environment::processor_name(), comm::node_rank(comm),
+                                       std::thread::hardware_concurrency(), torch::get_num_threads(), gpus);
+  std::vector<std::string> all;
+  boost::mpi::all_gather(comm, mine, all);
+  for (const auto& line : all) say("{}", line);
+}
+
+} // namespace concord::app

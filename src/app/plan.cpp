@@ -1,0 +1,141 @@
+#include "concord/app/plan.hpp"
+
+#include "concord/app/stages.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/text.hpp"
+#include "concord/extract/extract.hpp"
+#include "concord/io/hdf5.hpp"
+#include "concord/model/config.hpp"
+
+#include <glob.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace concord::app {
+
+using study::Study;
+
+namespace {
+
+struct StagePlan {
+  std::string stage;
+  double disk = 0;   ///< bytes written
+  double flops = 0;
+  double memory = 0; ///< bytes a rank
+};
+
+struct ModelPlan {
+  model::ModelConfig config;
+  double layers = 0;
+  double parameters = 0; ///< of the blocks
+};
+
+double text_bytes(const Study& study) {
+  double bytes = 0;
+  for (const auto& path : study.list("corpus.paths")) {
+    glob_t matches{};
+    if (::glob(study.location(path).c_str(), 0, nullptr, &matches) == 0)
+      for (std::size_t i = 0; i < matches.gl_pathc; ++i) {
+        const std::filesystem::path file = matches.gl_pathv[i];
+        if (std::filesystem::is_regular_file(file)) bytes += static_cast<double>(std::filesystem::file_size(file));
+        if (std::filesystem::is_directory(file))
+          for (const auto& entry : std::filesystem::recursive_directory_iterator(file))
+            if (entry.path().extension() == ".txt") bytes += static_cast<double>(entry.file_size());
+      }
+    ::globfree(&matches);
+  }
+  return bytes;
+}
+
+double token_count(const Study& study) {
+  const auto tokens = StudyFiles(study).tokens();
+  if (std::filesystem::exists(tokens)) return static_cast<double>(io::File::open(tokens).dataset("/tokens").rows());
+  const double estimate = text_bytes(study) / 4.0;
+  const auto limit = static_cast<double>(study.integer("corpus.max_tokens"));
+  return limit > 0 && (estimate == 0 || limit < estimate) ? limit : estimate;
+}
+
+ModelPlan model_plan(const Study& study, const std::string& table) {
+  ModelPlan plan;
+  plan.config = model::read_config(study.path(table + ".path"));
+  const auto layers = extract::parse_layers(join(study.list(table + ".layers"), ","));
+  plan.layers = layers.empty() ? plan.config.layers : static_cast<double>(layers.size());
+  const auto& c = plan.config;
+  const double attention = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim * c.hidden);
+  plan.parameters = c.layers * (attention + 3.0 * static_cast<double>(c.hidden * c.intermediate));
+  return plan;
+}
+
+std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
+  const double tokens = token_count(study);
+  const double stored = static_cast<double>(size_of(parse_dtype(study.text("extract.dtype"))));
+  const double compute = static_cast<double>(size_of(parse_dtype(study.text("extract.compute"))));
+  const auto latents = static_cast<double>(study.integer("sae.latents"));
+  const auto k = static_cast<double>(study.integer("sae.k"));
+  const auto batch = static_cast<double>(study.integer("sae.batch"));
+  const double steps = study.integer("sae.steps") > 0 ? static_cast<double>(study.integer("sae.steps"))
+                                                      : static_cast<double>(study.integer("sae.rows")) / batch;
+  const auto context = static_cast<double>(study.integer("corpus.context"));
+  std::vector<StagePlan> plans{{"tokenize", 20 * tokens, 0, 25 * tokens}};
+  double layers[2] = {0, 0};
+  int side = 0;
+  StagePlan train{"train-sae"};
+  StagePlan encode{"encode"};
+  for (const char which : {'a', 'b'}) {
+    const std::string table = std::string("model.") + which;
+    const ModelPlan m = model_plan(study, table);
+    const auto d = static_cast<double>(m.config.hidden);
+    const double rows_in_flight = static_cast<double>(study.integer("extract.batch")) * context;
+    const double weights = compute * (m.parameters + static_cast<double>(m.config.vocab) * d);
+    const double buffers = rows_in_flight * (compute * (6 * d + 4 * static_cast<double>(m.config.intermediate)) + m.layers * d * stored +
+                                             8.0 * m.config.heads * std::min(context, 512.0));
+    const double attention = 4.0 * static_cast<double>(m.config.heads * m.config.head_dim) * context * m.config.layers;
+    plans.push_back({std::string("extract ") + which, tokens * m.layers * d * stored, tokens * (2 * m.parameters + attention),
+                     weights + buffers + 25 * tokens});
+    layers[side++] = m.layers;
+    if (study.text(table + ".saes").empty()) {
+      train.disk += m.layers * 8 * latents * d;
+      train.flops += m.layers * steps * batch * (2 * d * latents + 12 * d * k);
+      const double share = std::min(tokens * d * stored / ranks, study.real("sae.memory_gib") * 0x1p30);
+      train.memory = std::max(train.memory, share + 4 * (8 * latents * d + batch / ranks * (latents + 3 * d)) + 25 * tokens);
+    }
+    encode.disk += m.layers * tokens * (8 + 8 * k);
+    encode.flops += m.layers * tokens * 2 * d * latents;
+    encode.memory = std::max(encode.memory, 8 * latents * d + 2048 * 4 * (latents + d) + tokens / ranks * (16 + 8 * k));
+  }
+  plans.push_back(train);
+  plans.push_back(encode);
+  const double pairs = layers[0] * layers[1];
+  const double passes = 1 + static_cast<double>(study.integer("correlate.null_shifts"));
+  const double layer_bytes = tokens * (8 + 8 * k);
+  // An update of the row accumulator costs about as much as 100 dense operations: it waits for the cache.
+  plans.push_back({"correlate", pairs * latents * static_cast<double>(study.integer("correlate.best")) * 40, 100 * passes * pairs * tokens * k * k,
+                   2 * layer_bytes + std::min(layers[1] * layer_bytes, study.real("correlate.memory_gib") * 0x1p30) + 40 * latents * static_cast<double>(study.integer("correlate.best"))});
+  const auto permutations = static_cast<double>(study.integer("compare.permutations"));
+  const double rsa = std::min(latents, static_cast<double>(study.integer("compare.rsa_max_features")));
+  const auto width = static_cast<double>(std::max(model_plan(study, "model.a").config.hidden, model_plan(study, "model.b").config.hidden));
+  plans.push_back({"compare", pairs * 16 * permutations,
+                   pairs * (permutations * (2 * latents * width * width + 4 * width * width * width + rsa * rsa) + 8 * latents * width * width),
+                   16 * rsa * rsa + 6 * 8 * latents * width});
+  return plans;
+}
+
+} // namespace
+
+void print_plan(const Study& study, int ranks, double gflops) {
+  require(ranks > 0 && gflops > 0, ExitCode::usage, "--ranks and --gflops must be positive");
+  say("{:.0f} tokens on {} ranks at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", token_count(study), ranks, gflops);
+  say("{:<12} {:>12} {:>12} {:>16} {:>10}", "stage", "disk", "flops", "memory a rank", "time");
+  double disk = 0;
+  double seconds = 0;
+  for (const auto& plan : stage_plans(study, ranks)) {
+    const double time = plan.flops / (gflops * 1e9 * ranks);
+    say("{:<12} {:>12} {:>12.2e} {:>16} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops, human_bytes(plan.memory), human_seconds(time));
+    disk += plan.disk;
+    seconds += time;
+  }
+  say("{:<12} {:>12} {:>12} {:>16} {:>10}", "total", human_bytes(disk), "", "", human_seconds(seconds));
+}
+
+} // namespace concord::app

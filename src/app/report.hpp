@@ -1,0 +1,24 @@
+#pragma once
+// Stage `report`: runs scripts/report.py over a study's results. Collective over `comm`.
+
+#include "concord/comm/session.hpp"
+#include "concord/core/index.hpp"
+
+#include <filesystem>
+#include <string>
+
+namespace concord::app {
+
+struct ReportOptions {
+  std::filesystem::path output; ///< folder of the study's results; the report goes to output/report
+  std::string name;
+  std::string python;           ///< empty: $CONCORD_PYTHON, else .venv/bin/python, else python3
+  Index top_matches = 10;
+  std::string saes_a;
+  std::string saes_b;
+};
+
+/// Rank 0 runs the script; every rank waits. @throws Error unavailable (no Python with the needed packages), internal.
+void make_report(const comm::Communicator& comm, const ReportOptions& options);
+
+} // namespace concord::app

@@ -1,0 +1,201 @@
+#include "concord/app/stages.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/text.hpp"
+#include "concord/corpus/tokenize.hpp"
+#include "concord/correlate/correlate.hpp"
+#include "concord/extract/extract.hpp"
+#include "concord/features/encode.hpp"
+#include "concord/io/hdf5.hpp"
+#include "concord/sae/sae.hpp"
+#include "concord/sae/train.hpp"
+#include "concord/similarity/compare.hpp"
+#include "app/report.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace concord::app {
+
+using study::Study;
+
+StudyFiles::StudyFiles(const Study& study) : output(study.path("study.output")) {}
+
+std::string StudyFiles::saes(const Study& study, char model) const {
+  const std::string given = study.text(std::string("model.") + model + ".saes");
+  return given.empty() ? (folder(model) / "saes").string() : study.location(given);
+}
+
+const std::vector<std::string>& stage_words() {
+  static const std::vector<std::string> words{"tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report"};
+  return words;
+}
+
+namespace {
+
+constexpr char models[] = {'a', 'b'};
+
+std::string table(char model) { return std::string("model.") + model; }
+std::string named(const char* stage, char model) { return std::string(stage) + " " + model; }
+
+void tokenize(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  corpus::TokenizeOptions o;
+  for (const auto& path : study.list("corpus.paths")) o.paths.push_back(study.location(path));
+  o.tokenizer = study.path("corpus.tokenizer");
+  o.token_ids = study.path("corpus.token_ids");
+  o.bos_id = static_cast<std::int32_t>(study.integer("corpus.bos_id"));
+  o.documents = study.text("corpus.documents");
+  o.context = study.integer("corpus.context");
+  o.max_tokens = study.integer("corpus.max_tokens");
+  o.out = files.tokens();
+  o.force = force;
+  corpus::tokenize(comm, o);
+}
+
+void extract(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  for (const char model : models) {
+    extract::ExtractOptions o;
+    o.model = study.path(table(model) + ".path");
+    o.tokens = files.tokens();
+    comm::agree(comm, [&] {
+      require(!o.model.empty(), ExitCode::config, "{}.path is not set: give the folder of the model", table(model));
+      o.layers = extract::parse_layers(join(study.list(table(model) + ".layers"), ","));
+      o.store = parse_dtype(study.text("extract.dtype"));
+      o.compute = parse_dtype(study.text("extract.compute"));
+    });
+    o.batch = study.integer("extract.batch");
+    o.loss = study.flag("extract.loss");
+    o.device = study.text("extract.device");
+    o.commit_seconds = study.real("extract.commit_seconds");
+    o.stage_word = named("extract", model);
+    o.out = files.activations(model);
+    o.force = force;
+    extract::extract(comm, o);
+  }
+}
+
+std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
+  return comm::agreed(comm, [&] {
+    return nlohmann::json::parse(io::File::open(activations).attribute("layers")).get<std::vector<int>>();
+  });
+}
+
+sae::TrainOptions train_options(const Study& study) {
+  sae::TrainOptions o;
+  o.latents = study.integer("sae.latents");
+  o.k = static_cast<int>(study.integer("sae.k"));
+  o.steps = study.integer("sae.steps");
+  o.rows = study.integer("sae.rows");
+  o.batch = study.integer("sae.batch");
+  o.learning_rate = study.real("sae.learning_rate");
+  o.warmup_steps = study.integer("sae.warmup_steps");
+  o.decay_fraction = study.real("sae.decay_fraction");
+  o.clip = study.real("sae.clip");
+  o.aux_weight = study.real("sae.aux_weight");
+  o.aux_k = static_cast<int>(study.integer("sae.aux_k"));
+  o.dead_after = study.integer("sae.dead_after");
+  o.held_out = study.real("sae.held_out");
+  o.keep_special = study.flag("sae.keep_special");
+  o.memory_gib = study.real("sae.memory_gib");
+  o.checkpoint_seconds = study.real("sae.checkpoint_seconds");
+  return o;
+}
+
+void train_sae(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  for (const char model : models) {
+    if (!study.text(table(model) + ".saes").empty()) {
+      log_info("train-sae {}: the study gives trained SAEs", model);
+      continue;
+    }
+    for (const int layer : extracted_layers(comm, files.activations(model))) {
+      sae::TrainOptions o = train_options(study);
+      o.activations = files.activations(model).string() + ":/" + layer_name(layer) + "/x";
+      o.layer = layer;
+      // Two models must not share a random stream: equal initial decoders would look like shared features.
+      o.seed = 2 * static_cast<std::uint64_t>(study.integer("study.seed")) + (model == 'b' ? 1 : 0);
+      o.stage_word = named("train-sae", model) + " " + layer_name(layer);
+      o.out = sae::sae_path(files.saes(study, model), layer);
+      o.force = force;
+      sae::train(comm, o);
+    }
+  }
+}
+
+void encode(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  for (const char model : models) {
+    features::EncodeOptions o;
+    o.activations = files.activations(model);
+    o.saes = files.saes(study, model);
+    o.top = study.integer("encode.top");
+    o.keep_special = study.flag("encode.keep_special");
+    o.stage_word = named("encode", model);
+    o.out = files.features(model);
+    o.force = force;
+    features::encode(comm, o);
+  }
+}
+
+void correlate(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  correlate::CorrelateOptions o;
+  o.a = files.features('a');
+  o.b = files.features('b');
+  o.tokens = files.tokens();
+  o.best = study.integer("correlate.best");
+  o.null_shifts = study.integer("correlate.null_shifts");
+  o.rules.pairing = comm::agreed(comm, [&] { return correlate::parse_pairing(study.text("correlate.pairing")); });
+  o.rules.min_r = study.real("correlate.min_r");
+  o.rules.min_firings = study.integer("correlate.min_firings");
+  o.rules.drop_non_concept = study.flag("correlate.drop_non_concept");
+  o.rules.need_shared_token = study.flag("correlate.need_shared_token");
+  o.memory_gib = study.real("correlate.memory_gib");
+  o.out = files.matches();
+  o.force = force;
+  correlate::correlate(comm, o);
+}
+
+void compare(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  similarity::CompareOptions o;
+  o.matches = files.matches();
+  o.saes_a = files.saes(study, 'a');
+  o.saes_b = files.saes(study, 'b');
+  o.settings.svcca = {study.real("compare.svcca_variance"), study.integer("compare.svcca_k")};
+  o.settings.rsa.max_features = study.integer("compare.rsa_max_features");
+  o.settings.permutations = study.integer("compare.permutations");
+  o.settings.min_matches = study.integer("compare.min_matches");
+  o.settings.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
+  o.out = files.similarity();
+  o.force = force;
+  similarity::compare(comm, o);
+}
+
+void report(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool /*force*/) {
+  ReportOptions o;
+  o.output = files.output;
+  o.name = study.text("study.name");
+  o.python = study.text("report.python");
+  o.top_matches = study.integer("report.top_matches");
+  o.saes_a = files.saes(study, 'a');
+  o.saes_b = files.saes(study, 'b');
+  make_report(comm, o);
+}
+
+} // namespace
+
+void run_stage(const comm::Communicator& comm, const std::string& stage, const Study& study, bool force) {
+  const StudyFiles files(study);
+  comm::agree(comm, [&] {
+    if (comm.rank() != 0) return;
+    make_folder(files.output);
+    write_text_atomic(files.resolved(), study.resolved());
+  });
+  if (stage == "tokenize") tokenize(comm, study, files, force);
+  else if (stage == "extract") extract(comm, study, files, force);
+  else if (stage == "train-sae") train_sae(comm, study, files, force);
+  else if (stage == "encode") encode(comm, study, files, force);
+  else if (stage == "correlate") correlate(comm, study, files, force);
+  else if (stage == "compare") compare(comm, study, files, force);
+  else if (stage == "report") report(comm, study, files, force);
+  else fail(ExitCode::internal, "no stage {}", stage);
+}
+
+} // namespace concord::app

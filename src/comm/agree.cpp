@@ -1,0 +1,33 @@
+#include "concord/comm/agree.hpp"
+
+#include <boost/mpi/collectives.hpp>
+#include <boost/serialization/string.hpp>
+
+#include <mpi.h>
+
+namespace concord::comm {
+
+void agree(const Communicator& comm, const std::function<void()>& local) {
+  int code = 0;
+  std::string message;
+  try {
+    local();
+  } catch (const Error& error) {
+    code = static_cast<int>(error.code());
+    message = error.what();
+  } catch (const std::bad_alloc&) {
+    code = static_cast<int>(ExitCode::unavailable);
+    message = "out of memory";
+  } catch (const std::exception& error) {
+    code = static_cast<int>(ExitCode::internal);
+    message = error.what();
+  }
+  int first_failing = code != 0 ? comm.rank() : comm.size();
+  MPI_Allreduce(MPI_IN_PLACE, &first_failing, 1, MPI_INT, MPI_MIN, comm);
+  if (first_failing == comm.size()) return;
+  boost::mpi::broadcast(comm, code, first_failing);
+  boost::mpi::broadcast(comm, message, first_failing);
+  throw Error(static_cast<ExitCode>(code), message, /*agreed=*/true);
+}
+
+} // namespace concord::comm

@@ -1,0 +1,84 @@
+#include "concord/comm/collectives.hpp"
+
+#include <boost/mpi/collectives.hpp>
+#include <boost/serialization/string.hpp>
+#include <boost/serialization/vector.hpp>
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <set>
+
+namespace concord::comm {
+namespace {
+
+// MPI counts are int: larger arrays travel in pieces. 2^28 elements keep each message below 2 GiB.
+constexpr Index piece = Index{1} << 28;
+
+template <typename T>
+void sum_pieces(const Communicator& comm, T* values, Index count, MPI_Datatype type) {
+  for (Index done = 0; done < count; done += piece)
+    MPI_Allreduce(MPI_IN_PLACE, values + done, static_cast<int>(std::min(piece, count - done)), type, MPI_SUM, comm);
+}
+
+} // namespace
+
+void sum(const Communicator& comm, float* values, Index count) { sum_pieces(comm, values, count, MPI_FLOAT); }
+void sum(const Communicator& comm, double* values, Index count) { sum_pieces(comm, values, count, MPI_DOUBLE); }
+void sum(const Communicator& comm, Index* values, Index count) { sum_pieces(comm, values, count, MPI_INT64_T); }
+
+Index max_of(const Communicator& comm, Index value) {
+  MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, MPI_MAX, comm);
+  return value;
+}
+
+double max_of(const Communicator& comm, double value) {
+  MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_MAX, comm);
+  return value;
+}
+
+Index sum_below(const Communicator& comm, Index value) {
+  Index below = 0;
+  MPI_Exscan(&value, &below, 1, MPI_INT64_T, MPI_SUM, comm);
+  return comm.rank() == 0 ? 0 : below;
+}
+
+void broadcast_bytes(const Communicator& comm, void* data, Index bytes, int root) {
+  for (Index done = 0; done < bytes; done += piece)
+    MPI_Bcast(static_cast<char*>(data) + done, static_cast<int>(std::min(piece, bytes - done)), MPI_BYTE, root, comm);
+}
+
+std::vector<char> all_gather_bytes(const Communicator& comm, const void* data, Index bytes) {
+  std::vector<Index> sizes(static_cast<std::size_t>(comm.size()));
+  MPI_Allgather(&bytes, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, comm);
+  Index total = 0;
+  for (const Index size : sizes) total += size;
+  std::vector<char> all(static_cast<std::size_t>(total));
+  Index offset = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) { // one broadcast a rank: any size, and shares may be empty
+    const Index size = sizes[static_cast<std::size_t>(rank)];
+    if (rank == comm.rank()) std::copy_n(static_cast<const char*>(data), size, all.data() + offset);
+    broadcast_bytes(comm, all.data() + offset, size, rank);
+    offset += size;
+  }
+  return all;
+}
+
+std::string host_names(const Communicator& comm) {
+  std::vector<std::string> names;
+  boost::mpi::all_gather(comm, boost::mpi::environment::processor_name(), names);
+  std::string text;
+  for (const auto& name : std::set<std::string>(names.begin(), names.end())) text += (text.empty() ? "" : ",") + name;
+  return text;
+}
+
+int node_rank(const Communicator& comm) {
+  MPI_Comm node = MPI_COMM_NULL;
+  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, comm.rank(), MPI_INFO_NULL, &node);
+  int rank = 0;
+  MPI_Comm_rank(node, &rank);
+  MPI_Comm_free(&node);
+  return rank;
+}
+
+} // namespace concord::comm

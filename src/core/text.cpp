@@ -1,0 +1,113 @@
+#include "concord/core/text.hpp"
+
+#include "concord/core/error.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+namespace concord {
+namespace {
+
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i;
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t substitute = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substitute});
+    }
+  }
+  return row[b.size()];
+}
+
+} // namespace
+
+std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string* best = nullptr;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 2) + 1;
+  for (const auto& candidate : candidates) {
+    const std::size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) {
+      best_distance = distance;
+      best = &candidate;
+    }
+  }
+  return best != nullptr ? std::optional<std::string>(*best) : std::nullopt;
+}
+
+std::string join(const std::vector<std::string>& words, std::string_view separator) {
+  return fmt::format("{}", fmt::join(words, separator));
+}
+
+std::string layer_name(int layer) {
+  return layer < 0 ? std::string("embedding") : fmt::format("layer_{:03d}", layer);
+}
+
+std::string human_bytes(double bytes) {
+  constexpr const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  int unit = 0;
+  while (bytes >= 1024.0 && unit < 5) {
+    bytes /= 1024.0;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, units[unit]);
+}
+
+std::string human_seconds(double seconds) {
+  if (seconds < 60) return fmt::format("{:.1f}s", seconds);
+  const auto total = static_cast<long>(std::lround(seconds));
+  if (total < 3600) return fmt::format("{}m{:02d}s", total / 60, total % 60);
+  return fmt::format("{}h{:02d}m", total / 3600, total / 60 % 60);
+}
+
+std::string read_text(const std::filesystem::path& path, std::string_view what) {
+  std::ifstream in(path, std::ios::binary);
+  require(in.good() && !std::filesystem::is_directory(path), ExitCode::input_missing, "cannot open the {} {}: {}", what,
+          path.string(), std::filesystem::is_directory(path) ? "it is a folder" : std::strerror(errno));
+  std::ostringstream text;
+  text << in.rdbuf();
+  require(!in.bad(), ExitCode::io, "cannot read the {} {}", what, path.string());
+  return text.str();
+}
+
+void sync_path(const std::filesystem::path& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY);
+  require(fd >= 0, ExitCode::io, "cannot open {} to flush it: {}", path.string(), std::strerror(errno));
+  const int result = ::fsync(fd);
+  const int reason = errno;
+  ::close(fd);
+  require(result == 0, ExitCode::io, "cannot flush {} to disk: {}", path.string(), std::strerror(reason));
+}
+
+void write_text_atomic(const std::filesystem::path& path, std::string_view text) {
+  const std::filesystem::path temporary = path.string() + ".new";
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out << text;
+    out.flush();
+    require(out.good(), ExitCode::io, "cannot write {}: {}", temporary.string(), std::strerror(errno));
+  }
+  sync_path(temporary);
+  std::error_code error;
+  std::filesystem::rename(temporary, path, error);
+  require(!error, ExitCode::io, "cannot rename {} to {}: {}", temporary.string(), path.string(), error.message());
+}
+
+void make_folder(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!path.empty()) std::filesystem::create_directories(path, error);
+  require(!error, ExitCode::io, "cannot create the folder {}: {}; choose another study.output or mend its permissions",
+          path.string(), error.message());
+}
+
+} // namespace concord

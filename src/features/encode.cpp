@@ -1,0 +1,266 @@
+#include "concord/features/encode.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/progress.hpp"
+#include "concord/core/text.hpp"
+#include "concord/dist/partition.hpp"
+#include "concord/features/features.hpp"
+#include "concord/io/output.hpp"
+#include "concord/io/row_source.hpp"
+#include "concord/sae/encoder.hpp"
+#include "concord/sae/sae.hpp"
+
+#include <algorithm>
+
+namespace concord::features {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr Index rows_a_block = 2048; // part of the result: a block's product is one matrix product of one shape
+
+std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+/// Keeps the strongest activations of one feature, strongest first.
+class TopList {
+public:
+  struct Entry {
+    float value;
+    Index row;
+  };
+  static bool stronger(const Entry& a, const Entry& b) { return a.value > b.value || (a.value == b.value && a.row < b.row); }
+  void offer(float value, Index row, std::size_t places) {
+    if (entries_.size() == places && !stronger({value, row}, entries_.back())) return;
+    const Entry entry{value, row};
+    entries_.insert(std::upper_bound(entries_.begin(), entries_.end(), entry, stronger), entry);
+    if (entries_.size() > places) entries_.pop_back();
+  }
+  const std::vector<Entry>& entries() const { return entries_; }
+
+private:
+  std::vector<Entry> entries_;
+};
+
+/// One layer's features on this rank.
+struct LocalLayer {
+  std::vector<Index> row_sizes;
+  sae::SparseRows codes;
+  FeatureStatistics statistics;
+  std::vector<TopList> top;
+  explicit LocalLayer(Index latents)
+      : statistics{std::vector<Index>(at(latents), 0), std::vector<double>(at(latents), 0.0), std::vector<double>(at(latents), 0.0),
+                   std::vector<float>(at(latents), 0.0F)},
+        top(at(latents)) {}
+};
+
+class Encoding {
+public:
+  Encoding(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options) {
+    comm::agree(comm_, [&] { open(); });
+  }
+
+  void run() {
+    if (io::output_is_done(comm_, options_.out, key_, options_.force)) {
+      log_info("{}: {} is done", options_.stage_word, options_.out.string());
+      return;
+    }
+    Progress progress(options_.stage_word, static_cast<Index>(layers_.size()), "layers");
+    for (std::size_t l = 0; l < layers_.size(); ++l) {
+      encode_layer(layers_[l]);
+      progress.update(static_cast<Index>(l) + 1);
+      if (l + 1 < layers_.size() && comm::stop_requested(comm_)) comm::throw_stopped(options_.stage_word.c_str());
+    }
+    link_layers();
+    say_stage_ok(options_.stage_word, progress.seconds(), fmt::format("layers={} nnz={} rows={}", layers_.size(), nnz_, rows_),
+                 options_.out.string());
+  }
+
+private:
+  void open() {
+    const auto file = io::File::open(options_.activations);
+    require(file.has_attribute("layers") && file.has_attribute("token_hash"), ExitCode::bad_data,
+            "{} is no activations file; make it with `concord extract`", options_.activations.string());
+    const auto available = nlohmann::json::parse(file.attribute("layers")).get<std::vector<int>>();
+    layers_ = options_.layers.empty() ? available : options_.layers;
+    std::sort(layers_.begin(), layers_.end());
+    token_hash_ = file.attribute("token_hash");
+    row_kinds_ = file.read<std::uint8_t>("/row_kind");
+    rows_ = static_cast<Index>(row_kinds_.size());
+    key_ = {"encode", {{"layers", layers_}, {"top", options_.top}, {"keep_special", options_.keep_special}}, {}};
+    key_.inputs["activations"] = file.attribute("stage_digest");
+    for (const int layer : layers_) {
+      require(std::find(available.begin(), available.end(), layer) != available.end(), ExitCode::config, "{} has no {}; it holds layers {}",
+              options_.activations.string(), layer_name(layer), fmt::join(available, ", "));
+      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes, layer));
+    }
+  }
+
+  fs::path layer_path(int layer) const { return fs::path(options_.out.string() + ".layers") / (layer_name(layer) + ".h5"); }
+
+  StageKey layer_key(int layer) const {
+    StageKey key = key_;
+    key.settings["layers"] = {layer};
+    key.inputs = {{"activations", key_.inputs["activations"]}, {"sae", key_.inputs["sae/" + layer_name(layer)]}};
+    return key;
+  }
+
+  void encode_layer(int layer) {
+    if (io::output_is_done(comm_, layer_path(layer), layer_key(layer), options_.force)) {
+      nnz_ += comm::agreed(comm_, [&] { return io::File::open(layer_path(layer)).dataset("/indices").rows(); });
+      return;
+    }
+    sae::Sae sae;
+    std::unique_ptr<io::RowSource> source;
+    comm::agree(comm_, [&] {
+      sae = sae::load_sae(sae::sae_path(options_.saes, layer));
+      source = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
+      require(source->cols() == sae.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
+              sae::sae_path(options_.saes, layer).string(), sae.d, layer_name(layer), options_.activations.string(), source->cols());
+    });
+    LocalLayer local(sae.latents);
+    comm::agree(comm_, [&] { encode_rows(*source, sae, local); });
+    gather_statistics(local);
+    write_layer(layer, sae, local);
+  }
+
+  /// This rank's share of the blocks, in order.
+  void encode_rows(const io::RowSource& source, const sae::Sae& sae, LocalLayer& local) {
+    const dist::Partition blocks{(rows_ + rows_a_block - 1) / rows_a_block, comm_.size()};
+    first_row_ = std::min(rows_, blocks.begin(comm_.rank()) * rows_a_block);
+    last_row_ = std::min(rows_, blocks.end(comm_.rank()) * rows_a_block);
+    sae::Encoder encoder(sae);
+    sae::SparseRows block;
+    std::vector<float> x;
+    for (Index begin = first_row_; begin < last_row_; begin += rows_a_block) {
+      const Index count = std::min(rows_a_block, last_row_ - begin);
+      x.resize(at(count * sae.d));
+      source.read_float(begin, count, x);
+      block.clear();
+      encoder.encode(x, block);
+      take_block(block, begin, local);
+    }
+  }
+
+  void take_block(const sae::SparseRows& block, Index first, LocalLayer& local) const {
+    Index begin = 0;
+    for (std::size_t r = 0; r < block.row_ends.size(); ++r) {
+      const Index row = first + static_cast<Index>(r);
+      const Index end = block.row_ends[r];
+      const bool counted = options_.keep_special || row_kinds_[at(row)] == 0;
+      local.row_sizes.push_back(counted ? end - begin : 0);
+      for (Index e = begin; counted && e < end; ++e) take_value(block.indices[at(e)], block.values[at(e)], row, local);
+      begin = end;
+    }
+  }
+
+  void take_value(std::int32_t feature, float value, Index row, LocalLayer& local) const {
+    const auto j = static_cast<std::size_t>(feature);
+    local.codes.indices.push_back(feature);
+    local.codes.values.push_back(value);
+    local.statistics.count[j] += 1;
+    local.statistics.sum[j] += value;
+    local.statistics.sum_squares[j] += static_cast<double>(value) * value;
+    local.statistics.max[j] = std::max(local.statistics.max[j], value);
+    local.top[j].offer(value, row, at(options_.top));
+  }
+
+  /// Sums statistics and merges the top lists of all ranks; every rank holds the result.
+  void gather_statistics(LocalLayer& local) const {
+    auto& s = local.statistics;
+    comm::sum(comm_, s.count);
+    comm::sum(comm_, s.sum);
+    comm::sum(comm_, s.sum_squares);
+    struct Record {
+      std::int64_t feature;
+      Index row;
+      float value;
+      float unused;
+    };
+    std::vector<Record> mine;
+    for (std::size_t j = 0; j < local.top.size(); ++j)
+      for (const auto& entry : local.top[j].entries()) mine.push_back({static_cast<std::int64_t>(j), entry.row, entry.value, 0});
+    local.top.assign(local.top.size(), TopList());
+    for (const auto& record : comm::all_gather(comm_, mine)) {
+      local.top[at(record.feature)].offer(record.value, record.row, at(options_.top));
+      s.max[at(record.feature)] = std::max(s.max[at(record.feature)], record.value);
+    }
+  }
+
+  void write_layer(int layer, const sae::Sae& sae, const LocalLayer& local) {
+    const auto nnz_local = static_cast<Index>(local.codes.indices.size());
+    const Index nnz = comm::sum_of(comm_, nnz_local);
+    const Index before = comm::sum_below(comm_, nnz_local);
+    nnz_ += nnz;
+    std::vector<Index> indptr; // starts of this rank's rows; the last rank adds the end
+    Index position = before;
+    for (const Index size : local.row_sizes) {
+      indptr.push_back(position);
+      position += size;
+    }
+    if (comm_.rank() == comm_.size() - 1) indptr.push_back(nnz);
+    const Index latents = sae.latents;
+    io::Output output(comm_, layer_path(layer), layer_key(layer), io::Output::Writers::all, true,
+                      8.0 * static_cast<double>(nnz + rows_) + static_cast<double>(latents * (28 + 12 * options_.top)),
+                      [&](io::File& file) { lay_out(file, nnz, local); });
+    auto& file = output.file();
+    file.dataset("/indptr").write_rows_all(comm_, first_row_, static_cast<Index>(indptr.size()), indptr.data());
+    file.dataset("/indices").write_rows_all(comm_, before, nnz_local, local.codes.indices.data());
+    file.dataset("/data").write_rows_all(comm_, before, nnz_local, local.codes.values.data());
+    output.finish();
+  }
+
+  void lay_out(io::File& file, Index nnz, const LocalLayer& local) const {
+    const auto latents = static_cast<Index>(local.top.size());
+    file.create_dataset("/indptr", {rows_ + 1}, Dtype::i64);
+    file.create_dataset("/indices", {std::max<Index>(1, nnz)}, Dtype::i32);
+    file.create_dataset("/data", {std::max<Index>(1, nnz)}, Dtype::f32);
+    file.write("/count", local.statistics.count);
+    file.write("/sum", local.statistics.sum);
+    file.write("/sum_squares", local.statistics.sum_squares);
+    file.write("/max", local.statistics.max);
+    std::vector<Index> rows(at(latents * options_.top), -1);
+    std::vector<float> values(rows.size(), 0.0F);
+    for (Index j = 0; j < latents; ++j)
+      for (std::size_t p = 0; p < local.top[at(j)].entries().size(); ++p) {
+        rows[at(j * options_.top) + p] = local.top[at(j)].entries()[p].row;
+        values[at(j * options_.top) + p] = local.top[at(j)].entries()[p].value;
+      }
+    file.write("/top_rows", rows, {latents, options_.top});
+    file.write("/top_values", values, {latents, options_.top});
+  }
+
+  void link_layers() {
+    const Index counted = options_.keep_special ? rows_ : std::count(row_kinds_.begin(), row_kinds_.end(), 0);
+    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, true, static_cast<double>(rows_ + (1 << 20)), [&](io::File& file) {
+      const std::string folder = options_.out.filename().string() + ".layers/";
+      for (const int layer : layers_) file.create_external_link("/" + layer_name(layer), folder + layer_name(layer) + ".h5", "/");
+      file.write("/row_kind", row_kinds_);
+      file.write_attribute("layers", nlohmann::json(layers_).dump());
+      file.write_attribute("token_hash", token_hash_);
+      file.write_attribute("counted_rows", std::to_string(counted));
+      file.write_attribute("keep_special", options_.keep_special ? "1" : "0");
+    });
+    output.finish();
+  }
+
+  const comm::Communicator& comm_;
+  const EncodeOptions& options_;
+  std::vector<int> layers_;
+  std::string token_hash_;
+  std::vector<std::uint8_t> row_kinds_;
+  Index rows_ = 0;
+  Index first_row_ = 0;
+  Index last_row_ = 0;
+  Index nnz_ = 0;
+  StageKey key_;
+};
+
+} // namespace
+
+void encode(const comm::Communicator& comm, const EncodeOptions& options) { Encoding(comm, options).run(); }
+
+} // namespace concord::features

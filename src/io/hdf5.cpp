@@ -1,0 +1,320 @@
+#include "concord/io/hdf5.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+namespace concord::io {
+namespace {
+
+herr_t first_description(unsigned /*n*/, const H5E_error2_t* error, void* out) {
+  auto& text = *static_cast<std::string*>(out);
+  if (text.empty() && error->desc != nullptr) text = error->desc;
+  return 0;
+}
+
+/// The innermost message of HDF5's error stack.
+std::string hdf5_reason() {
+  std::string text;
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first_description, &text);
+  H5Eclear2(H5E_DEFAULT);
+  return text.empty() ? "HDF5 gives no reason" : text;
+}
+
+void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+template <typename... Args>
+void check(bool ok, ExitCode code, fmt::format_string<Args...> format, Args&&... args) {
+  if (!ok) throw Error(code, fmt::format(format, std::forward<Args>(args)...) + ": " + hdf5_reason());
+}
+
+/// bf16 as an HDF5 float: sign bit 15, exponent bits 7..14, mantissa bits 0..6, bias 127. h5py reads it as float32.
+Handle make_half_type(int exponent_bits, std::size_t bias) {
+  Handle type(H5Tcopy(H5T_IEEE_F32LE), H5Tclose);
+  const auto exponent = static_cast<std::size_t>(exponent_bits);
+  H5Tset_fields(type.get(), 15, 15 - exponent, exponent, 0, 15 - exponent);
+  H5Tset_precision(type.get(), 16);
+  H5Tset_size(type.get(), 2);
+  H5Tset_ebias(type.get(), bias);
+  return type;
+}
+
+Handle hdf5_type(Dtype dtype) {
+  switch (dtype) {
+  case Dtype::f64: return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
+  case Dtype::f32: return {H5Tcopy(H5T_IEEE_F32LE), H5Tclose};
+  case Dtype::f16: return make_half_type(5, 15);
+  case Dtype::bf16: return make_half_type(8, 127);
+  case Dtype::i64: return {H5Tcopy(H5T_STD_I64LE), H5Tclose};
+  case Dtype::i32: return {H5Tcopy(H5T_STD_I32LE), H5Tclose};
+  case Dtype::u32: return {H5Tcopy(H5T_STD_U32LE), H5Tclose};
+  case Dtype::u8: return {H5Tcopy(H5T_STD_U8LE), H5Tclose};
+  }
+  fail(ExitCode::internal, "no HDF5 type for dtype {}", static_cast<int>(dtype));
+}
+
+Dtype dtype_of_hdf5(hid_t type, const std::string& name) {
+  const std::size_t size = H5Tget_size(type);
+  const H5T_class_t kind = H5Tget_class(type);
+  if (kind == H5T_FLOAT && size == 8) return Dtype::f64;
+  if (kind == H5T_FLOAT && size == 4) return Dtype::f32;
+  if (kind == H5T_FLOAT && size == 2) return H5Tget_ebias(type) == 127 ? Dtype::bf16 : Dtype::f16;
+  const bool is_signed = kind == H5T_INTEGER && H5Tget_sign(type) == H5T_SGN_2;
+  if (kind == H5T_INTEGER && size == 8 && is_signed) return Dtype::i64;
+  if (kind == H5T_INTEGER && size == 4) return is_signed ? Dtype::i32 : Dtype::u32;
+  if (kind == H5T_INTEGER && size == 1 && !is_signed) return Dtype::u8;
+  fail(ExitCode::bad_data, "dataset {} has an element type that concord does not read", name);
+}
+
+Handle parallel_access(const comm::Communicator& comm) {
+  Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_fapl_mpio(access.get(), comm, MPI_INFO_NULL);
+  return access;
+}
+
+} // namespace
+
+Dataset::Dataset(Handle id, std::string name) : id_(std::move(id)), name_(std::move(name)) {
+  const Handle space(H5Dget_space(id_.get()), H5Sclose);
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  std::vector<hsize_t> dims(static_cast<std::size_t>(std::max(rank, 0)));
+  if (rank > 0) H5Sget_simple_extent_dims(space.get(), dims.data(), nullptr);
+  dims_.assign(dims.begin(), dims.end());
+  const Handle type(H5Dget_type(id_.get()), H5Tclose);
+  dtype_ = dtype_of_hdf5(type.get(), name_);
+}
+
+Index Dataset::row_size() const {
+  Index size = 1;
+  for (std::size_t i = 1; i < dims_.size(); ++i) size *= dims_[i];
+  return size;
+}
+
+void Dataset::check_dtype(Dtype wanted) const {
+  require(dtype_ == wanted, ExitCode::bad_data, "dataset {} holds {}, expected {}", name_, name_of(dtype_), name_of(wanted));
+}
+
+void Dataset::check_count(Index count) const {
+  require(count == rows() * row_size(), ExitCode::internal, "dataset {} holds {} elements, {} were given", name_,
+          rows() * row_size(), count);
+}
+
+void Dataset::transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const {
+  require(begin >= 0 && count >= 0 && begin + count <= rows(), ExitCode::internal,
+          "dataset {}: rows [{}, {}) are outside its {} rows", name_, begin, begin + count, rows());
+  const Handle file_space(H5Dget_space(id_.get()), H5Sclose);
+  std::vector<hsize_t> start(std::max<std::size_t>(1, dims_.size()), 0);
+  std::vector<hsize_t> extent(dims_.begin(), dims_.end());
+  if (extent.empty()) extent = {1};
+  start[0] = static_cast<hsize_t>(begin);
+  extent[0] = static_cast<hsize_t>(count);
+  const Handle memory_space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
+  if (count == 0 || dims_.empty()) {
+    if (count == 0) {
+      H5Sselect_none(file_space.get());
+      H5Sselect_none(memory_space.get());
+    }
+  } else {
+    H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr);
+  }
+  const Handle type = hdf5_type(dtype_); // as stored, so that HDF5 moves bytes and converts nothing
+  char nothing = 0;
+  if (data == nullptr) data = &nothing;
+  const herr_t status =
+      writing ? H5Dwrite(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data)
+              : H5Dread(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data);
+  check(status >= 0, ExitCode::io, "cannot {} rows [{}, {}) of {}{}", writing ? "write" : "read", begin, begin + count, name_,
+        writing ? " (is the disk full?)" : "");
+}
+
+// HDF5 1.10 over MPI-IO moves at most 2 GiB a call.
+static Index rows_a_piece(Index row_bytes) {
+  return std::max<Index>(1, (Index{1} << 30) / std::max<Index>(1, row_bytes));
+}
+
+void Dataset::read_rows(Index begin, Index count, void* out) const {
+  const Index piece = rows_a_piece(row_bytes());
+  for (Index done = 0; done < count; done += piece)
+    transfer(begin + done, std::min(piece, count - done), static_cast<char*>(out) + done * row_bytes(), false, H5P_DEFAULT);
+}
+
+void Dataset::write_rows(Index begin, Index count, const void* in) {
+  const Index piece = rows_a_piece(row_bytes());
+  for (Index done = 0; done < count; done += piece)
+    transfer(begin + done, std::min(piece, count - done),
+             const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true, H5P_DEFAULT);
+}
+
+void Dataset::write_rows_all(const comm::Communicator& comm, Index begin, Index count, const void* in) {
+  const Handle collective(H5Pcreate(H5P_DATASET_XFER), H5Pclose);
+  H5Pset_dxpl_mpio(collective.get(), H5FD_MPIO_COLLECTIVE);
+  const Index piece = rows_a_piece(row_bytes());
+  const Index pieces = comm::max_of(comm, (count + piece - 1) / piece);
+  for (Index p = 0; p < pieces; ++p) {
+    const Index done = std::min(p * piece, count);
+    const Index now = std::min(piece, count - done);
+    comm::agree(comm, [&] {
+      transfer(now > 0 ? begin + done : 0, now, const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true,
+               collective.get());
+    });
+  }
+}
+
+File File::open(const std::filesystem::path& path, Mode mode) {
+  silence_hdf5();
+  require(std::filesystem::exists(path), ExitCode::input_missing, "there is no file {}", path.string());
+  Handle id(H5Fopen(path.c_str(), mode == Mode::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+  check(static_cast<bool>(id), ExitCode::bad_data, "cannot open {} as HDF5 (truncated, or no HDF5 file)", path.string());
+  return {std::move(id), path};
+}
+
+File File::open_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
+  silence_hdf5();
+  const Handle access = parallel_access(comm);
+  Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), H5Fclose);
+  check(static_cast<bool>(id), ExitCode::io, "cannot open {} for writing", path.string());
+  return {std::move(id), path};
+}
+
+File File::create(const std::filesystem::path& path) {
+  silence_hdf5();
+  Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  check(static_cast<bool>(id), ExitCode::io, "cannot create {}", path.string());
+  return {std::move(id), path};
+}
+
+File File::create_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
+  silence_hdf5();
+  const Handle access = parallel_access(comm);
+  Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
+  check(static_cast<bool>(id), ExitCode::io, "cannot create {}", path.string());
+  return {std::move(id), path};
+}
+
+bool File::has(const std::string& name) const {
+  std::size_t position = 0;
+  while (true) { // H5Lexists needs every group on the way to exist
+    position = name.find('/', position + 1);
+    const std::string prefix = name.substr(0, position);
+    if (H5Lexists(id_.get(), prefix.c_str(), H5P_DEFAULT) <= 0) return false;
+    if (position == std::string::npos) return true;
+  }
+}
+
+Dataset File::dataset(const std::string& name) const {
+  Handle id(H5Dopen2(id_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
+  check(static_cast<bool>(id), ExitCode::bad_data, "{} has no dataset {}", path_.string(), name);
+  return {std::move(id), path_.string() + ":" + name};
+}
+
+Dataset File::create_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype) {
+  const std::vector<hsize_t> extent(dims.begin(), dims.end());
+  const Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
+  const Handle type = hdf5_type(dtype);
+  Handle id(H5Dcreate2(id_.get(), name.c_str(), type.get(), space.get(), links.get(), creation.get(), H5P_DEFAULT), H5Dclose);
+  check(static_cast<bool>(id), ExitCode::io, "cannot create the dataset {} in {}", name, path_.string());
+  return {std::move(id), path_.string() + ":" + name};
+}
+
+void File::create_external_link(const std::string& name, const std::string& file, const std::string& target) {
+  check(H5Lcreate_external(file.c_str(), target.c_str(), id_.get(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT) >= 0, ExitCode::io,
+        "cannot link {} in {}", name, path_.string());
+}
+
+void File::write_strings(const std::string& name, const std::vector<std::string>& values) {
+  std::vector<Index> ends;
+  std::vector<std::uint8_t> bytes;
+  for (const auto& value : values) {
+    bytes.insert(bytes.end(), value.begin(), value.end());
+    ends.push_back(static_cast<Index>(bytes.size()));
+  }
+  if (bytes.empty()) bytes.push_back(0);
+  write(name + "/bytes", bytes);
+  write(name + "/ends", ends);
+}
+
+std::vector<std::string> File::read_strings(const std::string& name) const {
+  const auto bytes = read<std::uint8_t>(name + "/bytes");
+  const auto ends = read<Index>(name + "/ends");
+  std::vector<std::string> values;
+  values.reserve(ends.size());
+  Index begin = 0;
+  for (const Index end : ends) {
+    require(begin <= end && end <= static_cast<Index>(bytes.size()), ExitCode::bad_data, "{}:{} is damaged", path_.string(), name);
+    values.emplace_back(bytes.begin() + begin, bytes.begin() + end);
+    begin = end;
+  }
+  return values;
+}
+
+void File::write_attribute(const std::string& name, const std::string& value, const std::string& object) {
+  const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+  H5Tset_size(type.get(), std::max<std::size_t>(1, value.size()));
+  H5Tset_cset(type.get(), H5T_CSET_UTF8);
+  const Handle space(H5Screate(H5S_SCALAR), H5Sclose);
+  const Handle target(H5Oopen(id_.get(), object.c_str(), H5P_DEFAULT), H5Oclose);
+  const Handle attribute(H5Acreate2(target.get(), name.c_str(), type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  check(attribute && H5Awrite(attribute.get(), type.get(), value.empty() ? "" : value.data()) >= 0, ExitCode::io,
+        "cannot write the attribute {} of {}", name, path_.string());
+}
+
+std::string File::attribute(const std::string& name, const std::string& object) const {
+  const Handle attribute(H5Aopen_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  check(static_cast<bool>(attribute), ExitCode::bad_data, "{} has no attribute {}", path_.string(), name);
+  const Handle type(H5Aget_type(attribute.get()), H5Tclose);
+  check(H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0, ExitCode::bad_data,
+        "the attribute {} of {} is no fixed text", name, path_.string());
+  std::string value(H5Tget_size(type.get()), '\0');
+  check(H5Aread(attribute.get(), type.get(), value.data()) >= 0, ExitCode::io, "cannot read the attribute {} of {}", name,
+        path_.string());
+  value.resize(std::strlen(value.c_str()));
+  return value;
+}
+
+bool File::has_attribute(const std::string& name, const std::string& object) const {
+  return H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+std::vector<std::string> File::members(const std::string& group) const {
+  const Handle id(H5Gopen2(id_.get(), group.c_str(), H5P_DEFAULT), H5Gclose);
+  check(static_cast<bool>(id), ExitCode::bad_data, "{} has no group {}", path_.string(), group);
+  std::vector<std::string> names;
+  H5Literate(
+      id.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
+      [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+        static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+        return 0;
+      },
+      &names);
+  return names;
+}
+
+void File::flush() {
+  check(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0, ExitCode::io, "cannot flush {} (is the disk full?)", path_.string());
+}
+
+void File::close() {
+  if (!id_) return;
+  const hid_t id = id_.get();
+  const bool ok = H5Fflush(id, H5F_SCOPE_GLOBAL) >= 0;
+  id_.reset();
+  check(ok, ExitCode::io, "cannot flush {} (is the disk full?)", path_.string());
+}
+
+std::string hdf5_version() {
+  unsigned major = 0;
+  unsigned minor = 0;
+  unsigned release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return fmt::format("{}.{}.{}", major, minor, release);
+}
+
+} // namespace concord::io

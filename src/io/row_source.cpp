@@ -1,0 +1,87 @@
+#include "concord/io/row_source.hpp"
+
+#include "concord/core/digest.hpp"
+#include "concord/core/error.hpp"
+#include "concord/io/hdf5.hpp"
+#include "concord/io/npy.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+namespace concord::io {
+
+struct RowSource::Storage {
+  std::optional<File> file;
+  std::optional<Dataset> dataset;
+  NpyArray array;
+};
+
+RowSource::RowSource(const std::string& location) : location_(location), storage_(std::make_unique<Storage>()) {
+  const std::size_t colon = location.rfind(":/");
+  std::vector<Index> shape;
+  if (colon != std::string::npos) {
+    storage_->file = File::open(location.substr(0, colon));
+    const File& file = *storage_->file;
+    storage_->dataset = file.dataset(location.substr(colon + 1));
+    shape = storage_->dataset->dims();
+    dtype_ = storage_->dataset->dtype();
+    if (file.has("/row_kind")) row_kinds_ = file.read<std::uint8_t>("/row_kind");
+    digest_ = digest_of((file.has_attribute("stage_digest") ? file.attribute("stage_digest") : fingerprint_of_file(location.substr(0, colon))) +
+                        location.substr(colon + 1));
+  } else if (location.ends_with(".npy")) {
+    storage_->array = read_npy(location);
+    shape = storage_->array.shape;
+    dtype_ = storage_->array.dtype;
+    digest_ = digest_of_file(location);
+  } else {
+    fail(ExitCode::usage, "'{}' names no matrix: give FILE.npy, or FILE.h5:/layer_003/x", location);
+  }
+  require(shape.size() == 2, ExitCode::bad_data, "{} has {} dimensions; rows of activations have two", location, shape.size());
+  require(dtype_ == Dtype::f32 || dtype_ == Dtype::f64 || dtype_ == Dtype::f16 || dtype_ == Dtype::bf16, ExitCode::bad_data,
+          "{} holds {}; floating point is needed", location, name_of(dtype_));
+  rows_ = shape[0];
+  cols_ = shape[1];
+  if (row_kinds_.empty()) row_kinds_.assign(static_cast<std::size_t>(rows_), 0);
+  require(static_cast<Index>(row_kinds_.size()) == rows_, ExitCode::bad_data, "{}: row_kind has {} entries for {} rows", location,
+          row_kinds_.size(), rows_);
+}
+
+RowSource::~RowSource() = default;
+RowSource::RowSource(RowSource&&) noexcept = default;
+RowSource& RowSource::operator=(RowSource&&) noexcept = default;
+
+void RowSource::read(Index begin, Index count, void* out) const {
+  if (storage_->dataset) {
+    storage_->dataset->read_rows(begin, count, out);
+    return;
+  }
+  const Index row_bytes = cols_ * static_cast<Index>(size_of(dtype_));
+  std::memcpy(out, storage_->array.bytes.data() + begin * row_bytes, static_cast<std::size_t>(count * row_bytes));
+}
+
+void RowSource::read_float(Index begin, Index count, std::span<float> out) const {
+  if (dtype_ == Dtype::f32) {
+    read(begin, count, out.data());
+  } else {
+    std::vector<char> raw(static_cast<std::size_t>(count * cols_) * size_of(dtype_));
+    read(begin, count, raw.data());
+    to_float(raw.data(), dtype_, out.first(static_cast<std::size_t>(count * cols_)));
+  }
+  check_finite(out.first(static_cast<std::size_t>(count * cols_)), cols_, begin, location_);
+}
+
+std::string RowSource::attribute(const std::string& name) const {
+  return storage_->file && storage_->file->has_attribute(name) ? storage_->file->attribute(name) : std::string();
+}
+
+void check_finite(std::span<const float> values, Index cols, Index first_row, const std::string& location) {
+  float sum = 0; // 0 * x is 0 for a finite x and NaN otherwise: one fast pass, the search only on failure
+  for (const float x : values) sum += 0.0F * x;
+  if (sum == 0.0F) return;
+  for (std::size_t i = 0; i < values.size(); ++i)
+    require(std::isfinite(values[i]), ExitCode::bad_data, "{}: row {} holds {} in column {}; the activations are damaged or overflowed",
+            location, first_row + static_cast<Index>(i) / cols, values[i], static_cast<Index>(i) % cols);
+}
+
+} // namespace concord::io

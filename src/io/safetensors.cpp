@@ -1,0 +1,120 @@
+#include "concord/io/safetensors.hpp"
+
+#include "concord/core/error.hpp"
+#include "concord/core/text.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <set>
+
+namespace concord::io {
+
+Index TensorView::count() const {
+  Index n = 1;
+  for (const Index s : shape) n *= s;
+  return n;
+}
+
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path) {
+  const int fd = ::open(path.c_str(), O_RDONLY);
+  require(fd >= 0, ExitCode::input_missing, "cannot open {}: {}", path.string(), std::strerror(errno));
+  struct stat info {};
+  ::fstat(fd, &info);
+  map_size_ = static_cast<std::size_t>(info.st_size);
+  if (map_size_ >= 8) map_ = ::mmap(nullptr, map_size_, PROT_READ, MAP_PRIVATE, fd, 0);
+  ::close(fd);
+  require(map_size_ >= 8, ExitCode::bad_data, "{} is truncated: {} bytes are no safetensors file", path.string(), map_size_);
+  require(map_ != MAP_FAILED, ExitCode::io, "cannot map {}: {}", path.string(), std::strerror(errno));
+  try {
+    index(static_cast<const char*>(map_), map_size_);
+  } catch (...) {
+    ::munmap(map_, map_size_);
+    throw;
+  }
+}
+
+SafetensorsFile::~SafetensorsFile() { ::munmap(map_, map_size_); }
+
+namespace {
+
+bool known_dtype(const std::string& name) {
+  static const std::set<std::string> names{"F64", "F32", "F16", "BF16", "I64", "I32", "U32", "U8"};
+  return names.contains(name);
+}
+
+} // namespace
+
+void SafetensorsFile::index(const char* bytes, std::size_t size) {
+  const std::string file = path_.string();
+  std::uint64_t header_size = 0;
+  std::memcpy(&header_size, bytes, 8);
+  require(header_size <= size - 8 && header_size < (std::uint64_t{1} << 30), ExitCode::bad_data,
+          "{} is truncated or no safetensors file: its header claims {} bytes, the file has {}", file, header_size, size);
+  const auto header = nlohmann::json::parse(bytes + 8, bytes + 8 + header_size, nullptr, false);
+  require(header.is_object(), ExitCode::bad_data, "{}: the header is not valid JSON", file);
+  const std::size_t data_size = size - 8 - header_size;
+  for (const auto& [name, entry] : header.items()) {
+    if (name == "__metadata__") continue;
+    try {
+      const auto dtype_name = entry.at("dtype").get<std::string>();
+      if (!known_dtype(dtype_name)) continue; // tensors of other types are simply not offered
+      TensorView view{parse_dtype(dtype_name), entry.at("shape").get<std::vector<Index>>(), nullptr};
+      const auto begin = entry.at("data_offsets").at(0).get<std::uint64_t>();
+      const auto end = entry.at("data_offsets").at(1).get<std::uint64_t>();
+      require(begin <= end && end <= data_size, ExitCode::bad_data,
+              "{} is truncated: tensor {} ends at byte {} of {} (copy the file again)", file, name, end, data_size);
+      require(view.count() >= 0 && static_cast<std::uint64_t>(view.count()) * size_of(view.dtype) == end - begin,
+              ExitCode::bad_data, "{}: tensor {} has {} bytes, its shape needs {}", file, name, end - begin,
+              static_cast<std::uint64_t>(view.count()) * size_of(view.dtype));
+      view.data = bytes + 8 + header_size + begin;
+      tensors_.emplace(name, std::move(view));
+    } catch (const nlohmann::json::exception& error) {
+      fail(ExitCode::bad_data, "{}: the entry of tensor {} is malformed: {}", file, name, error.what());
+    }
+  }
+}
+
+const TensorView& SafetensorsFile::tensor(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  require(found != tensors_.end(), ExitCode::bad_data, "{} has no tensor {}", path_.string(), name);
+  return found->second;
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  nlohmann::json header;
+  std::uint64_t offset = 0;
+  for (const auto& [name, tensor] : tensors) {
+    std::string dtype(name_of(tensor.dtype));
+    for (char& c : dtype) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype);
+    header[name] = {{"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
+  }
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::string text = header.dump();
+  text.resize((text.size() + 7) / 8 * 8, ' '); // the specification asks for aligned data
+  const std::filesystem::path temporary = path.string() + ".new";
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    const std::uint64_t size = text.size();
+    out.write(reinterpret_cast<const char*>(&size), 8);
+    out << text;
+    for (const auto& [name, tensor] : tensors)
+      out.write(static_cast<const char*>(tensor.data), tensor.count() * static_cast<Index>(size_of(tensor.dtype)));
+    out.flush();
+    require(out.good(), ExitCode::io, "cannot write {}: {} (is the disk full?)", temporary.string(), std::strerror(errno));
+  }
+  sync_path(temporary);
+  std::filesystem::rename(temporary, path);
+}
+
+} // namespace concord::io

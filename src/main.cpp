@@ -1,0 +1,12 @@
+#include "concord/app/app.hpp"
+#include "concord/comm/session.hpp"
+
+#include <malloc.h>
+
+int main(int argc, char** argv) {
+  // Large tensors come and go all the time; keeping their pages avoids faulting them in again on every step.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
+  mallopt(M_TRIM_THRESHOLD, 2047 << 20);
+  const concord::comm::Session session(argc, argv); // outermost: it must outlive every error message
+  return concord::app::run(session, argc, argv);
+}

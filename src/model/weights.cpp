@@ -1,0 +1,63 @@
+#include "concord/model/weights.hpp"
+
+#include "concord/core/digest.hpp"
+#include "concord/core/error.hpp"
+#include "concord/core/text.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <set>
+
+namespace concord::model {
+
+Weights::Weights(const std::filesystem::path& folder) : folder_(folder) {
+  const auto single = folder / "model.safetensors";
+  const auto index = folder / "model.safetensors.index.json";
+  if (std::filesystem::exists(index)) {
+    const auto json = nlohmann::json::parse(read_text(index, "weight index"), nullptr, false);
+    require(json.is_object() && json.contains("weight_map") && json["weight_map"].is_object(), ExitCode::bad_data,
+            "{} has no weight_map", index.string());
+    for (const auto& [name, file] : json["weight_map"].items()) file_of_[name] = file.get<std::string>();
+    return;
+  }
+  require(std::filesystem::exists(single), ExitCode::input_missing,
+          "{} holds neither model.safetensors nor model.safetensors.index.json", folder.string());
+  auto file = std::make_unique<io::SafetensorsFile>(single);
+  for (const auto& [name, view] : file->tensors()) file_of_[name] = single.filename();
+  open_[single.filename()] = std::move(file);
+}
+
+std::string Weights::stored_name(const std::string& name) const {
+  if (file_of_.contains(name)) return name;
+  if (name.starts_with("model.") && file_of_.contains(name.substr(6))) return name.substr(6);
+  return "";
+}
+
+bool Weights::has(const std::string& name) const { return !stored_name(name).empty(); }
+
+const io::TensorView& Weights::tensor(const std::string& name, const std::vector<Index>& shape) {
+  const std::string stored = stored_name(name);
+  require(!stored.empty(), ExitCode::bad_data, "the model {} has no tensor {}", folder_.string(), name);
+  const std::string& file_name = file_of_.at(stored);
+  auto& file = open_[file_name];
+  if (!file) file = std::make_unique<io::SafetensorsFile>(folder_ / file_name);
+  const auto& view = file->tensor(stored);
+  require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]",
+          file->path().string(), name, fmt::join(view.shape, ", "), fmt::join(shape, ", "));
+  return view;
+}
+
+std::vector<std::filesystem::path> Weights::files() const {
+  std::set<std::filesystem::path> files;
+  for (const auto& [name, file] : file_of_) files.insert(folder_ / file);
+  return {files.begin(), files.end()};
+}
+
+std::string model_digest(const std::filesystem::path& folder) {
+  Digest digest;
+  digest.add(digest_of_file(folder / "config.json"));
+  for (const auto& file : Weights(folder).files()) digest.add(fingerprint_of_file(file));
+  return digest.hex();
+}
+
+} // namespace concord::model

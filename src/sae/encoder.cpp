@@ -1,0 +1,94 @@
+#include "concord/sae/encoder.hpp"
+
+#include "concord/core/error.hpp"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+namespace concord::sae {
+
+void SparseRows::clear() {
+  row_ends.clear();
+  indices.clear();
+  values.clear();
+}
+
+void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t>& indices, std::vector<float>& selected) {
+  struct Entry {
+    float value;
+    std::int32_t index;
+  };
+  // A heap whose front is the entry to lose first: the smallest value, of equals the largest index.
+  const auto keeps_longer = [](const Entry& a, const Entry& b) { return a.value > b.value || (a.value == b.value && a.index < b.index); };
+  thread_local std::vector<Entry> heap;
+  heap.clear();
+  if (k <= 0) return;
+  float floor = 0; // entries must be positive, and above the smallest kept one once k are kept
+  constexpr std::size_t block = 16;
+  for (std::size_t begin = 0; begin < values.size(); begin += block) {
+    const std::size_t end = std::min(values.size(), begin + block);
+    bool any = false;
+    for (std::size_t i = begin; i < end; ++i) any |= values[i] > floor; // most blocks hold nothing: a vector compare
+    if (!any) continue;
+    for (std::size_t i = begin; i < end; ++i) {
+      if (values[i] <= floor) continue;
+      if (static_cast<int>(heap.size()) == k) {
+        std::pop_heap(heap.begin(), heap.end(), keeps_longer);
+        heap.pop_back();
+      }
+      heap.push_back({values[i], static_cast<std::int32_t>(i)});
+      std::push_heap(heap.begin(), heap.end(), keeps_longer);
+      if (static_cast<int>(heap.size()) == k) floor = heap.front().value;
+    }
+  }
+  std::sort(heap.begin(), heap.end(), [](const Entry& a, const Entry& b) { return a.index < b.index; });
+  for (const Entry& entry : heap) {
+    indices.push_back(entry.index);
+    selected.push_back(entry.value);
+  }
+}
+
+struct Encoder::Buffers {
+  torch::Tensor encoder; ///< [F, d]
+  torch::Tensor bias;    ///< [F]: b_enc, less b_dec W_enc where b_dec is subtracted
+  torch::Tensor hidden;  ///< [n, F]
+};
+
+Encoder::Encoder(const Sae& sae) : sae_(sae), buffers_(std::make_unique<Buffers>()) {
+  const auto borrow = [](const std::vector<float>& values, std::vector<Index> shape) {
+    return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32);
+  };
+  buffers_->encoder = borrow(sae.encoder, {sae.latents, sae.d});
+  buffers_->bias = borrow(sae.b_enc, {sae.latents});
+  if (sae.subtract_b_dec) {
+    const auto shift = torch::mv(buffers_->encoder.to(torch::kFloat64), borrow(sae.b_dec, {sae.d}).to(torch::kFloat64));
+    buffers_->bias = (buffers_->bias.to(torch::kFloat64) - shift).to(torch::kFloat32);
+  }
+}
+
+Encoder::~Encoder() = default;
+
+void Encoder::encode(std::span<const float> rows, SparseRows& out) {
+  const c10::InferenceMode no_gradients;
+  const Index n = static_cast<Index>(rows.size()) / sae_.d;
+  const auto x = torch::from_blob(const_cast<float*>(rows.data()), {n, sae_.d}, torch::kFloat32);
+  if (!buffers_->hidden.defined() || buffers_->hidden.size(0) != n) buffers_->hidden = torch::empty({n, sae_.latents});
+  torch::addmm_out(buffers_->hidden, buffers_->bias, x, buffers_->encoder.t());
+  const float* hidden = buffers_->hidden.data_ptr<float>();
+  for (Index r = 0; r < n; ++r) {
+    const std::span<const float> row(hidden + r * sae_.latents, static_cast<std::size_t>(sae_.latents));
+    if (sae_.architecture == Sae::Architecture::topk) {
+      select_top_k(row, sae_.k, out.indices, out.values);
+    } else {
+      for (std::size_t j = 0; j < row.size(); ++j)
+        if (row[j] > 0 && (sae_.threshold.empty() || row[j] > sae_.threshold[j])) {
+          out.indices.push_back(static_cast<std::int32_t>(j));
+          out.values.push_back(row[j]);
+        }
+    }
+    out.row_ends.push_back(static_cast<Index>(out.indices.size()));
+  }
+}
+
+} // namespace concord::sae

@@ -1,0 +1,506 @@
+#include "concord/sae/train.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/core/digest.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/philox.hpp"
+#include "concord/core/progress.hpp"
+#include "concord/core/provenance.hpp"
+#include "concord/core/text.hpp"
+#include "concord/io/safetensors.hpp"
+#include "concord/sae/encoder.hpp"
+#include "concord/sae/row_share.hpp"
+#include "concord/sae/sae.hpp"
+#include "concord/sae/top_k_step.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+
+namespace concord::sae {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+
+double squared_norm(std::span<const float> values) {
+  double sum = 0;
+  for (const float v : values) sum += static_cast<double>(v) * v;
+  return sum;
+}
+
+/// Options with the defaults that depend on the data filled in.
+TrainOptions resolved(TrainOptions o, Index d) {
+  if (o.steps <= 0) o.steps = std::max<Index>(1, o.rows / o.batch);
+  if (o.learning_rate <= 0) o.learning_rate = 2e-4 / std::sqrt(static_cast<double>(o.latents) / 16384.0);
+  o.warmup_steps = std::min(o.warmup_steps, std::max<Index>(1, o.steps / 10));
+  if (o.aux_k <= 0) o.aux_k = static_cast<int>(std::max<Index>(1, d / 2));
+  return o;
+}
+
+void check(const TrainOptions& o, const io::RowSource& source, Index usable) {
+  require(o.latents > 0 && o.k > 0 && o.k <= o.latents, ExitCode::config, "sae.k = {} must lie between 1 and sae.latents = {}", o.k, o.latents);
+  require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
+  require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
+  require(usable >= 2, ExitCode::bad_data, "{} has {} usable rows; training needs at least 2", source.location(), usable);
+}
+
+StageKey key_of(const TrainOptions& o, const io::RowSource& source) {
+  return {"train-sae",
+          {{"latents", o.latents}, {"k", o.k}, {"steps", o.steps}, {"batch", o.batch}, {"learning_rate", o.learning_rate},
+           {"warmup_steps", o.warmup_steps}, {"decay_fraction", o.decay_fraction}, {"clip", o.clip}, {"aux_weight", o.aux_weight},
+           {"aux_k", o.aux_k}, {"dead_after", o.dead_after}, {"held_out", o.held_out}, {"keep_special", o.keep_special},
+           {"seed", o.seed}, {"layer", o.layer}},
+          {{"activations", source.digest()}}};
+}
+
+/// Adam moments, counters and position: with the parameters all that training is.
+struct State {
+  FlatParameters parameters;
+  std::vector<float> first_moment;
+  std::vector<float> second_moment;
+  std::vector<float> rows_since_fired; ///< in batches' rows, f32 is exact below 2^24 batches
+  Index step = 0;
+  double scale = 1;                    ///< s: training sees s x, with E|s x| = sqrt(d)
+  State(Index d, Index latents)
+      : parameters(d, latents), first_moment(parameters.data.size(), 0.0F), second_moment(parameters.data.size(), 0.0F),
+        rows_since_fired(at(latents), 0.0F) {}
+};
+
+class Training {
+public:
+  Training(const comm::Communicator& comm, const TrainOptions& options) : comm_(comm) {
+    comm::agree(comm_, [&] {
+      source_ = std::make_unique<io::RowSource>(options.activations);
+      o_ = resolved(options, source_->cols());
+      const auto& kinds = source_->row_kinds();
+      check(o_, *source_, o_.keep_special ? source_->rows() : std::count(kinds.begin(), kinds.end(), 0));
+      key_ = key_of(o_, *source_);
+      digest_ = key_.digest();
+    });
+  }
+
+  void run() {
+    const bool done = comm::agreed(comm_, [&] { return is_done(); });
+    comm_.barrier();
+    if (done) {
+      log_info("{}: {} is done", o_.stage_word, o_.out.string());
+      return;
+    }
+    prepare();
+    loop();
+    finish();
+  }
+
+private:
+  fs::path partial() const { return o_.out.string() + ".partial"; }
+  fs::path checkpoint() const { return partial() / "checkpoint.safetensors"; }
+
+  bool is_done() const {
+    if (!fs::exists(o_.out)) return false;
+    const fs::path record = o_.out / "training.json";
+    const auto json = fs::exists(record) ? nlohmann::json::parse(read_text(record, "training record"), nullptr, false) : nlohmann::json();
+    if (json.is_object() && json.value("stage_digest", "") == digest_) return true;
+    if (o_.force) return false;
+    const StageKey old{"train-sae", json.value("settings", nlohmann::json::object()), json.value("inputs", nlohmann::json::object())};
+    fail(ExitCode::config, "{} holds an SAE trained with other settings or inputs ({}); choose another output, or give --force to replace it",
+         o_.out.string(), difference(old, key_));
+  }
+
+  void prepare() {
+    const Index d = source_->cols();
+    comm::agree(comm_, [&] {
+      share_ = std::make_unique<RowShare>(*source_, o_.keep_special, comm_.rank(), comm_.size(), o_.memory_gib * 0x1p30);
+      const Index usable = share_->usable();
+      const auto held_out = std::min<Index>(65536, static_cast<Index>(std::llround(o_.held_out * static_cast<double>(usable))));
+      order_ = std::make_unique<RowOrder>(usable, std::min(held_out, usable - 1), o_.seed, o_.layer);
+      state_ = std::make_unique<State>(d, o_.latents);
+      gradients_ = std::make_unique<FlatParameters>(d, o_.latents);
+      step_ = std::make_unique<TopKStep>(d, o_.latents, StepSettings{o_.k, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, o_.batch});
+      if (comm_.rank() == 0) make_folder(partial());
+    });
+    comm_.barrier();
+    const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
+    if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
+    else initialise();
+  }
+
+  // --- data ---------------------------------------------------------------------------------------------------------
+
+  /// The owned rows among training positions [begin, begin + count), scaled.
+  void gather_training(Index begin, Index count) {
+    mine_.clear();
+    for (Index p = begin; p < begin + count; ++p) {
+      const Index row = order_->training_row(p);
+      if (share_->owns(row)) mine_.push_back(row);
+    }
+    rows_.resize(mine_.size() * at(source_->cols()));
+    share_->gather(mine_, static_cast<float>(state_->scale), rows_);
+  }
+
+  // --- start --------------------------------------------------------------------------------------------------------
+
+  /// Scale from a sample, b_dec from its geometric median, decoder rows random of unit norm, encoder its transpose.
+  void initialise() {
+    const Index d = source_->cols();
+    const Index sample = std::min<Index>(32768, order_->training_rows());
+    state_->scale = 1;
+    comm::agree(comm_, [&] { gather_training(0, sample); });
+    double norms = 0;
+    for (std::size_t r = 0; r < mine_.size(); ++r) norms += std::sqrt(squared_norm({rows_.data() + r * at(d), at(d)}));
+    norms = comm::sum_of(comm_, norms);
+    comm::agree(comm_, [&] { require(norms > 0, ExitCode::bad_data, "{}: all rows are zero", source_->location()); });
+    state_->scale = std::sqrt(static_cast<double>(d)) * static_cast<double>(sample) / norms;
+    for (float& x : rows_) x *= static_cast<float>(state_->scale);
+    const auto centre = geometric_median();
+    std::copy(centre.begin(), centre.end(), state_->parameters.b_dec().begin());
+    auto decoder = state_->parameters.decoder();
+    for (Index j = 0; j < o_.latents; ++j) {
+      const Philox random(o_.seed, "sae-init", static_cast<std::uint64_t>(o_.layer), static_cast<std::uint64_t>(j));
+      for (Index c = 0; c < d; ++c) decoder[at(j * d + c)] = static_cast<float>(random.normal(static_cast<std::uint64_t>(c)));
+    }
+    unit_rows();
+    std::copy(decoder.begin(), decoder.end(), state_->parameters.encoder().begin());
+  }
+
+  /// Weiszfeld's iteration on the sample in rows_, over all ranks.
+  std::vector<double> geometric_median() const {
+    const Index d = source_->cols();
+    std::vector<double> centre(at(d), 0.0);
+    for (int iteration = 0; iteration < 30; ++iteration) {
+      std::vector<double> sums(at(d + 1), 0.0); // weighted sum and weight
+      for (std::size_t r = 0; r < mine_.size(); ++r) {
+        const float* row = rows_.data() + r * at(d);
+        double distance = 0;
+        for (Index c = 0; c < d; ++c) distance += std::pow(row[c] - centre[at(c)], 2);
+        const double weight = iteration == 0 ? 1.0 : 1.0 / std::max(std::sqrt(distance), 1e-9); // the mean first
+        for (Index c = 0; c < d; ++c) sums[at(c)] += weight * row[c];
+        sums[at(d)] += weight;
+      }
+      comm::sum(comm_, sums);
+      for (Index c = 0; c < d; ++c) centre[at(c)] = sums[at(c)] / sums[at(d)];
+    }
+    return centre;
+  }
+
+  // --- steps --------------------------------------------------------------------------------------------------------
+
+  void loop() {
+    Progress progress(o_.stage_word, o_.steps, "steps", state_->step);
+    double saved = 0;
+    while (state_->step < o_.steps) {
+      one_step();
+      ++state_->step;
+      progress.update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={}", batch_fvu_, batch_l0_, dead_count_));
+      if (state_->step == o_.steps) break;
+      const bool stop = state_->step % 8 == 0 && comm::stop_requested(comm_);
+      if (stop || (state_->step % 8 == 0 && comm::max_of(comm_, progress.seconds() - saved) >= o_.checkpoint_seconds)) {
+        save_checkpoint();
+        saved = progress.seconds();
+      }
+      if (stop) comm::throw_stopped(o_.stage_word.c_str());
+    }
+  }
+
+  void one_step() {
+    comm::agree(comm_, [&] { gather_training(state_->step * o_.batch, o_.batch); });
+    const auto dead = dead_latents();
+    StepSums sums = step_->forward(state_->parameters, rows_, dead);
+    double aux_denominator = 0;
+    auto moments = step_->error_moments();
+    moments.push_back(squared_norm(rows_));
+    moments.push_back(sums.active);
+    comm::sum(comm_, moments);
+    const Index d = source_->cols();
+    const double error = moments[at(d)];
+    double mean_square = 0;
+    for (Index c = 0; c < d; ++c) mean_square += moments[at(c)] * moments[at(c)];
+    if (dead_count_ > 0) aux_denominator = error - mean_square / static_cast<double>(o_.batch);
+    std::fill(gradients_->data.begin(), gradients_->data.end(), 0.0F);
+    step_->backward(state_->parameters, aux_denominator, *gradients_, sums);
+    reduce_gradients();
+    check_finite_step(error);
+    project_and_clip();
+    adam();
+    unit_rows();
+    batch_fvu_ = error / moments[at(d + 1)];
+    batch_l0_ = moments[at(d + 2)] / static_cast<double>(o_.batch);
+  }
+
+  std::vector<std::uint8_t> dead_latents() {
+    dead_count_ = 0;
+    std::vector<std::uint8_t> dead(at(o_.latents), 0);
+    for (std::size_t j = 0; j < dead.size(); ++j)
+      if (state_->rows_since_fired[j] * static_cast<float>(o_.batch) >= static_cast<float>(o_.dead_after)) {
+        dead[j] = 1;
+        ++dead_count_;
+      }
+    if (o_.aux_weight <= 0) return {};
+    return dead;
+  }
+
+  /// Sums gradients and firing marks over ranks in one allreduce.
+  void reduce_gradients() {
+    fired_.assign(at(o_.latents), 0.0F);
+    step_->mark_fired(fired_);
+    auto& data = gradients_->data;
+    const std::size_t n = data.size();
+    data.insert(data.end(), fired_.begin(), fired_.end());
+    comm::sum(comm_, data);
+    for (std::size_t j = 0; j < fired_.size(); ++j)
+      state_->rows_since_fired[j] = data[n + j] > 0 ? 0.0F : state_->rows_since_fired[j] + 1.0F;
+    data.resize(n);
+  }
+
+  void check_finite_step(double error) const {
+    if (std::isfinite(error) && std::isfinite(squared_norm(gradients_->data))) return;
+    throw Error(ExitCode::bad_data,
+                fmt::format("{}: the loss is not finite at step {} of layer {}; the last good checkpoint is {}; lower sae.learning_rate",
+                            o_.stage_word, state_->step, o_.layer, fs::exists(checkpoint()) ? checkpoint().string() : "none"),
+                /*agreed=*/true);
+  }
+
+  /// Removes the part of the decoder gradient along each row, then limits the norm of the whole gradient.
+  void project_and_clip() {
+    const Index d = source_->cols();
+    auto gradient = gradients_->decoder();
+    const auto decoder = state_->parameters.decoder();
+    for (Index j = 0; j < o_.latents; ++j) {
+      float along = 0;
+      for (Index c = 0; c < d; ++c) along += gradient[at(j * d + c)] * decoder[at(j * d + c)];
+      if (along == 0) continue;
+      for (Index c = 0; c < d; ++c) gradient[at(j * d + c)] -= along * decoder[at(j * d + c)];
+    }
+    const double norm = std::sqrt(squared_norm(gradients_->data));
+    if (norm > o_.clip)
+      for (float& g : gradients_->data) g *= static_cast<float>(o_.clip / norm);
+  }
+
+  double learning_rate() const {
+    const auto step = static_cast<double>(state_->step);
+    const double warm = std::min(1.0, (step + 1) / static_cast<double>(o_.warmup_steps));
+    const double decay_steps = std::max(1.0, o_.decay_fraction * static_cast<double>(o_.steps));
+    return o_.learning_rate * std::min(warm, std::min(1.0, (static_cast<double>(o_.steps) - step) / decay_steps));
+  }
+
+  void adam() {
+    constexpr float beta1 = 0.9F;
+    constexpr float beta2 = 0.999F;
+    constexpr float epsilon = 1e-8F;
+    const auto t = static_cast<double>(state_->step + 1);
+    const auto rate = static_cast<float>(learning_rate() / (1 - std::pow(beta1, t)));
+    const auto correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t)));
+    float* p = state_->parameters.data.data();
+    float* m = state_->first_moment.data();
+    float* v = state_->second_moment.data();
+    const float* g = gradients_->data.data();
+    for (std::size_t i = 0; i < gradients_->data.size(); ++i) {
+      m[i] += (1 - beta1) * (g[i] - m[i]);
+      v[i] += (1 - beta2) * (g[i] * g[i] - v[i]);
+      p[i] -= rate * m[i] / (std::sqrt(v[i]) * correction + epsilon);
+    }
+  }
+
+  void unit_rows() {
+    const Index d = source_->cols();
+    auto decoder = state_->parameters.decoder();
+    for (Index j = 0; j < o_.latents; ++j) {
+      const auto row = decoder.subspan(at(j * d), at(d));
+      const auto inverse = static_cast<float>(1.0 / std::max(std::sqrt(squared_norm(row)), 1e-12));
+      for (float& x : row) x *= inverse;
+    }
+  }
+
+  // --- checkpoints --------------------------------------------------------------------------------------------------
+
+  void save_checkpoint() {
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      const auto flat = [](const std::vector<float>& v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
+      io::write_safetensors(checkpoint(),
+                            {{"parameters", flat(state_->parameters.data)},
+                             {"first_moment", flat(state_->first_moment)},
+                             {"second_moment", flat(state_->second_moment)},
+                             {"rows_since_fired", flat(state_->rows_since_fired)},
+                             {"scale", {Dtype::f64, {1}, &state_->scale}},
+                             {"step", {Dtype::i64, {1}, &state_->step}}},
+                            {{"digest", digest_}});
+      write_text_atomic(partial() / "digest", digest_);
+    });
+  }
+
+  bool load_checkpoint() {
+    if (!fs::exists(checkpoint()) || !fs::exists(partial() / "digest")) return false;
+    if (read_text(partial() / "digest", "checkpoint digest") != digest_) {
+      if (o_.force) return false;
+      fail(ExitCode::config, "{} belongs to a training with other settings or inputs; choose another output, or give --force to start anew",
+           partial().string());
+    }
+    const io::SafetensorsFile file(checkpoint());
+    const auto load = [&](const char* name, std::vector<float>& to) {
+      const auto& view = file.tensor(name);
+      require(view.count() == static_cast<Index>(to.size()), ExitCode::bad_data, "{}: {} has the wrong size", checkpoint().string(), name);
+      to_float(view.data, view.dtype, to);
+    };
+    load("parameters", state_->parameters.data);
+    load("first_moment", state_->first_moment);
+    load("second_moment", state_->second_moment);
+    load("rows_since_fired", state_->rows_since_fired);
+    std::memcpy(&state_->scale, file.tensor("scale").data, sizeof(double));
+    std::memcpy(&state_->step, file.tensor("step").data, sizeof(Index));
+    return true;
+  }
+
+  // --- end ----------------------------------------------------------------------------------------------------------
+
+  /// The SAE on unscaled rows: with unit decoder rows only the biases change (codes shrink by the scale).
+  Sae folded() {
+    Sae sae;
+    sae.d = source_->cols();
+    sae.latents = o_.latents;
+    sae.k = o_.k;
+    auto& p = state_->parameters;
+    sae.encoder.assign(p.encoder().begin(), p.encoder().end());
+    sae.decoder.assign(p.decoder().begin(), p.decoder().end());
+    for (const float b : p.b_enc()) sae.b_enc.push_back(static_cast<float>(b / state_->scale));
+    for (const float b : p.b_dec()) sae.b_dec.push_back(static_cast<float>(b / state_->scale));
+    return sae;
+  }
+
+  struct Metrics {
+    double fvu = 0;
+    double l0 = 0;
+    Index rows = 0;
+    Index dead = 0; ///< latents that fire on no held-out row and count as dead in training, or on none at all
+  };
+
+  /// FVU = sum |x - x^|^2 / sum |x - mean x|^2 and L0 on the held-out rows of all ranks.
+  Metrics evaluate(const Sae& sae) {
+    const Index d = sae.d;
+    std::vector<Index> owned;
+    for (Index i = 0; i < order_->held_out_rows(); ++i)
+      if (share_->owns(order_->held_out_row(i))) owned.push_back(order_->held_out_row(i));
+    std::vector<double> sums(at(d + 4), 0.0); // sum x, then sum |x|^2, squared error, active, rows
+    Encoder encoder(sae);
+    SparseRows codes;
+    constexpr std::size_t block = 1024;
+    for (std::size_t begin = 0; begin < owned.size(); begin += block) {
+      const std::span<const Index> part(owned.data() + begin, std::min(block, owned.size() - begin));
+      std::vector<float> x(part.size() * at(d));
+      share_->gather(part, 1.0F, x);
+      codes.clear();
+      encoder.encode(x, codes);
+      add_errors(sae, x, codes, sums);
+    }
+    comm::sum(comm_, sums);
+    const double n = std::max(1.0, sums[at(d + 3)]);
+    double variance = sums[at(d)];
+    for (Index c = 0; c < d; ++c) variance -= sums[at(c)] * sums[at(c)] / n;
+    return {variance > 0 ? sums[at(d + 1)] / variance : 0.0, sums[at(d + 2)] / n, static_cast<Index>(sums[at(d + 3)]), dead_count_};
+  }
+
+  static void add_errors(const Sae& sae, const std::vector<float>& x, const SparseRows& codes, std::vector<double>& sums) {
+    const Index d = sae.d;
+    std::vector<double> reconstruction(at(d));
+    Index begin = 0;
+    for (std::size_t r = 0; r < codes.row_ends.size(); ++r) {
+      std::copy(sae.b_dec.begin(), sae.b_dec.end(), reconstruction.begin());
+      for (Index e = begin; e < codes.row_ends[r]; ++e)
+        for (Index c = 0; c < d; ++c)
+          reconstruction[at(c)] += static_cast<double>(codes.values[at(e)]) * sae.decoder[at(codes.indices[at(e)] * d + c)];
+      for (Index c = 0; c < d; ++c) {
+        const double value = x[r * at(d) + at(c)];
+        sums[at(c)] += value;
+        sums[at(d)] += value * value;
+        sums[at(d + 1)] += std::pow(value - reconstruction[at(c)], 2);
+      }
+      sums[at(d + 2)] += static_cast<double>(codes.row_ends[r] - begin);
+      sums[at(d + 3)] += 1;
+      begin = codes.row_ends[r];
+    }
+  }
+
+  void finish() {
+    dead_latents();
+    check_ranks_agree();
+    const Sae sae = folded();
+    const Metrics metrics = evaluate(sae);
+    comm::agree(comm_, [&] {
+      if (comm_.rank() == 0) write(sae, metrics);
+    });
+    say_stage_ok(o_.stage_word, clock_.seconds(),
+                 fmt::format("steps={} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%)", o_.steps, metrics.fvu, metrics.l0, metrics.dead,
+                             100.0 * static_cast<double>(metrics.dead) / static_cast<double>(o_.latents)),
+                 o_.out.string());
+  }
+
+  /// Every rank holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
+  void check_ranks_agree() const {
+    std::string mine = digest_of(std::string_view(reinterpret_cast<const char*>(state_->parameters.data.data()),
+                                                  state_->parameters.data.size() * sizeof(float)));
+    std::vector<char> root(mine.begin(), mine.end());
+    comm::broadcast(comm_, root);
+    comm::agree(comm_, [&] {
+      require(std::string(root.begin(), root.end()) == mine, ExitCode::internal,
+              "{}: the weights of the ranks drifted apart; the MPI library's allreduce does not give all ranks the same sum", o_.stage_word);
+    });
+  }
+
+  void write(const Sae& sae, const Metrics& metrics) {
+    const std::string model = source_->attribute("model");
+    save_saelens(partial(), sae,
+                 {{"model_name", model.empty() ? "unknown" : fs::path(model).filename().string()},
+                  {"hook_name", fmt::format("blocks.{}.hook_resid_post", o_.layer)},
+                  {"prepend_bos", true},
+                  {"sae_lens_training_version", "concord " + version()}});
+    const nlohmann::json record{{"stage_digest", digest_},
+                                {"settings", key_.settings},
+                                {"inputs", key_.inputs},
+                                {"fvu", metrics.fvu},
+                                {"l0", metrics.l0},
+                                {"held_out_rows", metrics.rows},
+                                {"dead", metrics.dead},
+                                {"latents", o_.latents},
+                                {"d", sae.d},
+                                {"scale", state_->scale},
+                                {"normalisation", "trained on s x with E|s x| = sqrt(d), folded into the saved biases"},
+                                {"software", "concord " + version()},
+                                {"git", git_state()},
+                                {"command", run_record().command},
+                                {"ranks", comm_.size()},
+                                {"date", utc_now()}};
+    write_text_atomic(partial() / "training.json", record.dump(2) + "\n");
+    if (fs::exists(o_.out)) fs::remove_all(o_.out);
+    fs::rename(partial(), o_.out);
+    fs::remove(o_.out / "checkpoint.safetensors"); // last, so that a kill before the rename loses nothing
+    fs::remove(o_.out / "digest");
+  }
+
+  const comm::Communicator& comm_;
+  TrainOptions o_;
+  Progress clock_{"", 0, ""};
+  std::unique_ptr<io::RowSource> source_;
+  StageKey key_;
+  std::string digest_;
+  std::unique_ptr<RowShare> share_;
+  std::unique_ptr<RowOrder> order_;
+  std::unique_ptr<State> state_;
+  std::unique_ptr<FlatParameters> gradients_;
+  std::unique_ptr<TopKStep> step_;
+  std::vector<Index> mine_;
+  std::vector<float> rows_;
+  std::vector<float> fired_;
+  Index dead_count_ = 0;
+  double batch_fvu_ = 0;
+  double batch_l0_ = 0;
+};
+
+} // namespace
+
+void train(const comm::Communicator& comm, const TrainOptions& options) { Training(comm, options).run(); }
+
+} // namespace concord::sae

@@ -1,0 +1,118 @@
+#include "concord/study/study.hpp"
+
+#include <fmt/format.h>
+
+namespace concord::study {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+std::vector<Key> model_keys(const std::string& table, const std::string& which) {
+  return {{table + ".path", std::string(), "Hugging Face folder of model " + which + " (Gemma-2: config.json and safetensors)"},
+          {table + ".layers", Texts{"all"}, "\"all\" or a list such as [0, 6, 12]; L is the output of block L, -1 the embedding"},
+          {table + ".saes", std::string(),
+           "trained SAEs to use, a path with {layer} (SAELens folder or Gemma Scope params.npz); empty: train-sae makes them"}};
+}
+
+std::vector<Key> all_keys() {
+  std::vector<Key> keys{
+      {"study.name", std::string("study"), "name shown in the report"},
+      {"study.output", std::string("runs/study"), "folder of all results"},
+      {"study.seed", Index{0}, "seed of every random number"},
+
+      {"corpus.paths", Texts{}, "text files, folders of .txt files, or patterns"},
+      {"corpus.tokenizer", std::string(), "SentencePiece model (tokenizer.model) that both models share"},
+      {"corpus.token_ids", std::string(), "instead of text: .npy of token ids [contexts, length] made elsewhere"},
+      {"corpus.bos_id", Index{2}, "with token_ids: the id that opens contexts"},
+      {"corpus.documents", std::string("blank-line"), "what separates documents: \"blank-line\" or \"file\""},
+      {"corpus.context", Index{1024}, "longest context in tokens, BOS included; contexts never span documents"},
+      {"corpus.max_tokens", Index{0}, "stop behind the last context that fits; 0: the whole corpus"},
+  };
+  for (const auto& [table, which] : {std::pair{"model.a", "A"}, std::pair{"model.b", "B"}}) {
+    const auto model = model_keys(table, which);
+    keys.insert(keys.end(), model.begin(), model.end());
+  }
+  const std::vector<Key> stages{
+      {"extract.dtype", std::string("bf16"), "type of stored activations: f32, f16 or bf16"},
+      {"extract.compute", std::string("f32"), "type of the forward pass: f32 or bf16"},
+      {"extract.batch", Index{32}, "contexts in one forward pass"},
+      {"extract.loss", false, "also compute the mean next-token cross-entropy over the corpus"},
+      {"extract.device", std::string("auto"), "cpu, cuda, or auto (a GPU when libtorch sees one)"},
+      {"extract.commit_seconds", 10.0, "time between commits; a kill loses at most that much"},
+
+      {"sae.latents", Index{16384}, "F, latents of each SAE"},
+      {"sae.k", Index{64}, "active latents of a row (TopK)"},
+      {"sae.steps", Index{0}, "training steps; 0: as many as sae.rows needs"},
+      {"sae.rows", Index{500'000'000}, "rows seen in all when steps is 0 (several passes when the corpus is smaller)"},
+      {"sae.batch", Index{4096}, "rows of a global batch, all ranks together"},
+      {"sae.learning_rate", 0.0, "Adam's step size; 0: 2e-4 / sqrt(F / 2^14)"},
+      {"sae.warmup_steps", Index{1000}, "linear warm-up, at most a tenth of the steps"},
+      {"sae.decay_fraction", 0.2, "last part of the steps, with linear decay to 0"},
+      {"sae.clip", 1.0, "largest norm of the gradient"},
+      {"sae.aux_weight", 1.0 / 32.0, "weight of the AuxK loss that revives dead latents; 0: off"},
+      {"sae.aux_k", Index{0}, "dead latents AuxK uses a row; 0: d / 2"},
+      {"sae.dead_after", Index{10'000'000}, "rows, over all ranks, without firing that make a latent dead"},
+      {"sae.held_out", 0.02, "share of rows kept for evaluation (at most 65,536)"},
+      {"sae.keep_special", false, "also train on BOS rows"},
+      {"sae.memory_gib", 4.0, "rows a rank holds in memory; beyond it they are read in sorted windows"},
+      {"sae.checkpoint_seconds", 300.0, "time between checkpoints; a kill loses at most that much"},
+
+      {"encode.top", Index{20}, "strongest activations kept a feature, for the report and the token filters"},
+      {"encode.keep_special", false, "also encode and count BOS rows"},
+
+      {"correlate.best", Index{16}, "best partners kept a feature, both ways"},
+      {"correlate.pairing", std::string("mutual"), "mutual, one-to-one (the published order-dependent rule) or many-to-one"},
+      {"correlate.min_r", 0.0, "keep matches with r above it (the papers: 0.1)"},
+      {"correlate.min_firings", Index{10}, "both features must be active on at least so many rows"},
+      {"correlate.drop_non_concept", false, "drop matches with a junk token (punctuation, BOS) among the top five of either feature"},
+      {"correlate.need_shared_token", false, "drop matches whose top fives share no token"},
+      {"correlate.null_shifts", Index{1}, "passes with B's rows shifted against A's: a null for the best r; 0: none"},
+      {"correlate.memory_gib", 4.0, "layers of B kept in memory on each rank"},
+
+      {"compare.svcca_variance", 0.99, "share of variance that SVCCA keeps"},
+      {"compare.svcca_k", Index{0}, "components that SVCCA keeps instead; 0: by variance"},
+      {"compare.rsa_max_features", Index{5000}, "larger matched sets are sampled to this size for RSA"},
+      {"compare.permutations", Index{199}, "shuffled pairings of the null; p is at least 1 / (permutations + 1)"},
+      {"compare.min_matches", Index{10}, "fewer matched features leave a layer pair undefined"},
+
+      {"report.python", std::string(), "Python with h5py, numpy and matplotlib; empty: $CONCORD_PYTHON, else .venv, else python3"},
+      {"report.top_matches", Index{10}, "best matched features shown"},
+  };
+  keys.insert(keys.end(), stages.begin(), stages.end());
+  return keys;
+}
+
+std::string shown(const Value& value) {
+  return std::visit(
+      [](const auto& v) -> std::string {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, bool>) return v ? "true" : "false";
+        else if constexpr (std::is_same_v<T, std::string>) return "\"" + v + "\"";
+        else if constexpr (std::is_same_v<T, Texts>) return v.empty() ? "[]" : "\"" + v[0] + "\"";
+        else return fmt::format("{}", v);
+      },
+      value);
+}
+
+} // namespace
+
+const std::vector<Key>& keys() {
+  static const std::vector<Key> table = all_keys();
+  return table;
+}
+
+std::string keys_as_markdown() {
+  std::string text;
+  std::string table;
+  for (const auto& key : keys()) {
+    const std::size_t dot = key.name.rfind('.');
+    if (key.name.substr(0, dot) != table) {
+      table = key.name.substr(0, dot);
+      text += fmt::format("\n## [{}]\n\n| key | default | meaning |\n|---|---|---|\n", table);
+    }
+    text += fmt::format("| `{}` | `{}` | {} |\n", key.name.substr(dot + 1), shown(key.fallback), key.help);
+  }
+  return text;
+}
+
+} // namespace concord::study

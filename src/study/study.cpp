@@ -1,0 +1,156 @@
+#include "concord/study/study.hpp"
+
+#include "concord/core/error.hpp"
+#include "concord/core/text.hpp"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+
+namespace concord::study {
+namespace {
+
+using Texts = std::vector<std::string>;
+
+const Key& known_key(const std::string& name, const std::string& where) {
+  const auto found = std::find_if(keys().begin(), keys().end(), [&](const Key& key) { return key.name == name; });
+  if (found != keys().end()) return *found;
+  std::vector<std::string> names;
+  for (const auto& key : keys()) names.push_back(key.name);
+  const auto near = nearest(name, names);
+  fail(ExitCode::config, "{}: unknown key {}{} (docs/configuration.md lists all keys)", where, name,
+       near ? "; did you mean " + *near + "?" : std::string());
+}
+
+std::string element_text(const toml::node& node, const std::string& name, const std::string& where) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  fail(ExitCode::config, "{}: the elements of {} must be texts or integers", where, name);
+}
+
+Value value_of(const toml::node& node, const Key& key, const std::string& where) {
+  const auto wrong = [&](const char* wanted) { fail(ExitCode::config, "{}: {} must be {}", where, key.name, wanted); };
+  if (std::holds_alternative<bool>(key.fallback)) {
+    if (const auto* flag = node.as_boolean()) return flag->get();
+    wrong("true or false");
+  }
+  if (std::holds_alternative<Index>(key.fallback)) {
+    if (const auto* number = node.as_integer()) return Index{number->get()};
+    wrong("an integer");
+  }
+  if (std::holds_alternative<double>(key.fallback)) {
+    if (const auto* number = node.as_floating_point()) return number->get();
+    if (const auto* number = node.as_integer()) return static_cast<double>(number->get());
+    wrong("a number");
+  }
+  if (std::holds_alternative<std::string>(key.fallback)) {
+    if (const auto* text = node.as_string()) return text->get();
+    wrong("a text in quotes");
+  }
+  Texts texts;
+  if (const auto* array = node.as_array())
+    for (const auto& element : *array) texts.push_back(element_text(element, key.name, where));
+  else texts.push_back(element_text(node, key.name, where));
+  return texts;
+}
+
+void flatten(const toml::table& table, const std::string& prefix, const std::string& where, std::map<std::string, Value>& out) {
+  for (const auto& [name, node] : table) {
+    const std::string full = prefix + std::string(name.str());
+    if (const auto* inner = node.as_table()) flatten(*inner, full + ".", where, out);
+    else out[full] = value_of(node, known_key(full, where), where);
+  }
+}
+
+toml::table parse(const std::string& text, const std::string& where) {
+  try {
+    return toml::parse(text, where);
+  } catch (const toml::parse_error& error) {
+    fail(ExitCode::config, "{}, line {}: {}", where, error.source().begin.line, error.description());
+  }
+}
+
+std::string quoted(const std::string& text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    out += c;
+  }
+  return out + "\"";
+}
+
+std::string as_toml(const Value& value) {
+  return std::visit(
+      [](const auto& v) -> std::string {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, bool>) return v ? "true" : "false";
+        else if constexpr (std::is_same_v<T, std::string>) return quoted(v);
+        else if constexpr (std::is_same_v<T, Texts>) {
+          std::vector<std::string> parts;
+          for (const auto& text : v) parts.push_back(quoted(text));
+          return "[" + join(parts, ", ") + "]";
+        } else if constexpr (std::is_same_v<T, double>) {
+          const std::string text = fmt::format("{}", v);
+          return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
+        } else return fmt::format("{}", v);
+      },
+      value);
+}
+
+} // namespace
+
+Study::Study(const std::filesystem::path& path, const std::vector<std::string>& overrides)
+    : folder_(std::filesystem::absolute(path).parent_path()) {
+  for (const auto& key : keys()) values_[key.name] = key.fallback;
+  flatten(parse(read_text(path, "study"), path.string()), "", path.string(), values_);
+  for (const auto& text : overrides) {
+    const std::size_t equals = text.find('=');
+    require(equals != std::string::npos, ExitCode::usage, "--set {}: write table.key=value", text);
+    const std::string name = text.substr(0, equals);
+    const std::string value = text.substr(equals + 1);
+    const Key& key = known_key(name, "--set");
+    const bool is_text = std::holds_alternative<std::string>(key.fallback) ||
+                         (std::holds_alternative<Texts>(key.fallback) && !value.starts_with("["));
+    const bool bare = is_text && !value.starts_with("\"");
+    const auto table = parse("value = " + (bare ? quoted(value) : value), "--set " + name);
+    values_[name] = value_of(*table.get("value"), key, "--set");
+  }
+}
+
+template <typename T>
+const T& Study::get(const std::string& key) const {
+  const auto found = values_.find(key);
+  require(found != values_.end() && std::holds_alternative<T>(found->second), ExitCode::internal, "no study key {} of this type", key);
+  return std::get<T>(found->second);
+}
+template const bool& Study::get(const std::string&) const;
+template const Index& Study::get(const std::string&) const;
+template const double& Study::get(const std::string&) const;
+template const std::string& Study::get(const std::string&) const;
+template const std::vector<std::string>& Study::get(const std::string&) const;
+
+std::filesystem::path Study::path(const std::string& key) const {
+  const std::string value = text(key);
+  return value.empty() ? std::filesystem::path() : std::filesystem::path(location(value));
+}
+
+std::string Study::location(const std::string& value) const {
+  const std::filesystem::path path(value);
+  return (path.is_absolute() ? path : folder_ / path).lexically_normal().string();
+}
+
+std::string Study::resolved() const {
+  std::string out = "# The study with every default filled in; relative paths count from " + folder_.string() + "\n";
+  std::string table;
+  for (const auto& key : keys()) {
+    const std::size_t dot = key.name.rfind('.');
+    if (key.name.substr(0, dot) != table) {
+      table = key.name.substr(0, dot);
+      out += "\n[" + table + "]\n";
+    }
+    out += key.name.substr(dot + 1) + " = " + as_toml(values_.at(key.name)) + "\n";
+  }
+  return out;
+}
+
+} // namespace concord::study

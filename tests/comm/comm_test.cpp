@@ -1,0 +1,66 @@
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "support/support.hpp"
+
+#include <csignal>
+
+#include <numeric>
+
+namespace concord::comm {
+namespace {
+
+using test::world;
+
+TEST(Agree, ThrowsTheLowestFailingRanksErrorEverywhere) {
+  const int last = world().size() - 1;
+  try {
+    agree(world(), [&] {
+      if (world().rank() == last) fail(ExitCode::io, "rank {} cannot write", last);
+    });
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::io);
+    EXPECT_TRUE(error.agreed());
+    EXPECT_EQ(std::string(error.what()), "rank " + std::to_string(last) + " cannot write");
+  }
+}
+
+TEST(Agree, PassesResultsThrough) { EXPECT_EQ(agreed(world(), [] { return 7; }), 7); }
+
+TEST(Collectives, SumMaxAndPrefix) {
+  const int size = world().size();
+  std::vector<double> values(1000, static_cast<double>(world().rank() + 1));
+  sum(world(), values);
+  EXPECT_EQ(values.front(), size * (size + 1) / 2.0);
+  EXPECT_EQ(values.back(), size * (size + 1) / 2.0);
+  EXPECT_EQ(max_of(world(), Index{world().rank()}), size - 1);
+  EXPECT_EQ(sum_below(world(), 2), 2 * world().rank());
+}
+
+TEST(Collectives, GathersUnevenAndEmptyShares) {
+  std::vector<Index> mine(static_cast<std::size_t>(world().rank() % 3)); // ranks 0 and 3 have none
+  std::iota(mine.begin(), mine.end(), world().rank() * 10);
+  std::vector<Index> expected;
+  for (int rank = 0; rank < world().size(); ++rank)
+    for (int i = 0; i < rank % 3; ++i) expected.push_back(rank * 10 + i);
+  EXPECT_EQ(all_gather(world(), mine), expected);
+}
+
+TEST(Collectives, BroadcastResizes) {
+  std::vector<float> values;
+  if (world().rank() == 0) values = {1, 2, 3};
+  broadcast(world(), values);
+  EXPECT_EQ(values, (std::vector<float>{1, 2, 3}));
+}
+
+TEST(Stop, OneRanksSignalIsEveryRanksStop) {
+  install_stop_flag(0);
+  EXPECT_FALSE(stop_requested(world()));
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  EXPECT_TRUE(stop_requested(world()));
+  EXPECT_TRUE(stop_requested(world())); // and it stays
+}
+
+} // namespace
+} // namespace concord::comm

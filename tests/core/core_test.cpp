@@ -1,0 +1,118 @@
+#include "concord/core/digest.hpp"
+#include "concord/core/dtype.hpp"
+#include "concord/core/philox.hpp"
+#include "concord/core/provenance.hpp"
+#include "concord/core/text.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace concord {
+namespace {
+
+TEST(Philox, GivesThePublishedKnownAnswers) { // Random123, kat_vectors, philox4x32-10
+  using Block = std::array<std::uint32_t, 4>;
+  EXPECT_EQ(philox_block({0, 0, 0, 0}, {0, 0}), (Block{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox_block({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
+            (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox_block({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Philox, StreamsDifferByPurposeAndNumbers) {
+  std::set<std::uint64_t> firsts;
+  for (const char* purpose : {"null", "sae-init"})
+    for (std::uint64_t a = 0; a < 10; ++a)
+      for (std::uint64_t b = 0; b < 10; ++b) firsts.insert(Philox(1, purpose, a, b).bits(0));
+  EXPECT_EQ(firsts.size(), 200U);
+}
+
+TEST(Philox, NormalsHaveUnitMoments) {
+  const Philox random(3, "moments");
+  double sum = 0;
+  double squares = 0;
+  const int n = 100000;
+  for (int i = 0; i < n; ++i) {
+    const double x = random.normal(static_cast<std::uint64_t>(i));
+    sum += x;
+    squares += x * x;
+  }
+  EXPECT_NEAR(sum / n, 0, 0.015);
+  EXPECT_NEAR(squares / n, 1, 0.02);
+}
+
+class PermutationSize : public testing::TestWithParam<Index> {};
+TEST_P(PermutationSize, VisitsEveryIndexOnce) {
+  const Index n = GetParam();
+  const IndexPermutation permutation(n, Philox(5, "permutation"));
+  std::vector<int> seen(static_cast<std::size_t>(n), 0);
+  for (Index i = 0; i < n; ++i) ++seen.at(static_cast<std::size_t>(permutation(i)));
+  EXPECT_TRUE(std::all_of(seen.begin(), seen.end(), [](int c) { return c == 1; }));
+}
+INSTANTIATE_TEST_SUITE_P(Sizes, PermutationSize, testing::Values(1, 2, 3, 4, 5, 16, 17, 1000, 65537));
+
+TEST(Permutation, ShufflesFarAndDiffersByKey) {
+  const Index n = 10000;
+  const IndexPermutation a(n, Philox(1, "p"));
+  const IndexPermutation b(n, Philox(2, "p"));
+  double distance = 0;
+  int same = 0;
+  for (Index i = 0; i < n; ++i) {
+    distance += std::abs(static_cast<double>(a(i) - i));
+    same += a(i) == b(i) ? 1 : 0;
+  }
+  EXPECT_NEAR(distance / static_cast<double>(n), static_cast<double>(n) / 3, 0.05 * static_cast<double>(n));
+  EXPECT_LT(same, 20);
+}
+
+TEST(Shuffled, IsUniformOnThree) {
+  std::map<std::vector<Index>, int> counts;
+  for (std::uint64_t b = 0; b < 6000; ++b) ++counts[shuffled(3, Philox(1, "three", b))];
+  EXPECT_EQ(counts.size(), 6U);
+  for (const auto& [order, count] : counts) EXPECT_NEAR(count, 1000, 130);
+}
+
+TEST(Dtype, HalfTypesRoundTripEveryPattern) {
+  for (std::uint32_t bits = 0; bits < 65536; ++bits) {
+    const auto half = static_cast<std::uint16_t>(bits);
+    if (std::isfinite(bf16_to_float(half))) { EXPECT_EQ(float_to_bf16(bf16_to_float(half)), half); }
+    if (std::isfinite(f16_to_float(half))) { EXPECT_EQ(float_to_f16(f16_to_float(half)), half); }
+  }
+}
+
+TEST(Dtype, HalfTypesRoundToNearestEven) {
+  EXPECT_EQ(bf16_to_float(float_to_bf16(1.0F + 0x1p-8F)), 1.0F);
+  EXPECT_EQ(bf16_to_float(float_to_bf16(1.0F + 3 * 0x1p-8F)), 1.0F + 0x1p-6F);
+  EXPECT_EQ(f16_to_float(float_to_f16(1.0F + 0x1p-11F)), 1.0F);
+  EXPECT_EQ(f16_to_float(float_to_f16(65519.0F)), 65504.0F);
+  EXPECT_TRUE(std::isinf(f16_to_float(float_to_f16(65520.0F))));
+  EXPECT_TRUE(std::isnan(bf16_to_float(float_to_bf16(std::nanf("")))));
+  EXPECT_TRUE(std::isnan(f16_to_float(float_to_f16(std::nanf("")))));
+}
+
+TEST(Text, NearestFindsSlipsOnly) {
+  const std::vector<std::string> keys{"sae.latents", "sae.k", "correlate.min_r"};
+  EXPECT_EQ(nearest("sae.latnts", keys).value_or(""), "sae.latents");
+  EXPECT_EQ(nearest("corelate.minr", keys).value_or(""), "correlate.min_r");
+  EXPECT_FALSE(nearest("zzzzzz", keys).has_value());
+}
+
+TEST(StageKey, DigestFollowsSettingsAndInputs) {
+  const StageKey key{"extract", {{"dtype", "bf16"}}, {{"tokens", "12"}}};
+  StageKey other = key;
+  EXPECT_EQ(key.digest(), other.digest());
+  other.settings["dtype"] = "f32";
+  EXPECT_NE(key.digest(), other.digest());
+  EXPECT_EQ(difference(key, other), "setting dtype: \"bf16\" -> \"f32\"");
+}
+
+TEST(Narrow, RefusesWhatDoesNotFit) {
+  EXPECT_EQ(narrow_int(7, "seven"), 7);
+  EXPECT_THROW(narrow_int(Index{1} << 31, "rows"), Error);
+}
+
+} // namespace
+} // namespace concord

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Makes the golden values in tests/golden from independent libraries: transformers, sentencepiece, numpy, scipy.
+
+Needs: pip install torch==2.11.0 transformers sentencepiece numpy scipy safetensors
+Run from the repository's root: make_golden.py
+"""
+import json
+import pathlib
+
+import numpy as np
+import scipy.spatial.distance
+import scipy.stats
+import sentencepiece
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+DEMO = ROOT / "data" / "demo"
+
+TINY = dict(vocab_size=97, pad_token_id=0, eos_token_id=1, bos_token_id=2, max_position_embeddings=128, attn_implementation="eager")
+
+
+def tiny_models():
+    """Two random models: grouped queries, a window shorter than the context, strong soft-caps, norms away from 1."""
+    # Large weights, so that scores reach the soft-caps and errors in them would show.
+    torch.manual_seed(0)
+    a = Gemma2ForCausalLM(Gemma2Config(hidden_size=48, intermediate_size=96, num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=2,
+                                       head_dim=8, query_pre_attn_scalar=16, sliding_window=5, attn_logit_softcapping=4.0,
+                                       final_logit_softcapping=3.0, rope_theta=500.0, initializer_range=0.4, **TINY))
+    torch.manual_seed(1)
+    b = Gemma2ForCausalLM(Gemma2Config(hidden_size=32, intermediate_size=80, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4,
+                                       head_dim=16, query_pre_attn_scalar=16, sliding_window=7, attn_logit_softcapping=20.0,
+                                       final_logit_softcapping=30.0, rms_norm_eps=1e-5, initializer_range=0.3, **TINY))
+    for model in (a, b):
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                torch.nn.init.normal_(parameter, 0.0, 0.3)
+    return a, b
+
+
+def save_tiny(a, b):
+    """a: one f32 file and the older config style; b: bf16 shards with an index and the newer style."""
+    a.save_pretrained(HERE / "tiny_old_style", safe_serialization=True)
+    config = json.loads((HERE / "tiny_old_style" / "config.json").read_text())
+    rope = config.pop("rope_parameters", None) or {}
+    config["rope_theta"] = rope.get("rope_theta", config.get("rope_theta", 500.0))
+    config.pop("layer_types", None)
+    config["torch_dtype"] = config.pop("dtype", "float32")
+    (HERE / "tiny_old_style" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    b.to(torch.bfloat16).save_pretrained(HERE / "tiny_shards", safe_serialization=True, max_shard_size="20KB")
+    for folder in ("tiny_old_style", "tiny_shards"):
+        (HERE / folder / "generation_config.json").unlink(missing_ok=True)
+
+
+def hidden_states(folder, ids, layers, out):
+    """f32 residual streams [layers, contexts, length, d] behind the named layers (-1: embedding), and the mean loss."""
+    model = Gemma2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    streams = []
+    handles = [model.model.layers[layer].register_forward_hook(lambda _m, _i, o: streams.append(o[0] if isinstance(o, tuple) else o))
+               for layer in layers if layer >= 0]
+    with torch.no_grad():
+        result = model(input_ids=torch.from_numpy(ids), output_hidden_states=True, use_cache=False)
+        loss = torch.nn.functional.cross_entropy(result.logits[:, :-1].reshape(-1, result.logits.shape[-1]), torch.from_numpy(ids)[:, 1:].reshape(-1))
+    for handle in handles:
+        handle.remove()
+    if -1 in layers:
+        streams.insert(0, result.hidden_states[0])
+    np.save(HERE / f"{out}_residual.npy", torch.stack(streams).numpy())
+    np.save(HERE / f"{out}_ids.npy", ids.astype(np.int32))
+    return {"model": str(pathlib.Path(folder).relative_to(ROOT)), "layers": layers, "loss": loss.item()}
+
+
+def demo_ids(processor, contexts, length):
+    ids = processor.encode((DEMO / "corpus" / "analysis.txt").read_text()[:20000])
+    rows = [[2] + ids[i * (length - 1):(i + 1) * (length - 1)] for i in range(contexts)]
+    return np.array(rows, dtype=np.int64)
+
+
+def extraction():
+    save_tiny(*tiny_models())
+    rng = np.random.default_rng(0)
+    tiny = rng.integers(3, 97, (3, 24))
+    tiny[:, 0] = 2
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(DEMO / "tokenizer.model"))
+    ids = demo_ids(processor, 2, 96)
+    return {"tiny_old_style": hidden_states(HERE / "tiny_old_style", tiny, [-1, 0, 1, 2, 3], "tiny_old_style"),
+            "tiny_shards": hidden_states(HERE / "tiny_shards", tiny, [0, 1, 2], "tiny_shards"),
+            "demo_small": hidden_states(DEMO / "models" / "small", ids, [0, 3, 5], "demo_small"),
+            "demo_large": hidden_states(DEMO / "models" / "large", ids, [0, 5, 9], "demo_large")}
+
+
+def tokens():
+    """Ids of two documents with odd characters, by the sentencepiece library."""
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(DEMO / "tokenizer.model"))
+    documents = ["The king's daughter sat down; \"What will you give me?\" said the dwarf.\nShe wept.", "Na\u00efve caf\u00e9s cost 3 \u20ac \u2013 \u4e16\u754c."]
+    (HERE / "tokens.json").write_text(json.dumps({"documents": documents, "ids": [processor.encode(d) for d in documents]}, indent=1) + "\n")
+
+
+def svcca(x, y, variance=None, k=None):
+    """Centre, SVD, keep, canonical correlations, mean: numpy alone."""
+    kept = []
+    for m in (x, y):
+        u, s, _ = np.linalg.svd(m - m.mean(0), full_matrices=False)
+        share = np.cumsum(s ** 2) / np.sum(s ** 2)
+        rank = int(np.sum(s > max(m.shape) * np.finfo(float).eps * s[0]))
+        keep = min(rank, k if k else int(np.argmax(share >= variance)) + 1)
+        kept.append((u[:, :keep], keep))
+    rho = np.linalg.svd(kept[0][0].T @ kept[1][0], compute_uv=False)
+    return {"score": float(rho.mean()), "k_x": kept[0][1], "k_y": kept[1][1]}
+
+
+def rsa(x, y):
+    return float(scipy.stats.spearmanr(scipy.spatial.distance.pdist(x, "correlation"), scipy.spatial.distance.pdist(y, "correlation")).statistic)
+
+
+def similarity():
+    rng = np.random.default_rng(7)
+    shared = rng.standard_normal((260, 12))
+    x = shared @ rng.standard_normal((12, 40)) + 0.3 * rng.standard_normal((260, 40))
+    y = shared @ rng.standard_normal((12, 56)) + 0.6 * rng.standard_normal((260, 56))
+    np.save(HERE / "similarity_x.npy", x)
+    np.save(HERE / "similarity_y.npy", y)
+    low = x[:, :10] @ rng.standard_normal((10, 30))  # rank 10 in width 30
+    np.save(HERE / "similarity_low_rank.npy", low)
+    return {"variance_0.99": svcca(x, y, variance=0.99), "variance_0.7": svcca(x, y, variance=0.7), "k_5": svcca(x, y, k=5),
+            "low_rank": svcca(low, y, variance=0.9999999), "rsa": rsa(x, y), "rsa_low_rank": rsa(low, y)}
+
+
+def main():
+    tokens()
+    record = {"extraction": extraction(), "similarity": similarity(),
+              "versions": {"torch": torch.__version__, "transformers": __import__("transformers").__version__, "numpy": np.__version__,
+                           "scipy": __import__("scipy").__version__, "sentencepiece": sentencepiece.__version__}}
+    (HERE / "golden.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
