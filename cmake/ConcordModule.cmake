@@ -1,7 +1,8 @@
-# concord_module(NAME LINKS ...): one static library a module, from every src/NAME/*.cpp. Its LINKS are its place in the
-# dependency graph (docs/design.md). TORCH: the module compiles against libtorch and shares one precompiled header.
+# concord_module(NAME LINKS ... [TORCH] [HOT]): one static library a module, from every src/NAME/*.cpp. Its LINKS are its
+# place in the dependency graph (docs/design.md). TORCH: the module may include libtorch (ATen alone: the whole of torch/
+# costs three times the compile time and a precompiled header of it has 700 MB). HOT: inner loops, compiled with -O3.
 function(concord_module name)
-  cmake_parse_arguments(arg "TORCH" "" "LINKS" ${ARGN})
+  cmake_parse_arguments(arg "TORCH;HOT" "" "LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   add_library(concord_${name} STATIC ${sources})
   target_include_directories(concord_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include)
@@ -9,9 +10,15 @@ function(concord_module name)
   target_link_libraries(concord_${name} PUBLIC ${arg_LINKS} PRIVATE concord_warnings)
   if(arg_TORCH)
     target_link_libraries(concord_${name} PUBLIC concord_torch)
-    target_compile_options(concord_${name} PRIVATE -Winvalid-pch -fpch-preprocess)
-    if(TARGET concord_torch_pch)
-      target_precompile_headers(concord_${name} REUSE_FROM concord_torch_pch)
-    endif()
   endif()
+  if(arg_HOT)
+    target_compile_options(concord_${name} PRIVATE $<$<CONFIG:Release>:-O3>)
+  endif()
+  concord_use_pch(concord_${name})
+endfunction()
+
+# The standard library, fmt and JSON headers that nearly every source includes, precompiled once.
+function(concord_use_pch target)
+  target_precompile_headers(${target} PRIVATE <algorithm> <cmath> <filesystem> <fmt/format.h> <functional> <map> <memory>
+                            <nlohmann/json.hpp> <span> <string> <vector>)
 endfunction()

@@ -1,4 +1,4 @@
-# concord_add_test(NAME SOURCES ... LINKS ... RANKS 1 2 3 4 [TORCH]): one GoogleTest program, registered as NAME.np1, ...
+# concord_add_test(NAME SOURCES ... LINKS ... RANKS 1 2 3 4): one GoogleTest program, registered as NAME.np1, ...
 # with labels NAME and RANK_n and a work folder of its own.
 set(CONCORD_MPI_FLAGS --oversubscribe)
 execute_process(COMMAND id -u OUTPUT_VARIABLE concord_uid OUTPUT_STRIP_TRAILING_WHITESPACE)
@@ -22,14 +22,10 @@ endfunction()
 list(JOIN CONCORD_MPI_FLAGS " " concord_flags_text)
 
 function(concord_add_test name)
-  cmake_parse_arguments(arg "TORCH" "" "SOURCES;LINKS;RANKS" ${ARGN})
+  cmake_parse_arguments(arg "" "" "SOURCES;LINKS;RANKS" ${ARGN})
   add_executable(${name}_test ${arg_SOURCES})
   target_link_libraries(${name}_test PRIVATE ${arg_LINKS} concord_test_main concord_warnings)
   target_include_directories(${name}_test PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/src)
-  if(arg_TORCH)
-    target_compile_options(${name}_test PRIVATE -Winvalid-pch -fpch-preprocess)
-    target_precompile_headers(${name}_test REUSE_FROM concord_torch_pch)
-  endif()
   foreach(ranks ${arg_RANKS})
     concord_register(${name} RANKS ${ranks}
       COMMAND ${MPIEXEC_EXECUTABLE} ${CONCORD_MPI_FLAGS} -np ${ranks} $<TARGET_FILE:${name}_test>)

@@ -9,8 +9,10 @@
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
-#include <torch/torch.h>
-#include <torch/version.h>
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <torch/headeronly/version.h>
 
 #include <mpi.h>
 
@@ -33,10 +35,10 @@ void print_info(const comm::Communicator& comm) {
   say("libraries: {}", library_versions());
   say("BLAS from {}, LAPACK's dbdsqr from {}, ScaLAPACK from {}", linalg::library_of_symbol("dgemm_"), linalg::library_of_symbol("dbdsqr_"),
       linalg::library_of_symbol("pdgesvd_"));
-  const auto gpus = torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0;
+  const auto gpus = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   const std::string mine = fmt::format("rank {} on {}: node rank {}, {} cores, {} libtorch threads, {} GPUs", comm.rank(),
                                        boost::mpi::environment::processor_name(), comm::node_rank(comm),
-                                       std::thread::hardware_concurrency(), torch::get_num_threads(), gpus);
+                                       std::thread::hardware_concurrency(), at::get_num_threads(), gpus);
   std::vector<std::string> all;
   boost::mpi::all_gather(comm, mine, all);
   for (const auto& line : all) say("{}", line);

@@ -12,7 +12,8 @@
 #include "concord/model/gemma2.hpp"
 #include "concord/model/weights.hpp"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/detail/CUDAHooksInterface.h>
 
 #include <algorithm>
 #include <numeric>
@@ -20,7 +21,7 @@
 namespace concord::extract {
 
 using corpus::Tokens;
-using torch::Tensor;
+using at::Tensor;
 
 namespace {
 
@@ -53,8 +54,8 @@ BatchTensors tensors_of(const Tokens& tokens, const Batch& batch) {
   for (Index c = batch.begin; c < batch.end; ++c) longest = std::max(longest, offset(c + 1) - offset(c));
   BatchTensors out;
   const Index n = batch.end - batch.begin;
-  out.ids = torch::zeros({n, longest}, torch::kInt64);
-  out.targets = torch::full({n, longest}, -1, torch::kInt64);
+  out.ids = at::zeros({n, longest}, at::kLong);
+  out.targets = at::full({n, longest}, -1, at::kLong);
   std::vector<Index> rows;
   for (Index c = batch.begin; c < batch.end; ++c) {
     auto* ids = out.ids.data_ptr<std::int64_t>() + (c - batch.begin) * longest;
@@ -66,26 +67,26 @@ BatchTensors tensors_of(const Tokens& tokens, const Batch& batch) {
       rows.push_back((c - batch.begin) * longest + i);
     }
   }
-  if (static_cast<Index>(rows.size()) != n * longest) out.rows = torch::tensor(rows, torch::kInt64);
+  if (static_cast<Index>(rows.size()) != n * longest) out.rows = at::tensor(rows, at::kLong);
   return out;
 }
 
-torch::Dtype torch_dtype(Dtype dtype) {
+at::ScalarType torch_dtype(Dtype dtype) {
   switch (dtype) {
-  case Dtype::f32: return torch::kFloat32;
-  case Dtype::f16: return torch::kFloat16;
-  case Dtype::bf16: return torch::kBFloat16;
+  case Dtype::f32: return at::kFloat;
+  case Dtype::f16: return at::kHalf;
+  case Dtype::bf16: return at::kBFloat16;
   default: fail(ExitCode::config, "activations are computed and stored as f32, f16 or bf16, not {}", name_of(dtype));
   }
 }
 
-torch::Device device_for(const comm::Communicator& comm, const std::string& name) {
+at::Device device_for(const comm::Communicator& comm, const std::string& name) {
   require(name == "auto" || name == "cpu" || name == "cuda", ExitCode::config, "device must be auto, cpu or cuda, not {}", name);
-  if (name == "cpu" || (name == "auto" && !torch::cuda::is_available())) return torch::kCPU;
-  require(torch::cuda::is_available(), ExitCode::unavailable, "device = \"cuda\" but libtorch sees no GPU");
+  if (name == "cpu" || (name == "auto" && !at::hasCUDA())) return at::kCPU;
+  require(at::hasCUDA(), ExitCode::unavailable, "device = \"cuda\" but libtorch sees no GPU");
   const int local = comm::node_rank(comm);
-  const auto gpus = static_cast<int>(torch::cuda::device_count());
-  return {torch::kCUDA, static_cast<torch::DeviceIndex>(local % gpus)};
+  const auto gpus = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+  return {at::kCUDA, static_cast<c10::DeviceIndex>(local % gpus)};
 }
 
 std::vector<int> wanted_layers(const ExtractOptions& options, const model::ModelConfig& config) {
@@ -223,7 +224,7 @@ private:
   Tensor store_rows(int layer, const Tensor& residual, const BatchTensors& inputs, const Batch& batch) const {
     Tensor rows = residual.view({-1, config_.hidden});
     if (inputs.rows.defined()) rows = rows.index_select(0, inputs.rows.to(rows.device()));
-    const Tensor wide = rows.to(torch::kCPU, torch::kFloat32).contiguous();
+    const Tensor wide = rows.to(at::kCPU, at::kFloat).contiguous();
     io::check_finite({wide.data_ptr<float>(), static_cast<std::size_t>(wide.numel())}, config_.hidden, batch.first_row,
                      options_.model.string() + " " + layer_name(layer));
     return wide.to(torch_dtype(options_.store)).contiguous();
@@ -253,7 +254,7 @@ private:
   model::ModelConfig config_;
   Tokens tokens_;
   std::vector<int> layers_;
-  torch::Device device_ = torch::kCPU;
+  at::Device device_ = at::kCPU;
   StageKey key_;
   std::unique_ptr<model::Gemma2> model_;
   double mean_loss_ = 0;

@@ -77,7 +77,8 @@ std::string RowSource::attribute(const std::string& name) const {
 
 void check_finite(std::span<const float> values, Index cols, Index first_row, const std::string& location) {
   float sum = 0; // 0 * x is 0 for a finite x and NaN otherwise: one fast pass, the search only on failure
-  for (const float x : values) sum += 0.0F * x;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t i = 0; i < values.size(); ++i) sum += 0.0F * values[i];
   if (sum == 0.0F) return;
   for (std::size_t i = 0; i < values.size(); ++i)
     require(std::isfinite(values[i]), ExitCode::bad_data, "{}: row {} holds {} in column {}; the activations are damaged or overflowed",

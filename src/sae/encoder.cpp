@@ -2,7 +2,7 @@
 
 #include "concord/core/error.hpp"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 
@@ -25,12 +25,13 @@ void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t
   heap.clear();
   if (k <= 0) return;
   float floor = 0; // entries must be positive, and above the smallest kept one once k are kept
-  constexpr std::size_t block = 16;
+  constexpr std::size_t block = 32;
   for (std::size_t begin = 0; begin < values.size(); begin += block) {
     const std::size_t end = std::min(values.size(), begin + block);
-    bool any = false;
-    for (std::size_t i = begin; i < end; ++i) any |= values[i] > floor; // most blocks hold nothing: a vector compare
-    if (!any) continue;
+    float largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (std::size_t i = begin; i < end; ++i) largest = std::max(largest, values[i]);
+    if (largest <= floor) continue; // most blocks hold nothing
     for (std::size_t i = begin; i < end; ++i) {
       if (values[i] <= floor) continue;
       if (static_cast<int>(heap.size()) == k) {
@@ -50,20 +51,20 @@ void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t
 }
 
 struct Encoder::Buffers {
-  torch::Tensor encoder; ///< [F, d]
-  torch::Tensor bias;    ///< [F]: b_enc, less b_dec W_enc where b_dec is subtracted
-  torch::Tensor hidden;  ///< [n, F]
+  at::Tensor encoder; ///< [F, d]
+  at::Tensor bias;    ///< [F]: b_enc, less b_dec W_enc where b_dec is subtracted
+  at::Tensor hidden;  ///< [n, F]
 };
 
 Encoder::Encoder(const Sae& sae) : sae_(sae), buffers_(std::make_unique<Buffers>()) {
   const auto borrow = [](const std::vector<float>& values, std::vector<Index> shape) {
-    return torch::from_blob(const_cast<float*>(values.data()), shape, torch::kFloat32);
+    return at::from_blob(const_cast<float*>(values.data()), shape, at::kFloat);
   };
   buffers_->encoder = borrow(sae.encoder, {sae.latents, sae.d});
   buffers_->bias = borrow(sae.b_enc, {sae.latents});
   if (sae.subtract_b_dec) {
-    const auto shift = torch::mv(buffers_->encoder.to(torch::kFloat64), borrow(sae.b_dec, {sae.d}).to(torch::kFloat64));
-    buffers_->bias = (buffers_->bias.to(torch::kFloat64) - shift).to(torch::kFloat32);
+    const auto shift = at::mv(buffers_->encoder.to(at::kDouble), borrow(sae.b_dec, {sae.d}).to(at::kDouble));
+    buffers_->bias = (buffers_->bias.to(at::kDouble) - shift).to(at::kFloat);
   }
 }
 
@@ -72,9 +73,9 @@ Encoder::~Encoder() = default;
 void Encoder::encode(std::span<const float> rows, SparseRows& out) {
   const c10::InferenceMode no_gradients;
   const Index n = static_cast<Index>(rows.size()) / sae_.d;
-  const auto x = torch::from_blob(const_cast<float*>(rows.data()), {n, sae_.d}, torch::kFloat32);
-  if (!buffers_->hidden.defined() || buffers_->hidden.size(0) != n) buffers_->hidden = torch::empty({n, sae_.latents});
-  torch::addmm_out(buffers_->hidden, buffers_->bias, x, buffers_->encoder.t());
+  const auto x = at::from_blob(const_cast<float*>(rows.data()), {n, sae_.d}, at::kFloat);
+  if (!buffers_->hidden.defined() || buffers_->hidden.size(0) != n) buffers_->hidden = at::empty({n, sae_.latents});
+  at::addmm_out(buffers_->hidden, buffers_->bias, x, buffers_->encoder.t());
   const float* hidden = buffers_->hidden.data_ptr<float>();
   for (Index r = 0; r < n; ++r) {
     const std::span<const float> row(hidden + r * sae_.latents, static_cast<std::size_t>(sae_.latents));

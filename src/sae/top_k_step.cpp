@@ -3,7 +3,7 @@
 #include "concord/sae/encoder.hpp"
 
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cstring>
@@ -46,8 +46,8 @@ void keep(const std::vector<std::int32_t>& indices, const std::vector<float>& va
 
 struct TopKStep::Buffers {
   Index n = 0;
-  torch::Tensor centred;            ///< x - b_dec, [n, d]
-  torch::Tensor hidden;             ///< h, [n, F]
+  at::Tensor centred;            ///< x - b_dec, [n, d]
+  at::Tensor hidden;             ///< h, [n, F]
   std::vector<float> error;         ///< x^ - x, [n, d]
   std::vector<float> aux_gradient;  ///< dL/de^, [n, d]
   Codes codes;
@@ -67,17 +67,17 @@ StepSums TopKStep::forward(FlatParameters& parameters, std::span<const float> ro
   Buffers& b = *b_;
   b.n = static_cast<Index>(rows.size()) / d_;
   if (!b.hidden.defined() || b.hidden.size(0) < b.n) { // buffers grow only: fresh pages are dear
-    b.centred = torch::empty({b.n, d_});
-    b.hidden = torch::empty({b.n, latents_});
+    b.centred = at::empty({b.n, d_});
+    b.hidden = at::empty({b.n, latents_});
   }
   float* centred = b.centred.data_ptr<float>();
   const float* b_dec = parameters.b_dec().data();
   for (Index r = 0; r < b.n; ++r)
     for (Index c = 0; c < d_; ++c) centred[r * d_ + c] = rows[at(r * d_ + c)] - b_dec[c];
-  const auto encoder = torch::from_blob(parameters.encoder().data(), {latents_, d_}, torch::kFloat32);
-  const auto bias = torch::from_blob(parameters.b_enc().data(), {latents_}, torch::kFloat32);
+  const auto encoder = at::from_blob(parameters.encoder().data(), {latents_, d_}, at::kFloat);
+  const auto bias = at::from_blob(parameters.b_enc().data(), {latents_}, at::kFloat);
   auto hidden = b.hidden.slice(0, 0, b.n);
-  torch::addmm_out(hidden, bias, b.centred.slice(0, 0, b.n), encoder.t());
+  at::addmm_out(hidden, bias, b.centred.slice(0, 0, b.n), encoder.t());
 
   b.dead_list.clear();
   for (std::size_t j = 0; j < dead.size(); ++j)
@@ -110,19 +110,27 @@ StepSums TopKStep::forward(FlatParameters& parameters, std::span<const float> ro
     }
   });
   StepSums sums;
-  for (const float e : b.error) sums.squared_error += static_cast<double>(e) * e;
+  double squared_error = 0;
+#pragma omp simd reduction(+ : squared_error)
+  for (std::size_t i = 0; i < b.error.size(); ++i) squared_error += static_cast<double>(b.error[i]) * b.error[i];
+  sums.squared_error = squared_error;
   for (const auto index : b.codes.index) sums.active += index >= 0 ? 1 : 0;
   return sums;
 }
 
 std::vector<double> TopKStep::error_moments() const {
   std::vector<double> moments(at(d_ + 1), 0.0);
-  for (Index r = 0; r < b_->n; ++r)
+  double squares = 0;
+  for (Index r = 0; r < b_->n; ++r) {
+    const float* error = b_->error.data() + r * d_;
+#pragma omp simd reduction(+ : squares)
     for (Index c = 0; c < d_; ++c) {
-      const double e = b_->error[at(r * d_ + c)];
+      const double e = error[c];
       moments[at(c)] -= e; // e of the AuxK loss is x - x^
-      moments[at(d_)] += e * e;
+      squares += e * e;
     }
+  }
+  moments[at(d_)] = squares;
   return moments;
 }
 

@@ -29,7 +29,8 @@ std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 
 double squared_norm(std::span<const float> values) {
   double sum = 0;
-  for (const float v : values) sum += static_cast<double>(v) * v;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t i = 0; i < values.size(); ++i) sum += static_cast<double>(values[i]) * values[i];
   return sum;
 }
 
@@ -176,7 +177,8 @@ private:
       for (std::size_t r = 0; r < mine_.size(); ++r) {
         const float* row = rows_.data() + r * at(d);
         double distance = 0;
-        for (Index c = 0; c < d; ++c) distance += std::pow(row[c] - centre[at(c)], 2);
+#pragma omp simd reduction(+ : distance)
+        for (Index c = 0; c < d; ++c) distance += (row[c] - centre[at(c)]) * (row[c] - centre[at(c)]);
         const double weight = iteration == 0 ? 1.0 : 1.0 / std::max(std::sqrt(distance), 1e-9); // the mean first
         for (Index c = 0; c < d; ++c) sums[at(c)] += weight * row[c];
         sums[at(d)] += weight;
@@ -271,6 +273,7 @@ private:
     const auto decoder = state_->parameters.decoder();
     for (Index j = 0; j < o_.latents; ++j) {
       float along = 0;
+#pragma omp simd reduction(+ : along)
       for (Index c = 0; c < d; ++c) along += gradient[at(j * d + c)] * decoder[at(j * d + c)];
       if (along == 0) continue;
       for (Index c = 0; c < d; ++c) gradient[at(j * d + c)] -= along * decoder[at(j * d + c)];

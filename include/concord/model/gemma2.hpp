@@ -7,7 +7,7 @@
 
 #include "concord/model/config.hpp"
 
-#include <torch/types.h>
+#include <ATen/ATen.h>
 
 #include <filesystem>
 #include <functional>
@@ -16,21 +16,21 @@
 namespace concord::model {
 
 /// Called with layer number (-1 for the embedding) and residual stream [contexts, length, d] behind it.
-using ResidualTap = std::function<void(int layer, const torch::Tensor& residual)>;
+using ResidualTap = std::function<void(int layer, const at::Tensor& residual)>;
 
 class Gemma2 {
 public:
   /// Loads blocks 0..last_layer (-1: the embedding alone) as `compute` (f32 or bf16) on `device`.
   /// @throws Error input_missing or bad_data.
-  Gemma2(const std::filesystem::path& folder, int last_layer, torch::Dtype compute, torch::Device device);
+  Gemma2(const std::filesystem::path& folder, int last_layer, at::ScalarType compute, at::Device device);
   ~Gemma2();
   const ModelConfig& config() const;
   /// Runs ids [contexts, length] (i64, right-padded where contexts are shorter: causal attention keeps padding from
   /// earlier positions) through the loaded blocks; returns the last residual stream.
-  torch::Tensor forward(const torch::Tensor& ids, const ResidualTap& tap) const;
+  at::Tensor forward(const at::Tensor& ids, const ResidualTap& tap) const;
   /// Sum of the next-token cross-entropies in nats over positions whose target is >= 0. Needs all blocks loaded.
   /// @param residual [contexts, length, d], @param targets [contexts, length] i64, -1 where there is no next token
-  double loss_sum(const torch::Tensor& residual, const torch::Tensor& targets) const;
+  double loss_sum(const at::Tensor& residual, const at::Tensor& targets) const;
 
 private:
   struct Parameters;

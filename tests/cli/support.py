@@ -1,0 +1,106 @@
+"""What the tests of the program share: running it, a small study, golden files. Each test is a plain unittest script."""
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+
+import h5py
+import numpy as np
+
+CONCORD = os.environ["CONCORD"]
+SOURCE = pathlib.Path(os.environ["CONCORD_SOURCE"])
+RANKS = int(os.environ.get("RANKS", "1"))
+MPIRUN = shlex.split(os.environ["MPIRUN"])
+DEMO = SOURCE / "data" / "demo"
+GOLDEN = SOURCE / "tests" / "golden"
+
+
+def command(*arguments, ranks=None):
+    return [*MPIRUN, "-np", str(ranks or RANKS), CONCORD, *map(str, arguments)]
+
+
+def run(*arguments, ranks=None, code=0, **options):
+    """Runs the program, expects its exit code, and returns its output (stdout and stderr together)."""
+    result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, **options)
+    assert result.returncode == code, f"exit code {result.returncode}, expected {code}, of {arguments}:\n{result.stdout}"
+    return result.stdout
+
+
+def fresh(name):
+    """An empty folder below the work folder."""
+    folder = pathlib.Path("scratch", name).resolve()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def small_study(folder, **overrides):
+    """The demo models on a few thousand tokens: every stage in seconds."""
+    text = (DEMO / "corpus" / "analysis.txt").read_text()[:60000]
+    (folder / "text.txt").write_text(text)
+    settings = {
+        "study": {"name": "small", "output": str(folder / "out"), "seed": 3},
+        "corpus": {"paths": [str(folder / "text.txt")], "tokenizer": str(DEMO / "tokenizer.model"), "context": 64, "max_tokens": 6000},
+        "model.a": {"path": str(DEMO / "models" / "small"), "layers": [2, 3]},
+        "model.b": {"path": str(DEMO / "models" / "large"), "layers": [4, 6]},
+        "extract": {"dtype": "f32", "batch": 8, "commit_seconds": 0.0},
+        "sae": {"latents": 256, "k": 8, "batch": 512, "steps": 120, "dead_after": 20000, "checkpoint_seconds": 0.0},
+        "correlate": {"best": 4, "min_firings": 3},
+        "compare": {"svcca_k": 5, "permutations": 19},
+    }
+    for key, value in overrides.items():
+        table, name = key.rsplit("__", 1)
+        settings.setdefault(table.replace("__", "."), {})[name] = value
+    path = folder / "study.toml"
+    path.write_text("".join(f"[{table}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for table, keys in settings.items()))
+    return path
+
+
+def datasets(path):
+    """Every dataset of an HDF5 file by name, external links followed."""
+    found = {}
+
+    def visit(group, prefix):
+        for name in group:
+            item = group[name]
+            if isinstance(item, h5py.Dataset):
+                found[prefix + name] = item[()]
+            else:
+                visit(item, prefix + name + "/")
+
+    with h5py.File(path) as f:
+        visit(f, "/")
+    return found
+
+
+def same(a, b, tolerance=0.0):
+    """Whether two files hold the same datasets: bit for bit, or within a relative tolerance."""
+    first, second = datasets(a), datasets(b)
+    assert first.keys() == second.keys(), (first.keys() ^ second.keys())
+    for name, value in first.items():
+        if tolerance == 0.0:
+            assert value.tobytes() == second[name].tobytes(), f"{name} differs"
+        else:
+            np.testing.assert_allclose(value, second[name], rtol=tolerance, atol=tolerance, err_msg=name)
+
+
+def run_and_kill(arguments, until, ranks=None):
+    """Starts the program, kills every process of it with SIGKILL once `until()` holds; returns whether it was killed."""
+    process = subprocess.Popen(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            if until():
+                children = subprocess.run(["pgrep", "-P", str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.split()
+                for pid in children:
+                    os.kill(int(pid), signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
+                return True
+            time.sleep(0.002)
+        return False
+    finally:
+        process.communicate()

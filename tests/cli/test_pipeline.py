@@ -1,0 +1,99 @@
+"""The whole study on real models: files fit each other, a rerun does nothing, the report is whole."""
+import json
+import unittest
+
+import h5py
+import numpy as np
+
+from support import datasets, fresh, run, small_study
+
+
+class Pipeline(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = fresh("pipeline")
+        cls.study = small_study(cls.folder)
+        cls.first = run("run", cls.study)
+        cls.out = cls.folder / "out"
+
+    def test_every_stage_says_ok(self):
+        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "encode b", "correlate", "compare", "report"):
+            self.assertIn(f"concord {stage}: OK", self.first)
+
+    def test_rerun_does_nothing_and_keeps_every_byte(self):
+        before = {p: p.read_bytes() for p in self.out.rglob("*.h5")}
+        second = run("run", self.study)
+        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "compare"):
+            self.assertNotIn(f"concord {stage}: OK", second)
+        self.assertEqual(before, {p: p.read_bytes() for p in self.out.rglob("*.h5")})
+
+    def test_verify_knows_every_file(self):
+        files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "a/saes/layer_002")]
+        self.assertEqual(run("verify", *files).count(": OK, "), len(files))
+
+    def test_features_are_the_top_k_of_the_activations(self):
+        with h5py.File(self.out / "a/activations.h5") as f:
+            x, kinds = f["layer_003/x"][:].astype(np.float64), f["row_kind"][:]
+        weights = read_safetensors(self.out / "a/saes/layer_003/sae_weights.safetensors")
+        hidden = (x - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+        with h5py.File(self.out / "a/features.h5") as f:
+            layer = f["layer_003"]
+            indptr, indices, data = layer["indptr"][:], layer["indices"][:], layer["data"][:]
+            count = layer["count"][:]
+        self.assertEqual(len(indptr), len(x) + 1)
+        for row in range(0, len(x), 97):
+            got = indices[indptr[row]:indptr[row + 1]]
+            if kinds[row]:
+                self.assertEqual(len(got), 0)
+                continue
+            expected = [j for j in np.sort(np.argsort(-hidden[row])[:8]) if hidden[row, j] > 0]
+            np.testing.assert_array_equal(got, expected)
+            np.testing.assert_allclose(data[indptr[row]:indptr[row + 1]], hidden[row, got], rtol=1e-3, atol=1e-3)
+        np.testing.assert_array_equal(count, np.bincount(indices, minlength=256))
+
+    def test_saelens_folder_holds_what_sae_lens_reads(self):
+        cfg = json.loads((self.out / "b/saes/layer_006/cfg.json").read_text())
+        self.assertEqual((cfg["architecture"], cfg["k"], cfg["d_in"], cfg["d_sae"], cfg["normalize_activations"]), ("topk", 8, 192, 256, "none"))
+        weights = read_safetensors(self.out / "b/saes/layer_006/sae_weights.safetensors")
+        self.assertEqual({k: v.shape for k, v in weights.items()}, {"W_enc": (192, 256), "W_dec": (256, 192), "b_enc": (256,), "b_dec": (192,)})
+        np.testing.assert_allclose(np.linalg.norm(weights["W_dec"], axis=1), 1, atol=1e-5)
+
+    def test_report_is_whole(self):
+        report = self.out / "report"
+        page = (report / "index.html").read_text()
+        self.assertNotIn("http://", page)
+        self.assertGreaterEqual(page.count("data:image/png;base64"), 3)
+        self.assertIn("<mark>", page)
+        summary = json.loads((report / "summary.json").read_text())
+        self.assertEqual(len(summary["pairs"]), 4)
+        self.assertEqual(summary["best_pair"]["svcca_p"], max(summary["best_pair"]["svcca_p"], 1 / 20))
+        for name in ("pairs.csv", "matches.csv", "saes.csv", "maps.png", "maps.pdf", "correlations.pdf"):
+            self.assertGreater((report / name).stat().st_size, 50, name)
+
+    def test_provenance_is_in_every_file(self):
+        for name in ("tokens.h5", "a/activations.h5", "a/features.h5", "matches.h5", "similarity.h5"):
+            with h5py.File(self.out / name) as f:
+                for attribute in ("concord_stage", "stage_digest", "settings", "inputs", "software", "git", "command", "ranks", "hosts", "libraries", "date"):
+                    self.assertIn(attribute, f.attrs, name)
+
+    def test_plan_info_keys_and_help(self):
+        self.assertIn("train-sae", run("plan", self.study, ranks=1))
+        self.assertIn("BLAS from libtorch_cpu.so", run("info"))
+        self.assertIn("`latents`", run("keys", ranks=1))
+        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report", "verify", "plan"):
+            self.assertIn("--help", run(word, "--help", ranks=1))
+
+
+def read_safetensors(path):
+    raw = path.read_bytes()
+    size = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:8 + size])
+    out = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        out[name] = np.frombuffer(raw[8 + size + begin:8 + size + end], dtype=np.float32).reshape(entry["shape"]).astype(np.float64)
+    return out
+
+
+if __name__ == "__main__":
+    unittest.main()

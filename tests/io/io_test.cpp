@@ -1,0 +1,186 @@
+#include "concord/comm/collectives.hpp"
+#include "concord/core/text.hpp"
+#include "concord/dist/partition.hpp"
+#include "concord/io/npy.hpp"
+#include "concord/io/output.hpp"
+#include "concord/io/row_source.hpp"
+#include "concord/io/safetensors.hpp"
+#include "support/support.hpp"
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace concord::io {
+namespace {
+
+using test::empty_folder;
+using test::expect_error;
+using test::world;
+
+TEST(Hdf5, RowsWrittenByAnyRanksReadBackWhole) {
+  const auto folder = empty_folder("hdf5_rows");
+  const Index rows = 3; // fewer than four ranks: some have none
+  const dist::Partition share{rows, world().size()};
+  std::vector<float> mine;
+  for (Index r = share.begin(world().rank()); r < share.end(world().rank()); ++r) mine.insert(mine.end(), {r * 10.0F, r * 10.0F + 1});
+  {
+    auto file = File::create_parallel(folder / "x.h5", world());
+    file.create_dataset("/group/x", {rows, 2}, Dtype::f32);
+    file.dataset("/group/x").write_rows_all(world(), share.begin(world().rank()), share.size(world().rank()), mine.data());
+    file.close();
+  }
+  world().barrier();
+  EXPECT_EQ(File::open(folder / "x.h5").read<float>("/group/x"), (std::vector<float>{0, 1, 10, 11, 20, 21}));
+}
+
+TEST(Hdf5, KeepsEveryElementType) {
+  const auto folder = empty_folder("hdf5_types");
+  if (world().rank() == 0) {
+    auto file = File::create(folder / "x.h5");
+    for (const auto dtype : {Dtype::f64, Dtype::f32, Dtype::f16, Dtype::bf16, Dtype::i64, Dtype::i32, Dtype::u32, Dtype::u8})
+      EXPECT_EQ(file.create_dataset("/" + std::string(name_of(dtype)), {2}, dtype).dtype(), dtype);
+    file.write_strings("/words", {"a", "", "long word"});
+    EXPECT_EQ(file.read_strings("/words"), (std::vector<std::string>{"a", "", "long word"}));
+    EXPECT_FALSE(file.has("/none/at/all"));
+    expect_error(ExitCode::bad_data, "has no dataset", [&] { file.dataset("/none"); });
+    expect_error(ExitCode::bad_data, "expected f64", [&] { file.read<double>("/f32"); });
+  }
+}
+
+TEST(Hdf5, RefusesWhatIsNoHdf5) {
+  const auto folder = empty_folder("no_hdf5");
+  if (world().rank() == 0) {
+    write_text_atomic(folder / "x.h5", "not HDF5");
+    expect_error(ExitCode::bad_data, "as HDF5", [&] { File::open(folder / "x.h5"); });
+    expect_error(ExitCode::input_missing, "no file", [&] { File::open(folder / "y.h5"); });
+  }
+}
+
+StageKey key(int value) { return {"extract", {{"value", value}}, {{"input", "abc"}}}; }
+
+Output open_output(const std::filesystem::path& path, int value, bool force, Output::Writers writers) {
+  return Output(world(), path, key(value), writers, force, 1000, [](File& file) { file.create_dataset("/x", {4}, Dtype::i64); });
+}
+
+class OutputWriters : public testing::TestWithParam<Output::Writers> {};
+
+TEST_P(OutputWriters, ContinuesBehindTheLastCommit) {
+  const auto path = empty_folder("output_resume") / "out.h5";
+  {
+    auto output = open_output(path, 1, false, GetParam());
+    EXPECT_EQ(output.units_done(), 0);
+    const Index value = 7;
+    if (world().rank() == 0) output.file().dataset("/x").write_rows(0, 1, &value);
+    output.commit(1);
+    if (output.writes()) output.file().close();
+  }
+  world().barrier();
+  EXPECT_FALSE(std::filesystem::exists(path));
+  auto output = open_output(path, 1, false, GetParam());
+  EXPECT_EQ(output.units_done(), 1);
+  if (output.writes()) { EXPECT_EQ(output.file().read<Index>("/x")[0], 7); }
+  output.finish();
+  EXPECT_TRUE(std::filesystem::exists(path));
+  EXPECT_TRUE(output_is_done(world(), path, key(1), false));
+}
+
+TEST_P(OutputWriters, RefusesResultsOfOtherSettingsUnlessForced) {
+  const auto path = empty_folder("output_other") / "out.h5";
+  open_output(path, 1, false, GetParam()).finish();
+  expect_error(ExitCode::config, "setting value: 1 -> 2", [&] { output_is_done(world(), path, key(2), false); });
+  EXPECT_TRUE(std::filesystem::exists(path));
+  EXPECT_FALSE(output_is_done(world(), path, key(2), true));
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+INSTANTIATE_TEST_SUITE_P(Writers, OutputWriters, testing::Values(Output::Writers::all, Output::Writers::root));
+
+TEST(Output, StartsAnewWhenThePartialFileIsNotWhole) {
+  const auto path = empty_folder("output_torn") / "out.h5";
+  if (world().rank() == 0) write_text_atomic(path.string() + ".partial", "torn");
+  world().barrier();
+  auto output = open_output(path, 1, false, Output::Writers::all); // no journal: nothing in it counts
+  EXPECT_EQ(output.units_done(), 0);
+  output.finish();
+}
+
+TEST(Output, RefusesADiskThatIsTooSmall) {
+  const auto path = empty_folder("output_space") / "out.h5";
+  expect_error(ExitCode::io, "needs 888.2 PiB", [&] {
+    Output(world(), path, key(1), Output::Writers::all, false, 1e18, [](File&) {});
+  });
+}
+
+/// A small safetensors file as bytes.
+std::string tensors(const std::string& header, std::size_t data_bytes) {
+  std::string bytes(8, '\0');
+  const std::uint64_t size = header.size();
+  std::memcpy(bytes.data(), &size, 8);
+  return bytes + header + std::string(data_bytes, '\1');
+}
+
+TEST(Safetensors, RoundTrips) {
+  const auto path = empty_folder("safetensors") / "x.safetensors";
+  if (world().rank() != 0) return;
+  const std::vector<float> values{1, 2, 3, 4, 5, 6};
+  const std::vector<Index> numbers{-1, 1};
+  write_safetensors(path, {{"a", {Dtype::f32, {2, 3}, values.data()}}, {"b", {Dtype::i64, {2}, numbers.data()}}}, {{"k", "v"}});
+  const SafetensorsFile file(path);
+  EXPECT_EQ(file.tensor("a").shape, (std::vector<Index>{2, 3}));
+  EXPECT_EQ(std::memcmp(file.tensor("a").data, values.data(), 24), 0);
+  EXPECT_EQ(std::memcmp(file.tensor("b").data, numbers.data(), 16), 0);
+  expect_error(ExitCode::bad_data, "has no tensor c", [&] { file.tensor("c"); });
+}
+
+TEST(Safetensors, NamesEveryKindOfDamage) {
+  const auto path = empty_folder("safetensors_bad") / "x.safetensors";
+  if (world().rank() != 0) return;
+  const auto expect = [&](const std::string& bytes, const std::string& part) {
+    write_text_atomic(path, bytes);
+    expect_error(ExitCode::bad_data, part, [&] { const SafetensorsFile file(path); });
+  };
+  expect("abc", "truncated");
+  expect(tensors(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 4), "tensor a ends at byte 8 of 4");
+  expect(tensors(R"({"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", 8), "its shape needs 12");
+  expect(tensors(R"({"a":{"dtype":"F32","shape":[2]}})", 8), "malformed");
+  expect(tensors("{broken", 8), "not valid JSON");
+  std::string huge = tensors("{}", 0);
+  huge[6] = '\x7f';
+  expect(huge, "header claims");
+}
+
+TEST(Npy, RefusesTruncatedAndForeignFiles) {
+  expect_error(ExitCode::bad_data, "no NumPy array", [] { parse_npy({'a', 'b'}, "x"); });
+  std::string header = "\x93NUMPY";
+  header += std::string("\x01\x00", 2);
+  const std::string text = "{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }\n";
+  header += static_cast<char>(text.size());
+  header += '\0';
+  header += text + std::string(16, '\0');
+  expect_error(ExitCode::bad_data, "truncated", [&] { parse_npy({header.begin(), header.end()}, "x"); });
+}
+
+TEST(Csr, ChecksItsParts) {
+  CsrMatrix good{2, 3, {0, 1, 2}, {2, 0}, {1, 2}};
+  check_csr(good, "m");
+  auto bad = good;
+  bad.indices[0] = 3;
+  expect_error(ExitCode::bad_data, "column 3 of 3", [&] { check_csr(bad, "m"); });
+  bad = good;
+  bad.indptr = {0, 2, 1};
+  expect_error(ExitCode::bad_data, "", [&] { check_csr(bad, "m"); });
+  bad = good;
+  bad.values[1] = std::numeric_limits<float>::infinity();
+  expect_error(ExitCode::bad_data, "not finite", [&] { check_csr(bad, "m"); });
+}
+
+TEST(RowSource, NamesTheRowThatIsNotFinite) {
+  std::vector<float> values(12, 1.0F);
+  check_finite(values, 3, 100, "x");
+  values[7] = std::nanf("");
+  expect_error(ExitCode::bad_data, "x: row 102 holds nan in column 1", [&] { check_finite(values, 3, 100, "x"); });
+  expect_error(ExitCode::usage, "names no matrix", [] { RowSource("x.bin"); });
+}
+
+} // namespace
+} // namespace concord::io

@@ -1,0 +1,142 @@
+// Training on planted sparse data at any number of ranks: quality, held-out rows, and continuation to the bit.
+#include "concord/sae/train.hpp"
+
+#include "concord/core/philox.hpp"
+#include "concord/core/text.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/io/hdf5.hpp"
+#include "concord/sae/row_share.hpp"
+#include "support/support.hpp"
+
+#include <csignal>
+
+#include <set>
+
+namespace concord::sae {
+namespace {
+
+using test::empty_folder;
+using test::expect_error;
+using test::world;
+
+/// Rows that are sums of 3 of 32 random directions, every tenth row marked as BOS and far off.
+std::string planted(const std::filesystem::path& folder, Index rows, Index d) {
+  const auto path = folder / "acts.h5";
+  if (world().rank() == 0) {
+    const Philox random(1, "planted");
+    const auto n = [&](Index i) { return static_cast<float>(random.normal(static_cast<std::uint64_t>(i))); };
+    std::vector<float> x(static_cast<std::size_t>(rows * d), 0.5F);
+    std::vector<std::uint8_t> kinds(static_cast<std::size_t>(rows), 0);
+    for (Index r = 0; r < rows; ++r) {
+      if (r % 10 == 0) {
+        kinds[static_cast<std::size_t>(r)] = 1;
+        std::fill_n(x.begin() + r * d, d, 1e6F);
+        continue;
+      }
+      for (Index s = 0; s < 3; ++s) {
+        const Index direction = static_cast<Index>(random.below(static_cast<std::uint64_t>((1 << 24) + 3 * r + s), 32));
+        for (Index c = 0; c < d; ++c) x[static_cast<std::size_t>(r * d + c)] += std::abs(n((1 << 22) + 3 * r + s)) * n(direction * d + c);
+      }
+    }
+    auto file = io::File::create(path);
+    file.write("/layer_000/x", x, {rows, d});
+    file.write("/row_kind", kinds);
+    file.close();
+  }
+  world().barrier();
+  return path.string() + ":/layer_000/x";
+}
+
+TrainOptions small_options(const std::filesystem::path& folder, const std::string& activations) {
+  TrainOptions o;
+  o.activations = activations;
+  o.latents = 64;
+  o.k = 3;
+  o.steps = 300;
+  o.batch = 128;
+  o.learning_rate = 5e-3;
+  o.dead_after = 2000;
+  o.held_out = 0.1;
+  o.out = folder / "sae";
+  return o;
+}
+
+nlohmann::json record(const std::filesystem::path& sae) { return nlohmann::json::parse(read_text(sae / "training.json", "record")); }
+
+TEST(Train, LearnsPlantedFeaturesAndLeavesBosOut) {
+  const auto folder = empty_folder("planted");
+  const auto o = small_options(folder, planted(folder, 3000, 16));
+  train(world(), o);
+  const auto result = record(o.out);
+  EXPECT_LT(result["fvu"].get<double>(), 0.15); // the mean alone has 1; BOS rows of 1e6 would ruin it
+  EXPECT_EQ(result["held_out_rows"].get<Index>(), 270);
+  EXPECT_LE(result["l0"].get<double>(), 3.0);
+  EXPECT_FALSE(std::filesystem::exists(o.out / "checkpoint.safetensors"));
+}
+
+TEST(Train, StoppedAndContinuedEndsInTheSameBits) {
+  const auto folder = empty_folder("continued");
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  train(world(), o);
+  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
+  world().barrier();
+  o.out = folder / "stopped";
+  comm::install_stop_flag(1e-9); // out of time at once: one checkpoint, then stop
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  EXPECT_TRUE(std::filesystem::exists(folder / "stopped.partial" / "checkpoint.safetensors"));
+  comm::install_stop_flag(0);
+  o.checkpoint_seconds = 0;
+  train(world(), o);
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+}
+
+TEST(Train, RowsOnDemandEqualRowsInMemory) {
+  const auto folder = empty_folder("on_demand");
+  auto o = small_options(folder, planted(folder, 600, 16));
+  o.steps = 20;
+  train(world(), o);
+  const std::string in_memory = read_text(o.out / "sae_weights.safetensors", "weights");
+  world().barrier();
+  o.out = folder / "on_demand";
+  o.memory_gib = 0;
+  train(world(), o);
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), in_memory);
+}
+
+TEST(Train, RefusesOtherSettingsAndBadRows) {
+  const auto folder = empty_folder("refusals");
+  auto o = small_options(folder, planted(folder, 200, 16));
+  o.steps = 2;
+  train(world(), o);
+  o.k = 4;
+  expect_error(ExitCode::config, "setting k: 3 -> 4", [&] { train(world(), o); });
+  o.k = 65;
+  expect_error(ExitCode::config, "sae.k = 65", [&] { train(world(), o); });
+  o = small_options(folder, folder.string() + "/acts.h5:/layer_009/x");
+  expect_error(ExitCode::bad_data, "no dataset /layer_009/x", [&] { train(world(), o); });
+  if (world().rank() == 0) {
+    auto file = io::File::open(folder / "acts.h5", io::File::Mode::write);
+    const std::vector<float> row(16, std::nanf(""));
+    file.dataset("/layer_000/x").write_rows(5, 1, row.data());
+  }
+  world().barrier();
+  o = small_options(folder, folder.string() + "/acts.h5:/layer_000/x");
+  o.out = folder / "nan";
+  expect_error(ExitCode::bad_data, "nan", [&] { train(world(), o); });
+}
+
+TEST(RowOrder, EveryPassVisitsEveryTrainingRowOnceAndNoHeldOutOne) {
+  RowOrder order(103, 10, 7, 2);
+  std::set<Index> held_out;
+  for (Index i = 0; i < 10; ++i) held_out.insert(order.held_out_row(i));
+  EXPECT_EQ(held_out.size(), 10U);
+  for (Index pass = 0; pass < 3; ++pass) {
+    std::set<Index> seen;
+    for (Index p = 0; p < 93; ++p) seen.insert(order.training_row(pass * 93 + p));
+    EXPECT_EQ(seen.size(), 93U);
+    for (const Index row : held_out) EXPECT_FALSE(seen.contains(row));
+  }
+}
+
+} // namespace
+} // namespace concord::sae

@@ -1,0 +1,52 @@
+#include "concord/core/text.hpp"
+#include "concord/study/study.hpp"
+#include "support/support.hpp"
+
+namespace concord::study {
+namespace {
+
+using test::expect_error;
+
+Study study(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  const auto path = test::empty_folder("study") / "s.toml";
+  write_text_atomic(path, text);
+  return Study(path, overrides);
+}
+
+TEST(Study, FillsInDefaultsAndOverrides) {
+  const auto s = study("[sae]\nk = 7\n[model.a]\nlayers = [0, 3]\n", {"sae.latents=128", "study.name=a b", "correlate.min_r=0.1"});
+  EXPECT_EQ(s.integer("sae.k"), 7);
+  EXPECT_EQ(s.integer("sae.latents"), 128);
+  EXPECT_EQ(s.text("study.name"), "a b");
+  EXPECT_EQ(s.real("correlate.min_r"), 0.1);
+  EXPECT_EQ(s.list("model.a.layers"), (std::vector<std::string>{"0", "3"}));
+  EXPECT_EQ(s.list("model.b.layers"), (std::vector<std::string>{"all"}));
+}
+
+TEST(Study, ResolvedStudyReadsBackTheSame) {
+  const auto first = study("[corpus]\npaths = [\"a \\\"b\\\".txt\"]\n[sae]\nclip = 2\n");
+  const auto second = study(first.resolved());
+  EXPECT_EQ(first.resolved(), second.resolved());
+}
+
+TEST(Study, PathsCountFromItsFolder) {
+  EXPECT_TRUE(study("[study]\noutput = \"runs\"\n").path("study.output").string().ends_with("scratch/study/runs"));
+  EXPECT_EQ(study("[study]\noutput = \"/x/runs\"\n").path("study.output").string(), "/x/runs");
+}
+
+TEST(Study, NamesUnknownKeysAndTheNearestKnownOne) {
+  expect_error(ExitCode::config, "unknown key sae.latnts; did you mean sae.latents?", [] { study("[sae]\nlatnts = 4\n"); });
+  expect_error(ExitCode::config, "unknown key corelate.min_r; did you mean correlate.min_r?", [] { study("[corelate]\nmin_r = 4\n"); });
+  expect_error(ExitCode::config, "did you mean sae.k?", [] { study("", {"sae.kk=4"}); });
+}
+
+TEST(Study, RefusesWrongTypesAndSyntax) {
+  expect_error(ExitCode::config, "sae.k must be an integer", [] { study("[sae]\nk = \"many\"\n"); });
+  expect_error(ExitCode::config, "extract.loss must be true or false", [] { study("[extract]\nloss = 1\n"); });
+  expect_error(ExitCode::config, "line 2", [] { study("[sae]\nk = = 3\n"); });
+  expect_error(ExitCode::usage, "table.key=value", [] { study("", {"sae.k"}); });
+  expect_error(ExitCode::input_missing, "cannot open the study", [] { Study("none.toml", {}); });
+}
+
+} // namespace
+} // namespace concord::study
