@@ -57,7 +57,9 @@ void say_text(std::string_view text) {
 
 Progress::Progress(std::string stage, Index total, std::string unit, Index done)
     : stage_(std::move(stage)), unit_(std::move(unit)), total_(total), start_(done), done_(done),
-      begin_(std::chrono::steady_clock::now()), last_(begin_), terminal_(::isatty(STDOUT_FILENO) != 0) {}
+      begin_(std::chrono::steady_clock::now()), last_(begin_),
+      // mpirun gives ranks a pseudo-terminal for stdout even when its own output goes to a file; stderr tells the truth.
+      terminal_(::isatty(STDOUT_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0) {}
 
 Progress::~Progress() {
   if (drawn_) std::fputc('\n', stdout);

@@ -1,0 +1,162 @@
+"""Bad input ends with the right exit code, one clear message, no hang and no half file."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import unittest
+
+import h5py
+import numpy as np
+
+from support import DEMO, RANKS, fresh, run, small_study
+
+
+class BadInput(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.base = fresh("base")
+        cls.study = small_study(cls.base, corpus__max_tokens=1500)
+        run("tokenize", cls.study)
+        cls.tokens = cls.base / "out" / "tokens.h5"
+
+    def fails(self, code, message, *arguments, ranks=None):
+        output = run(*arguments, code=code, ranks=ranks)
+        errors = [line for line in output.splitlines() if line.startswith("concord: ")]
+        self.assertEqual(len(errors), 1, output)
+        self.assertIn(message, errors[0])
+
+    def model(self, name, **changes):
+        """A copy of the small demo model with changes to its config."""
+        folder = fresh(name)
+        for file in ("config.json", "model.safetensors"):
+            shutil.copy(DEMO / "models" / "small" / file, folder / file)
+            os.chmod(folder / file, 0o644)
+        config = json.loads((folder / "config.json").read_text())
+        config.update(changes)
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    def extract(self, code, message, model, *flags, ranks=None):
+        out = fresh("extract_out") / "acts.h5"
+        self.fails(code, message, "extract", "--model", model, "--tokens", self.tokens, "--out", out, *flags, ranks=ranks)
+        self.assertFalse(out.exists())
+
+    def test_study(self):
+        folder = fresh("study")
+        (folder / "s.toml").write_text("[sae]\nlatnts = 4\n")
+        self.fails(78, "did you mean sae.latents?", "run", folder / "s.toml")
+        self.fails(66, "cannot open the study", "run", folder / "none.toml")
+        self.fails(78, "model.a.path is not set", "extract", self.study, "--set", "model.a.path=")
+
+    def test_usage(self):
+        self.assertIn("--help", run("extract", "--no-such-flag", code=64))
+        run("no-such-stage", code=64)
+        self.fails(64, "needs a study file, or", "extract", "--model", "x")
+        self.fails(64, "is no list of layers", "extract", "--model", "x", "--tokens", "x", "--out", "x", "--layers", "1,b")
+
+    def test_truncated_weights(self):
+        folder = self.model("truncated")
+        data = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(data[:len(data) // 2])
+        self.extract(65, "is truncated", folder)
+        (folder / "model.safetensors").write_bytes(b"abc")
+        self.extract(65, "is truncated", folder)
+        (folder / "model.safetensors").unlink()
+        self.extract(66, "holds neither", folder)
+
+    def test_wrong_architecture(self):
+        self.extract(65, 'model_type "llama" is not supported', self.model("llama", model_type="llama"))
+        self.extract(65, "config.json asks for", self.model("sizes", hidden_size=64))
+        self.extract(66, "there is no model folder", "nowhere")
+
+    def test_vocabulary_that_does_not_fit(self):
+        self.extract(65, "the vocabularies do not fit", self.model("vocabulary", vocab_size=4000))
+
+    def test_layer_out_of_range(self):
+        self.extract(78, "layer 6 does not exist", DEMO / "models" / "small", "--layers", "2,6")
+
+    def test_more_ranks_than_contexts(self):
+        folder = fresh("few")
+        np.save(folder / "ids.npy", np.full((1, 5), 7))
+        run("tokenize", "--tokens", folder / "ids.npy", "--out", folder / "tokens.h5")
+        self.fails(65, "2 ranks for 1 contexts", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "tokens.h5", "--out", folder / "a.h5", ranks=2)
+
+    def test_nan_weights_and_activations(self):
+        folder = self.model("nan")
+        raw = bytearray((folder / "model.safetensors").read_bytes())
+        size = int.from_bytes(raw[:8], "little")
+        begin = 8 + size + json.loads(raw[8:8 + size])["model.layers.1.mlp.down_proj.weight"]["data_offsets"][0]
+        raw[begin:begin + 2] = b"\xc0\x7f"  # a bf16 NaN
+        (folder / "model.safetensors").write_bytes(raw)
+        self.extract(65, "layer_001: row", folder)
+        run("extract", "--model", DEMO / "models" / "small", "--tokens", self.tokens, "--layers", "2", "--dtype", "f32", "--out", folder / "acts.h5")
+        with h5py.File(folder / "acts.h5", "r+") as f:
+            f["layer_002/x"][41, 3] = np.nan
+        self.fails(65, "column 3", "train-sae", "--activations", f"{folder / 'acts.h5'}:/layer_002/x", "--d-sae", 32, "--k", 2, "--steps", 400,
+                   "--batch", 64, "--out", folder / "sae")
+        self.fails(65, "row 41 holds nan", "verify", folder / "acts.h5")
+
+    def test_different_tokens(self):
+        out = self.base / "out"
+        run("run", self.study, "--set", "compare.permutations=3")
+        other = fresh("other")
+        study = small_study(other, corpus__max_tokens=1400)
+        run("tokenize", study)
+        run("extract", study)
+        run("encode", study, "--set", f"model.a.saes={out / 'a/saes'}/layer_00{{layer}}",
+            "--set", f"model.b.saes={out / 'b/saes'}/layer_00{{layer}}")
+        self.fails(65, "do not come from the same tokens", "correlate", "--a", out / "a/features.h5", "--b", other / "out/b/features.h5", "--out", other / "m.h5")
+
+    def test_results_of_other_settings(self):
+        self.fails(78, "setting context: 64 -> 32", "tokenize", self.study, "--set", "corpus.context=32")
+        self.assertTrue(self.tokens.exists())
+
+    def test_foreign_files(self):
+        folder = fresh("foreign")
+        (folder / "x.h5").write_text("no HDF5")
+        self.fails(65, "as HDF5", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "x.h5", "--out", folder / "a.h5")
+        with h5py.File(folder / "y.h5", "w") as f:
+            f["z"] = 1
+        self.fails(65, "no tokens file", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "y.h5", "--out", folder / "a.h5")
+        self.fails(65, "was not made by concord", "verify", folder / "y.h5")
+
+    def test_damaged_tokens(self):
+        folder = fresh("damaged")
+        shutil.copy(self.tokens, folder / "tokens.h5")
+        with h5py.File(folder / "tokens.h5", "r+") as f:
+            f["tokens"][5] = 99
+        self.fails(65, "is damaged", "verify", folder / "tokens.h5")
+
+    def test_output_that_cannot_be_written(self):
+        self.fails(74, "cannot create", "tokenize", self.study, "--set", "study.output=/proc/nowhere")
+        (fresh("file") / "out").write_text("a file, no folder")
+        self.fails(74, "cannot create", "tokenize", self.study, "--set", f"study.output={pathlib.Path('scratch/file/out').resolve()}")
+
+    def test_disk_full(self):
+        """A tmpfs of 600 KiB: the size is known before the first byte, and what fits no longer is refused."""
+        mount = fresh("tiny_disk")
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", mount], stderr=subprocess.DEVNULL).returncode != 0:
+            self.skipTest("no permission to mount a tmpfs")
+        try:
+            self.fails(74, "has only", "extract", "--model", DEMO / "models" / "small", "--tokens", self.tokens, "--out", mount / "acts.h5")
+            self.assertEqual(list(mount.iterdir()), [])
+            (mount / "ballast").write_bytes(bytes(560 * 1024))  # now even a small SAE does not fit
+            np.save(self.base / "x.npy", np.random.default_rng(0).standard_normal((400, 64)).astype(np.float32))
+            self.fails(74, "is the disk full?", "train-sae", "--activations", self.base / "x.npy", "--d-sae", 256, "--k", 4, "--steps", 3, "--batch", 64,
+                       "--out", mount / "sae")
+            self.assertFalse((mount / "sae").exists())
+        finally:
+            subprocess.run(["umount", mount], check=True)
+
+    def test_missing_sae_and_wrong_width(self):
+        run("run", self.study, "--set", "compare.permutations=3")
+        out = self.base / "out"
+        self.fails(66, "there is no SAE", "encode", "--activations", out / "a/activations.h5", "--saes", "nowhere", "--out", self.base / "f.h5")
+        shutil.copytree(out / "b/saes/layer_004", self.base / "wrong/layer_002", dirs_exist_ok=True)
+        self.fails(65, "is 192 wide", "encode", "--activations", out / "a/activations.h5", "--saes", self.base / "wrong", "--layers", "2", "--out", self.base / "f.h5")
+
+
+if __name__ == "__main__":
+    assert RANKS >= 2
+    unittest.main()

@@ -1,0 +1,171 @@
+"""jobs/submit under a real Slurm of one node, started here: one stage is interrupted, requeued, and the chain finishes.
+
+Skipped, with the reason, where Slurm cannot start.
+"""
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+from support import CONCORD, MPIRUN, SOURCE, fresh, small_study
+
+CONF = """ClusterName=concordtest
+SlurmctldHost={host}(127.0.0.1)
+AuthType=auth/munge
+AuthInfo=socket={munge},cred_expire=10
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort={port}
+SlurmdPort={port2}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SwitchType=switch/none
+MpiDefault=none
+ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=2,batch_sched_delay=1,defer
+MinJobAge=3600
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 ThreadsPerCore=1 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=FORCE:4
+"""
+
+
+def skip(reason):
+    print(f"skipped: {reason}")
+    sys.exit(77)
+
+
+class Cluster:
+    """munged, slurmctld and slurmd with their own sockets and ports, in a folder of their own."""
+
+    def __init__(self, folder):
+        self.folder, self.processes = folder, []
+        self.env = dict(os.environ, SLURM_CONF=str(folder / "slurm.conf"))
+        self.munge = pathlib.Path("/tmp") / f"concord-munge-{os.getpid()}"  # a socket's path must be short
+
+    def start(self):
+        for program in ("munged", "slurmctld", "slurmd", "sbatch"):
+            if not shutil.which(program, path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+                skip(f"{program} is not installed")
+        if os.geteuid() != 0:
+            skip("starting Slurm needs root")
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        self.munge.mkdir(mode=0o755)
+        key = self.munge / "key"
+        key.write_bytes(os.urandom(128))
+        key.chmod(0o600)
+        port = free_port()
+        (self.folder / "slurm.conf").write_text(CONF.format(host=socket.gethostname().split(".")[0], munge=self.munge / "socket",
+                                                            folder=self.folder, port=port, port2=free_port()))
+        self.spawn("munged", "--foreground", "--force", f"--key-file={key}", f"--socket={self.munge / 'socket'}", f"--pid-file={self.munge / 'pid'}",
+                   f"--log-file={self.munge / 'log'}", f"--seed-file={self.munge / 'seed'}")
+        self.wait((self.munge / "socket").exists, "munged")
+        self.spawn("slurmctld", "-D", "-i")
+        self.wait(lambda: self.run("scontrol", "ping").returncode == 0, "slurmctld")
+        self.spawn("slurmd", "-D", "-N", socket.gethostname().split(".")[0])
+        self.wait(lambda: "idle" in self.run("sinfo", "-h", "-o", "%t").stdout, "slurmd")
+
+    def spawn(self, *words):
+        path = os.environ["PATH"] + ":/usr/sbin:/sbin"
+        log = open(self.folder / f"{words[0]}.out", "w")
+        self.processes.append(subprocess.Popen([shutil.which(words[0], path=path), *words[1:]], env=self.env, stdout=log, stderr=subprocess.STDOUT))
+
+    def wait(self, ready, what, seconds=60):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if ready():
+                return
+            if any(p.poll() is not None for p in self.processes):
+                break
+            time.sleep(0.3)
+        log = self.folder / f"{what}.out"
+        reason = log.read_text()[-600:] if log.exists() else ""
+        self.stop()
+        skip(f"{what} does not come up: {reason}")
+
+    def run(self, *words, **env):
+        return subprocess.run(words, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+
+    def stop(self):
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        shutil.rmtree(self.munge, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Slurm(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(fresh("slurm"))
+        cls.cluster.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.stop()
+
+    def job(self, number):
+        text = self.cluster.run("scontrol", "show", "job", number).stdout
+        return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+    def test_chain_survives_an_interruption(self):
+        folder = fresh("chain")
+        # The SAE stage is made long enough to be caught in the middle.
+        study = small_study(folder, sae__steps=1500, model__a__layers=[2], model__b__layers=[4])
+        jobs = folder / "jobs"
+        shutil.copytree(SOURCE / "jobs", jobs)
+        (jobs / "sites" / "here.env").write_text(
+            f"CONCORD_BIN={CONCORD}\nCONCORD_LAUNCHER=({' '.join(MPIRUN)} -np 2)\nCONCORD_SBATCH=(--nodes=1 --ntasks=2 --output={folder}/%x.log)\n"
+            "declare -A CONCORD_SBATCH_STAGE=()\nexport OMP_NUM_THREADS=1\n")
+        submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here")
+        self.assertEqual(submitted.returncode, 0, submitted.stdout)
+        numbers = dict(line.split() for line in submitted.stdout.splitlines())
+        self.assertEqual(list(numbers), ["tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report"])
+
+        checkpoint = folder / "out/a/saes/layer_002.partial/checkpoint.safetensors"
+        self.until(checkpoint.exists, folder, "the SAE's first checkpoint")
+        self.cluster.run("scancel", "--batch", "--signal=USR1", numbers["train-sae"])
+        self.until(lambda: int(self.job(numbers["train-sae"]).get("Restarts", 0)) == 1, folder, "the requeue")
+        self.until(lambda: self.job(numbers["report"]).get("JobState") in ("COMPLETED", "FAILED", "CANCELLED"), folder, "the end of the chain")
+        states = {stage: self.job(number)["JobState"] for stage, number in numbers.items()}
+        self.assertEqual(set(states.values()), {"COMPLETED"}, f"{states}\n{logs(folder)}")
+        log = (folder / "concord-train-sae.log").read_text()
+        self.assertIn("stopped early: back to the queue", log)
+        self.assertIn("continuing at step", log)
+        self.assertTrue((folder / "out/report/index.html").exists())
+
+    def until(self, ready, folder, what, seconds=300):
+        end = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > end:
+                self.fail(f"no sign of {what}\n{self.cluster.run('squeue').stdout}\n{logs(folder)}")
+            time.sleep(0.2)
+
+
+def logs(folder):
+    return "\n".join(f"--- {p.name}\n{p.read_text()[-1500:]}" for p in sorted(folder.glob("*.log")))
+
+
+if __name__ == "__main__":
+    unittest.main()
