@@ -135,7 +135,8 @@ def figure_correlations(results, i, j):
     if null.size:
         axis.hist(null, bins, histtype="step", color="black", label="null: B's tokens shifted")
     axis.set_xlabel("Pearson r of activations over tokens")
-    axis.set_ylabel("features")
+    axis.set_ylabel("features (logarithmic)")
+    axis.set_yscale("log")  # the null is one narrow peak
     axis.set_title(f"layer {a} of A against layer {b} of B")
     axis.legend(fontsize=8)
     return figure
@@ -181,13 +182,14 @@ class Corpus:
                 self.pieces = [raw[s:e].decode(errors="replace") for s, e in zip(starts, ends)]
 
     def token(self, row):
+        """Bytes of a token; a character may be spread over several byte tokens."""
         token_id = int(self.ids[row])
         if self.pieces is None:
-            return f"#{token_id} "
+            return f"#{token_id} ".encode()
         piece = self.pieces[token_id]
         if piece.startswith("<0x") and len(piece) == 6:
-            return bytes([int(piece[3:5], 16)]).decode(errors="replace")
-        return piece.replace("\u2581", " ")
+            return bytes([int(piece[3:5], 16)])
+        return piece.replace("\u2581", " ").encode()
 
     def context(self, row):
         """Number of the context that holds a row."""
@@ -197,8 +199,9 @@ class Corpus:
         """HTML of a row's neighbourhood with the row marked."""
         c = self.context(row)
         begin, end = max(self.offsets[c], row - before), min(self.offsets[c + 1], row + after + 1)
-        parts = [f"<mark>{html.escape(self.token(r))}</mark>" if r == row else html.escape(self.token(r)) for r in range(begin, end)]
-        return "".join(parts).replace("\n", "&#8629;")
+        left, here, right = (html.escape(b"".join(map(self.token, rows)).decode(errors="replace"))
+                             for rows in (range(begin, row), (row,), range(row + 1, end)))
+        return f"{left}<mark>{here}</mark>{right}".replace("\n", "&#8629;")
 
 
 def top_contexts(file, corpus, layer, feature, count=4):

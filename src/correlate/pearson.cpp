@@ -55,6 +55,51 @@ Postings postings_of(const io::CsrMatrix& m) {
   return postings;
 }
 
+/// Rows of B with index and value side by side: one run of memory a row.
+struct Entry {
+  std::int32_t column;
+  float value;
+};
+
+std::vector<Entry> entries_of(const io::CsrMatrix& m) {
+  std::vector<Entry> entries(m.indices.size());
+  for (std::size_t e = 0; e < entries.size(); ++e) entries[e] = {m.indices[e], m.values[e]};
+  return entries;
+}
+
+/// Sum of products and count of common rows of the feature at hand with one feature of B: side by side in one cache line.
+struct Accumulator {
+  double sum;
+  Index cofire;
+};
+
+/// Adds up one feature of A (its postings [begin, end)) against all rows of B, in row order. The rows lie scattered over
+/// memory, so those a few postings ahead are fetched beforehand.
+void accumulate(const Postings& a, Index begin, Index end, const io::CsrMatrix& b, const std::vector<Entry>& entries, Index shift,
+                std::vector<Accumulator>& accumulators) {
+  constexpr Index ahead = 8;
+  const auto row_of = [&](Index p) {
+    const Index row = a.row[at(p)] + shift;
+    return row < b.rows ? row : row - b.rows;
+  };
+  for (Index p = begin; p < end; ++p) {
+    if (p + 2 * ahead < end) __builtin_prefetch(&b.indptr[at(row_of(p + 2 * ahead))]);
+    if (p + ahead < end) {
+      const Entry* next = entries.data() + b.indptr[at(row_of(p + ahead))];
+      __builtin_prefetch(next);
+      __builtin_prefetch(next + 8);
+    }
+    const double value = a.value[at(p)];
+    const Index row = row_of(p);
+    const Entry* last = entries.data() + b.indptr[at(row) + 1];
+    for (const Entry* entry = entries.data() + b.indptr[at(row)]; entry != last; ++entry) {
+      Accumulator& accumulator = accumulators[at(entry->column)];
+      accumulator.sum += value * static_cast<double>(entry->value);
+      ++accumulator.cofire;
+    }
+  }
+}
+
 struct Candidate {
   double r;
   std::int32_t partner;
@@ -122,25 +167,14 @@ PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrM
   const Moments moments_b = moments_of(b);
   const Postings postings = postings_of(a);
   const auto n = static_cast<double>(a.rows);
-  struct Accumulator {
-    double sum;
-    Index cofire;
-  };
+  const auto entries = entries_of(b);
   std::vector<Accumulator> accumulators(at(b.cols));
   std::vector<BestHeap> best_of_a(at(a.cols));
   std::vector<BestHeap> best_of_b(at(b.cols));
   for (const std::int32_t i : owned_columns(postings, comm.rank(), comm.size())) {
     if (moments_a.variance[at(i)] == 0) continue;
     std::fill(accumulators.begin(), accumulators.end(), Accumulator{0, 0});
-    for (Index p = postings.begin[at(i)]; p < postings.begin[at(i) + 1]; ++p) {
-      const double value = postings.value[at(p)];
-      const Index row = (postings.row[at(p)] + shift) % b.rows;
-      for (Index e = b.indptr[at(row)]; e < b.indptr[at(row) + 1]; ++e) {
-        auto& accumulator = accumulators[at(b.indices[at(e)])];
-        accumulator.sum += value * static_cast<double>(b.values[at(e)]);
-        ++accumulator.cofire;
-      }
-    }
+    accumulate(postings, postings.begin[at(i)], postings.begin[at(i) + 1], b, entries, shift, accumulators);
     for (std::int32_t j = 0; j < b.cols; ++j) {
       if (moments_b.variance[at(j)] == 0) continue;
       const double covariance = n * accumulators[at(j)].sum - moments_a.sum[at(i)] * moments_b.sum[at(j)];

@@ -30,7 +30,7 @@ struct PairCorrelation {
 
 /// @param a, b  CSR of the same rows (tokens in one order); every rank passes all of both
 /// @param best  partners kept a feature
-/// @param shift row t of A is set beside row (t + shift) mod N of B: a null that keeps each side's own structure
+/// @param shift in [0, N): row t of A is set beside row (t + shift) mod N of B, a null that keeps each side's own structure
 /// @return on every rank
 PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, Index best, Index shift = 0);
 
