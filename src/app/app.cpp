@@ -15,10 +15,10 @@
 #include "concord/features/encode.hpp"
 #include "concord/sae/train.hpp"
 #include "concord/similarity/compare.hpp"
-#include "app/info.hpp"
 
 #include <CLI/CLI.hpp>
 
+#include "app/info.hpp"
 #include <algorithm>
 #include <functional>
 #include <iostream>
@@ -100,8 +100,10 @@ private:
   /// A stage: with a study, or by itself with its own flags.
   CLI::App* add_stage(const std::string& name, const std::string& help, std::function<void()> by_itself) {
     auto* sub = add(name, help, [this, name, by_itself = std::move(by_itself)] {
-      if (common_.study.empty()) by_itself();
-      else run_stage(world_, name, load_study(), common_.force);
+      if (common_.study.empty())
+        by_itself();
+      else
+        run_stage(world_, name, load_study(), common_.force);
     });
     sub->add_option("study", common_.study, "study file; without one, give the flags below");
     add_run_flags(sub);
@@ -250,8 +252,10 @@ private:
       const bool files = !compare_.matches.empty() && !compare_.saes_a.empty() && !compare_.saes_b.empty() && !compare_.out.empty();
       need(matrices || files, "compare", "--x, --y and --json; or --matches, --saes-a, --saes-b and --out");
       compare_.force = common_.force;
-      if (matrices) similarity::compare_matrices(world_, x_, y_, compare_.settings, json_);
-      else similarity::compare(world_, compare_);
+      if (matrices)
+        similarity::compare_matrices(world_, x_, y_, compare_.settings, json_);
+      else
+        similarity::compare(world_, compare_);
     });
     sub->add_option("--x", x_, "matrix with matched rows: X.npy or FILE.h5:/dataset");
     sub->add_option("--y", y_, "the other matrix");

@@ -9,13 +9,12 @@
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
+#include <mpi.h>
+#include <torch/headeronly/version.h>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
-#include <torch/headeronly/version.h>
-
-#include <mpi.h>
-
 #include <thread>
 
 namespace concord::app {

@@ -7,10 +7,9 @@
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
 
-#include <glob.h>
-
 #include <algorithm>
 #include <cmath>
+#include <glob.h>
 
 namespace concord::app {
 
@@ -20,7 +19,7 @@ namespace {
 
 struct StagePlan {
   std::string stage;
-  double disk = 0;   ///< bytes written
+  double disk = 0; ///< bytes written
   double flops = 0;
   double memory = 0; ///< bytes a rank
 };
@@ -110,14 +109,17 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
   const double passes = 1 + static_cast<double>(study.integer("correlate.null_shifts"));
   const double layer_bytes = tokens * (8 + 8 * k);
   // An update of the row accumulator costs about as much as 100 dense operations: it waits for the cache.
-  plans.push_back({"correlate", pairs * latents * static_cast<double>(study.integer("correlate.best")) * 40, 100 * passes * pairs * tokens * k * k,
-                   2 * layer_bytes + std::min(layers[1] * layer_bytes, study.real("correlate.memory_gib") * 0x1p30) + 40 * latents * static_cast<double>(study.integer("correlate.best"))});
+  plans.push_back({"correlate", pairs * latents * static_cast<double>(study.integer("correlate.best")) * 40,
+                   100 * passes * pairs * tokens * k * k,
+                   2 * layer_bytes + std::min(layers[1] * layer_bytes, study.real("correlate.memory_gib") * 0x1p30) +
+                       40 * latents * static_cast<double>(study.integer("correlate.best"))});
   const auto permutations = static_cast<double>(study.integer("compare.permutations"));
   const double rsa = std::min(latents, static_cast<double>(study.integer("compare.rsa_max_features")));
   const auto width = static_cast<double>(std::max(model_plan(study, "model.a").config.hidden, model_plan(study, "model.b").config.hidden));
-  plans.push_back({"compare", pairs * 16 * permutations,
-                   pairs * (permutations * (2 * latents * width * width + 4 * width * width * width + rsa * rsa) + 8 * latents * width * width),
-                   16 * rsa * rsa + 6 * 8 * latents * width});
+  plans.push_back(
+      {"compare", pairs * 16 * permutations,
+       pairs * (permutations * (2 * latents * width * width + 4 * width * width * width + rsa * rsa) + 8 * latents * width * width),
+       16 * rsa * rsa + 6 * 8 * latents * width});
   return plans;
 }
 
@@ -125,13 +127,15 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
 
 void print_plan(const Study& study, int ranks, double gflops) {
   require(ranks > 0 && gflops > 0, ExitCode::usage, "--ranks and --gflops must be positive");
-  say("{:.0f} tokens on {} ranks at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", token_count(study), ranks, gflops);
+  say("{:.0f} tokens on {} ranks at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", token_count(study), ranks,
+      gflops);
   say("{:<12} {:>12} {:>12} {:>16} {:>10}", "stage", "disk", "flops", "memory a rank", "time");
   double disk = 0;
   double seconds = 0;
   for (const auto& plan : stage_plans(study, ranks)) {
     const double time = plan.flops / (gflops * 1e9 * ranks);
-    say("{:<12} {:>12} {:>12.2e} {:>16} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops, human_bytes(plan.memory), human_seconds(time));
+    say("{:<12} {:>12} {:>12.2e} {:>16} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops, human_bytes(plan.memory),
+        human_seconds(time));
     disk += plan.disk;
     seconds += time;
   }

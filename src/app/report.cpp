@@ -4,12 +4,11 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 
-#include <spawn.h>
-#include <sys/wait.h>
-
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <spawn.h>
+#include <sys/wait.h>
 #include <vector>
 
 extern char** environ;
@@ -47,7 +46,8 @@ int run_program(std::vector<std::string> words) {
   const int error = ::posix_spawnp(&child, arguments[0], nullptr, nullptr, arguments.data(), environment.data());
   require(error == 0, ExitCode::unavailable, "cannot start {}: {}; set report.python or CONCORD_PYTHON", words[0], std::strerror(error));
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
 }
 

@@ -12,7 +12,7 @@ namespace concord::app {
 struct ReportOptions {
   std::filesystem::path output; ///< folder of the study's results; the report goes to output/report
   std::string name;
-  std::string python;           ///< empty: $CONCORD_PYTHON, else .venv/bin/python, else python3
+  std::string python; ///< empty: $CONCORD_PYTHON, else .venv/bin/python, else python3
   Index top_matches = 10;
   std::string saes_a;
   std::string saes_b;

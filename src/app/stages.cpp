@@ -11,9 +11,10 @@
 #include "concord/sae/sae.hpp"
 #include "concord/sae/train.hpp"
 #include "concord/similarity/compare.hpp"
-#include "app/report.hpp"
 
 #include <nlohmann/json.hpp>
+
+#include "app/report.hpp"
 
 namespace concord::app {
 
@@ -35,8 +36,12 @@ namespace {
 
 constexpr char models[] = {'a', 'b'};
 
-std::string table(char model) { return std::string("model.") + model; }
-std::string named(const char* stage, char model) { return std::string(stage) + " " + model; }
+std::string table(char model) {
+  return std::string("model.") + model;
+}
+std::string named(const char* stage, char model) {
+  return std::string(stage) + " " + model;
+}
 
 void tokenize(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
   corpus::TokenizeOptions o;
@@ -75,9 +80,7 @@ void extract(const comm::Communicator& comm, const Study& study, const StudyFile
 }
 
 std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
-  return comm::agreed(comm, [&] {
-    return nlohmann::json::parse(io::File::open(activations).attribute("layers")).get<std::vector<int>>();
-  });
+  return comm::agreed(comm, [&] { return nlohmann::json::parse(io::File::open(activations).attribute("layers")).get<std::vector<int>>(); });
 }
 
 sae::TrainOptions train_options(const Study& study) {
@@ -188,14 +191,22 @@ void run_stage(const comm::Communicator& comm, const std::string& stage, const S
     make_folder(files.output);
     write_text_atomic(files.resolved(), study.resolved());
   });
-  if (stage == "tokenize") tokenize(comm, study, files, force);
-  else if (stage == "extract") extract(comm, study, files, force);
-  else if (stage == "train-sae") train_sae(comm, study, files, force);
-  else if (stage == "encode") encode(comm, study, files, force);
-  else if (stage == "correlate") correlate(comm, study, files, force);
-  else if (stage == "compare") compare(comm, study, files, force);
-  else if (stage == "report") report(comm, study, files, force);
-  else fail(ExitCode::internal, "no stage {}", stage);
+  if (stage == "tokenize")
+    tokenize(comm, study, files, force);
+  else if (stage == "extract")
+    extract(comm, study, files, force);
+  else if (stage == "train-sae")
+    train_sae(comm, study, files, force);
+  else if (stage == "encode")
+    encode(comm, study, files, force);
+  else if (stage == "correlate")
+    correlate(comm, study, files, force);
+  else if (stage == "compare")
+    compare(comm, study, files, force);
+  else if (stage == "report")
+    report(comm, study, files, force);
+  else
+    fail(ExitCode::internal, "no stage {}", stage);
 }
 
 } // namespace concord::app

@@ -2,7 +2,6 @@
 
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
-
 #include <mpi.h>
 
 namespace concord::comm {

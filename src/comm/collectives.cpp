@@ -3,7 +3,6 @@
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
-
 #include <mpi.h>
 
 #include <algorithm>
@@ -23,9 +22,15 @@ void sum_pieces(const Communicator& comm, T* values, Index count, MPI_Datatype t
 
 } // namespace
 
-void sum(const Communicator& comm, float* values, Index count) { sum_pieces(comm, values, count, MPI_FLOAT); }
-void sum(const Communicator& comm, double* values, Index count) { sum_pieces(comm, values, count, MPI_DOUBLE); }
-void sum(const Communicator& comm, Index* values, Index count) { sum_pieces(comm, values, count, MPI_INT64_T); }
+void sum(const Communicator& comm, float* values, Index count) {
+  sum_pieces(comm, values, count, MPI_FLOAT);
+}
+void sum(const Communicator& comm, double* values, Index count) {
+  sum_pieces(comm, values, count, MPI_DOUBLE);
+}
+void sum(const Communicator& comm, Index* values, Index count) {
+  sum_pieces(comm, values, count, MPI_INT64_T);
+}
 
 Index max_of(const Communicator& comm, Index value) {
   MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, MPI_MAX, comm);

@@ -10,16 +10,15 @@
 
 namespace concord::comm {
 
-Session::Session(int& argc, char**& argv)
-    : environment_(argc, argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
+Session::Session(int& argc, char**& argv) : environment_(argc, argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
   set_speaker(world_.rank() == 0);
 }
 
 namespace {
 
 [[noreturn]] void end_job(const Session& session, ExitCode code, const char* what) {
-  std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", session.world().rank(),
-               boost::mpi::environment::processor_name().c_str(), what);
+  std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", session.world().rank(), boost::mpi::environment::processor_name().c_str(),
+               what);
   std::fflush(stderr);
   MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
   std::terminate();

@@ -2,10 +2,9 @@
 
 #include <mpi.h>
 
-#include <csignal>
-
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 
 namespace concord::comm {
@@ -16,7 +15,9 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may only 
 double limit_seconds = 0;
 std::chrono::steady_clock::time_point start_time;
 
-extern "C" void concord_on_stop_signal(int signal) { stop_signal.store(signal); }
+extern "C" void concord_on_stop_signal(int signal) {
+  stop_signal.store(signal);
+}
 
 } // namespace
 
@@ -40,7 +41,8 @@ bool stop_requested(const Communicator& comm) {
 }
 
 void throw_stopped(const char* stage) {
-  throw Error(ExitCode::stopped, std::string(stage) + " stopped early on request; all finished work is saved, run the same command to go on",
+  throw Error(ExitCode::stopped,
+              std::string(stage) + " stopped early on request; all finished work is saved, run the same command to go on",
               /*agreed=*/true);
 }
 

@@ -37,8 +37,12 @@ T load(const void* from, std::size_t i) {
 
 } // namespace
 
-std::size_t size_of(Dtype dtype) { return facts_of(dtype).size; }
-std::string_view name_of(Dtype dtype) { return facts_of(dtype).name; }
+std::size_t size_of(Dtype dtype) {
+  return facts_of(dtype).size;
+}
+std::string_view name_of(Dtype dtype) {
+  return facts_of(dtype).name;
+}
 
 Dtype parse_dtype(std::string_view name) {
   std::string lower(name);
@@ -80,7 +84,9 @@ std::uint16_t float_to_f16(float x) {
 
 void to_float(const void* from, Dtype dtype, std::span<float> to) {
   switch (dtype) {
-  case Dtype::f32: std::memcpy(to.data(), from, to.size_bytes()); return;
+  case Dtype::f32:
+    std::memcpy(to.data(), from, to.size_bytes());
+    return;
   case Dtype::bf16:
     for (std::size_t i = 0; i < to.size(); ++i) to[i] = bf16_to_float(load<std::uint16_t>(from, i));
     return;
@@ -90,21 +96,25 @@ void to_float(const void* from, Dtype dtype, std::span<float> to) {
   case Dtype::f64:
     for (std::size_t i = 0; i < to.size(); ++i) to[i] = static_cast<float>(load<double>(from, i));
     return;
-  default: fail(ExitCode::bad_data, "cannot read {} as floating point", name_of(dtype));
+  default:
+    fail(ExitCode::bad_data, "cannot read {} as floating point", name_of(dtype));
   }
 }
 
 void from_float(std::span<const float> from, Dtype dtype, void* to) {
   auto* half = static_cast<std::uint16_t*>(to);
   switch (dtype) {
-  case Dtype::f32: std::memcpy(to, from.data(), from.size_bytes()); return;
+  case Dtype::f32:
+    std::memcpy(to, from.data(), from.size_bytes());
+    return;
   case Dtype::bf16:
     for (std::size_t i = 0; i < from.size(); ++i) half[i] = float_to_bf16(from[i]);
     return;
   case Dtype::f16:
     for (std::size_t i = 0; i < from.size(); ++i) half[i] = float_to_f16(from[i]);
     return;
-  default: fail(ExitCode::config, "activations cannot be stored as {}; use f32, f16 or bf16", name_of(dtype));
+  default:
+    fail(ExitCode::config, "activations cannot be stored as {}; use f32, f16 or bf16", name_of(dtype));
   }
 }
 

@@ -7,10 +7,9 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
+#include <unistd.h>
 
 namespace concord {
 namespace {
@@ -33,8 +32,12 @@ double log_interval_seconds() {
 
 } // namespace
 
-void set_speaker(bool speaks) { speaker = speaks; }
-bool is_speaker() { return speaker; }
+void set_speaker(bool speaks) {
+  speaker = speaks;
+}
+bool is_speaker() {
+  return speaker;
+}
 
 void set_log_level(std::string_view name) {
   const auto level = spdlog::level::from_str(std::string(name == "warn" ? "warning" : name));
@@ -56,8 +59,8 @@ void say_text(std::string_view text) {
 }
 
 Progress::Progress(std::string stage, Index total, std::string unit, Index done)
-    : stage_(std::move(stage)), unit_(std::move(unit)), total_(total), start_(done), done_(done),
-      begin_(std::chrono::steady_clock::now()), last_(begin_),
+    : stage_(std::move(stage)), unit_(std::move(unit)), total_(total), start_(done), done_(done), begin_(std::chrono::steady_clock::now()),
+      last_(begin_),
       // mpirun gives ranks a pseudo-terminal for stdout even when its own output goes to a file; stderr tells the truth.
       terminal_(::isatty(STDOUT_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0) {}
 
@@ -84,8 +87,8 @@ void Progress::print(const std::string& extra, bool redraw) {
   const double rate = elapsed > 0 ? static_cast<double>(done_ - start_) / elapsed : 0.0;
   const double left = rate > 0 ? static_cast<double>(total_ - done_) / rate : 0.0;
   const double percent = total_ > 0 ? 100.0 * static_cast<double>(done_) / static_cast<double>(total_) : 100.0;
-  const std::string line = fmt::format("{}: {}/{} {} ({:.0f}%) | {:.3g} {}/s | {} left{}{}", stage_, done_, total_, unit_,
-                                       percent, rate, unit_, human_seconds(left), extra.empty() ? "" : " | ", extra);
+  const std::string line = fmt::format("{}: {}/{} {} ({:.0f}%) | {:.3g} {}/s | {} left{}{}", stage_, done_, total_, unit_, percent, rate,
+                                       unit_, human_seconds(left), extra.empty() ? "" : " | ", extra);
   if (redraw) {
     std::fprintf(stdout, "\r\033[K%s", line.c_str());
     drawn_ = true;

@@ -19,7 +19,9 @@ std::array<std::uint32_t, 2> halves(std::uint64_t x) {
   return {static_cast<std::uint32_t>(x), static_cast<std::uint32_t>(x >> 32)};
 }
 
-double open_uniform(std::uint64_t bits) { return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53; }
+double open_uniform(std::uint64_t bits) {
+  return (static_cast<double>(bits >> 11) + 0.5) * 0x1p-53;
+}
 
 } // namespace
 
@@ -46,7 +48,9 @@ std::uint64_t Philox::bits(std::uint64_t i) const {
   return block[0] | (std::uint64_t{block[1]} << 32);
 }
 
-double Philox::uniform(std::uint64_t i) const { return open_uniform(bits(i)); }
+double Philox::uniform(std::uint64_t i) const {
+  return open_uniform(bits(i));
+}
 
 double Philox::normal(std::uint64_t i) const {
   const auto low = halves(i);

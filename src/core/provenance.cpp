@@ -4,14 +4,17 @@
 #include "concord/core/text.hpp"
 
 #include "concord_version.h"
-
 #include <ctime>
 #include <vector>
 
 namespace concord {
 
-std::string version() { return CONCORD_VERSION; }
-std::string git_state() { return CONCORD_GIT; }
+std::string version() {
+  return CONCORD_VERSION;
+}
+std::string git_state() {
+  return CONCORD_GIT;
+}
 
 RunRecord& run_record() {
   static RunRecord record;

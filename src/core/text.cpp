@@ -2,15 +2,14 @@
 
 #include "concord/core/error.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
 #include <sstream>
+#include <unistd.h>
 
 namespace concord {
 namespace {
@@ -72,8 +71,8 @@ std::string human_seconds(double seconds) {
 
 std::string read_text(const std::filesystem::path& path, std::string_view what) {
   std::ifstream in(path, std::ios::binary);
-  require(in.good() && !std::filesystem::is_directory(path), ExitCode::input_missing, "cannot open the {} {}: {}", what,
-          path.string(), std::filesystem::is_directory(path) ? "it is a folder" : std::strerror(errno));
+  require(in.good() && !std::filesystem::is_directory(path), ExitCode::input_missing, "cannot open the {} {}: {}", what, path.string(),
+          std::filesystem::is_directory(path) ? "it is a folder" : std::strerror(errno));
   std::ostringstream text;
   text << in.rdbuf();
   require(!in.bad(), ExitCode::io, "cannot read the {} {}", what, path.string());
@@ -106,8 +105,8 @@ void write_text_atomic(const std::filesystem::path& path, std::string_view text)
 void make_folder(const std::filesystem::path& path) {
   std::error_code error;
   if (!path.empty()) std::filesystem::create_directories(path, error);
-  require(!error, ExitCode::io, "cannot create the folder {}: {}; choose another study.output or mend its permissions",
-          path.string(), error.message());
+  require(!error, ExitCode::io, "cannot create the folder {}: {}; choose another study.output or mend its permissions", path.string(),
+          error.message());
 }
 
 } // namespace concord

@@ -12,10 +12,9 @@
 
 #include <sentencepiece_processor.h>
 
-#include <glob.h>
-
 #include <algorithm>
 #include <chrono>
+#include <glob.h>
 
 namespace concord::corpus {
 
@@ -146,7 +145,8 @@ Corpus read_corpus(const TokenizeOptions& options) {
     require(is_utf8(corpus.texts.back()), ExitCode::bad_data, "{} is not valid UTF-8; convert it with iconv", path.string());
   }
   for (const auto& text : corpus.texts) {
-    if (options.documents == "file") corpus.documents.emplace_back(text);
+    if (options.documents == "file")
+      corpus.documents.emplace_back(text);
     else {
       const auto documents = split_at_blank_lines(text);
       corpus.documents.insert(corpus.documents.end(), documents.begin(), documents.end());
@@ -191,8 +191,8 @@ Tokens from_ids(const TokenizeOptions& options) {
     if (options.max_tokens > 0 && (c + 1) * array.shape[1] > options.max_tokens) break;
     for (Index i = 0; i < array.shape[1]; ++i) {
       const Index id = ids[static_cast<std::size_t>(c * array.shape[1] + i)];
-      require(id >= 0 && id < (Index{1} << 31), ExitCode::bad_data, "{}: context {} holds the token id {}",
-              options.token_ids.string(), c, id);
+      require(id >= 0 && id < (Index{1} << 31), ExitCode::bad_data, "{}: context {} holds the token id {}", options.token_ids.string(), c,
+              id);
       tokens.ids.push_back(static_cast<std::int32_t>(id));
     }
     tokens.context_offsets.push_back(tokens.count());
@@ -243,8 +243,10 @@ void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
     return;
   }
   Tokens tokens;
-  if (options.token_ids.empty()) tokens = from_text(comm, options);
-  else comm::agree(comm, [&] { tokens = from_ids(options); });
+  if (options.token_ids.empty())
+    tokens = from_text(comm, options);
+  else
+    comm::agree(comm, [&] { tokens = from_ids(options); });
   comm::agree(comm, [&] {
     require(tokens.contexts() > 0, ExitCode::config, "corpus.max_tokens = {} is less than the first context", options.max_tokens);
     tokens.hash = token_hash(tokens);

@@ -52,8 +52,7 @@ std::string token_hash(const Tokens& tokens) {
 
 Tokens read_tokens(const std::filesystem::path& path) {
   const auto file = io::File::open(path);
-  require(file.has_attribute("token_hash"), ExitCode::bad_data, "{} is no tokens file; make it with `concord tokenize`",
-          path.string());
+  require(file.has_attribute("token_hash"), ExitCode::bad_data, "{} is no tokens file; make it with `concord tokenize`", path.string());
   Tokens tokens;
   tokens.ids = file.read<std::int32_t>("/tokens");
   tokens.context_offsets = file.read<Index>("/context_offsets");
@@ -65,12 +64,10 @@ Tokens read_tokens(const std::filesystem::path& path) {
     tokens.byte_end = file.read<Index>("/byte_end");
   }
   if (file.has("/pieces")) tokens.pieces = file.read_strings("/pieces");
-  require(tokens.context_offsets.size() >= 2 && tokens.context_offsets.front() == 0 &&
-              tokens.context_offsets.back() == tokens.count() &&
+  require(tokens.context_offsets.size() >= 2 && tokens.context_offsets.front() == 0 && tokens.context_offsets.back() == tokens.count() &&
               std::is_sorted(tokens.context_offsets.begin(), tokens.context_offsets.end()),
           ExitCode::bad_data, "{}: context_offsets do not fit the tokens", path.string());
-  require(token_hash(tokens) == tokens.hash, ExitCode::bad_data, "{} is damaged: its tokens do not have the recorded hash",
-          path.string());
+  require(token_hash(tokens) == tokens.hash, ExitCode::bad_data, "{} is damaged: its tokens do not have the recorded hash", path.string());
   return tokens;
 }
 

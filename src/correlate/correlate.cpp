@@ -17,7 +17,9 @@
 namespace concord::correlate {
 namespace {
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 /// One model's features: a features.h5, or a single matrix from a .npz as layer 0.
 class Side {
@@ -117,8 +119,12 @@ private:
               tokens_.hash, a_->token_hash());
     }
     key_ = {"correlate",
-            {{"best", options_.best}, {"null_shifts", options_.null_shifts}, {"pairing", static_cast<int>(rules.pairing)},
-             {"min_r", rules.min_r}, {"min_firings", rules.min_firings}, {"drop_non_concept", rules.drop_non_concept},
+            {{"best", options_.best},
+             {"null_shifts", options_.null_shifts},
+             {"pairing", static_cast<int>(rules.pairing)},
+             {"min_r", rules.min_r},
+             {"min_firings", rules.min_firings},
+             {"drop_non_concept", rules.drop_non_concept},
              {"need_shared_token", rules.need_shared_token}},
             {{"a", a_->digest()}, {"b", b_->digest()}}};
   }
@@ -223,9 +229,13 @@ private:
 
 } // namespace
 
-void correlate(const comm::Communicator& comm, const CorrelateOptions& options) { Correlation(comm, options).run(); }
+void correlate(const comm::Communicator& comm, const CorrelateOptions& options) {
+  Correlation(comm, options).run();
+}
 
-std::string pair_group(int layer_a, int layer_b) { return "/" + layer_name(layer_a) + "_" + layer_name(layer_b); }
+std::string pair_group(int layer_a, int layer_b) {
+  return "/" + layer_name(layer_a) + "_" + layer_name(layer_b);
+}
 
 MatchesIndex read_matches_index(const std::filesystem::path& path) {
   const auto file = io::File::open(path);

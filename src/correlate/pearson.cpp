@@ -9,7 +9,9 @@
 namespace concord::correlate {
 namespace {
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 /// Sums of every column in row order.
 struct Moments {
@@ -42,7 +44,8 @@ struct Postings {
 };
 
 Postings postings_of(const io::CsrMatrix& m) {
-  Postings postings{std::vector<Index>(at(m.cols) + 1, 0), std::vector<std::int32_t>(m.indices.size()), std::vector<float>(m.indices.size())};
+  Postings postings{std::vector<Index>(at(m.cols) + 1, 0), std::vector<std::int32_t>(m.indices.size()),
+                    std::vector<float>(m.indices.size())};
   for (const auto column : m.indices) ++postings.begin[at(column) + 1];
   std::partial_sum(postings.begin.begin(), postings.begin.end(), postings.begin.begin());
   std::vector<Index> next(postings.begin.begin(), postings.begin.end() - 1);
@@ -107,7 +110,9 @@ struct Candidate {
   Index cofire;
 };
 
-bool better(const Candidate& x, const Candidate& y) { return x.r > y.r || (x.r == y.r && x.partner < y.partner); }
+bool better(const Candidate& x, const Candidate& y) {
+  return x.r > y.r || (x.r == y.r && x.partner < y.partner);
+}
 
 /// The best `places` candidates seen so far, as a heap with the worst in front.
 class BestHeap {
@@ -145,7 +150,8 @@ BestPartners collect(const comm::Communicator& comm, const std::vector<BestHeap>
   std::vector<Candidate> mine;
   for (const auto& heap : heaps) mine.insert(mine.end(), heap.entries().begin(), heap.entries().end());
   auto all = comm::all_gather(comm, mine);
-  std::sort(all.begin(), all.end(), [](const Candidate& x, const Candidate& y) { return x.owner < y.owner || (x.owner == y.owner && better(x, y)); });
+  std::sort(all.begin(), all.end(),
+            [](const Candidate& x, const Candidate& y) { return x.owner < y.owner || (x.owner == y.owner && better(x, y)); });
   BestPartners best{places, std::vector<std::int32_t>(at(features * places), -1), std::vector<double>(at(features * places), 0.0),
                     std::vector<Index>(at(features * places), 0)};
   Index filled = 0;

@@ -14,14 +14,13 @@
 
 #include <ATen/ATen.h>
 #include <ATen/detail/CUDAHooksInterface.h>
-
 #include <algorithm>
 #include <numeric>
 
 namespace concord::extract {
 
-using corpus::Tokens;
 using at::Tensor;
+using corpus::Tokens;
 
 namespace {
 
@@ -73,10 +72,14 @@ BatchTensors tensors_of(const Tokens& tokens, const Batch& batch) {
 
 at::ScalarType torch_dtype(Dtype dtype) {
   switch (dtype) {
-  case Dtype::f32: return at::kFloat;
-  case Dtype::f16: return at::kHalf;
-  case Dtype::bf16: return at::kBFloat16;
-  default: fail(ExitCode::config, "activations are computed and stored as f32, f16 or bf16, not {}", name_of(dtype));
+  case Dtype::f32:
+    return at::kFloat;
+  case Dtype::f16:
+    return at::kHalf;
+  case Dtype::bf16:
+    return at::kBFloat16;
+  default:
+    fail(ExitCode::config, "activations are computed and stored as f32, f16 or bf16, not {}", name_of(dtype));
   }
 }
 
@@ -107,20 +110,19 @@ void check_fit(const comm::Communicator& comm, const ExtractOptions& options, co
   const auto largest = *std::max_element(tokens.ids.begin(), tokens.ids.end());
   const Index vocabulary = std::max<Index>(largest + 1, static_cast<Index>(tokens.pieces.size()));
   require(vocabulary <= config.vocab, ExitCode::bad_data,
-          "the vocabularies do not fit: {} has {} pieces, the model {} knows {}; use the model's own tokenizer",
-          options.tokens.string(), vocabulary, options.model.string(), config.vocab);
+          "the vocabularies do not fit: {} has {} pieces, the model {} knows {}; use the model's own tokenizer", options.tokens.string(),
+          vocabulary, options.model.string(), config.vocab);
   require(comm.size() <= tokens.contexts(), ExitCode::bad_data, "{} ranks for {} contexts: start at most {} ranks", comm.size(),
           tokens.contexts(), tokens.contexts());
   require(options.batch > 0, ExitCode::config, "extract.batch must be positive, not {}", options.batch);
-  require(options.compute == Dtype::f32 || options.compute == Dtype::bf16, ExitCode::config,
-          "extract.compute must be f32 or bf16, not {}", name_of(options.compute));
+  require(options.compute == Dtype::f32 || options.compute == Dtype::bf16, ExitCode::config, "extract.compute must be f32 or bf16, not {}",
+          name_of(options.compute));
 }
 
 /// One extraction: what stays the same over its batches.
 class Extraction {
 public:
-  Extraction(const comm::Communicator& comm, const ExtractOptions& options)
-      : comm_(comm), options_(options) {
+  Extraction(const comm::Communicator& comm, const ExtractOptions& options) : comm_(comm), options_(options) {
     comm::agree(comm_, [&] { load(); });
   }
 
@@ -146,8 +148,11 @@ private:
     layers_ = wanted_layers(options_, config_);
     device_ = device_for(comm_, options_.device);
     key_ = {"extract",
-            {{"layers", layers_}, {"dtype", name_of(options_.store)}, {"compute", name_of(options_.compute)},
-             {"batch", options_.batch}, {"loss", options_.loss}},
+            {{"layers", layers_},
+             {"dtype", name_of(options_.store)},
+             {"compute", name_of(options_.compute)},
+             {"batch", options_.batch},
+             {"loss", options_.loss}},
             {{"tokens", tokens_.hash}, {"model", model::model_digest(options_.model)}}};
   }
 
@@ -162,8 +167,7 @@ private:
   }
 
   void lay_out(io::File& file) const {
-    for (const int layer : layers_)
-      file.create_dataset("/" + layer_name(layer) + "/x", {tokens_.count(), config_.hidden}, options_.store);
+    for (const int layer : layers_) file.create_dataset("/" + layer_name(layer) + "/x", {tokens_.count(), config_.hidden}, options_.store);
     file.write("/row_kind", tokens_.row_kinds());
     file.write("/context_offsets", tokens_.context_offsets);
     if (options_.loss) file.write("/loss_sums", std::vector<double>(static_cast<std::size_t>(2 * batches()), 0.0), {batches(), 2});
@@ -206,8 +210,7 @@ private:
       auto dataset = output.file().dataset("/" + layer_name(layers_[l]) + "/x");
       dataset.write_rows_all(comm_, batch.first_row, batch.rows, batch.rows > 0 ? taken[l].data_ptr() : nullptr);
     }
-    if (options_.loss)
-      output.file().dataset("/loss_sums").write_rows_all(comm_, done + comm_.rank(), batch.rows > 0 ? 1 : 0, loss.data());
+    if (options_.loss) output.file().dataset("/loss_sums").write_rows_all(comm_, done + comm_.rank(), batch.rows > 0 ? 1 : 0, loss.data());
   }
 
   /// The wanted layers' rows in stored type, and the loss sum with its count.
@@ -262,7 +265,9 @@ private:
 
 } // namespace
 
-void extract(const comm::Communicator& comm, const ExtractOptions& options) { Extraction(comm, options).run(); }
+void extract(const comm::Communicator& comm, const ExtractOptions& options) {
+  Extraction(comm, options).run();
+}
 
 std::vector<int> parse_layers(const std::string& text) {
   std::vector<int> layers;

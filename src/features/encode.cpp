@@ -23,7 +23,9 @@ namespace {
 
 constexpr Index rows_a_block = 2048; // part of the result: a block's product is one matrix product of one shape
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 /// Keeps the strongest activations of one feature, strongest first.
 class TopList {
@@ -235,15 +237,17 @@ private:
 
   void link_layers() {
     const Index counted = options_.keep_special ? rows_ : std::count(row_kinds_.begin(), row_kinds_.end(), 0);
-    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, true, static_cast<double>(rows_ + (1 << 20)), [&](io::File& file) {
-      const std::string folder = options_.out.filename().string() + ".layers/";
-      for (const int layer : layers_) file.create_external_link("/" + layer_name(layer), folder + layer_name(layer) + ".h5", "/");
-      file.write("/row_kind", row_kinds_);
-      file.write_attribute("layers", nlohmann::json(layers_).dump());
-      file.write_attribute("token_hash", token_hash_);
-      file.write_attribute("counted_rows", std::to_string(counted));
-      file.write_attribute("keep_special", options_.keep_special ? "1" : "0");
-    });
+    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, true, static_cast<double>(rows_ + (1 << 20)),
+                      [&](io::File& file) {
+                        const std::string folder = options_.out.filename().string() + ".layers/";
+                        for (const int layer : layers_)
+                          file.create_external_link("/" + layer_name(layer), folder + layer_name(layer) + ".h5", "/");
+                        file.write("/row_kind", row_kinds_);
+                        file.write_attribute("layers", nlohmann::json(layers_).dump());
+                        file.write_attribute("token_hash", token_hash_);
+                        file.write_attribute("counted_rows", std::to_string(counted));
+                        file.write_attribute("keep_special", options_.keep_special ? "1" : "0");
+                      });
     output.finish();
   }
 
@@ -261,6 +265,8 @@ private:
 
 } // namespace
 
-void encode(const comm::Communicator& comm, const EncodeOptions& options) { Encoding(comm, options).run(); }
+void encode(const comm::Communicator& comm, const EncodeOptions& options) {
+  Encoding(comm, options).run();
+}
 
 } // namespace concord::features

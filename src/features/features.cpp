@@ -43,7 +43,8 @@ io::CsrMatrix FeaturesFile::counted_csr(int layer) const {
   io::CsrMatrix matrix = csr(layer);
   if (counted_rows_ == matrix.rows) return matrix;
   const auto kinds = file_.read<std::uint8_t>("/row_kind");
-  require(static_cast<Index>(kinds.size()) == matrix.rows, ExitCode::bad_data, "{}: row_kind does not fit the layers", file_.path().string());
+  require(static_cast<Index>(kinds.size()) == matrix.rows, ExitCode::bad_data, "{}: row_kind does not fit the layers",
+          file_.path().string());
   std::vector<Index> indptr{0};
   for (Index r = 0; r < matrix.rows; ++r)
     if (kinds[static_cast<std::size_t>(r)] == 0) indptr.push_back(matrix.indptr[static_cast<std::size_t>(r) + 1]);

@@ -24,7 +24,9 @@ std::string hdf5_reason() {
   return text.empty() ? "HDF5 gives no reason" : text;
 }
 
-void silence_hdf5() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+void silence_hdf5() {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
 
 template <typename... Args>
 void check(bool ok, ExitCode code, fmt::format_string<Args...> format, Args&&... args) {
@@ -44,14 +46,22 @@ Handle make_half_type(int exponent_bits, std::size_t bias) {
 
 Handle hdf5_type(Dtype dtype) {
   switch (dtype) {
-  case Dtype::f64: return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
-  case Dtype::f32: return {H5Tcopy(H5T_IEEE_F32LE), H5Tclose};
-  case Dtype::f16: return make_half_type(5, 15);
-  case Dtype::bf16: return make_half_type(8, 127);
-  case Dtype::i64: return {H5Tcopy(H5T_STD_I64LE), H5Tclose};
-  case Dtype::i32: return {H5Tcopy(H5T_STD_I32LE), H5Tclose};
-  case Dtype::u32: return {H5Tcopy(H5T_STD_U32LE), H5Tclose};
-  case Dtype::u8: return {H5Tcopy(H5T_STD_U8LE), H5Tclose};
+  case Dtype::f64:
+    return {H5Tcopy(H5T_IEEE_F64LE), H5Tclose};
+  case Dtype::f32:
+    return {H5Tcopy(H5T_IEEE_F32LE), H5Tclose};
+  case Dtype::f16:
+    return make_half_type(5, 15);
+  case Dtype::bf16:
+    return make_half_type(8, 127);
+  case Dtype::i64:
+    return {H5Tcopy(H5T_STD_I64LE), H5Tclose};
+  case Dtype::i32:
+    return {H5Tcopy(H5T_STD_I32LE), H5Tclose};
+  case Dtype::u32:
+    return {H5Tcopy(H5T_STD_U32LE), H5Tclose};
+  case Dtype::u8:
+    return {H5Tcopy(H5T_STD_U8LE), H5Tclose};
   }
   fail(ExitCode::internal, "no HDF5 type for dtype {}", static_cast<int>(dtype));
 }
@@ -98,13 +108,13 @@ void Dataset::check_dtype(Dtype wanted) const {
 }
 
 void Dataset::check_count(Index count) const {
-  require(count == rows() * row_size(), ExitCode::internal, "dataset {} holds {} elements, {} were given", name_,
-          rows() * row_size(), count);
+  require(count == rows() * row_size(), ExitCode::internal, "dataset {} holds {} elements, {} were given", name_, rows() * row_size(),
+          count);
 }
 
 void Dataset::transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const {
-  require(begin >= 0 && count >= 0 && begin + count <= rows(), ExitCode::internal,
-          "dataset {}: rows [{}, {}) are outside its {} rows", name_, begin, begin + count, rows());
+  require(begin >= 0 && count >= 0 && begin + count <= rows(), ExitCode::internal, "dataset {}: rows [{}, {}) are outside its {} rows",
+          name_, begin, begin + count, rows());
   const Handle file_space(H5Dget_space(id_.get()), H5Sclose);
   std::vector<hsize_t> start(std::max<std::size_t>(1, dims_.size()), 0);
   std::vector<hsize_t> extent(dims_.begin(), dims_.end());
@@ -123,9 +133,8 @@ void Dataset::transfer(Index begin, Index count, void* data, bool writing, hid_t
   const Handle type = hdf5_type(dtype_); // as stored, so that HDF5 moves bytes and converts nothing
   char nothing = 0;
   if (data == nullptr) data = &nothing;
-  const herr_t status =
-      writing ? H5Dwrite(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data)
-              : H5Dread(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data);
+  const herr_t status = writing ? H5Dwrite(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data)
+                                : H5Dread(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data);
   check(status >= 0, ExitCode::io, "cannot {} rows [{}, {}) of {}{}", writing ? "write" : "read", begin, begin + count, name_,
         writing ? " (is the disk full?)" : "");
 }
@@ -144,8 +153,8 @@ void Dataset::read_rows(Index begin, Index count, void* out) const {
 void Dataset::write_rows(Index begin, Index count, const void* in) {
   const Index piece = rows_a_piece(row_bytes());
   for (Index done = 0; done < count; done += piece)
-    transfer(begin + done, std::min(piece, count - done),
-             const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true, H5P_DEFAULT);
+    transfer(begin + done, std::min(piece, count - done), const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true,
+             H5P_DEFAULT);
 }
 
 void Dataset::write_rows_all(const comm::Communicator& comm, Index begin, Index count, const void* in) {
@@ -273,8 +282,7 @@ std::string File::attribute(const std::string& name, const std::string& object) 
   check(H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0, ExitCode::bad_data,
         "the attribute {} of {} is no fixed text", name, path_.string());
   std::string value(H5Tget_size(type.get()), '\0');
-  check(H5Aread(attribute.get(), type.get(), value.data()) >= 0, ExitCode::io, "cannot read the attribute {} of {}", name,
-        path_.string());
+  check(H5Aread(attribute.get(), type.get(), value.data()) >= 0, ExitCode::io, "cannot read the attribute {} of {}", name, path_.string());
   value.resize(std::strlen(value.c_str()));
   return value;
 }

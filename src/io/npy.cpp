@@ -22,8 +22,7 @@ struct Header {
 };
 
 Header parse_header(const std::vector<char>& bytes, const std::string& name) {
-  require(bytes.size() >= 10 && std::memcmp(bytes.data(), npy_magic, 6) == 0, ExitCode::bad_data,
-          "{} is no NumPy array (.npy)", name);
+  require(bytes.size() >= 10 && std::memcmp(bytes.data(), npy_magic, 6) == 0, ExitCode::bad_data, "{} is no NumPy array (.npy)", name);
   const int major = bytes[6];
   std::uint32_t length = 0;
   std::memcpy(&length, bytes.data() + 8, major >= 2 ? 4 : 2);
@@ -39,8 +38,7 @@ Header parse_header(const std::vector<char>& bytes, const std::string& name) {
   require(std::regex_search(text, match, std::regex("'shape':\\s*\\(([^)]*)\\)")), ExitCode::bad_data, "{}: no shape", name);
   const std::string shape = match[1];
   const std::regex number("[0-9]+");
-  for (std::sregex_iterator it(shape.begin(), shape.end(), number), end; it != end; ++it)
-    header.shape.push_back(std::stoll(it->str()));
+  for (std::sregex_iterator it(shape.begin(), shape.end(), number), end; it != end; ++it) header.shape.push_back(std::stoll(it->str()));
   return header;
 }
 
@@ -93,13 +91,20 @@ NpyArray parse_npy(const std::vector<char>& bytes, const std::string& name) {
     array.dtype = dtype;
     array.bytes.assign(data, data + static_cast<std::size_t>(array.count()) * size_of(dtype));
   };
-  if (kind == "f8") plain(Dtype::f64);
-  else if (kind == "f4") plain(Dtype::f32);
-  else if (kind == "f2") plain(Dtype::f16);
-  else if (kind == "i8") plain(Dtype::i64);
-  else if (kind == "i4") plain(Dtype::i32);
-  else if (kind == "u4") plain(Dtype::u32);
-  else if (kind == "u1" || kind == "b1") plain(Dtype::u8);
+  if (kind == "f8")
+    plain(Dtype::f64);
+  else if (kind == "f4")
+    plain(Dtype::f32);
+  else if (kind == "f2")
+    plain(Dtype::f16);
+  else if (kind == "i8")
+    plain(Dtype::i64);
+  else if (kind == "i4")
+    plain(Dtype::i32);
+  else if (kind == "u4")
+    plain(Dtype::u32);
+  else if (kind == "u1" || kind == "b1")
+    plain(Dtype::u8);
   else if (kind == "u2" || kind == "i2") {
     needs(2);
     array.dtype = Dtype::i32;
@@ -126,11 +131,21 @@ std::vector<double> NpyArray::as_double() const {
     }
   };
   switch (dtype) {
-  case Dtype::f64: convert(double{}); break;
-  case Dtype::i64: convert(std::int64_t{}); break;
-  case Dtype::i32: convert(std::int32_t{}); break;
-  case Dtype::u32: convert(std::uint32_t{}); break;
-  case Dtype::u8: convert(std::uint8_t{}); break;
+  case Dtype::f64:
+    convert(double{});
+    break;
+  case Dtype::i64:
+    convert(std::int64_t{});
+    break;
+  case Dtype::i32:
+    convert(std::int32_t{});
+    break;
+  case Dtype::u32:
+    convert(std::uint32_t{});
+    break;
+  case Dtype::u8:
+    convert(std::uint8_t{});
+    break;
   default: {
     std::vector<float> floats(out.size());
     to_float(bytes.data(), dtype, floats);
@@ -141,8 +156,8 @@ std::vector<double> NpyArray::as_double() const {
 }
 
 std::vector<Index> NpyArray::as_index() const {
-  require(dtype != Dtype::f32 && dtype != Dtype::f64 && dtype != Dtype::f16, ExitCode::bad_data,
-          "integers were expected, found {}", name_of(dtype));
+  require(dtype != Dtype::f32 && dtype != Dtype::f64 && dtype != Dtype::f16, ExitCode::bad_data, "integers were expected, found {}",
+          name_of(dtype));
   const auto values = as_double();
   return {values.begin(), values.end()};
 }
@@ -162,7 +177,7 @@ std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path) {
     zip_stat_t info{};
     zip_stat_index(archive.get(), static_cast<zip_uint64_t>(i), 0, &info);
     const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> member(zip_fopen_index(archive.get(), static_cast<zip_uint64_t>(i), 0),
-                                                                  zip_fclose);
+                                                                   zip_fclose);
     std::vector<char> bytes(info.size);
     require(member != nullptr && zip_fread(member.get(), bytes.data(), info.size) == static_cast<zip_int64_t>(info.size),
             ExitCode::bad_data, "{} is damaged at member {}", path.string(), info.name);
@@ -182,12 +197,34 @@ void check_csr(const CsrMatrix& m, const std::string& name) {
     require(m.indptr[row] <= m.indptr[row + 1], ExitCode::bad_data, "{}: indptr decreases at row {}", name, r);
     for (Index e = m.indptr[row]; e < m.indptr[row + 1]; ++e) {
       const auto i = static_cast<std::size_t>(e);
-      require(m.indices[i] >= 0 && m.indices[i] < m.cols, ExitCode::bad_data, "{}: row {} has column {} of {}", name, r,
-              m.indices[i], m.cols);
+      require(m.indices[i] >= 0 && m.indices[i] < m.cols, ExitCode::bad_data, "{}: row {} has column {} of {}", name, r, m.indices[i],
+              m.cols);
       require(std::isfinite(m.values[i]), ExitCode::bad_data, "{}: row {} holds a value that is not finite", name, r);
     }
   }
 }
+
+namespace {
+
+/// Removes stored zeros: an entry of a feature matrix means that the feature is active.
+void drop_zeros(CsrMatrix& m) {
+  std::size_t kept = 0;
+  Index begin = 0;
+  for (std::size_t r = 0; r < static_cast<std::size_t>(m.rows); ++r) {
+    const Index end = m.indptr[r + 1];
+    for (auto e = static_cast<std::size_t>(begin); e < static_cast<std::size_t>(end); ++e) {
+      if (m.values[e] == 0) continue;
+      m.indices[kept] = m.indices[e];
+      m.values[kept++] = m.values[e];
+    }
+    m.indptr[r + 1] = static_cast<Index>(kept);
+    begin = end;
+  }
+  m.indices.resize(kept);
+  m.values.resize(kept);
+}
+
+} // namespace
 
 CsrMatrix read_scipy_csr(const std::filesystem::path& path) {
   const auto arrays = read_npz(path);
@@ -196,8 +233,8 @@ CsrMatrix read_scipy_csr(const std::filesystem::path& path) {
     require(arrays.contains(part), ExitCode::bad_data, "{} has no member {}; save it with scipy.sparse.save_npz", name, part);
   const auto& format = arrays.at("format").bytes;
   const std::string letters(format.begin(), format.end());
-  require(letters.find('c') == 0 && letters.find('s') != std::string::npos && letters.find('r') != std::string::npos,
-          ExitCode::bad_data, "{} is not in CSR format; convert it with .tocsr()", name);
+  require(letters.find('c') == 0 && letters.find('s') != std::string::npos && letters.find('r') != std::string::npos, ExitCode::bad_data,
+          "{} is not in CSR format; convert it with .tocsr()", name);
   const auto shape = arrays.at("shape").as_index();
   CsrMatrix matrix;
   matrix.rows = shape.at(0);
@@ -208,6 +245,7 @@ CsrMatrix read_scipy_csr(const std::filesystem::path& path) {
   const auto values = arrays.at("data").as_double();
   matrix.values.assign(values.begin(), values.end());
   check_csr(matrix, name);
+  drop_zeros(matrix);
   return matrix;
 }
 

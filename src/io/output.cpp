@@ -5,9 +5,8 @@
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 
-#include <sys/statvfs.h>
-
 #include <cstdlib>
+#include <sys/statvfs.h>
 
 namespace concord::io {
 
@@ -73,8 +72,8 @@ void check_free_space(const fs::path& path, double bytes) {
   struct statvfs info {};
   if (::statvfs(folder.c_str(), &info) != 0) return; // the creation that follows says what is wrong
   const double free = static_cast<double>(info.f_bavail) * static_cast<double>(info.f_frsize);
-  require(free >= bytes, ExitCode::io, "{} needs {} but {} has only {} free; free some, or choose another study.output",
-          path.string(), human_bytes(bytes), folder.string(), human_bytes(free));
+  require(free >= bytes, ExitCode::io, "{} needs {} but {} has only {} free; free some, or choose another study.output", path.string(),
+          human_bytes(bytes), folder.string(), human_bytes(free));
 }
 
 Output::Output(const comm::Communicator& comm, fs::path path, const StageKey& key, Writers writers, bool force, double bytes,
@@ -122,8 +121,10 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
     write_provenance(*file_, key);
     file_->close();
   };
-  if (writers_ == Writers::all) lay_out(); // collective inside: an error here ends the job
-  else comm::agree(comm_, lay_out);
+  if (writers_ == Writers::all)
+    lay_out(); // collective inside: an error here ends the job
+  else
+    comm::agree(comm_, lay_out);
   file_.reset();
   comm::agree(comm_, [&] {
     if (comm_.rank() != 0) return;
@@ -134,7 +135,8 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
 }
 
 void Output::open() {
-  if (writers_ == Writers::all) file_ = File::open_parallel(partial_, comm_);
+  if (writers_ == Writers::all)
+    file_ = File::open_parallel(partial_, comm_);
   else
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) file_ = File::open(partial_, File::Mode::write);

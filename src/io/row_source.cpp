@@ -27,8 +27,9 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
     shape = storage_->dataset->dims();
     dtype_ = storage_->dataset->dtype();
     if (file.has("/row_kind")) row_kinds_ = file.read<std::uint8_t>("/row_kind");
-    digest_ = digest_of((file.has_attribute("stage_digest") ? file.attribute("stage_digest") : fingerprint_of_file(location.substr(0, colon))) +
-                        location.substr(colon + 1));
+    digest_ =
+        digest_of((file.has_attribute("stage_digest") ? file.attribute("stage_digest") : fingerprint_of_file(location.substr(0, colon))) +
+                  location.substr(colon + 1));
   } else if (location.ends_with(".npy")) {
     storage_->array = read_npy(location);
     shape = storage_->array.shape;

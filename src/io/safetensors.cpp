@@ -5,15 +5,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include <cerrno>
+#include <cstring>
 #include <fcntl.h>
+#include <fstream>
+#include <set>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <fstream>
-#include <set>
 
 namespace concord::io {
 
@@ -41,7 +40,9 @@ SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : path_(path
   }
 }
 
-SafetensorsFile::~SafetensorsFile() { ::munmap(map_, map_size_); }
+SafetensorsFile::~SafetensorsFile() {
+  ::munmap(map_, map_size_);
+}
 
 namespace {
 
@@ -71,8 +72,8 @@ void SafetensorsFile::index(const char* bytes, std::size_t size) {
       const auto end = entry.at("data_offsets").at(1).get<std::uint64_t>();
       require(begin <= end && end <= data_size, ExitCode::bad_data,
               "{} is truncated: tensor {} ends at byte {} of {} (copy the file again)", file, name, end, data_size);
-      require(view.count() >= 0 && static_cast<std::uint64_t>(view.count()) * size_of(view.dtype) == end - begin,
-              ExitCode::bad_data, "{}: tensor {} has {} bytes, its shape needs {}", file, name, end - begin,
+      require(view.count() >= 0 && static_cast<std::uint64_t>(view.count()) * size_of(view.dtype) == end - begin, ExitCode::bad_data,
+              "{}: tensor {} has {} bytes, its shape needs {}", file, name, end - begin,
               static_cast<std::uint64_t>(view.count()) * size_of(view.dtype));
       view.data = bytes + 8 + header_size + begin;
       tensors_.emplace(name, std::move(view));

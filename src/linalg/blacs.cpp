@@ -1,8 +1,8 @@
 #include "concord/linalg/blacs.hpp"
 
 #include "concord/core/error.hpp"
-#include "linalg/scalapack.hpp"
 
+#include "linalg/scalapack.hpp"
 #include <cmath>
 #include <map>
 #include <numeric>

@@ -2,12 +2,11 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+
 #include "linalg/scalapack.hpp"
-
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <cmath>
+#include <dlfcn.h>
 #include <filesystem>
 #include <limits>
 
@@ -23,7 +22,8 @@ void with_workspace(const char* name, const Routine& routine) {
   int info = routine(&query, -1);
   require(info == 0, ExitCode::internal, "{} refused its workspace query (info {})", name, info);
   const double wanted = std::ceil(query * (1 + 1e-6)) + 64;
-  require(wanted < std::numeric_limits<int>::max(), ExitCode::unavailable, "{} needs a workspace of {} numbers; start more ranks", name, wanted);
+  require(wanted < std::numeric_limits<int>::max(), ExitCode::unavailable, "{} needs a workspace of {} numbers; start more ranks", name,
+          wanted);
   std::vector<double> work(static_cast<std::size_t>(wanted));
   info = routine(work.data(), static_cast<int>(wanted));
   require(info == 0, ExitCode::internal, "{} failed (info {})", name, info);
@@ -38,7 +38,9 @@ void require_finite(const DistMatrix& x) {
 }
 
 /// pdgesvd hangs on some tiny distributed problems (1 x 2 in blocks of 1 on a 1 x 2 grid).
-bool is_tiny(const DistMatrix& x) { return std::min(x.m(), x.n()) < 2 * x.block(); }
+bool is_tiny(const DistMatrix& x) {
+  return std::min(x.m(), x.n()) < 2 * x.block();
+}
 
 Index numerical_rank(const std::vector<double>& s, Index m, Index n) {
   if (s.empty() || s[0] == 0) return 0;
@@ -103,7 +105,9 @@ Svd svd_distributed(DistMatrix x, bool vectors) {
   return result;
 }
 
-Svd svd(DistMatrix x, bool vectors) { return is_tiny(x) ? svd_gathered(x, vectors) : svd_distributed(std::move(x), vectors); }
+Svd svd(DistMatrix x, bool vectors) {
+  return is_tiny(x) ? svd_gathered(x, vectors) : svd_distributed(std::move(x), vectors);
+}
 
 } // namespace
 

@@ -17,8 +17,15 @@ DistMatrix::DistMatrix(const Grid& grid, Index m, Index n, Index block)
   require(leading * std::max<Index>(1, local_cols_) < std::numeric_limits<int>::max(), ExitCode::unavailable,
           "a rank's part of a {} x {} matrix has 2^31 elements or more; start more ranks", m, n);
   local_.assign(static_cast<std::size_t>(leading * std::max<Index>(1, local_cols_)), 0.0);
-  descriptor_ = {1, grid.context(), narrow_int(m, "rows"), narrow_int(n, "columns"), narrow_int(block, "block"),
-                 narrow_int(block, "block"), 0, 0, narrow_int(leading, "leading dimension")};
+  descriptor_ = {1,
+                 grid.context(),
+                 narrow_int(m, "rows"),
+                 narrow_int(n, "columns"),
+                 narrow_int(block, "block"),
+                 narrow_int(block, "block"),
+                 0,
+                 0,
+                 narrow_int(leading, "leading dimension")};
 }
 
 void DistMatrix::for_each(const std::function<void(Index, Index, double&)>& visit) {

@@ -9,20 +9,20 @@ void Cblacs_gridmap(int* context, int* ranks, int leading, int rows, int cols);
 void Cblacs_gridinfo(int context, int* rows, int* cols, int* row, int* col);
 void Cblacs_gridexit(int context);
 
-void pdgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const double* alpha, const double* a,
-             const int* ia, const int* ja, const int* da, const double* b, const int* ib, const int* jb, const int* db,
-             const double* beta, double* c, const int* ic, const int* jc, const int* dc);
+void pdgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const double* alpha, const double* a, const int* ia,
+             const int* ja, const int* da, const double* b, const int* ib, const int* jb, const int* db, const double* beta, double* c,
+             const int* ic, const int* jc, const int* dc);
 void pdgeqrf_(const int* m, const int* n, double* a, const int* ia, const int* ja, const int* da, double* tau, double* work,
               const int* lwork, int* info);
-void pdormqr_(const char* side, const char* trans, const int* m, const int* n, const int* k, const double* a, const int* ia,
-              const int* ja, const int* da, const double* tau, double* c, const int* ic, const int* jc, const int* dc,
+void pdormqr_(const char* side, const char* trans, const int* m, const int* n, const int* k, const double* a, const int* ia, const int* ja,
+              const int* da, const double* tau, double* c, const int* ic, const int* jc, const int* dc, double* work, const int* lwork,
+              int* info);
+void pdgesvd_(const char* jobu, const char* jobvt, const int* m, const int* n, double* a, const int* ia, const int* ja, const int* da,
+              double* s, double* u, const int* iu, const int* ju, const int* du, double* vt, const int* ivt, const int* jvt, const int* dvt,
               double* work, const int* lwork, int* info);
-void pdgesvd_(const char* jobu, const char* jobvt, const int* m, const int* n, double* a, const int* ia, const int* ja,
-              const int* da, double* s, double* u, const int* iu, const int* ju, const int* du, double* vt, const int* ivt,
-              const int* jvt, const int* dvt, double* work, const int* lwork, int* info);
 
-void dgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const double* alpha, const double* a,
-            const int* lda, const double* b, const int* ldb, const double* beta, double* c, const int* ldc);
-void dgesdd_(const char* job, const int* m, const int* n, double* a, const int* lda, double* s, double* u, const int* ldu,
-             double* vt, const int* ldvt, double* work, const int* lwork, int* iwork, int* info);
+void dgemm_(const char* ta, const char* tb, const int* m, const int* n, const int* k, const double* alpha, const double* a, const int* lda,
+            const double* b, const int* ldb, const double* beta, double* c, const int* ldc);
+void dgesdd_(const char* job, const int* m, const int* n, double* a, const int* lda, double* s, double* u, const int* ldu, double* vt,
+             const int* ldvt, double* work, const int* lwork, int* iwork, int* info);
 }

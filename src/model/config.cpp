@@ -25,7 +25,9 @@ public:
     }
   }
   template <typename T>
-  T get_or(const char* key, T fallback) const { return has(key) ? get<T>(key) : fallback; }
+  T get_or(const char* key, T fallback) const {
+    return has(key) ? get<T>(key) : fallback;
+  }
   const Json& json() const { return json_; }
 
 private:

@@ -5,7 +5,6 @@
 #include "concord/model/weights.hpp"
 
 #include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -37,19 +36,23 @@ namespace {
 
 at::ScalarType torch_dtype(Dtype dtype) {
   switch (dtype) {
-  case Dtype::f32: return at::kFloat;
-  case Dtype::f16: return at::kHalf;
-  case Dtype::bf16: return at::kBFloat16;
-  case Dtype::f64: return at::kDouble;
-  default: fail(ExitCode::bad_data, "weights of type {} are not supported", name_of(dtype));
+  case Dtype::f32:
+    return at::kFloat;
+  case Dtype::f16:
+    return at::kHalf;
+  case Dtype::bf16:
+    return at::kBFloat16;
+  case Dtype::f64:
+    return at::kDouble;
+  default:
+    fail(ExitCode::bad_data, "weights of type {} are not supported", name_of(dtype));
   }
 }
 
 /// Loads tensors of one model with a common type and device.
 class Loader {
 public:
-  Loader(const std::filesystem::path& folder, at::ScalarType dtype, at::Device device)
-      : weights_(folder), dtype_(dtype), device_(device) {}
+  Loader(const std::filesystem::path& folder, at::ScalarType dtype, at::Device device) : weights_(folder), dtype_(dtype), device_(device) {}
   Tensor load(const std::string& name, const std::vector<Index>& shape) {
     const auto& view = weights_.tensor(name, shape);
     auto mapped = at::from_blob(const_cast<void*>(view.data), shape, at::TensorOptions().dtype(torch_dtype(view.dtype)));
@@ -78,12 +81,12 @@ Block load_block(Loader& loader, const ModelConfig& c, int layer) {
   block.norm_after_attention = loader.norm(at + "post_attention_layernorm.weight", c.hidden);
   block.norm_before_mlp = loader.norm(at + "pre_feedforward_layernorm.weight", c.hidden);
   block.norm_after_mlp = loader.norm(at + "post_feedforward_layernorm.weight", c.hidden);
-  block.qkv = at::cat({loader.load(at + "self_attn.q_proj.weight", {q, c.hidden}),
-                          loader.load(at + "self_attn.k_proj.weight", {kv, c.hidden}),
-                          loader.load(at + "self_attn.v_proj.weight", {kv, c.hidden})});
+  block.qkv =
+      at::cat({loader.load(at + "self_attn.q_proj.weight", {q, c.hidden}), loader.load(at + "self_attn.k_proj.weight", {kv, c.hidden}),
+               loader.load(at + "self_attn.v_proj.weight", {kv, c.hidden})});
   block.out = loader.load(at + "self_attn.o_proj.weight", {c.hidden, q});
   block.gate_up = at::cat({loader.load(at + "mlp.gate_proj.weight", {c.intermediate, c.hidden}),
-                              loader.load(at + "mlp.up_proj.weight", {c.intermediate, c.hidden})});
+                           loader.load(at + "mlp.up_proj.weight", {c.intermediate, c.hidden})});
   block.down = loader.load(at + "mlp.down_proj.weight", {c.hidden, c.intermediate});
   block.sliding = c.sliding[static_cast<std::size_t>(layer)];
   return block;
@@ -130,8 +133,7 @@ Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const ModelConf
     Tensor scores = at::matmul(queries, keys.transpose(-1, -2)).mul_(scale);
     if (c.attn_softcap > 0) scores = scores.div_(c.attn_softcap).tanh_().mul_(c.attn_softcap);
     const Tensor mask = attention_mask(begin, end, first_key, end, window, q.device());
-    scores.view({n, c.kv_heads, group, end - begin, end - first_key})
-        .masked_fill_(mask, -std::numeric_limits<double>::infinity());
+    scores.view({n, c.kv_heads, group, end - begin, end - first_key}).masked_fill_(mask, -std::numeric_limits<double>::infinity());
     const Tensor weights = at::softmax(scores, -1, at::kFloat).to(q.scalar_type());
     parts.push_back(at::matmul(weights, v.slice(2, first_key, end)).view({n, c.heads, end - begin, c.head_dim}));
   }
@@ -175,8 +177,8 @@ Gemma2::Gemma2(const std::filesystem::path& folder, int last_layer, at::ScalarTy
   p.compute = compute;
   p.device = device;
   const ModelConfig& c = p.config;
-  require(last_layer >= -1 && last_layer < c.layers, ExitCode::config, "layer {} does not exist: {} has layers 0 to {} (-1 is the embedding)",
-          last_layer, folder.string(), c.layers - 1);
+  require(last_layer >= -1 && last_layer < c.layers, ExitCode::config,
+          "layer {} does not exist: {} has layers 0 to {} (-1 is the embedding)", last_layer, folder.string(), c.layers - 1);
   Loader loader(folder, compute, device);
   p.embedding = loader.load("model.embed_tokens.weight", {c.vocab, c.hidden});
   for (int layer = 0; layer <= last_layer; ++layer) p.blocks.push_back(load_block(loader, c, layer));
@@ -190,7 +192,9 @@ Gemma2::Gemma2(const std::filesystem::path& folder, int last_layer, at::ScalarTy
 
 Gemma2::~Gemma2() = default;
 
-const ModelConfig& Gemma2::config() const { return parameters_->config; }
+const ModelConfig& Gemma2::config() const {
+  return parameters_->config;
+}
 
 Tensor Gemma2::forward(const Tensor& ids, const ResidualTap& tap) const {
   const c10::InferenceMode no_gradients;
@@ -219,7 +223,8 @@ double Gemma2::loss_sum(const Tensor& residual, const Tensor& targets) const {
     const Index end = std::min(rows.size(0), begin + rows_at_once);
     Tensor logits = at::linear(rows.slice(0, begin, end), p.head);
     if (p.config.final_softcap > 0) logits = logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap);
-    sum += at::cross_entropy_loss(logits.to(at::kFloat), flat_targets.slice(0, begin, end), /*weight=*/{}, at::Reduction::Sum, /*ignore_index=*/-1)
+    sum += at::cross_entropy_loss(logits.to(at::kFloat), flat_targets.slice(0, begin, end), /*weight=*/{}, at::Reduction::Sum,
+                                  /*ignore_index=*/-1)
                .item<double>();
   }
   return sum;

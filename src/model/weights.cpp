@@ -15,13 +15,13 @@ Weights::Weights(const std::filesystem::path& folder) : folder_(folder) {
   const auto index = folder / "model.safetensors.index.json";
   if (std::filesystem::exists(index)) {
     const auto json = nlohmann::json::parse(read_text(index, "weight index"), nullptr, false);
-    require(json.is_object() && json.contains("weight_map") && json["weight_map"].is_object(), ExitCode::bad_data,
-            "{} has no weight_map", index.string());
+    require(json.is_object() && json.contains("weight_map") && json["weight_map"].is_object(), ExitCode::bad_data, "{} has no weight_map",
+            index.string());
     for (const auto& [name, file] : json["weight_map"].items()) file_of_[name] = file.get<std::string>();
     return;
   }
-  require(std::filesystem::exists(single), ExitCode::input_missing,
-          "{} holds neither model.safetensors nor model.safetensors.index.json", folder.string());
+  require(std::filesystem::exists(single), ExitCode::input_missing, "{} holds neither model.safetensors nor model.safetensors.index.json",
+          folder.string());
   auto file = std::make_unique<io::SafetensorsFile>(single);
   for (const auto& [name, view] : file->tensors()) file_of_[name] = single.filename();
   open_[single.filename()] = std::move(file);
@@ -33,7 +33,9 @@ std::string Weights::stored_name(const std::string& name) const {
   return "";
 }
 
-bool Weights::has(const std::string& name) const { return !stored_name(name).empty(); }
+bool Weights::has(const std::string& name) const {
+  return !stored_name(name).empty();
+}
 
 const io::TensorView& Weights::tensor(const std::string& name, const std::vector<Index>& shape) {
   const std::string stored = stored_name(name);
@@ -42,8 +44,8 @@ const io::TensorView& Weights::tensor(const std::string& name, const std::vector
   auto& file = open_[file_name];
   if (!file) file = std::make_unique<io::SafetensorsFile>(folder_ / file_name);
   const auto& view = file->tensor(stored);
-  require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]",
-          file->path().string(), name, fmt::join(view.shape, ", "), fmt::join(shape, ", "));
+  require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]", file->path().string(), name,
+          fmt::join(view.shape, ", "), fmt::join(shape, ", "));
   return view;
 }
 

@@ -3,7 +3,6 @@
 #include "concord/core/error.hpp"
 
 #include <ATen/ATen.h>
-
 #include <algorithm>
 
 namespace concord::sae {

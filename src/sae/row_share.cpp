@@ -10,7 +10,9 @@
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 } // namespace
 
@@ -23,8 +25,8 @@ Index RowOrder::training_row(Index position) {
   const Index pass = position / training_rows();
   if (pass != pass_) {
     pass_ = pass;
-    pass_order_ = IndexPermutation(
-        training_rows(), Philox(seed_, "sae-pass", static_cast<std::uint64_t>(layer_), static_cast<std::uint64_t>(pass)));
+    pass_order_ =
+        IndexPermutation(training_rows(), Philox(seed_, "sae-pass", static_cast<std::uint64_t>(layer_), static_cast<std::uint64_t>(pass)));
   }
   return split_(held_out_ + pass_order_(position % training_rows()));
 }
@@ -39,7 +41,8 @@ RowShare::RowShare(const io::RowSource& source, bool keep_special, int part, int
   begin_ = share.begin(part);
   end_ = share.end(part);
   rows_.assign(usable.begin() + begin_, usable.begin() + end_);
-  const double bytes = static_cast<double>(end_ - begin_) * static_cast<double>(source.cols()) * static_cast<double>(size_of(source.dtype()));
+  const double bytes =
+      static_cast<double>(end_ - begin_) * static_cast<double>(source.cols()) * static_cast<double>(size_of(source.dtype()));
   if (bytes <= memory_bytes) load();
 }
 

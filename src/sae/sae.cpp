@@ -146,7 +146,9 @@ void save_saelens(const fs::path& folder, const Sae& sae, const nlohmann::json& 
     cfg["architecture"] = "jumprelu";
     tensors["threshold"] = {Dtype::f32, {sae.latents}, sae.threshold.data()};
     break;
-  case Sae::Architecture::standard: cfg["architecture"] = "standard"; break;
+  case Sae::Architecture::standard:
+    cfg["architecture"] = "standard";
+    break;
   }
   io::write_safetensors(folder / "sae_weights.safetensors", tensors);
   write_text_atomic(folder / "cfg.json", cfg.dump(2) + "\n");

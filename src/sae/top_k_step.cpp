@@ -2,16 +2,17 @@
 
 #include "concord/sae/encoder.hpp"
 
-#include <ATen/Parallel.h>
 #include <ATen/ATen.h>
-
+#include <ATen/Parallel.h>
 #include <algorithm>
 #include <cstring>
 
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 void add_scaled(float* to, const float* from, float scale, Index begin, Index end) {
   for (Index c = begin; c < end; ++c) to[c] += scale * from[c];
@@ -46,10 +47,10 @@ void keep(const std::vector<std::int32_t>& indices, const std::vector<float>& va
 
 struct TopKStep::Buffers {
   Index n = 0;
-  at::Tensor centred;            ///< x - b_dec, [n, d]
-  at::Tensor hidden;             ///< h, [n, F]
-  std::vector<float> error;         ///< x^ - x, [n, d]
-  std::vector<float> aux_gradient;  ///< dL/de^, [n, d]
+  at::Tensor centred;              ///< x - b_dec, [n, d]
+  at::Tensor hidden;               ///< h, [n, F]
+  std::vector<float> error;        ///< x^ - x, [n, d]
+  std::vector<float> aux_gradient; ///< dL/de^, [n, d]
   Codes codes;
   Codes aux;
   std::vector<std::int32_t> dead_list;

@@ -25,7 +25,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 double squared_norm(std::span<const float> values) {
   double sum = 0;
@@ -44,7 +46,8 @@ TrainOptions resolved(TrainOptions o, Index d) {
 }
 
 void check(const TrainOptions& o, const io::RowSource& source, Index usable) {
-  require(o.latents > 0 && o.k > 0 && o.k <= o.latents, ExitCode::config, "sae.k = {} must lie between 1 and sae.latents = {}", o.k, o.latents);
+  require(o.latents > 0 && o.k > 0 && o.k <= o.latents, ExitCode::config, "sae.k = {} must lie between 1 and sae.latents = {}", o.k,
+          o.latents);
   require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
   require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
   require(usable >= 2, ExitCode::bad_data, "{} has {} usable rows; training needs at least 2", source.location(), usable);
@@ -52,10 +55,21 @@ void check(const TrainOptions& o, const io::RowSource& source, Index usable) {
 
 StageKey key_of(const TrainOptions& o, const io::RowSource& source) {
   return {"train-sae",
-          {{"latents", o.latents}, {"k", o.k}, {"steps", o.steps}, {"batch", o.batch}, {"learning_rate", o.learning_rate},
-           {"warmup_steps", o.warmup_steps}, {"decay_fraction", o.decay_fraction}, {"clip", o.clip}, {"aux_weight", o.aux_weight},
-           {"aux_k", o.aux_k}, {"dead_after", o.dead_after}, {"held_out", o.held_out}, {"keep_special", o.keep_special},
-           {"seed", o.seed}, {"layer", o.layer}},
+          {{"latents", o.latents},
+           {"k", o.k},
+           {"steps", o.steps},
+           {"batch", o.batch},
+           {"learning_rate", o.learning_rate},
+           {"warmup_steps", o.warmup_steps},
+           {"decay_fraction", o.decay_fraction},
+           {"clip", o.clip},
+           {"aux_weight", o.aux_weight},
+           {"aux_k", o.aux_k},
+           {"dead_after", o.dead_after},
+           {"held_out", o.held_out},
+           {"keep_special", o.keep_special},
+           {"seed", o.seed},
+           {"layer", o.layer}},
           {{"activations", source.digest()}}};
 }
 
@@ -66,7 +80,7 @@ struct State {
   std::vector<float> second_moment;
   std::vector<float> rows_since_fired; ///< in batches' rows, f32 is exact below 2^24 batches
   Index step = 0;
-  double scale = 1;                    ///< s: training sees s x, with E|s x| = sqrt(d)
+  double scale = 1; ///< s: training sees s x, with E|s x| = sqrt(d)
   State(Index d, Index latents)
       : parameters(d, latents), first_moment(parameters.data.size(), 0.0F), second_moment(parameters.data.size(), 0.0F),
         rows_since_fired(at(latents), 0.0F) {}
@@ -108,7 +122,8 @@ private:
     if (json.is_object() && json.value("stage_digest", "") == digest_) return true;
     if (o_.force) return false;
     const StageKey old{"train-sae", json.value("settings", nlohmann::json::object()), json.value("inputs", nlohmann::json::object())};
-    fail(ExitCode::config, "{} holds an SAE trained with other settings or inputs ({}); choose another output, or give --force to replace it",
+    fail(ExitCode::config,
+         "{} holds an SAE trained with other settings or inputs ({}); choose another output, or give --force to replace it",
          o_.out.string(), difference(old, key_));
   }
 
@@ -126,8 +141,10 @@ private:
     });
     comm_.barrier();
     const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
-    if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
-    else initialise();
+    if (resumed)
+      log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
+    else
+      initialise();
   }
 
   // --- data ---------------------------------------------------------------------------------------------------------
@@ -443,13 +460,14 @@ private:
 
   /// Every rank holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
   void check_ranks_agree() const {
-    std::string mine = digest_of(std::string_view(reinterpret_cast<const char*>(state_->parameters.data.data()),
-                                                  state_->parameters.data.size() * sizeof(float)));
+    std::string mine = digest_of(
+        std::string_view(reinterpret_cast<const char*>(state_->parameters.data.data()), state_->parameters.data.size() * sizeof(float)));
     std::vector<char> root(mine.begin(), mine.end());
     comm::broadcast(comm_, root);
     comm::agree(comm_, [&] {
       require(std::string(root.begin(), root.end()) == mine, ExitCode::internal,
-              "{}: the weights of the ranks drifted apart; the MPI library's allreduce does not give all ranks the same sum", o_.stage_word);
+              "{}: the weights of the ranks drifted apart; the MPI library's allreduce does not give all ranks the same sum",
+              o_.stage_word);
     });
   }
 
@@ -504,6 +522,8 @@ private:
 
 } // namespace
 
-void train(const comm::Communicator& comm, const TrainOptions& options) { Training(comm, options).run(); }
+void train(const comm::Communicator& comm, const TrainOptions& options) {
+  Training(comm, options).run();
+}
 
 } // namespace concord::sae

@@ -17,7 +17,9 @@
 namespace concord::similarity {
 namespace {
 
-std::size_t at(Index i) { return static_cast<std::size_t>(i); }
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
 
 struct PairResult {
   Index matched = 0;
@@ -27,15 +29,16 @@ struct PairResult {
 };
 
 void check(const CompareSettings& s) {
-  require(s.svcca.variance > 0 && s.svcca.variance <= 1, ExitCode::config, "compare.svcca_variance = {} must lie in (0, 1]", s.svcca.variance);
+  require(s.svcca.variance > 0 && s.svcca.variance <= 1, ExitCode::config, "compare.svcca_variance = {} must lie in (0, 1]",
+          s.svcca.variance);
   require(s.svcca.k >= 0, ExitCode::config, "compare.svcca_k = {} must not be negative", s.svcca.k);
   require(s.permutations >= 1, ExitCode::config, "compare.permutations must be at least 1, not {}", s.permutations);
   require(s.rsa.max_features >= 3, ExitCode::config, "compare.rsa_max_features must be at least 3, not {}", s.rsa.max_features);
 }
 
 nlohmann::json settings_json(const CompareSettings& s) {
-  return {{"svcca_variance", s.svcca.variance}, {"svcca_k", s.svcca.k}, {"rsa_max_features", s.rsa.max_features},
-          {"permutations", s.permutations}, {"min_matches", s.min_matches}, {"seed", s.seed}};
+  return {{"svcca_variance", s.svcca.variance}, {"svcca_k", s.svcca.k},         {"rsa_max_features", s.rsa.max_features},
+          {"permutations", s.permutations},     {"min_matches", s.min_matches}, {"seed", s.seed}};
 }
 
 /// The columns of similarity.h5 that hold one number a pair.
@@ -43,8 +46,12 @@ std::vector<std::pair<std::string, double>> columns_of(const PairResult& r) {
   std::vector<std::pair<std::string, double>> columns{{"/matched", static_cast<double>(r.matched)}, {"/mean_r", r.mean_r}};
   for (const auto& [name, m] : {std::pair{"/svcca/", &r.svcca.measure}, std::pair{"/rsa/", &r.rsa.measure}}) {
     const std::string at_name = name;
-    columns.insert(columns.end(), {{at_name + "score", m->score}, {at_name + "null_mean", m->null_mean}, {at_name + "null_sd", m->null_sd},
-                                   {at_name + "z", m->z}, {at_name + "p", m->p}, {at_name + "calibrated", m->calibrated}});
+    columns.insert(columns.end(), {{at_name + "score", m->score},
+                                   {at_name + "null_mean", m->null_mean},
+                                   {at_name + "null_sd", m->null_sd},
+                                   {at_name + "z", m->z},
+                                   {at_name + "p", m->p},
+                                   {at_name + "calibrated", m->calibrated}});
   }
   for (const auto& [name, side] : {std::pair{"_a", &r.svcca.x}, std::pair{"_b", &r.svcca.y}}) {
     columns.emplace_back(std::string("/svcca/k") + name, static_cast<double>(side->k));
@@ -92,8 +99,10 @@ private:
     check(options_.settings);
     index_ = correlate::read_matches_index(options_.matches);
     key_ = {"compare", settings_json(options_.settings), {{"matches", index_.digest}}};
-    for (const int layer : index_.layers_a) key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_a, layer));
-    for (const int layer : index_.layers_b) key_.inputs["sae_b/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_b, layer));
+    for (const int layer : index_.layers_a)
+      key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_a, layer));
+    for (const int layer : index_.layers_b)
+      key_.inputs["sae_b/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_b, layer));
   }
 
   int layer_a(Index pair) const { return index_.layers_a[at(pair) / index_.layers_b.size()]; }
@@ -119,7 +128,8 @@ private:
     const sae::Sae& sae = saes_.at(path.string());
     Matrix matrix{static_cast<Index>(rows.size()), sae.d, {}};
     for (const auto row : rows) {
-      require(row >= 0 && row < sae.latents, ExitCode::bad_data, "feature {} is not in the SAE {} of {} latents", row, path.string(), sae.latents);
+      require(row >= 0 && row < sae.latents, ExitCode::bad_data, "feature {} is not in the SAE {} of {} latents", row, path.string(),
+              sae.latents);
       matrix.values.insert(matrix.values.end(), sae.decoder.begin() + row * sae.d, sae.decoder.begin() + (row + 1) * sae.d);
     }
     return matrix;
@@ -188,8 +198,8 @@ Matrix read_matrix(const std::string& location) {
 
 nlohmann::json json_of(const Measure& m) {
   const auto number = [](double v) { return std::isfinite(v) ? nlohmann::json(v) : nlohmann::json(); };
-  return {{"score", number(m.score)}, {"reason", m.reason}, {"null_mean", number(m.null_mean)}, {"null_sd", number(m.null_sd)},
-          {"z", number(m.z)}, {"p", number(m.p)}, {"calibrated", number(m.calibrated)}, {"null", m.null}};
+  return {{"score", number(m.score)}, {"reason", m.reason}, {"null_mean", number(m.null_mean)},   {"null_sd", number(m.null_sd)},
+          {"z", number(m.z)},         {"p", number(m.p)},   {"calibrated", number(m.calibrated)}, {"null", m.null}};
 }
 
 nlohmann::json json_of(const SvccaSide& side) {
@@ -198,7 +208,9 @@ nlohmann::json json_of(const SvccaSide& side) {
 
 } // namespace
 
-void compare(const comm::Communicator& comm, const CompareOptions& options) { Comparison(comm, options).run(); }
+void compare(const comm::Communicator& comm, const CompareOptions& options) {
+  Comparison(comm, options).run();
+}
 
 void compare_matrices(const comm::Communicator& comm, const std::string& x, const std::string& y, const CompareSettings& settings,
                       const std::filesystem::path& json) {

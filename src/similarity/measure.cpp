@@ -28,8 +28,8 @@ void add_permutation_null(const comm::Communicator& comm, Measure& measure, Inde
   measure.null_sd = count > 1 ? std::sqrt(squares / static_cast<double>(count - 1)) : 0.0;
   measure.z = measure.null_sd > 0 ? (measure.score - measure.null_mean) / measure.null_sd : std::numeric_limits<double>::quiet_NaN();
   measure.p = static_cast<double>(1 + at_least) / static_cast<double>(1 + count);
-  measure.calibrated = measure.null_mean < 1 ? (measure.score - measure.null_mean) / (1 - measure.null_mean)
-                                             : std::numeric_limits<double>::quiet_NaN();
+  measure.calibrated =
+      measure.null_mean < 1 ? (measure.score - measure.null_mean) / (1 - measure.null_mean) : std::numeric_limits<double>::quiet_NaN();
 }
 
 Measure undefined(std::string reason) {

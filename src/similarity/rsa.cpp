@@ -14,7 +14,8 @@ namespace concord::similarity {
 std::vector<double> average_ranks(const std::vector<double>& values) {
   std::vector<Index> order(values.size());
   std::iota(order.begin(), order.end(), Index{0});
-  std::sort(order.begin(), order.end(), [&](Index a, Index b) { return values[static_cast<std::size_t>(a)] < values[static_cast<std::size_t>(b)]; });
+  std::sort(order.begin(), order.end(),
+            [&](Index a, Index b) { return values[static_cast<std::size_t>(a)] < values[static_cast<std::size_t>(b)]; });
   std::vector<double> ranks(values.size());
   for (std::size_t begin = 0; begin < order.size();) {
     std::size_t end = begin + 1;
@@ -95,7 +96,8 @@ Matrix rows_of(const Matrix& x, const std::vector<Index>& rows) {
 
 } // namespace
 
-Rsa rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const RsaOptions& options, Index permutations, std::uint64_t seed) {
+Rsa rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const RsaOptions& options, Index permutations,
+        std::uint64_t seed) {
   if (x.rows != y.rows)
     throw Error(ExitCode::bad_data, fmt::format("matched rows are needed: {} against {}", x.rows, y.rows), /*agreed=*/true);
   if (x.rows > options.max_features) {
@@ -121,7 +123,8 @@ Rsa rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const 
   std::vector<Index> identity(static_cast<std::size_t>(m));
   std::iota(identity.begin(), identity.end(), Index{0});
   result.measure.score = spearman(a, b, m, identity);
-  add_permutation_null(comm, result.measure, m, permutations, seed, [&](const std::vector<Index>& order) { return spearman(a, b, m, order); });
+  add_permutation_null(comm, result.measure, m, permutations, seed,
+                       [&](const std::vector<Index>& order) { return spearman(a, b, m, order); });
   return result;
 }
 

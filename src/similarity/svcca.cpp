@@ -46,7 +46,8 @@ double mean_of(const std::vector<double>& values) {
 }
 
 /// Mean canonical correlation when row i of ux meets row order[i] of uy (row-major, local).
-double shuffled_score(const std::vector<double>& ux, const std::vector<double>& uy, Index m, Index kx, Index ky, const std::vector<Index>& order) {
+double shuffled_score(const std::vector<double>& ux, const std::vector<double>& uy, Index m, Index kx, Index ky,
+                      const std::vector<Index>& order) {
   std::vector<double> permuted(uy.size());
   for (Index i = 0; i < m; ++i) std::copy_n(uy.begin() + order[static_cast<std::size_t>(i)] * ky, ky, permuted.begin() + i * ky);
   std::vector<double> product(static_cast<std::size_t>(kx * ky));
@@ -76,8 +77,9 @@ Svcca svcca(const comm::Communicator& comm, const Matrix& x, const Matrix& y, co
     return result;
   }
   if (m - 1 <= std::max(result.x.k, result.y.k)) {
-    result.measure = undefined(fmt::format("{} matched rows for k = {} and {}: every score would be 1; set compare.svcca_k to a tenth of the rows",
-                                           m, result.x.k, result.y.k));
+    result.measure =
+        undefined(fmt::format("{} matched rows for k = {} and {}: every score would be 1; set compare.svcca_k to a tenth of the rows", m,
+                              result.x.k, result.y.k));
     return result;
   }
   result.forced_ones = std::max<Index>(0, result.x.k + result.y.k - (m - 1));
@@ -87,9 +89,8 @@ Svcca svcca(const comm::Communicator& comm, const Matrix& x, const Matrix& y, co
   if (permutations <= 0) return result;
   const auto all_x = ux.gather();
   const auto all_y = uy.gather();
-  add_permutation_null(comm, result.measure, m, permutations, seed, [&](const std::vector<Index>& order) {
-    return shuffled_score(all_x, all_y, m, result.x.k, result.y.k, order);
-  });
+  add_permutation_null(comm, result.measure, m, permutations, seed,
+                       [&](const std::vector<Index>& order) { return shuffled_score(all_x, all_y, m, result.x.k, result.y.k, order); });
   return result;
 }
 

@@ -86,10 +86,14 @@ std::string shown(const Value& value) {
   return std::visit(
       [](const auto& v) -> std::string {
         using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, bool>) return v ? "true" : "false";
-        else if constexpr (std::is_same_v<T, std::string>) return "\"" + v + "\"";
-        else if constexpr (std::is_same_v<T, Texts>) return v.empty() ? "[]" : "\"" + v[0] + "\"";
-        else return fmt::format("{}", v);
+        if constexpr (std::is_same_v<T, bool>)
+          return v ? "true" : "false";
+        else if constexpr (std::is_same_v<T, std::string>)
+          return "\"" + v + "\"";
+        else if constexpr (std::is_same_v<T, Texts>)
+          return v.empty() ? "[]" : "\"" + v[0] + "\"";
+        else
+          return fmt::format("{}", v);
       },
       value);
 }

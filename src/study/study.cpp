@@ -50,15 +50,18 @@ Value value_of(const toml::node& node, const Key& key, const std::string& where)
   Texts texts;
   if (const auto* array = node.as_array())
     for (const auto& element : *array) texts.push_back(element_text(element, key.name, where));
-  else texts.push_back(element_text(node, key.name, where));
+  else
+    texts.push_back(element_text(node, key.name, where));
   return texts;
 }
 
 void flatten(const toml::table& table, const std::string& prefix, const std::string& where, std::map<std::string, Value>& out) {
   for (const auto& [name, node] : table) {
     const std::string full = prefix + std::string(name.str());
-    if (const auto* inner = node.as_table()) flatten(*inner, full + ".", where, out);
-    else out[full] = value_of(node, known_key(full, where), where);
+    if (const auto* inner = node.as_table())
+      flatten(*inner, full + ".", where, out);
+    else
+      out[full] = value_of(node, known_key(full, where), where);
   }
 }
 
@@ -83,8 +86,10 @@ std::string as_toml(const Value& value) {
   return std::visit(
       [](const auto& v) -> std::string {
         using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, bool>) return v ? "true" : "false";
-        else if constexpr (std::is_same_v<T, std::string>) return quoted(v);
+        if constexpr (std::is_same_v<T, bool>)
+          return v ? "true" : "false";
+        else if constexpr (std::is_same_v<T, std::string>)
+          return quoted(v);
         else if constexpr (std::is_same_v<T, Texts>) {
           std::vector<std::string> parts;
           for (const auto& text : v) parts.push_back(quoted(text));
@@ -92,7 +97,8 @@ std::string as_toml(const Value& value) {
         } else if constexpr (std::is_same_v<T, double>) {
           const std::string text = fmt::format("{}", v);
           return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
-        } else return fmt::format("{}", v);
+        } else
+          return fmt::format("{}", v);
       },
       value);
 }
@@ -109,8 +115,8 @@ Study::Study(const std::filesystem::path& path, const std::vector<std::string>& 
     const std::string name = text.substr(0, equals);
     const std::string value = text.substr(equals + 1);
     const Key& key = known_key(name, "--set");
-    const bool is_text = std::holds_alternative<std::string>(key.fallback) ||
-                         (std::holds_alternative<Texts>(key.fallback) && !value.starts_with("["));
+    const bool is_text =
+        std::holds_alternative<std::string>(key.fallback) || (std::holds_alternative<Texts>(key.fallback) && !value.starts_with("["));
     const bool bare = is_text && !value.starts_with("\"");
     const auto table = parse("value = " + (bare ? quoted(value) : value), "--set " + name);
     values_[name] = value_of(*table.get("value"), key, "--set");

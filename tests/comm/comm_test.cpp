@@ -1,10 +1,9 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+
 #include "support/support.hpp"
-
 #include <csignal>
-
 #include <numeric>
 
 namespace concord::comm {
@@ -26,7 +25,9 @@ TEST(Agree, ThrowsTheLowestFailingRanksErrorEverywhere) {
   }
 }
 
-TEST(Agree, PassesResultsThrough) { EXPECT_EQ(agreed(world(), [] { return 7; }), 7); }
+TEST(Agree, PassesResultsThrough) {
+  EXPECT_EQ(agreed(world(), [] { return 7; }), 7);
+}
 
 TEST(Collectives, SumMaxAndPrefix) {
   const int size = world().size();

@@ -78,8 +78,12 @@ TEST(Shuffled, IsUniformOnThree) {
 TEST(Dtype, HalfTypesRoundTripEveryPattern) {
   for (std::uint32_t bits = 0; bits < 65536; ++bits) {
     const auto half = static_cast<std::uint16_t>(bits);
-    if (std::isfinite(bf16_to_float(half))) { EXPECT_EQ(float_to_bf16(bf16_to_float(half)), half); }
-    if (std::isfinite(f16_to_float(half))) { EXPECT_EQ(float_to_f16(f16_to_float(half)), half); }
+    if (std::isfinite(bf16_to_float(half))) {
+      EXPECT_EQ(float_to_bf16(bf16_to_float(half)), half);
+    }
+    if (std::isfinite(f16_to_float(half))) {
+      EXPECT_EQ(float_to_f16(f16_to_float(half)), half);
+    }
   }
 }
 

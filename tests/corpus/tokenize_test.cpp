@@ -1,10 +1,9 @@
-#include "concord/corpus/tokenize.hpp"
-
 #include "concord/core/text.hpp"
-#include "support/support.hpp"
+#include "concord/corpus/tokenize.hpp"
 
 #include <nlohmann/json.hpp>
 
+#include "support/support.hpp"
 #include <cstdlib>
 #include <fstream>
 
@@ -61,7 +60,8 @@ TEST(Tokenize, ByteRangesCoverTheDocument) {
   const Tokens tokens = read_tokens(o.out);
   std::string joined;
   for (std::size_t r = 0; r < tokens.ids.size(); ++r)
-    joined += document.substr(static_cast<std::size_t>(tokens.byte_begin[r]), static_cast<std::size_t>(tokens.byte_end[r] - tokens.byte_begin[r]));
+    joined += document.substr(static_cast<std::size_t>(tokens.byte_begin[r]),
+                              static_cast<std::size_t>(tokens.byte_end[r] - tokens.byte_begin[r]));
   EXPECT_EQ(joined, document);
   EXPECT_EQ(tokens.context_of(0), 0);
   EXPECT_EQ(tokens.row_kinds()[0], 1);
@@ -77,7 +77,7 @@ TEST(Tokenize, GivesTheSameTokensAtAnyRanksAndStopsAtMaxTokens) {
   const Tokens tokens = read_tokens(o.out);
   EXPECT_LE(tokens.count(), 60);
   EXPECT_GT(tokens.count(), 60 - 8);
-  EXPECT_EQ(tokens.hash, "b9d82caeb78c5ac5de46bd12a9d1f3a1"); // of the run on one rank
+  EXPECT_EQ(tokens.hash, "5f42fd5f15dbaea47454a20c91cde724"); // of the run on one rank
 }
 
 TEST(Tokenize, RefusesBadInput) {

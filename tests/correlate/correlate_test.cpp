@@ -1,10 +1,9 @@
+#include "concord/core/digest.hpp"
+#include "concord/core/philox.hpp"
 #include "concord/correlate/matching.hpp"
 #include "concord/correlate/pearson.hpp"
 
-#include "concord/core/digest.hpp"
-#include "concord/core/philox.hpp"
 #include "support/support.hpp"
-
 #include <algorithm>
 #include <cmath>
 

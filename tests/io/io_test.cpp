@@ -5,8 +5,8 @@
 #include "concord/io/output.hpp"
 #include "concord/io/row_source.hpp"
 #include "concord/io/safetensors.hpp"
-#include "support/support.hpp"
 
+#include "support/support.hpp"
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -57,7 +57,9 @@ TEST(Hdf5, RefusesWhatIsNoHdf5) {
   }
 }
 
-StageKey key(int value) { return {"extract", {{"value", value}}, {{"input", "abc"}}}; }
+StageKey key(int value) {
+  return {"extract", {{"value", value}}, {{"input", "abc"}}};
+}
 
 Output open_output(const std::filesystem::path& path, int value, bool force, Output::Writers writers) {
   return Output(world(), path, key(value), writers, force, 1000, [](File& file) { file.create_dataset("/x", {4}, Dtype::i64); });
@@ -79,7 +81,9 @@ TEST_P(OutputWriters, ContinuesBehindTheLastCommit) {
   EXPECT_FALSE(std::filesystem::exists(path));
   auto output = open_output(path, 1, false, GetParam());
   EXPECT_EQ(output.units_done(), 1);
-  if (output.writes()) { EXPECT_EQ(output.file().read<Index>("/x")[0], 7); }
+  if (output.writes()) {
+    EXPECT_EQ(output.file().read<Index>("/x")[0], 7);
+  }
   output.finish();
   EXPECT_TRUE(std::filesystem::exists(path));
   EXPECT_TRUE(output_is_done(world(), path, key(1), false));
@@ -106,9 +110,7 @@ TEST(Output, StartsAnewWhenThePartialFileIsNotWhole) {
 
 TEST(Output, RefusesADiskThatIsTooSmall) {
   const auto path = empty_folder("output_space") / "out.h5";
-  expect_error(ExitCode::io, "needs 888.2 PiB", [&] {
-    Output(world(), path, key(1), Output::Writers::all, false, 1e18, [](File&) {});
-  });
+  expect_error(ExitCode::io, "needs 888.2 PiB", [&] { Output(world(), path, key(1), Output::Writers::all, false, 1e18, [](File&) {}); });
 }
 
 /// A small safetensors file as bytes.

@@ -1,8 +1,7 @@
+#include "concord/core/philox.hpp"
 #include "concord/linalg/decompose.hpp"
 
-#include "concord/core/philox.hpp"
 #include "support/support.hpp"
-
 #include <cmath>
 #include <limits>
 
@@ -12,7 +11,9 @@ namespace {
 using test::expect_error;
 using test::world;
 
-double element(Index i, Index j) { return Philox(11, "linalg", static_cast<std::uint64_t>(i)).normal(static_cast<std::uint64_t>(j)); }
+double element(Index i, Index j) {
+  return Philox(11, "linalg", static_cast<std::uint64_t>(i)).normal(static_cast<std::uint64_t>(j));
+}
 
 DistMatrix random_matrix(const Grid& grid, Index m, Index n, Index block) {
   DistMatrix x(grid, m, n, block);

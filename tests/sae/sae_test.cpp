@@ -4,10 +4,10 @@
 #include "concord/sae/encoder.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/top_k_step.hpp"
-#include "support/support.hpp"
 
 #include <torch/torch.h>
 
+#include "support/support.hpp"
 #include <algorithm>
 #include <numeric>
 
@@ -24,7 +24,8 @@ TEST(SelectTopK, EqualsASortWithTies) {
       values.push_back(static_cast<float>(static_cast<int>(random.below(static_cast<std::uint64_t>(1000 * round + i), 9)) - 3));
     std::vector<std::int32_t> order(values.size());
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return values[static_cast<std::size_t>(a)] > values[static_cast<std::size_t>(b)]; });
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return values[static_cast<std::size_t>(a)] > values[static_cast<std::size_t>(b)]; });
     order.resize(std::min<std::size_t>(order.size(), static_cast<std::size_t>(k)));
     std::erase_if(order, [&](int i) { return values[static_cast<std::size_t>(i)] <= 0; });
     std::sort(order.begin(), order.end());
@@ -91,7 +92,8 @@ TEST_P(StepGradient, EqualsAutograd) {
   StepSums sums = step.forward(parameters, data, dead);
   const auto moments = step.error_moments();
   double denominator = moments.back();
-  for (Index c = 0; c < d; ++c) denominator -= moments[static_cast<std::size_t>(c)] * moments[static_cast<std::size_t>(c)] / static_cast<double>(rows);
+  for (Index c = 0; c < d; ++c)
+    denominator -= moments[static_cast<std::size_t>(c)] * moments[static_cast<std::size_t>(c)] / static_cast<double>(rows);
   FlatParameters gradients(d, latents);
   step.backward(parameters, denominator, gradients, sums);
 

@@ -1,15 +1,13 @@
 // Training on planted sparse data at any number of ranks: quality, held-out rows, and continuation to the bit.
-#include "concord/sae/train.hpp"
-
+#include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
-#include "concord/comm/stop.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/row_share.hpp"
+#include "concord/sae/train.hpp"
+
 #include "support/support.hpp"
-
 #include <csignal>
-
 #include <set>
 
 namespace concord::sae {
@@ -61,7 +59,9 @@ TrainOptions small_options(const std::filesystem::path& folder, const std::strin
   return o;
 }
 
-nlohmann::json record(const std::filesystem::path& sae) { return nlohmann::json::parse(read_text(sae / "training.json", "record")); }
+nlohmann::json record(const std::filesystem::path& sae) {
+  return nlohmann::json::parse(read_text(sae / "training.json", "record"));
+}
 
 TEST(Train, LearnsPlantedFeaturesAndLeavesBosOut) {
   const auto folder = empty_folder("planted");

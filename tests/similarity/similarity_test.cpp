@@ -1,10 +1,9 @@
 // Invariants of SVCCA, RSA and their nulls; golden values are compared in tests/cli/test_compare_golden.py.
+#include "concord/core/philox.hpp"
 #include "concord/similarity/rsa.hpp"
 #include "concord/similarity/svcca.hpp"
 
-#include "concord/core/philox.hpp"
 #include "support/support.hpp"
-
 #include <cmath>
 
 namespace concord::similarity {
@@ -56,7 +55,9 @@ Matrix permuted_rows(const Matrix& x, const std::vector<Index>& order) {
   return out;
 }
 
-double svcca_score(const Matrix& x, const Matrix& y, const SvccaOptions& o = {}) { return svcca(world(), x, y, o, 0, 0).measure.score; }
+double svcca_score(const Matrix& x, const Matrix& y, const SvccaOptions& o = {}) {
+  return svcca(world(), x, y, o, 0, 0).measure.score;
+}
 
 TEST(Svcca, IsOneUnderRotationScaleAndShift) {
   const Matrix x = random_matrix(1, 120, 12);
@@ -154,7 +155,8 @@ TEST(Rsa, IsOneForItselfAndForRowsScaledAndShifted) {
   EXPECT_NEAR(rsa(world(), x, x, {}, 0, 0).measure.score, 1, 1e-12);
   Matrix y = x;
   for (Index i = 0; i < 40; ++i)
-    for (Index c = 0; c < 9; ++c) y.values[static_cast<std::size_t>(i * 9 + c)] = (1.0 + static_cast<double>(i)) * x.at(i, c) + 3.0 * static_cast<double>(i);
+    for (Index c = 0; c < 9; ++c)
+      y.values[static_cast<std::size_t>(i * 9 + c)] = (1.0 + static_cast<double>(i)) * x.at(i, c) + 3.0 * static_cast<double>(i);
   EXPECT_NEAR(rsa(world(), x, y, {}, 0, 0).measure.score, 1, 1e-9);
 }
 
@@ -174,7 +176,8 @@ TEST(Rsa, NullEqualsARecomputation) {
   const auto r = rsa(world(), x, y, {}, 20, 5);
   for (const Index b : {0, 7, 19})
     EXPECT_NEAR(r.measure.null[static_cast<std::size_t>(b)],
-                rsa(world(), x, permuted_rows(y, shuffled(30, Philox(5, "null", static_cast<std::uint64_t>(b)))), {}, 0, 0).measure.score, 1e-12);
+                rsa(world(), x, permuted_rows(y, shuffled(30, Philox(5, "null", static_cast<std::uint64_t>(b)))), {}, 0, 0).measure.score,
+                1e-12);
 }
 
 TEST(Rsa, IsUndefinedForConstantRdmsAndSamplesLargeSets) {
@@ -183,7 +186,9 @@ TEST(Rsa, IsUndefinedForConstantRdmsAndSamplesLargeSets) {
   EXPECT_EQ(rsa(world(), random_matrix(1, 50, 4), random_matrix(2, 50, 4), {20}, 5, 0).features, 20);
 }
 
-TEST(AverageRanks, SharesTies) { EXPECT_EQ(average_ranks({3, 1, 3, 2}), (std::vector<double>{3.5, 1, 3.5, 2})); }
+TEST(AverageRanks, SharesTies) {
+  EXPECT_EQ(average_ranks({3, 1, 3, 2}), (std::vector<double>{3.5, 1, 3.5, 2}));
+}
 
 TEST(Null, IsTheSameAtAnyRanksAndUniformUnderTheNull) {
   const auto alone = world().split(world().rank());
@@ -193,7 +198,8 @@ TEST(Null, IsTheSameAtAnyRanksAndUniformUnderTheNull) {
   int small = 0;
   const int trials = 60;
   for (int t = 0; t < trials; ++t) {
-    const auto r = rsa(world(), random_matrix(static_cast<std::uint64_t>(100 + t), 15, 4), random_matrix(static_cast<std::uint64_t>(900 + t), 15, 4), {}, 19, 1);
+    const auto r = rsa(world(), random_matrix(static_cast<std::uint64_t>(100 + t), 15, 4),
+                       random_matrix(static_cast<std::uint64_t>(900 + t), 15, 4), {}, 19, 1);
     small += r.measure.p <= 0.25 ? 1 : 0;
   }
   EXPECT_NEAR(small, trials / 4, 12); // 3.5 standard deviations

@@ -1,5 +1,6 @@
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
+
 #include "support/support.hpp"
 
 namespace concord::study {

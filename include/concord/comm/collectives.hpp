@@ -14,7 +14,9 @@ void sum(const Communicator& comm, float* values, Index count);
 void sum(const Communicator& comm, double* values, Index count);
 void sum(const Communicator& comm, Index* values, Index count);
 template <typename T>
-void sum(const Communicator& comm, std::vector<T>& values) { sum(comm, values.data(), static_cast<Index>(values.size())); }
+void sum(const Communicator& comm, std::vector<T>& values) {
+  sum(comm, values.data(), static_cast<Index>(values.size()));
+}
 template <typename T>
 T sum_of(const Communicator& comm, T value) {
   sum(comm, &value, 1);

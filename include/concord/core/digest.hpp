@@ -19,7 +19,9 @@ public:
   void add(const void* bytes, std::size_t size);
   void add(std::string_view text) { add(text.data(), text.size()); }
   template <typename T>
-  void add(std::span<const T> values) { add(values.data(), values.size_bytes()); }
+  void add(std::span<const T> values) {
+    add(values.data(), values.size_bytes());
+  }
   std::string hex() const;
 
 private:

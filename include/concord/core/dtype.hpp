@@ -22,14 +22,34 @@ Dtype parse_dtype(std::string_view name);
 /// The Dtype of a C++ element type.
 template <typename T>
 constexpr Dtype dtype_of();
-template <> constexpr Dtype dtype_of<double>() { return Dtype::f64; }
-template <> constexpr Dtype dtype_of<float>() { return Dtype::f32; }
-template <> constexpr Dtype dtype_of<std::int64_t>() { return Dtype::i64; }
-template <> constexpr Dtype dtype_of<std::int32_t>() { return Dtype::i32; }
-template <> constexpr Dtype dtype_of<std::uint32_t>() { return Dtype::u32; }
-template <> constexpr Dtype dtype_of<std::uint8_t>() { return Dtype::u8; }
+template <>
+constexpr Dtype dtype_of<double>() {
+  return Dtype::f64;
+}
+template <>
+constexpr Dtype dtype_of<float>() {
+  return Dtype::f32;
+}
+template <>
+constexpr Dtype dtype_of<std::int64_t>() {
+  return Dtype::i64;
+}
+template <>
+constexpr Dtype dtype_of<std::int32_t>() {
+  return Dtype::i32;
+}
+template <>
+constexpr Dtype dtype_of<std::uint32_t>() {
+  return Dtype::u32;
+}
+template <>
+constexpr Dtype dtype_of<std::uint8_t>() {
+  return Dtype::u8;
+}
 
-inline float bf16_to_float(std::uint16_t x) { return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16); }
+inline float bf16_to_float(std::uint16_t x) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16);
+}
 /// Round to nearest, ties to even; NaN stays NaN.
 std::uint16_t float_to_bf16(float x);
 float f16_to_float(std::uint16_t x);

@@ -25,8 +25,7 @@ enum class ExitCode : int {
 /// rank 0 alone reports it; an error that is not agreed ends the whole job.
 class Error : public std::runtime_error {
 public:
-  Error(ExitCode code, const std::string& what, bool agreed = false)
-      : std::runtime_error(what), code_(code), agreed_(agreed) {}
+  Error(ExitCode code, const std::string& what, bool agreed = false) : std::runtime_error(what), code_(code), agreed_(agreed) {}
   ExitCode code() const noexcept { return code_; }
   bool agreed() const noexcept { return agreed_; }
 

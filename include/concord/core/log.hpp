@@ -19,10 +19,16 @@ void log_warn_text(std::string_view text);
 void say_text(std::string_view text);
 
 template <typename... Args>
-void log_info(fmt::format_string<Args...> format, Args&&... args) { log_info_text(fmt::format(format, std::forward<Args>(args)...)); }
+void log_info(fmt::format_string<Args...> format, Args&&... args) {
+  log_info_text(fmt::format(format, std::forward<Args>(args)...));
+}
 template <typename... Args>
-void log_warn(fmt::format_string<Args...> format, Args&&... args) { log_warn_text(fmt::format(format, std::forward<Args>(args)...)); }
+void log_warn(fmt::format_string<Args...> format, Args&&... args) {
+  log_warn_text(fmt::format(format, std::forward<Args>(args)...));
+}
 template <typename... Args>
-void say(fmt::format_string<Args...> format, Args&&... args) { say_text(fmt::format(format, std::forward<Args>(args)...)); }
+void say(fmt::format_string<Args...> format, Args&&... args) {
+  say_text(fmt::format(format, std::forward<Args>(args)...));
+}
 
 } // namespace concord

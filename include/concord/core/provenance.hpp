@@ -12,8 +12,8 @@ std::string git_state(); ///< short commit, with * when the tree was dirty
 
 /// The run that writes files now; set once at start-up by the program.
 struct RunRecord {
-  std::string command;   ///< the command line
-  std::string study;     ///< the resolved study as TOML, empty for a stage by itself
+  std::string command; ///< the command line
+  std::string study;   ///< the resolved study as TOML, empty for a stage by itself
   int ranks = 1;
   std::string hosts;     ///< names of the distinct hosts, comma separated
   std::string libraries; ///< "HDF5 1.10.8, libtorch 2.11.0, ..."

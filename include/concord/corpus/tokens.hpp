@@ -19,9 +19,9 @@ struct Tokens {
   std::vector<Index> context_document; ///< document of each context; empty when unknown
   std::vector<Index> byte_begin;       ///< byte range of each token in its document; empty when unknown
   std::vector<Index> byte_end;
-  std::vector<std::string> pieces;     ///< text of each token id; empty when no tokenizer was given
-  std::int32_t bos_id = -1;            ///< id that opens contexts, -1 when none does
-  std::string hash;                    ///< digest of ids and context_offsets; models compared must share it
+  std::vector<std::string> pieces; ///< text of each token id; empty when no tokenizer was given
+  std::int32_t bos_id = -1;        ///< id that opens contexts, -1 when none does
+  std::string hash;                ///< digest of ids and context_offsets; models compared must share it
 
   Index count() const { return static_cast<Index>(ids.size()); }
   Index contexts() const { return static_cast<Index>(context_offsets.size()) - 1; }

@@ -11,13 +11,13 @@
 namespace concord::correlate {
 
 struct CorrelateOptions {
-  std::filesystem::path a;        ///< features.h5, or a scipy CSR matrix (.npz)
+  std::filesystem::path a; ///< features.h5, or a scipy CSR matrix (.npz)
   std::filesystem::path b;
-  std::filesystem::path tokens;   ///< tokens.h5; needed by the token filters alone
-  Index best = 16;                ///< partners kept a feature, both ways
-  Index null_shifts = 1;          ///< shifted passes for the null of the best r; 0: none
+  std::filesystem::path tokens; ///< tokens.h5; needed by the token filters alone
+  Index best = 16;              ///< partners kept a feature, both ways
+  Index null_shifts = 1;        ///< shifted passes for the null of the best r; 0: none
   MatchRules rules;
-  double memory_gib = 4;          ///< layers of B kept in memory for the next layer of A
+  double memory_gib = 4; ///< layers of B kept in memory for the next layer of A
   std::filesystem::path out;
   bool force = false;
 };

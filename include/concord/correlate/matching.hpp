@@ -34,8 +34,8 @@ using TopTokens = std::vector<std::vector<std::string>>;
 constexpr std::size_t filter_steps = 5;
 
 struct Matching {
-  std::vector<std::uint8_t> kept;          ///< [F_B]: 1 when (a = b_to_a.partner[j][0], j) is a match
-  std::vector<std::uint8_t> mutual;        ///< [F_B]: 1 when j is also the best of its best
+  std::vector<std::uint8_t> kept;   ///< [F_B]: 1 when (a = b_to_a.partner[j][0], j) is a match
+  std::vector<std::uint8_t> mutual; ///< [F_B]: 1 when j is also the best of its best
   std::array<Index, filter_steps> counts{};
 };
 

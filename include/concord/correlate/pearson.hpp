@@ -32,7 +32,8 @@ struct PairCorrelation {
 /// @param best  partners kept a feature
 /// @param shift in [0, N): row t of A is set beside row (t + shift) mod N of B, a null that keeps each side's own structure
 /// @return on every rank
-PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, Index best, Index shift = 0);
+PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, Index best,
+                                  Index shift = 0);
 
 /// Count of active rows of each column.
 std::vector<Index> column_counts(const io::CsrMatrix& matrix);

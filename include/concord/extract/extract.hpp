@@ -12,15 +12,15 @@
 namespace concord::extract {
 
 struct ExtractOptions {
-  std::filesystem::path model;  ///< Hugging Face folder of a Gemma-2 model
-  std::filesystem::path tokens; ///< tokens.h5
-  std::vector<int> layers;      ///< empty: all; L is the output of block L, -1 the embedding
-  Dtype store = Dtype::bf16;    ///< type of the stored rows: f32, f16 or bf16
-  Dtype compute = Dtype::f32;   ///< type of the forward pass: f32 or bf16
-  Index batch = 32;             ///< contexts in one forward pass; part of the result's identity
-  bool loss = false;            ///< also compute the mean next-token cross-entropy over the corpus
-  double commit_seconds = 10;   ///< time between commits of finished rounds
-  std::string device = "auto";  ///< "cpu", "cuda" or "auto"
+  std::filesystem::path model;        ///< Hugging Face folder of a Gemma-2 model
+  std::filesystem::path tokens;       ///< tokens.h5
+  std::vector<int> layers;            ///< empty: all; L is the output of block L, -1 the embedding
+  Dtype store = Dtype::bf16;          ///< type of the stored rows: f32, f16 or bf16
+  Dtype compute = Dtype::f32;         ///< type of the forward pass: f32 or bf16
+  Index batch = 32;                   ///< contexts in one forward pass; part of the result's identity
+  bool loss = false;                  ///< also compute the mean next-token cross-entropy over the corpus
+  double commit_seconds = 10;         ///< time between commits of finished rounds
+  std::string device = "auto";        ///< "cpu", "cuda" or "auto"
   std::string stage_word = "extract"; ///< how progress names this run ("extract a")
   std::filesystem::path out;
   bool force = false;

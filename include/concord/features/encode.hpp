@@ -17,7 +17,7 @@ struct EncodeOptions {
   Index top = 20;                    ///< strongest activations kept a feature
   bool keep_special = false;         ///< also encode BOS rows
   std::string stage_word = "encode";
-  std::filesystem::path out;         ///< features.h5; each layer goes to a file of its own beside it
+  std::filesystem::path out; ///< features.h5; each layer goes to a file of its own beside it
   bool force = false;
 };
 

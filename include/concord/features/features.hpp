@@ -12,7 +12,7 @@ namespace concord::features {
 
 /// Statistics of every feature of a layer over the counted rows.
 struct FeatureStatistics {
-  std::vector<Index> count;        ///< rows on which the feature is active
+  std::vector<Index> count; ///< rows on which the feature is active
   std::vector<double> sum;
   std::vector<double> sum_squares;
   std::vector<float> max;
@@ -21,8 +21,8 @@ struct FeatureStatistics {
 /// The strongest activations of each feature, strongest first (ties: the earlier row); unused places hold row -1.
 struct TopActivations {
   Index places = 0;
-  std::vector<Index> rows;    ///< [F, places]
-  std::vector<float> values;  ///< [F, places]
+  std::vector<Index> rows;   ///< [F, places]
+  std::vector<float> values; ///< [F, places]
 };
 
 /// A features.h5 opened for reading.

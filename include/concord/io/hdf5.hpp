@@ -122,7 +122,9 @@ public:
     create_dataset(name, dims, dtype_of<T>()).write_all(values);
   }
   template <typename T>
-  std::vector<T> read(const std::string& name) const { return dataset(name).read_all<T>(); }
+  std::vector<T> read(const std::string& name) const {
+    return dataset(name).read_all<T>();
+  }
   void write_strings(const std::string& name, const std::vector<std::string>& values);
   std::vector<std::string> read_strings(const std::string& name) const;
 

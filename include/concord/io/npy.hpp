@@ -40,7 +40,7 @@ struct CsrMatrix {
 };
 /// Checks shape, monotone indptr, index range and finite values. @throws Error bad_data naming `name`.
 void check_csr(const CsrMatrix& matrix, const std::string& name);
-/// A matrix saved by scipy.sparse.save_npz in CSR format. @throws Error bad_data.
+/// A matrix saved by scipy.sparse.save_npz in CSR format; stored zeros are dropped. @throws Error bad_data.
 CsrMatrix read_scipy_csr(const std::filesystem::path& path);
 
 } // namespace concord::io

@@ -27,8 +27,8 @@ public:
   /// Makes the file with `layout`, or continues the partial one of the same key. `bytes` is the expected size, checked
   /// against the free space first. Collective over `comm`; `layout` runs on every rank that writes.
   /// @throws Error io (no space, no permission) or config (a partial file of other settings, unless `force`).
-  Output(const comm::Communicator& comm, std::filesystem::path path, const StageKey& key, Writers writers, bool force,
-         double bytes, const std::function<void(File&)>& layout);
+  Output(const comm::Communicator& comm, std::filesystem::path path, const StageKey& key, Writers writers, bool force, double bytes,
+         const std::function<void(File&)>& layout);
   /// Units committed by earlier runs.
   Index units_done() const { return units_done_; }
   /// Only on ranks that write.

@@ -11,8 +11,8 @@ namespace concord::model {
 
 struct ModelConfig {
   Index vocab = 0;
-  Index hidden = 0;           ///< d, width of the residual stream
-  Index intermediate = 0;     ///< width of the gated MLP
+  Index hidden = 0;       ///< d, width of the residual stream
+  Index intermediate = 0; ///< width of the gated MLP
   int layers = 0;
   int heads = 0;
   int kv_heads = 0;
@@ -20,10 +20,10 @@ struct ModelConfig {
   double rms_norm_eps = 1e-6;
   double rope_theta = 10000.0;
   double query_pre_attn_scalar = 0; ///< attention scores are scaled by its inverse square root
-  double attn_softcap = 0;    ///< 0: none
-  double final_softcap = 0;   ///< 0: none
+  double attn_softcap = 0;          ///< 0: none
+  double final_softcap = 0;         ///< 0: none
   Index sliding_window = 0;
-  std::vector<bool> sliding;  ///< per layer: attends only inside the window
+  std::vector<bool> sliding; ///< per layer: attends only inside the window
   bool tied_head = true;
 };
 

@@ -8,7 +8,6 @@
 #include "concord/model/config.hpp"
 
 #include <ATen/ATen.h>
-
 #include <filesystem>
 #include <functional>
 #include <memory>

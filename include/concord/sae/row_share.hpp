@@ -48,8 +48,8 @@ private:
   Index usable_total_ = 0;
   Index begin_ = 0;
   Index end_ = 0;
-  std::vector<Index> rows_;    ///< file row of each owned usable row
-  std::vector<char> memory_;   ///< their stored bytes, empty when they are read on demand
+  std::vector<Index> rows_;  ///< file row of each owned usable row
+  std::vector<char> memory_; ///< their stored bytes, empty when they are read on demand
 };
 
 } // namespace concord::sae

@@ -33,16 +33,16 @@ private:
 
 struct StepSettings {
   int k = 32;
-  int k_aux = 0;       ///< 0: no AuxK
-  double alpha = 0;    ///< weight of the AuxK loss
-  Index batch = 0;     ///< B, rows of all ranks
+  int k_aux = 0;    ///< 0: no AuxK
+  double alpha = 0; ///< weight of the AuxK loss
+  Index batch = 0;  ///< B, rows of all ranks
 };
 
 /// Sums over this rank's rows; all of them add up over ranks.
 struct StepSums {
-  double squared_error = 0;  ///< sum |x^ - x|^2
-  double active = 0;         ///< latents with a > 0
-  double aux_error = 0;      ///< sum |e^ - e|^2
+  double squared_error = 0; ///< sum |x^ - x|^2
+  double active = 0;        ///< latents with a > 0
+  double aux_error = 0;     ///< sum |e^ - e|^2
 };
 
 class TopKStep {

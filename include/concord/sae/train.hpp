@@ -12,8 +12,8 @@
 namespace concord::sae {
 
 struct TrainOptions {
-  std::string activations;        ///< "acts.h5:/layer_003/x" or "x.npy"
-  Index latents = 16384;          ///< F
+  std::string activations; ///< "acts.h5:/layer_003/x" or "x.npy"
+  Index latents = 16384;   ///< F
   int k = 64;
   Index steps = 0;                ///< 0: as many as `rows` needs
   Index rows = 500'000'000;       ///< rows seen in all, used when steps is 0
@@ -30,9 +30,9 @@ struct TrainOptions {
   double memory_gib = 4;          ///< rows a rank holds in memory; beyond it they are read in sorted windows
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
-  int layer = 0;                  ///< keys the random numbers and names the SAE
+  int layer = 0; ///< keys the random numbers and names the SAE
   std::string stage_word = "train-sae";
-  std::filesystem::path out;      ///< SAELens folder
+  std::filesystem::path out; ///< SAELens folder
   bool force = false;
 };
 

@@ -12,14 +12,14 @@ namespace concord::similarity {
 
 /// Score of the matched order, and of `null.size()` shuffled pairings of the same features.
 struct Measure {
-  double score = 0;            ///< NaN when it is not defined; `reason` says why
+  double score = 0; ///< NaN when it is not defined; `reason` says why
   std::string reason;
   std::vector<double> null;
   double null_mean = 0;
   double null_sd = 0;
-  double z = 0;                ///< (score - null_mean) / null_sd
-  double p = 1;                ///< (1 + number of null >= score) / (1 + permutations): never 0
-  double calibrated = 0;       ///< (score - null_mean) / (1 - null_mean): 0 at chance, 1 at identity
+  double z = 0;          ///< (score - null_mean) / null_sd
+  double p = 1;          ///< (1 + number of null >= score) / (1 + permutations): never 0
+  double calibrated = 0; ///< (score - null_mean) / (1 - null_mean): 0 at chance, 1 at identity
 };
 
 /// Fills `null` by calling score_of for permutations 0 .. count - 1 of [0, m), spread over the ranks, and derives the rest.

@@ -19,7 +19,8 @@ struct Rsa {
 };
 
 /// Undefined with fewer than 3 rows or when an RDM is constant.
-Rsa rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const RsaOptions& options, Index permutations, std::uint64_t seed);
+Rsa rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const RsaOptions& options, Index permutations,
+        std::uint64_t seed);
 
 /// Average ranks (1-based) of values, ties sharing their mean.
 std::vector<double> average_ranks(const std::vector<double>& values);

@@ -17,9 +17,9 @@ struct SvccaOptions {
 };
 
 struct SvccaSide {
-  Index k = 0;              ///< components kept
-  Index rank = 0;           ///< numerical rank: singular values above max(M, d) eps s_1
-  double variance_at_k = 0; ///< share kept with k components
+  Index k = 0;                  ///< components kept
+  Index rank = 0;               ///< numerical rank: singular values above max(M, d) eps s_1
+  double variance_at_k = 0;     ///< share kept with k components
   double variance_before_k = 0; ///< share kept with k - 1
 };
 
