@@ -1,5 +1,5 @@
 # concord_module(NAME LINKS ... [TORCH] [HOT]): one static library a module, from every src/NAME/*.cpp. Its LINKS are its
-# place in the dependency graph (docs/design.md). TORCH: the module may include libtorch (ATen alone: the whole of torch/
+# place in the dependency graph, which src/CMakeLists.txt lists. TORCH: the module may include libtorch (ATen alone: the whole of torch/
 # costs three times the compile time and a precompiled header of it has 700 MB). HOT: inner loops, compiled with -O3.
 function(concord_module name)
   cmake_parse_arguments(arg "TORCH;HOT" "" "LINKS" ${ARGN})
