@@ -85,8 +85,9 @@ public:
                       [&](io::File& file) { lay_out(file); });
     const auto pairs = static_cast<Index>(a_->layers().size() * b_->layers().size());
     Progress progress("correlate", pairs, "pairs", output.units_done());
+    const Index begun = output.units_done(); // the last line counts the pairs of this run
     Index matched = 0;
-    for (Index done = output.units_done(); done < pairs; ++done) {
+    for (Index done = begun; done < pairs; ++done) {
       const int layer_a = a_->layers()[at(done) / b_->layers().size()];
       const int layer_b = b_->layers()[at(done) % b_->layers().size()];
       matched += run_pair(output, layer_a, layer_b);
@@ -95,7 +96,7 @@ public:
       if (done + 1 < pairs && comm::stop_requested(comm_)) comm::throw_stopped("correlate");
     }
     output.finish();
-    say_stage_ok("correlate", progress.seconds(), fmt::format("pairs={} matched={}", pairs, matched), options_.out.string());
+    say_stage_ok("correlate", progress.seconds(), fmt::format("pairs={} matched={}", pairs - begun, matched), options_.out.string());
   }
 
 private:

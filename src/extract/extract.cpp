@@ -70,19 +70,6 @@ BatchTensors tensors_of(const Tokens& tokens, const Batch& batch) {
   return out;
 }
 
-at::ScalarType torch_dtype(Dtype dtype) {
-  switch (dtype) {
-  case Dtype::f32:
-    return at::kFloat;
-  case Dtype::f16:
-    return at::kHalf;
-  case Dtype::bf16:
-    return at::kBFloat16;
-  default:
-    fail(ExitCode::config, "activations are computed and stored as f32, f16 or bf16, not {}", name_of(dtype));
-  }
-}
-
 at::Device device_for(const comm::Communicator& comm, const std::string& name) {
   require(name == "auto" || name == "cpu" || name == "cuda", ExitCode::config, "device must be auto, cpu or cuda, not {}", name);
   if (name == "cpu" || (name == "auto" && !at::hasCUDA())) return at::kCPU;
@@ -115,6 +102,8 @@ void check_fit(const comm::Communicator& comm, const ExtractOptions& options, co
   require(comm.size() <= tokens.contexts(), ExitCode::bad_data, "{} ranks for {} contexts: start at most {} ranks", comm.size(),
           tokens.contexts(), tokens.contexts());
   require(options.batch > 0, ExitCode::config, "extract.batch must be positive, not {}", options.batch);
+  require(options.store == Dtype::f32 || options.store == Dtype::f16 || options.store == Dtype::bf16, ExitCode::config,
+          "extract.dtype must be f32, f16 or bf16, not {}", name_of(options.store));
   require(options.compute == Dtype::f32 || options.compute == Dtype::bf16, ExitCode::config, "extract.compute must be f32 or bf16, not {}",
           name_of(options.compute));
 }
@@ -158,7 +147,7 @@ private:
 
   void load_model() {
     const int last = options_.loss ? config_.layers - 1 : layers_.back();
-    model_ = std::make_unique<model::Gemma2>(options_.model, last, torch_dtype(options_.compute), device_);
+    model_ = std::make_unique<model::Gemma2>(options_.model, last, model::torch_dtype(options_.compute), device_);
   }
 
   double file_bytes() const {
@@ -230,7 +219,7 @@ private:
     const Tensor wide = rows.to(at::kCPU, at::kFloat).contiguous();
     io::check_finite({wide.data_ptr<float>(), static_cast<std::size_t>(wide.numel())}, config_.hidden, batch.first_row,
                      options_.model.string() + " " + layer_name(layer));
-    return wide.to(torch_dtype(options_.store)).contiguous();
+    return wide.to(model::torch_dtype(options_.store)).contiguous();
   }
 
   void read_loss(io::Output& output) {

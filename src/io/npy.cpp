@@ -23,7 +23,7 @@ struct Header {
 
 Header parse_header(const std::vector<char>& bytes, const std::string& name) {
   require(bytes.size() >= 10 && std::memcmp(bytes.data(), npy_magic, 6) == 0, ExitCode::bad_data, "{} is no NumPy array (.npy)", name);
-  const int major = bytes[6];
+  const int major = static_cast<unsigned char>(bytes[6]);
   std::uint32_t length = 0;
   std::memcpy(&length, bytes.data() + 8, major >= 2 ? 4 : 2);
   Header header;

@@ -33,9 +33,10 @@ Grid::Grid(const comm::Communicator& comm) : Grid(comm, squarest_rows(comm.size(
 Grid::Grid(const comm::Communicator& comm, int rows, int cols) : comm_(comm), rows_(rows), cols_(cols) {
   require(rows > 0 && cols > 0 && rows * cols <= comm.size(), ExitCode::internal, "a {} x {} grid does not fit {} ranks", rows, cols,
           comm.size());
-  std::vector<int> ranks(static_cast<std::size_t>(rows * cols)); // column-major table: rank = row * cols + col
+  std::vector<int> ranks(static_cast<std::size_t>(rows) * static_cast<std::size_t>(cols)); // column-major table: rank = row * cols + col
   for (int r = 0; r < rows; ++r)
-    for (int c = 0; c < cols; ++c) ranks[static_cast<std::size_t>(c * rows + r)] = r * cols + c;
+    for (int c = 0; c < cols; ++c)
+      ranks.at(static_cast<std::size_t>(c) * static_cast<std::size_t>(rows) + static_cast<std::size_t>(r)) = r * cols + c;
   int context = system_handle(comm);
   Cblacs_gridmap(&context, ranks.data(), rows, rows, cols);
   const bool inside = comm.rank() < rows * cols;

@@ -3,6 +3,7 @@
 
 #include <mpi.h>
 
+// NOLINTBEGIN(readability-identifier-naming): the names are the libraries'.
 extern "C" {
 int Csys2blacs_handle(MPI_Comm comm);
 void Cblacs_gridmap(int* context, int* ranks, int leading, int rows, int cols);
@@ -26,3 +27,4 @@ void dgemm_(const char* ta, const char* tb, const int* m, const int* n, const in
 void dgesdd_(const char* job, const int* m, const int* n, double* a, const int* lda, double* s, double* u, const int* ldu, double* vt,
              const int* ldvt, double* work, const int* lwork, int* iwork, int* info);
 }
+// NOLINTEND(readability-identifier-naming)

@@ -32,8 +32,6 @@ struct Gemma2::Parameters {
   std::vector<Block> blocks;
 };
 
-namespace {
-
 at::ScalarType torch_dtype(Dtype dtype) {
   switch (dtype) {
   case Dtype::f32:
@@ -45,9 +43,11 @@ at::ScalarType torch_dtype(Dtype dtype) {
   case Dtype::f64:
     return at::kDouble;
   default:
-    fail(ExitCode::bad_data, "weights of type {} are not supported", name_of(dtype));
+    fail(ExitCode::bad_data, "{} is no floating point type", name_of(dtype));
   }
 }
+
+namespace {
 
 /// Loads tensors of one model with a common type and device.
 class Loader {

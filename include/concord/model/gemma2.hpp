@@ -5,6 +5,7 @@
 /// grouped-query attention with soft-capped scores, alternating sliding window, GeGLU (tanh), norms before and behind
 /// attention and MLP, embedding scaled by sqrt(d), tied head with soft-capped logits.
 
+#include "concord/core/dtype.hpp"
 #include "concord/model/config.hpp"
 
 #include <ATen/ATen.h>
@@ -13,6 +14,9 @@
 #include <memory>
 
 namespace concord::model {
+
+/// libtorch's name of a floating point type. @throws Error bad_data for another.
+at::ScalarType torch_dtype(Dtype dtype);
 
 /// Called with layer number (-1 for the embedding) and residual stream [contexts, length, d] behind it.
 using ResidualTap = std::function<void(int layer, const at::Tensor& residual)>;
