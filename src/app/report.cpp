@@ -27,7 +27,7 @@ std::string python_for(const std::string& wish) {
 }
 
 fs::path script() {
-  const fs::path installed = fs::path(CONCORD_INSTALL_PREFIX) / "share/concord/scripts/report.py";
+  fs::path installed = fs::path(CONCORD_INSTALL_PREFIX) / "share/concord/scripts/report.py";
   if (fs::exists(CONCORD_REPORT_SCRIPT)) return CONCORD_REPORT_SCRIPT;
   require(fs::exists(installed), ExitCode::unavailable, "report.py is neither at {} nor at {}", CONCORD_REPORT_SCRIPT, installed.string());
   return installed;
@@ -36,6 +36,7 @@ fs::path script() {
 /// Runs a program without the variables that would make it join this MPI job; returns its exit status.
 int run_program(std::vector<std::string> words) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (auto& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   std::vector<char*> environment;

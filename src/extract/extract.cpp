@@ -75,7 +75,7 @@ at::Device device_for(const comm::Communicator& comm, const std::string& name) {
   if (name == "cpu" || (name == "auto" && !at::hasCUDA())) return at::kCPU;
   require(at::hasCUDA(), ExitCode::unavailable, "device = \"cuda\" but libtorch sees no GPU");
   const int local = comm::node_rank(comm);
-  const auto gpus = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+  const auto gpus = static_cast<unsigned char>(at::detail::getCUDAHooks().deviceCount());
   return {at::kCUDA, static_cast<c10::DeviceIndex>(local % gpus)};
 }
 

@@ -56,7 +56,7 @@ struct Encoder::Buffers {
 };
 
 Encoder::Encoder(const Sae& sae) : sae_(sae), buffers_(std::make_unique<Buffers>()) {
-  const auto borrow = [](const std::vector<float>& values, std::vector<Index> shape) {
+  const auto borrow = [](const std::vector<float>& values, const std::vector<Index>& shape) {
     return at::from_blob(const_cast<float*>(values.data()), shape, at::kFloat);
   };
   buffers_->encoder = borrow(sae.encoder, {sae.latents, sae.d});
