@@ -15,7 +15,7 @@ find_library(TORCH_C10_LIBRARY c10 HINTS ${torch_lib_dir} REQUIRED)
 add_library(concord_torch_libraries INTERFACE)
 # As link options, not libraries: options stand before every library of the command line, whatever the order of targets, so
 # libtorch_cpu is the first library in which the loader looks for BLAS. Behind liblapack's BLAS, Torch's own matrix
-# products would bind to that one and run 50 times slower.
+# products would bind to that one and run 10 times slower.
 target_link_options(concord_torch_libraries INTERFACE
   "SHELL:-Wl,--push-state,--no-as-needed ${TORCH_CPU_LIBRARY} ${TORCH_C10_LIBRARY} -Wl,--pop-state")
 target_link_libraries(concord_torch_libraries INTERFACE ${TORCH_CPU_LIBRARY} ${TORCH_C10_LIBRARY})
