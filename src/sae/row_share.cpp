@@ -66,7 +66,8 @@ void RowShare::gather(std::span<const Index> usable_rows, float scale, std::span
     for (std::size_t i = 0; i < usable_rows.size(); ++i)
       to_float(memory_.data() + at(usable_rows[i] - begin_) * row_bytes, source_.dtype(), out.subspan(i * at(d), at(d)));
   }
-  io::check_finite(out, d, 0, source_.location());
+  for (std::size_t i = 0; i < usable_rows.size(); ++i) // row by row, so that the message names the row of the file
+    io::check_finite(out.subspan(i * at(d), at(d)), d, rows_[at(usable_rows[i] - begin_)], source_.location());
   for (float& x : out) x *= scale;
 }
 

@@ -78,7 +78,7 @@ struct State {
   FlatParameters parameters;
   std::vector<float> first_moment;
   std::vector<float> second_moment;
-  std::vector<float> rows_since_fired; ///< in batches' rows, f32 is exact below 2^24 batches
+  std::vector<float> rows_since_fired; ///< in global batches (times batch: rows); f32 is exact below 2^24
   Index step = 0;
   double scale = 1; ///< s: training sees s x, with E|s x| = sqrt(d)
   State(Index d, Index latents)

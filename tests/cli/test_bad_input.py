@@ -93,7 +93,7 @@ class BadInput(unittest.TestCase):
         run("extract", "--model", DEMO / "models" / "small", "--tokens", self.tokens, "--layers", "2", "--dtype", "f32", "--out", folder / "acts.h5")
         with h5py.File(folder / "acts.h5", "r+") as f:
             f["layer_002/x"][41, 3] = np.nan
-        self.fails(65, "column 3", "train-sae", "--activations", f"{folder / 'acts.h5'}:/layer_002/x", "--d-sae", 32, "--k", 2, "--steps", 400,
+        self.fails(65, "row 41 holds nan in column 3", "train-sae", "--activations", f"{folder / 'acts.h5'}:/layer_002/x", "--d-sae", 32, "--k", 2, "--steps", 400,
                    "--batch", 64, "--out", folder / "sae")
         self.fails(65, "row 41 holds nan", "verify", folder / "acts.h5")
 

@@ -122,7 +122,7 @@ TEST(Train, RefusesOtherSettingsAndBadRows) {
   world().barrier();
   o = small_options(folder, folder.string() + "/acts.h5:/layer_000/x");
   o.out = folder / "nan";
-  expect_error(ExitCode::bad_data, "nan", [&] { train(world(), o); });
+  expect_error(ExitCode::bad_data, "row 5 holds nan in column 0", [&] { train(world(), o); });
 }
 
 TEST(RowOrder, EveryPassVisitsEveryTrainingRowOnceAndNoHeldOutOne) {
