@@ -173,7 +173,7 @@ private:
       extract_.force = common_.force;
       extract::extract(world_, extract_);
     });
-    sub->add_option("--model", extract_.model, "Hugging Face folder of a Gemma-2 model");
+    sub->add_option("--model", extract_.model, "Hugging Face folder of a Gemma-2 or Llama model");
     sub->add_option("--tokens", extract_.tokens, "tokens.h5");
     sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5 (-1: the embedding)")->capture_default_str();
     sub->add_option("--dtype", dtype_, "stored type: f32, f16 or bf16")->capture_default_str();
@@ -181,6 +181,9 @@ private:
     sub->add_option("--batch", extract_.batch, "contexts in one forward pass")->capture_default_str();
     sub->add_flag("--loss", extract_.loss, "also print the mean next-token cross-entropy over the corpus");
     sub->add_option("--device", extract_.device, "cpu, cuda or auto")->capture_default_str();
+    sub->add_flag("--allow-shared-gpu", extract_.allow_shared_gpu, "let several ranks share a GPU");
+    sub->add_option("--layer-shards", extract_.layer_shards, "ranks that share one copy of the model")->capture_default_str();
+    sub->add_option("--memory-gib", extract_.memory_gib, "memory a rank may take; 0: its share of the node")->capture_default_str();
     sub->add_option("--commit-seconds", extract_.commit_seconds, "time between commits")->capture_default_str();
     sub->add_option("--out", extract_.out, "activations.h5 to write");
   }

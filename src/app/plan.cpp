@@ -61,8 +61,7 @@ ModelPlan model_plan(const Study& study, const std::string& table) {
   const auto layers = extract::parse_layers(join(study.list(table + ".layers"), ","));
   plan.layers = layers.empty() ? plan.config.layers : static_cast<double>(layers.size());
   const auto& c = plan.config;
-  const double attention = static_cast<double>((2 * c.heads + 2 * c.kv_heads) * c.head_dim * c.hidden);
-  plan.parameters = c.layers * (attention + 3.0 * static_cast<double>(c.hidden * c.intermediate));
+  plan.parameters = c.layers * static_cast<double>(c.block_parameters());
   return plan;
 }
 

@@ -57,23 +57,33 @@ void tokenize(const comm::Communicator& comm, const Study& study, const StudyFil
   corpus::tokenize(comm, o);
 }
 
-void extract(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+} // namespace
+
+extract::ExtractOptions extract_options(const Study& study, char model) {
+  extract::ExtractOptions o;
+  o.model = study.path(table(model) + ".path");
+  require(!o.model.empty(), ExitCode::config, "{}.path is not set: give the folder of the model", table(model));
+  o.tokens = StudyFiles(study).tokens();
+  o.layers = extract::parse_layers(join(study.list(table(model) + ".layers"), ","));
+  o.store = parse_dtype(study.text("extract.dtype"));
+  o.compute = parse_dtype(study.text("extract.compute"));
+  o.batch = study.integer("extract.batch");
+  o.loss = study.flag("extract.loss");
+  o.device = study.text("extract.device");
+  o.allow_shared_gpu = study.flag("extract.allow_shared_gpu");
+  o.layer_shards = static_cast<int>(study.integer("extract.layer_shards"));
+  o.memory_gib = study.real("extract.memory_gib");
+  o.commit_seconds = study.real("extract.commit_seconds");
+  o.stage_word = named("extract", model);
+  o.out = StudyFiles(study).activations(model);
+  return o;
+}
+
+namespace {
+
+void extract(const comm::Communicator& comm, const Study& study, const StudyFiles& /*files*/, bool force) {
   for (const char model : models) {
-    extract::ExtractOptions o;
-    o.model = study.path(table(model) + ".path");
-    o.tokens = files.tokens();
-    comm::agree(comm, [&] {
-      require(!o.model.empty(), ExitCode::config, "{}.path is not set: give the folder of the model", table(model));
-      o.layers = extract::parse_layers(join(study.list(table(model) + ".layers"), ","));
-      o.store = parse_dtype(study.text("extract.dtype"));
-      o.compute = parse_dtype(study.text("extract.compute"));
-    });
-    o.batch = study.integer("extract.batch");
-    o.loss = study.flag("extract.loss");
-    o.device = study.text("extract.device");
-    o.commit_seconds = study.real("extract.commit_seconds");
-    o.stage_word = named("extract", model);
-    o.out = files.activations(model);
+    auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
     o.force = force;
     extract::extract(comm, o);
   }

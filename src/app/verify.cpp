@@ -4,7 +4,7 @@
 #include "concord/corpus/tokens.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/features/features.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/row_writer.hpp"
 #include "concord/sae/sae.hpp"
 
 #include <nlohmann/json.hpp>
@@ -24,18 +24,34 @@ std::vector<int> layers_in(const io::File& file, const char* name) {
   return layers.get<std::vector<int>>();
 }
 
+/// Every block of every layer must have the checksum that its writer recorded.
+void verify_blocks(const io::File& file, int layer, const std::vector<Index>& block_offsets) {
+  const std::string group = "/" + layer_name(layer);
+  const auto rows = file.dataset(group + "/x");
+  const auto checksums = file.read<std::int64_t>(group + "/checksums");
+  require(checksums.size() + 1 == block_offsets.size() && block_offsets.back() == rows.rows(), ExitCode::bad_data,
+          "{}:{}: blocks, checksums and rows do not fit", file.path().string(), group);
+  std::vector<char> bytes;
+  for (std::size_t b = 0; b < checksums.size(); ++b) {
+    const Index count = block_offsets[b + 1] - block_offsets[b];
+    bytes.resize(static_cast<std::size_t>(count * rows.row_bytes()));
+    rows.read_rows(block_offsets[b], count, bytes.data());
+    require(static_cast<std::int64_t>(io::block_checksum(bytes.data(), bytes.size())) == checksums[b], ExitCode::bad_data,
+            "{}:{}: rows {} to {} are not what was written (their checksum differs); extract the file again", file.path().string(), group,
+            block_offsets[b], block_offsets[b + 1] - 1);
+    const Index bad = first_non_finite(bytes.data(), rows.dtype(), count * rows.row_size());
+    require(bad < 0, ExitCode::bad_data, "{}:{}: row {} is not finite", file.path().string(), group, block_offsets[b] + bad / rows.row_size());
+  }
+}
+
 std::string verify_activations(const fs::path& path) {
   const auto file = io::File::open(path);
   const auto layers = layers_in(file, "layers");
-  Index rows = 0;
-  for (const int layer : layers) {
-    const io::RowSource source(path.string() + ":/" + layer_name(layer) + "/x");
-    rows = source.rows();
-    constexpr Index block = 4096;
-    std::vector<float> values(static_cast<std::size_t>(block * source.cols()));
-    for (Index begin = 0; begin < rows; begin += block) source.read_float(begin, std::min(block, rows - begin), values);
-  }
-  return fmt::format("activations of {} layers, {} rows", layers.size(), rows);
+  const auto block_offsets = file.read<Index>("/block_offsets");
+  require(std::is_sorted(block_offsets.begin(), block_offsets.end()) && !block_offsets.empty(), ExitCode::bad_data,
+          "{}: block_offsets are damaged", path.string());
+  for (const int layer : layers) verify_blocks(file, layer, block_offsets);
+  return fmt::format("activations of {} layers, {} rows, {} blocks", layers.size(), block_offsets.back(), block_offsets.size() - 1);
 }
 
 /// Statistics kept beside the rows must be what the rows give.

@@ -77,13 +77,41 @@ std::string host_names(const Communicator& comm) {
   return text;
 }
 
+namespace {
+
+/// The ranks that share this rank's node.
+class Node {
+public:
+  explicit Node(const Communicator& comm) { MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, comm.rank(), MPI_INFO_NULL, &comm_); }
+  ~Node() { MPI_Comm_free(&comm_); }
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  MPI_Comm get() const { return comm_; }
+
+private:
+  MPI_Comm comm_ = MPI_COMM_NULL;
+};
+
+} // namespace
+
 int node_rank(const Communicator& comm) {
-  MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, comm.rank(), MPI_INFO_NULL, &node);
+  const Node node(comm);
   int rank = 0;
-  MPI_Comm_rank(node, &rank);
-  MPI_Comm_free(&node);
+  MPI_Comm_rank(node.get(), &rank);
   return rank;
+}
+
+int node_size(const Communicator& comm) {
+  const Node node(comm);
+  int size = 1;
+  MPI_Comm_size(node.get(), &size);
+  return size;
+}
+
+double sum_on_node(const Communicator& comm, double value) {
+  const Node node(comm);
+  MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_SUM, node.get());
+  return value;
 }
 
 } // namespace concord::comm

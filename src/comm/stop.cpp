@@ -6,6 +6,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <deque>
 
 namespace concord::comm {
 namespace {
@@ -32,12 +33,62 @@ void install_stop_flag(double max_seconds) {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-bool stop_requested(const Communicator& comm) {
-  int stop = stop_signal.load() != 0 ? 1 : 0;
+namespace {
+
+bool stop_wanted_here() {
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count();
-  if (limit_seconds > 0 && elapsed > limit_seconds) stop = 1;
+  return stop_signal.load() != 0 || (limit_seconds > 0 && elapsed > limit_seconds);
+}
+
+} // namespace
+
+bool stop_requested(const Communicator& comm) {
+  int stop = stop_wanted_here() ? 1 : 0;
   MPI_Allreduce(MPI_IN_PLACE, &stop, 1, MPI_INT, MPI_MAX, comm);
   return stop != 0;
+}
+
+struct StopVote::Votes {
+  struct Vote {
+    int stop = 0;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  MPI_Comm comm = MPI_COMM_NULL; ///< of its own, so that votes meet no other collective
+  std::size_t lag = 1;
+  std::deque<Vote> under_way; ///< a deque keeps elements in place while others come and go at its ends
+};
+
+StopVote::StopVote(const Communicator& comm, int lag) : votes_(std::make_unique<Votes>()) {
+  MPI_Comm_dup(comm, &votes_->comm);
+  votes_->lag = static_cast<std::size_t>(lag);
+}
+
+StopVote::~StopVote() {
+  // Reached with votes under way only while an error ends the job; they are then left to MPI_Abort.
+  if (votes_->under_way.empty()) MPI_Comm_free(&votes_->comm);
+}
+
+bool StopVote::stop_before_step() {
+  auto& votes = votes_->under_way;
+  if (votes.size() >= votes_->lag) {
+    MPI_Wait(&votes.front().request, MPI_STATUS_IGNORE);
+    if (votes.front().stop != 0) return true;
+    votes.pop_front();
+  }
+  votes.emplace_back();
+  votes.back().stop = stop_wanted_here() ? 1 : 0;
+  MPI_Iallreduce(MPI_IN_PLACE, &votes.back().stop, 1, MPI_INT, MPI_MAX, votes_->comm, &votes.back().request);
+  return false;
+}
+
+void StopVote::end() {
+  for (auto& vote : votes_->under_way) MPI_Wait(&vote.request, MPI_STATUS_IGNORE);
+  votes_->under_way.clear();
+}
+
+void StopVote::progress() {
+  int done = 0;
+  for (auto& vote : votes_->under_way) MPI_Test(&vote.request, &done, MPI_STATUS_IGNORE);
 }
 
 void throw_stopped(const char* stage) {

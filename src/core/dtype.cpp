@@ -118,4 +118,36 @@ void from_float(std::span<const float> from, Dtype dtype, void* to) {
   }
 }
 
+namespace {
+
+/// A value is not finite when all bits of its exponent are set.
+template <typename Bits>
+Index first_with_full_exponent(const Bits* values, Bits exponent, Index count) {
+  constexpr Index piece = 1 << 14;
+  for (Index begin = 0; begin < count; begin += piece) {
+    const Index end = std::min(count, begin + piece);
+    Bits found = 0; // no early exit inside a piece: that keeps the loop in vector registers
+#pragma omp simd reduction(| : found)
+    for (Index i = begin; i < end; ++i) found |= static_cast<Bits>((values[i] & exponent) == exponent ? 1 : 0);
+    for (Index i = begin; found != 0 && i < end; ++i)
+      if ((values[i] & exponent) == exponent) return i;
+  }
+  return -1;
+}
+
+} // namespace
+
+Index first_non_finite(const void* values, Dtype dtype, Index count) {
+  switch (dtype) {
+  case Dtype::f32:
+    return first_with_full_exponent(static_cast<const std::uint32_t*>(values), std::uint32_t{0x7F800000}, count);
+  case Dtype::f16:
+    return first_with_full_exponent(static_cast<const std::uint16_t*>(values), std::uint16_t{0x7C00}, count);
+  case Dtype::bf16:
+    return first_with_full_exponent(static_cast<const std::uint16_t*>(values), std::uint16_t{0x7F80}, count);
+  default:
+    fail(ExitCode::internal, "first_non_finite knows no {}", name_of(dtype));
+  }
+}
+
 } // namespace concord

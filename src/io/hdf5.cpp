@@ -103,6 +103,12 @@ Index Dataset::row_size() const {
   return size;
 }
 
+std::uint64_t Dataset::file_offset() const {
+  const haddr_t offset = H5Dget_offset(id_.get());
+  require(offset != HADDR_UNDEF, ExitCode::bad_data, "dataset {} is not contiguous in its file", name_);
+  return offset;
+}
+
 void Dataset::check_dtype(Dtype wanted) const {
   require(dtype_ == wanted, ExitCode::bad_data, "dataset {} holds {}, expected {}", name_, name_of(dtype_), name_of(wanted));
 }
@@ -188,9 +194,11 @@ File File::open_parallel(const std::filesystem::path& path, const comm::Communic
   return {std::move(id), path};
 }
 
-File File::create(const std::filesystem::path& path) {
+File File::create(const std::filesystem::path& path, Index alignment) {
   silence_hdf5();
-  Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose);
+  const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_alignment(access.get(), static_cast<hsize_t>(alignment), static_cast<hsize_t>(alignment));
+  Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
   check(static_cast<bool>(id), ExitCode::io, "cannot create {}", path.string());
   return {std::move(id), path};
 }

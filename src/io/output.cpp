@@ -76,6 +76,9 @@ void check_free_space(const fs::path& path, double bytes) {
           human_bytes(bytes), folder.string(), human_bytes(free));
 }
 
+/// Large datasets begin at multiples of it, the usual stripe of parallel file systems.
+constexpr Index stripe = Index{1} << 20;
+
 Output::Output(const comm::Communicator& comm, fs::path path, const StageKey& key, Writers writers, bool force, double bytes,
                const std::function<void(File&)>& layout)
     : comm_(comm), path_(std::move(path)), partial_(path_.string() + ".partial"), journal_(path_.string() + ".partial.journal"),
@@ -113,7 +116,7 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
     File::create(partial_).close(); // a clear error for a folder that cannot be written, before MPI-IO is involved
   });
   if (writers_ == Writers::all || comm_.rank() == 0) {
-    file_ = writers_ == Writers::all ? File::create_parallel(partial_, comm_) : File::create(partial_);
+    file_ = writers_ == Writers::all ? File::create_parallel(partial_, comm_) : File::create(partial_, stripe);
   }
   const auto lay_out = [&] {
     if (!file_) return;
@@ -139,7 +142,7 @@ void Output::open() {
     file_ = File::open_parallel(partial_, comm_);
   else
     comm::agree(comm_, [&] {
-      if (comm_.rank() == 0) file_ = File::open(partial_, File::Mode::write);
+      if (comm_.rank() == 0 && writers_ == Writers::root) file_ = File::open(partial_, File::Mode::write);
     });
 }
 

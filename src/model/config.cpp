@@ -2,63 +2,43 @@
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
-
-#include <nlohmann/json.hpp>
+#include "concord/model/family.hpp"
+#include "model/fields.hpp"
 
 namespace concord::model {
 namespace {
 
-using Json = nlohmann::json;
-
-/// Typed access to a JSON object whose complaints name the file and the key.
-class Fields {
-public:
-  Fields(Json json, std::string file) : json_(std::move(json)), file_(std::move(file)) {}
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
-  template <typename T>
-  T get(const char* key) const {
-    require(has(key), ExitCode::bad_data, "{} has no key {}", file_, key);
-    try {
-      return json_[key].get<T>();
-    } catch (const Json::exception&) {
-      fail(ExitCode::bad_data, "{}: the value of {} has the wrong type: {}", file_, key, json_[key].dump());
-    }
+RopeScaling rope_scaling(const Fields& rope) {
+  RopeScaling scaling;
+  const auto type = rope.get_or<std::string>("rope_type", rope.get_or<std::string>("type", "default"));
+  if (type == "default") return scaling;
+  scaling.factor = rope.get<double>("factor");
+  if (type == "linear") {
+    scaling.kind = RopeScaling::Kind::linear;
+  } else if (type == "llama3") {
+    scaling.kind = RopeScaling::Kind::llama3;
+    scaling.low_frequency_factor = rope.get<double>("low_freq_factor");
+    scaling.high_frequency_factor = rope.get<double>("high_freq_factor");
+    scaling.original_context = rope.get<double>("original_max_position_embeddings");
+    require(scaling.high_frequency_factor > scaling.low_frequency_factor && scaling.low_frequency_factor > 0, ExitCode::bad_data,
+            "{}: low_freq_factor and high_freq_factor are out of order", rope.file());
+  } else {
+    fail(ExitCode::bad_data, "{}: rope_type {} is not supported; concord knows default, linear and llama3", rope.file(), type);
   }
-  template <typename T>
-  T get_or(const char* key, T fallback) const {
-    return has(key) ? get<T>(key) : fallback;
-  }
-  const Json& json() const { return json_; }
-
-private:
-  Json json_;
-  std::string file_;
-};
-
-double rope_theta(const Fields& fields, const std::string& file) {
-  if (!fields.has("rope_parameters")) {
-    require(!fields.has("rope_scaling"), ExitCode::bad_data, "{}: rope_scaling is not supported for Gemma-2", file);
-    return fields.get_or("rope_theta", 10000.0);
-  }
-  const Fields rope(fields.json()["rope_parameters"], file + ": rope_parameters");
-  const auto type = rope.get_or<std::string>("rope_type", "default");
-  require(type == "default", ExitCode::bad_data, "{}: rope_type {} is not supported for Gemma-2", file, type);
-  return rope.get<double>("rope_theta");
+  require(scaling.factor >= 1, ExitCode::bad_data, "{}: the factor {} is below 1", rope.file(), scaling.factor);
+  return scaling;
 }
 
-std::vector<bool> sliding_layers(const Fields& fields, int layers, const std::string& file) {
-  std::vector<bool> sliding;
-  if (!fields.has("layer_types")) { // older style: every even layer slides
-    for (int l = 0; l < layers; ++l) sliding.push_back(l % 2 == 0);
-    return sliding;
+/// "rope_theta" and "rope_scaling" at the top (older style), or both inside "rope_parameters" (newer).
+void read_rope(const Fields& fields, ModelConfig& config) {
+  if (fields.has("rope_parameters")) {
+    const Fields rope = fields.inside("rope_parameters");
+    config.rope_theta = rope.get<double>("rope_theta");
+    config.rope_scaling = rope_scaling(rope);
+    return;
   }
-  for (const auto& type : fields.get<std::vector<std::string>>("layer_types")) {
-    require(type == "sliding_attention" || type == "full_attention", ExitCode::bad_data, "{}: unknown layer type {}", file, type);
-    sliding.push_back(type == "sliding_attention");
-  }
-  require(static_cast<int>(sliding.size()) == layers, ExitCode::bad_data, "{}: layer_types has {} entries for {} layers", file,
-          sliding.size(), layers);
-  return sliding;
+  config.rope_theta = fields.get_or("rope_theta", 10000.0);
+  if (fields.has("rope_scaling")) config.rope_scaling = rope_scaling(fields.inside("rope_scaling"));
 }
 
 void check(const ModelConfig& c, const std::string& file) {
@@ -71,34 +51,42 @@ void check(const ModelConfig& c, const std::string& file) {
 
 } // namespace
 
+const std::vector<const Family*>& families() {
+  static const std::vector<const Family*> all{&gemma2_family, &llama_family};
+  return all;
+}
+
+const Family& family_of(const std::string& name, const std::string& file) {
+  std::vector<std::string> names;
+  for (const Family* family : families()) {
+    if (name == family->name) return *family;
+    names.emplace_back(family->name);
+  }
+  fail(ExitCode::bad_data, "{}: model_type \"{}\" is not supported; concord runs {}", file, name, join(names, ", "));
+}
+
 ModelConfig read_config(const std::filesystem::path& folder) {
   require(std::filesystem::is_directory(folder), ExitCode::input_missing, "there is no model folder {}", folder.string());
   const std::string file = (folder / "config.json").string();
-  const Json json = Json::parse(read_text(file, "model config"), nullptr, false);
+  const auto json = nlohmann::json::parse(read_text(file, "model config"), nullptr, false);
   require(json.is_object(), ExitCode::bad_data, "{} is not valid JSON", file);
   const Fields fields(json, file);
-  const auto type = fields.get<std::string>("model_type");
-  require(type == "gemma2", ExitCode::bad_data, "{}: model_type \"{}\" is not supported; concord runs gemma2", file, type);
   ModelConfig config;
+  config.family = fields.get<std::string>("model_type");
+  const Family& family = family_of(config.family, file);
   config.vocab = fields.get<Index>("vocab_size");
   config.hidden = fields.get<Index>("hidden_size");
   config.intermediate = fields.get<Index>("intermediate_size");
   config.layers = fields.get<int>("num_hidden_layers");
   config.heads = fields.get<int>("num_attention_heads");
-  config.kv_heads = fields.get<int>("num_key_value_heads");
+  config.kv_heads = fields.get_or<int>("num_key_value_heads", config.heads);
   config.head_dim = fields.get_or<Index>("head_dim", config.hidden / std::max(1, config.heads));
   config.rms_norm_eps = fields.get_or("rms_norm_eps", 1e-6);
-  config.rope_theta = rope_theta(fields, file);
-  config.query_pre_attn_scalar = fields.get_or("query_pre_attn_scalar", static_cast<double>(config.head_dim));
-  config.attn_softcap = fields.get_or("attn_logit_softcapping", 0.0);
-  config.final_softcap = fields.get_or("final_logit_softcapping", 0.0);
-  config.sliding_window = fields.get_or<Index>("sliding_window", 4096);
-  config.sliding = sliding_layers(fields, config.layers, file);
-  config.tied_head = fields.get_or("tie_word_embeddings", true);
-  const auto activation = fields.get_or<std::string>("hidden_activation", "gelu_pytorch_tanh");
-  require(activation == "gelu_pytorch_tanh", ExitCode::bad_data, "{}: hidden_activation {} is not supported", file, activation);
+  read_rope(fields, config);
   require(!fields.get_or("attention_bias", false), ExitCode::bad_data, "{}: attention_bias is not supported", file);
+  config.sliding.assign(static_cast<std::size_t>(std::max(0, config.layers)), false);
   check(config, file);
+  family.read_config(fields, config);
   return config;
 }
 

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include <set>
+#include <sys/mman.h>
+#include <unistd.h>
 
 namespace concord::model {
 
@@ -47,6 +49,13 @@ const io::TensorView& Weights::tensor(const std::string& name, const std::vector
   require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]", file->path().string(), name,
           fmt::join(view.shape, ", "), fmt::join(shape, ", "));
   return view;
+}
+
+void Weights::forget(const io::TensorView& view) const {
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<std::uintptr_t>(view.data) + page - 1) / page * page;
+  const auto end = (reinterpret_cast<std::uintptr_t>(view.data) + static_cast<std::size_t>(view.count()) * size_of(view.dtype)) / page * page;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 std::vector<std::filesystem::path> Weights::files() const {

@@ -8,7 +8,7 @@ namespace {
 using Texts = std::vector<std::string>;
 
 std::vector<Key> model_keys(const std::string& table, const std::string& which) {
-  return {{table + ".path", std::string(), "Hugging Face folder of model " + which + " (Gemma-2: config.json and safetensors)"},
+  return {{table + ".path", std::string(), "Hugging Face folder of model " + which + " (Gemma-2 or Llama: config.json and safetensors)"},
           {table + ".layers", Texts{"all"}, "\"all\" or a list such as [0, 6, 12]; L is the output of block L, -1 the embedding"},
           {table + ".saes", std::string(),
            "trained SAEs to use, a path with {layer} (SAELens folder or Gemma Scope params.npz); empty: train-sae makes them"}};
@@ -38,6 +38,9 @@ std::vector<Key> all_keys() {
       {"extract.batch", Index{32}, "contexts in one forward pass"},
       {"extract.loss", false, "also compute the mean next-token cross-entropy over the corpus"},
       {"extract.device", std::string("auto"), "cpu, cuda, or auto (a GPU when libtorch sees one)"},
+      {"extract.allow_shared_gpu", false, "let several ranks share a GPU"},
+      {"extract.layer_shards", Index{1}, "ranks that share one copy of the model, each with some of its layers"},
+      {"extract.memory_gib", 0.0, "memory a rank may take; 0: what its node has free, divided by the ranks there"},
       {"extract.commit_seconds", 10.0, "time between commits; a kill loses at most that much"},
 
       {"sae.latents", Index{16384}, "F, latents of each SAE"},

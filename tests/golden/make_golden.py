@@ -12,7 +12,7 @@ import scipy.spatial.distance
 import scipy.stats
 import sentencepiece
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -53,9 +53,36 @@ def save_tiny(a, b):
         (HERE / folder / "generation_config.json").unlink(missing_ok=True)
 
 
+def save_tiny_llamas():
+    """Llama 3 shape: scaled rotary embedding, grouped queries, tied head. Llama 2 shape: untied head, linear scaling, older config style."""
+    torch.manual_seed(2)
+    three = LlamaForCausalLM(LlamaConfig(hidden_size=48, intermediate_size=112, num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=2, head_dim=16,
+                                         tie_word_embeddings=True, initializer_range=0.3, rms_norm_eps=1e-5,
+                                         rope_parameters={"rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0,
+                                                          "high_freq_factor": 4.0, "original_max_position_embeddings": 32}, **TINY))
+    torch.manual_seed(3)
+    two = LlamaForCausalLM(LlamaConfig(hidden_size=32, intermediate_size=88, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4,
+                                       tie_word_embeddings=False, initializer_range=0.3,
+                                       rope_parameters={"rope_type": "linear", "rope_theta": 1000.0, "factor": 2.0}, **TINY))
+    for model in (three, two):
+        for name, parameter in model.named_parameters():
+            if "norm" in name:
+                torch.nn.init.normal_(parameter, 1.0, 0.3)
+    three.save_pretrained(HERE / "tiny_llama3", safe_serialization=True)
+    two.to(torch.bfloat16).save_pretrained(HERE / "tiny_llama2", safe_serialization=True, max_shard_size="20KB")
+    config = json.loads((HERE / "tiny_llama2" / "config.json").read_text())
+    config.pop("rope_parameters")
+    config.pop("head_dim", None)
+    config.update(rope_theta=1000.0, rope_scaling={"type": "linear", "factor": 2.0})
+    config["torch_dtype"] = config.pop("dtype", "bfloat16")
+    (HERE / "tiny_llama2" / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    for folder in ("tiny_llama3", "tiny_llama2"):
+        (HERE / folder / "generation_config.json").unlink(missing_ok=True)
+
+
 def hidden_states(folder, ids, layers, out):
     """f32 residual streams [layers, contexts, length, d] behind the named layers (-1: embedding), and the mean loss."""
-    model = Gemma2ForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     streams = []
     handles = [model.model.layers[layer].register_forward_hook(lambda _m, _i, o: streams.append(o[0] if isinstance(o, tuple) else o))
                for layer in layers if layer >= 0]
@@ -88,6 +115,15 @@ def extraction():
             "tiny_shards": hidden_states(HERE / "tiny_shards", tiny, [0, 1, 2], "tiny_shards"),
             "demo_small": hidden_states(DEMO / "models" / "small", ids, [0, 3, 5], "demo_small"),
             "demo_large": hidden_states(DEMO / "models" / "large", ids, [0, 5, 9], "demo_large")}
+
+
+def llama_extraction():
+    save_tiny_llamas()
+    rng = np.random.default_rng(1)
+    ids = rng.integers(3, 97, (3, 40))
+    ids[:, 0] = 2
+    return {"tiny_llama3": hidden_states(HERE / "tiny_llama3", ids, [-1, 0, 1, 2, 3], "tiny_llama3"),
+            "tiny_llama2": hidden_states(HERE / "tiny_llama2", ids, [-1, 0, 1, 2], "tiny_llama2")}
 
 
 def tokens():
@@ -129,7 +165,7 @@ def similarity():
 
 def main():
     tokens()
-    record = {"extraction": extraction(), "similarity": similarity(),
+    record = {"extraction": extraction() | llama_extraction(), "similarity": similarity(),
               "versions": {"torch": torch.__version__, "transformers": __import__("transformers").__version__, "numpy": np.__version__,
                            "scipy": __import__("scipy").__version__, "sentencepiece": sentencepiece.__version__}}
     (HERE / "golden.json").write_text(json.dumps(record, indent=1) + "\n")

@@ -2,6 +2,7 @@
 /// A study's stages: which files each reads and writes, and how its settings come from the study. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
+#include "concord/extract/options.hpp"
 #include "concord/study/study.hpp"
 
 #include <filesystem>
@@ -27,6 +28,9 @@ struct StudyFiles {
 private:
   std::filesystem::path folder(char model) const { return output / std::string(1, model); }
 };
+
+/// The study's settings of `extract` for model 'a' or 'b'. Local. @throws Error config.
+extract::ExtractOptions extract_options(const study::Study& study, char model);
 
 /// The stage words in order.
 const std::vector<std::string>& stage_words();

@@ -51,5 +51,9 @@ std::vector<T> all_gather(const Communicator& comm, const std::vector<T>& local)
 std::string host_names(const Communicator& comm);
 /// This rank's number among the ranks of its node.
 int node_rank(const Communicator& comm);
+/// How many ranks its node has.
+int node_size(const Communicator& comm);
+/// The sum of `value` over the ranks of this rank's node.
+double sum_on_node(const Communicator& comm, double value);
 
 } // namespace concord::comm

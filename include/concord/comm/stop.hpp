@@ -3,6 +3,8 @@
 
 #include "concord/comm/session.hpp"
 
+#include <memory>
+
 namespace concord::comm {
 
 /// Installs the signal handlers and starts the clock; `max_seconds` <= 0 means no limit. Local.
@@ -10,6 +12,28 @@ void install_stop_flag(double max_seconds);
 
 /// Whether any rank was asked to stop or is out of time. Collective over `comm`; once a step.
 bool stop_requested(const Communicator& comm);
+
+/// The same question without waiting for the slowest rank at each step: a vote is cast once a step and read `lag` steps
+/// later, so ranks that are at different steps of a pipeline still stop in front of the same one.
+class StopVote {
+public:
+  /// Every rank of `comm` makes one, with the same lag >= 1. Local.
+  StopVote(const Communicator& comm, int lag);
+  ~StopVote();
+  StopVote(const StopVote&) = delete;
+  StopVote& operator=(const StopVote&) = delete;
+  /// Whether all ranks stop in front of this step; else casts this step's vote. Each rank calls it once a step; waits at
+  /// most for ranks that are `lag` steps behind.
+  bool stop_before_step();
+  /// Completes the votes still under way. Collective: after the same number of steps on every rank.
+  void end();
+  /// Lets messages under way move on. Local.
+  void progress();
+
+private:
+  struct Votes;
+  std::unique_ptr<Votes> votes_;
+};
 
 /// Throws Error(stopped), agreed, saying how to go on.
 [[noreturn]] void throw_stopped(const char* stage);

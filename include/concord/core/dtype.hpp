@@ -57,6 +57,8 @@ std::uint16_t float_to_f16(float x);
 
 /// Converts `count` elements of type f64, f32, f16 or bf16 to float.
 void to_float(const void* from, Dtype dtype, std::span<float> to);
+/// Index of the first element of type f32, f16 or bf16 that is not finite, or -1.
+Index first_non_finite(const void* values, Dtype dtype, Index count);
 /// Converts floats to f32, f16 or bf16 bytes; `to` holds from.size() * size_of(dtype) bytes.
 void from_float(std::span<const float> from, Dtype dtype, void* to);
 

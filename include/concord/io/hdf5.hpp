@@ -54,6 +54,8 @@ public:
   Index row_size() const;
   Dtype dtype() const { return dtype_; }
   Index row_bytes() const { return row_size() * static_cast<Index>(size_of(dtype_)); }
+  /// Where the rows begin in the file; known because datasets are contiguous and allocated at once.
+  std::uint64_t file_offset() const;
 
   /// Reads rows [begin, begin + count) into `out` (count * row_bytes()). Local. @throws Error io.
   void read_rows(Index begin, Index count, void* out) const;
@@ -102,8 +104,8 @@ public:
   static File open(const std::filesystem::path& path, Mode mode = Mode::read);
   /// Opens for writing by all ranks through MPI-IO. Collective over `comm`.
   static File open_parallel(const std::filesystem::path& path, const comm::Communicator& comm);
-  /// Creates or replaces. Local.
-  static File create(const std::filesystem::path& path);
+  /// Creates or replaces; large datasets begin at multiples of `alignment` bytes. Local.
+  static File create(const std::filesystem::path& path, Index alignment = 1);
   /// Creates or replaces for writing by all ranks through MPI-IO. Collective over `comm`.
   static File create_parallel(const std::filesystem::path& path, const comm::Communicator& comm);
 

@@ -22,8 +22,9 @@ std::string stage_digest_of(const std::filesystem::path& path);
 
 class Output {
 public:
-  /// `all`: every rank writes through MPI-IO. `root`: rank 0 alone has the file.
-  enum class Writers { all, root };
+  /// `all`: every rank writes through MPI-IO. `root`: rank 0 alone has the file. `by_offset`: rank 0 lays the file out
+  /// and closes it, then every rank puts bytes at known offsets (RowWriter), with commit marks in the file itself.
+  enum class Writers { all, root, by_offset };
   /// Makes the file with `layout`, or continues the partial one of the same key. `bytes` is the expected size, checked
   /// against the free space first. Collective over `comm`; `layout` runs on every rank that writes.
   /// @throws Error io (no space, no permission) or config (a partial file of other settings, unless `force`).
@@ -31,9 +32,11 @@ public:
          const std::function<void(File&)>& layout);
   /// Units committed by earlier runs.
   Index units_done() const { return units_done_; }
-  /// Only on ranks that write.
+  /// Only on ranks that write through it.
   File& file() { return *file_; }
   bool writes() const { return file_.has_value(); }
+  /// The unfinished file.
+  const std::filesystem::path& partial() const { return partial_; }
   /// Makes the first `units` units durable. Collective over the communicator.
   void commit(Index units);
   /// Flushes, syncs and gives the file its final name. Collective.

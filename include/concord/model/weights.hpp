@@ -20,6 +20,9 @@ public:
   /// @throws Error bad_data naming tensor, file and both shapes.
   const io::TensorView& tensor(const std::string& name, const std::vector<Index>& shape);
   bool has(const std::string& name) const;
+  /// Lets the pages of a tensor that was copied go: they no longer count as this process's memory. Reading it again is
+  /// possible and comes from the file.
+  void forget(const io::TensorView& view) const;
   /// Every weight file, sorted.
   std::vector<std::filesystem::path> files() const;
 

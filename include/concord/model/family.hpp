@@ -1,0 +1,40 @@
+#pragma once
+/// What a family of models is: one source file that says how its config is read, how its weights are named and how a
+/// block is computed. To add a family, write such a file and name it in families(). Local.
+
+#include "concord/model/config.hpp"
+#include "concord/model/ops.hpp"
+
+#include <memory>
+
+namespace concord::model {
+
+class Fields;
+class Loader;
+
+/// One transformer block.
+class Block {
+public:
+  Block() = default;
+  Block(const Block&) = delete;
+  Block& operator=(const Block&) = delete;
+  virtual ~Block() = default;
+  /// Adds the block's work to residual [rows, d] in place.
+  virtual void run(at::Tensor& residual, const Contexts& contexts) const = 0;
+};
+
+struct Family {
+  const char* name; ///< "model_type" of config.json
+  /// Fills in what the family knows of; the sizes that all families share are read already.
+  void (*read_config)(const Fields& fields, ModelConfig& config);
+  std::unique_ptr<Block> (*load_block)(Loader& loader, const ModelConfig& config, int layer);
+};
+
+extern const Family gemma2_family;
+extern const Family llama_family;
+
+const std::vector<const Family*>& families();
+/// @throws Error bad_data naming the families that are known.
+const Family& family_of(const std::string& name, const std::string& file);
+
+} // namespace concord::model

@@ -1,0 +1,75 @@
+#pragma once
+/// The operations that blocks are made of: hand-written kernels on the CPU, ATen elsewhere. Rows of all contexts of a
+/// batch stand one behind the other without padding. Local.
+
+#include "concord/core/dtype.hpp"
+#include "concord/model/config.hpp"
+
+#include <ATen/ATen.h>
+
+#include <vector>
+
+namespace concord::model {
+
+/// libtorch's name of a floating point type. @throws Error bad_data for another.
+at::ScalarType torch_dtype(Dtype dtype);
+
+/// Which rows belong together, and the rotary table of their positions.
+struct Contexts {
+  std::vector<Index> offsets; ///< context c is the rows [offsets[c], offsets[c + 1])
+  Index longest = 0;
+  at::Tensor cosine, sine; ///< [longest, head_dim / 2] f32 on the model's device
+  Index count() const { return static_cast<Index>(offsets.size()) - 1; }
+  Index rows() const { return offsets.back(); }
+};
+
+/// y = x W^T, with W kept in the layout that the machine multiplies fastest (oneDNN's on the CPU). `rows` is the number
+/// of rows to lay out for. Products of equal shapes give equal bits.
+class Linear {
+public:
+  Linear() = default;
+  Linear(at::Tensor weight, Index rows);
+  at::Tensor operator()(const at::Tensor& x) const;
+  /// activation(x W^T), in the same pass where oneDNN multiplies.
+  at::Tensor activated(const at::Tensor& x, Activation activation) const;
+  /// (x W^T) * factor, element by element, in the same pass where oneDNN multiplies.
+  at::Tensor times(const at::Tensor& x, const at::Tensor& factor) const;
+  bool defined() const { return weight_.defined(); }
+
+private:
+  at::Tensor weight_; ///< [out, in], or packed
+  bool packed_ = false;
+};
+
+/// Soft-capped, causal, grouped-query attention with rotary embedding; never more than a tile of queries against its keys.
+struct AttentionSettings {
+  Index heads = 0, kv_heads = 0, head_dim = 0;
+  double scale = 1;
+  double softcap = 0; ///< 0: none
+  Index window = 0;   ///< 0: all earlier positions
+};
+
+/// x / rms(x) * weight with f32 arithmetic, in x's type. weight [d] f32
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+/// residual += x
+void add(at::Tensor& residual, const at::Tensor& x);
+/// residual += rms_norm(x, weight)
+void add_normed(at::Tensor& residual, const at::Tensor& x, const at::Tensor& weight, double eps);
+/// qkv [rows, (heads + 2 kv_heads) head_dim], not yet rotated -> [rows, heads * head_dim]
+at::Tensor attend(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
+/// The same by ATen alone, on any device: what the CPU kernel is tested against.
+at::Tensor attend_by_aten(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
+/// down(activation(gate(x)) * up(x)) over pieces of rows, so that the wide intermediates stay small.
+struct GatedMlp {
+  Linear gate, up, down;
+  Activation activation = Activation::silu;
+  at::Tensor operator()(const at::Tensor& x) const;
+
+private:
+  at::Tensor piece(const at::Tensor& x) const;
+};
+
+/// Rows of the wide intermediates that exist at once.
+inline constexpr Index mlp_rows = 512;
+
+} // namespace concord::model

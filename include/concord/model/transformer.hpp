@@ -1,0 +1,57 @@
+#pragma once
+/// A contiguous share of a language model's layers, run with the residual stream handed out behind every block. Local.
+///
+/// Equal to Hugging Face's models with attn_implementation="eager" (tests/cli/test_extract_golden.py).
+
+#include "concord/model/config.hpp"
+#include "concord/model/ops.hpp"
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+
+namespace concord::model {
+
+/// Called with layer number (-1 for the embedding) and residual stream [rows, d] behind it.
+using ResidualTap = std::function<void(int layer, const at::Tensor& residual)>;
+
+/// Blocks [first, end); first = 0 includes the embedding.
+struct LayerRange {
+  int first = 0;
+  int end = 0;
+  bool head = false; ///< also the final norm and the head, for the loss
+};
+
+class Transformer {
+public:
+  /// Loads its blocks alone, as `compute` (f32 or bf16) on `device`; `rows` is the usual number of rows of a batch.
+  /// @throws Error input_missing or bad_data.
+  Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows);
+  ~Transformer();
+  const ModelConfig& config() const;
+  Contexts contexts(std::vector<Index> offsets) const;
+  /// The residual stream in front of block 0. ids [rows] i32
+  at::Tensor embed(std::span<const std::int32_t> ids) const;
+  /// Runs the blocks over residual [rows, d] in place; `tap` sees the embedding too when first = 0.
+  void run(at::Tensor& residual, const Contexts& contexts, const ResidualTap& tap) const;
+  /// Sum of the next-token cross-entropies in nats over rows whose target is >= 0. Needs the head.
+  /// @param residual [rows, d], @param targets [rows] i64, -1 where there is no next token
+  double loss_sum(const at::Tensor& residual, const at::Tensor& targets) const;
+
+private:
+  struct Parameters;
+  std::unique_ptr<Parameters> parameters_;
+};
+
+/// Bytes that a Transformer of that range keeps, and the most that run() needs beside them for `rows` rows of contexts no
+/// longer than `longest`: what `concord plan` shows.
+double weight_bytes(const ModelConfig& config, LayerRange range, Dtype compute);
+double working_bytes(const ModelConfig& config, LayerRange range, Dtype compute, Index rows, Index longest, int threads);
+/// Floating point operations for one row: of a block, and of the head.
+double block_flops(const ModelConfig& config, int layer, Index longest);
+double head_flops(const ModelConfig& config);
+
+} // namespace concord::model

@@ -1,0 +1,73 @@
+#include "concord/comm/gpu.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+
+#include <boost/mpi/collectives.hpp>
+#include <boost/serialization/string.hpp>
+
+#include <algorithm>
+
+#ifdef CONCORD_CUDA
+#include <cuda_runtime_api.h>
+#endif
+
+namespace concord::comm {
+namespace {
+
+#ifdef CONCORD_CUDA
+
+int gpus_here() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+Gpu open_gpu(int number) {
+  cudaDeviceProp properties{};
+  std::size_t free = 0;
+  std::size_t total = 0;
+  require(cudaSetDevice(number) == cudaSuccess && cudaGetDeviceProperties(&properties, number) == cudaSuccess &&
+              cudaMemGetInfo(&free, &total) == cudaSuccess,
+          ExitCode::unavailable, "cannot open GPU {}: {}", number, cudaGetErrorString(cudaGetLastError()));
+  Gpu gpu{number, "", static_cast<double>(free)};
+  for (const char byte : properties.uuid.bytes) gpu.uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return gpu;
+}
+
+#else
+
+int gpus_here() {
+  return 0;
+}
+
+Gpu open_gpu(int /*number*/) {
+  fail(ExitCode::internal, "this build has no CUDA");
+}
+
+#endif
+
+} // namespace
+
+Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared) {
+  const int local = node_rank(comm);
+  Gpu gpu;
+  agree(comm, [&] {
+    require(device == "auto" || device == "cpu" || device == "cuda", ExitCode::config, "device must be auto, cpu or cuda, not {}", device);
+    const int count = device == "cpu" ? 0 : gpus_here();
+    require(device != "cuda" || count > 0, ExitCode::unavailable,
+            "device = \"cuda\" but no GPU is to be seen; build with -DCONCORD_CUDA=ON on a node with GPUs, or set device = \"cpu\"");
+    if (count > 0) gpu = open_gpu(local % count);
+  });
+  std::vector<std::string> uuids;
+  boost::mpi::all_gather(comm, gpu.uuid, uuids);
+  agree(comm, [&] {
+    if (gpu.uuid.empty() || allow_shared) return;
+    const auto sharing = std::count(uuids.begin(), uuids.end(), gpu.uuid);
+    require(sharing == 1, ExitCode::unavailable,
+            "{} ranks would share the GPU {}: start one rank a GPU (mpirun --map-by ppr:GPUS:node, srun --gpus-per-task=1), or give --allow-shared-gpu",
+            sharing, gpu.uuid);
+  });
+  return gpu;
+}
+
+} // namespace concord::comm

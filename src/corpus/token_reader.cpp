@@ -1,0 +1,63 @@
+#include "concord/corpus/token_reader.hpp"
+
+#include "concord/core/digest.hpp"
+#include "concord/core/error.hpp"
+#include "concord/corpus/tokens.hpp"
+
+#include <algorithm>
+
+namespace concord::corpus {
+
+namespace {
+
+io::File open_tokens(const std::filesystem::path& path) {
+  io::File file = io::File::open(path);
+  require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
+          "{} is no tokens file; make it with `concord tokenize`", path.string());
+  return file;
+}
+
+} // namespace
+
+TokenReader::TokenReader(const std::filesystem::path& path) : path_(path), file_(open_tokens(path)), ids_(file_.dataset("/tokens")) {
+  context_offsets_ = file_.read<Index>("/context_offsets");
+  hash_ = file_.attribute("token_hash");
+  bos_id_ = std::stoi(file_.attribute("bos_id"));
+  if (file_.has("/pieces")) pieces_ = file_.dataset("/pieces/ends").rows();
+  require(context_offsets_.size() >= 2 && context_offsets_.front() == 0 && context_offsets_.back() == ids_.rows() &&
+              std::is_sorted(context_offsets_.begin(), context_offsets_.end()),
+          ExitCode::bad_data, "{}: context_offsets do not fit the tokens", path.string());
+}
+
+std::vector<std::int32_t> TokenReader::ids(Index begin, Index count) const {
+  return ids_.read<std::int32_t>(begin, count);
+}
+
+std::vector<std::uint8_t> TokenReader::row_kinds(Index begin, Index end) const {
+  const auto at = [&](Index c) { return context_offsets_[static_cast<std::size_t>(c)]; };
+  const auto rows = ids(at(begin), at(end) - at(begin));
+  std::vector<std::uint8_t> kinds(rows.size(), static_cast<std::uint8_t>(RowKind::text));
+  for (Index c = begin; c < end; ++c) {
+    const auto first = static_cast<std::size_t>(at(c) - at(begin));
+    if (first < rows.size() && rows[first] == bos_id_) kinds[first] = static_cast<std::uint8_t>(RowKind::bos);
+  }
+  return kinds;
+}
+
+std::int32_t TokenReader::check() const {
+  constexpr Index piece = 1 << 22;
+  Digest digest;
+  std::int32_t largest = 0;
+  for (Index begin = 0; begin < count(); begin += piece) {
+    const auto part = ids(begin, std::min(piece, count() - begin));
+    const auto [low, high] = std::minmax_element(part.begin(), part.end());
+    require(*low >= 0, ExitCode::bad_data, "{} holds the token id {}", path_.string(), *low);
+    largest = std::max(largest, *high);
+    digest.add(std::span<const std::int32_t>(part));
+  }
+  digest.add(std::span<const Index>(context_offsets_));
+  require(digest.hex() == hash_, ExitCode::bad_data, "{} is damaged: its tokens do not have the recorded hash", path_.string());
+  return largest;
+}
+
+} // namespace concord::corpus

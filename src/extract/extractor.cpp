@@ -1,0 +1,242 @@
+#include "concord/extract/extractor.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/pipe.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
+#include "concord/core/text.hpp"
+#include "concord/model/transformer.hpp"
+#include "concord/model/weights.hpp"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+namespace concord::extract {
+
+using at::Tensor;
+
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+} // namespace
+
+struct Extractor::Model {
+  template <typename... Args>
+  explicit Model(Args&&... args) : transformer(std::forward<Args>(args)...) {}
+  model::Transformer transformer;
+};
+
+/// What is under way while blocks flow through this rank.
+struct Extractor::Flow {
+  comm::Pipe pipe;
+  comm::StopVote vote;
+  const Taker& taker;
+  Tensor arriving; ///< residual stream of the next block, from the shard before
+  Tensor residual; ///< of the present block
+};
+
+Extractor::Extractor(const comm::Communicator& comm, const ExtractOptions& options) : comm_(comm), options_(options) {
+  comm::agree(comm_, [&] { read_inputs(); });
+  std::int32_t largest = 0;
+  comm::agree(comm_, [&] {
+    if (comm_.rank() == 0) largest = tokens_->check();
+  });
+  comm::broadcast_bytes(comm_, &largest, sizeof largest);
+  comm::agree(comm_, [&] {
+    const Index vocabulary = std::max<Index>(largest + 1, tokens_->pieces());
+    require(vocabulary <= config_.vocab, ExitCode::bad_data,
+            "the vocabularies do not fit: {} has {} pieces, the model {} knows {}; use the model's own tokenizer", options_.tokens.string(),
+            vocabulary, options_.model.string(), config_.vocab);
+  });
+  gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
+  comm::agree(comm_, [&] { plan_shards(); });
+}
+
+Extractor::~Extractor() = default;
+
+Index Extractor::block_rows(Index block) const {
+  return block_offsets_[at(block + 1)] - block_offsets_[at(block)];
+}
+
+Index Extractor::row_bytes() const {
+  return config_.hidden * static_cast<Index>(size_of(options_.store));
+}
+
+Index Extractor::largest_block() const {
+  Index largest = 0;
+  for (Index b = 0; b < blocks(); ++b) largest = std::max(largest, block_rows(b));
+  return largest;
+}
+
+void Extractor::read_inputs() {
+  require(options_.batch > 0, ExitCode::config, "extract.batch must be positive, not {}", options_.batch);
+  require(options_.layer_shards > 0, ExitCode::config, "extract.layer_shards must be positive, not {}", options_.layer_shards);
+  require(options_.store == Dtype::f32 || options_.store == Dtype::f16 || options_.store == Dtype::bf16, ExitCode::config,
+          "extract.dtype must be f32, f16 or bf16, not {}", name_of(options_.store));
+  require(options_.compute == Dtype::f32 || options_.compute == Dtype::bf16, ExitCode::config, "extract.compute must be f32 or bf16, not {}",
+          name_of(options_.compute));
+  config_ = model::read_config(options_.model);
+  tokens_ = std::make_unique<corpus::TokenReader>(options_.tokens);
+  layers_ = wanted_layers(options_, config_);
+  const auto& offsets = tokens_->context_offsets();
+  for (Index c = 0; c < tokens_->contexts(); ++c) {
+    longest_ = std::max(longest_, offsets[at(c + 1)] - offsets[at(c)]);
+    if (c % options_.batch == 0) block_offsets_.push_back(offsets[at(c)]);
+  }
+  block_offsets_.push_back(offsets.back());
+  key_ = {"extract",
+          {{"layers", layers_},
+           {"dtype", name_of(options_.store)},
+           {"compute", name_of(options_.compute)},
+           {"batch", options_.batch},
+           {"loss", options_.loss}},
+          {{"tokens", tokens_->hash()}, {"model", model::model_digest(options_.model)}}};
+}
+
+void Extractor::plan_shards() {
+  const int last = options_.loss ? config_.layers - 1 : layers_.back();
+  options_.layer_shards = std::clamp(options_.layer_shards, 1, std::max(1, std::min(comm_.size(), last + 1)));
+  grid_ = {comm_.size(), options_.layer_shards};
+  if (grid_.active() < comm_.size())
+    log_warn("{}: {} of {} ranks are idle, since {} layer shards do not divide them; start a multiple of {}", options_.stage_word,
+             comm_.size() - grid_.active(), comm_.size(), grid_.shards, grid_.shards);
+  cuts_ = shard_cuts(config_, options_, longest_);
+  if (grid_.idle(comm_.rank())) return;
+  const int shard = grid_.shard(comm_.rank());
+  for (const int layer : layers_)
+    if ((layer == -1 && shard == 0) || (layer >= cuts_[at(shard)] && layer < cuts_[at(shard + 1)])) my_layers_.push_back(layer);
+  has_head_ = options_.loss && shard == grid_.shards - 1;
+}
+
+/// Refuses a run that cannot fit before anything is loaded.
+void Extractor::check_memory() const {
+  const bool idle = grid_.idle(comm_.rank());
+  RankMemory need;
+  if (!idle)
+    need = rank_memory(config_, options_, grid_.shard(comm_.rank()), largest_block(), longest_, tokens_->contexts(), at::get_num_threads());
+  const double on_node = comm::sum_on_node(comm_, gpu_.number >= 0 ? need.base + need.buffers : need.total());
+  const double available = options_.memory_gib > 0 ? options_.memory_gib * 0x1p30 * comm::node_size(comm_) : available_memory();
+  const auto advice = "raise extract.layer_shards (more ranks share the weights), lower extract.batch (less at once), set extract.compute = "
+                      "\"bf16\", or start fewer ranks a node";
+  comm::agree(comm_, [&] {
+    require(on_node <= available, ExitCode::unavailable,
+            "{} does not fit: this rank needs {} (weights {}, forward pass {}, buffers {}), all ranks of its node {}, and there are {}; {}",
+            options_.stage_word, human_bytes(need.total()), human_bytes(need.weights), human_bytes(need.working), human_bytes(need.buffers),
+            human_bytes(on_node), human_bytes(available), advice);
+    require(gpu_.number < 0 || need.on_device() <= gpu_.memory, ExitCode::unavailable,
+            "{} does not fit: this rank needs {} of its GPU (weights {}, forward pass {}), which has {} free; {}", options_.stage_word,
+            human_bytes(need.on_device()), human_bytes(need.weights), human_bytes(need.working), human_bytes(gpu_.memory), advice);
+  });
+}
+
+void Extractor::load_model() {
+  if (model_) return;
+  check_memory();
+  comm::agree(comm_, [&] {
+    if (grid_.idle(comm_.rank())) return;
+    const int shard = grid_.shard(comm_.rank());
+    const auto device = gpu_.number >= 0 ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu_.number)) : at::Device(at::kCPU);
+    const model::LayerRange range{static_cast<int>(cuts_[at(shard)]), static_cast<int>(cuts_[at(shard + 1)]), has_head_};
+    model_ = std::make_unique<Model>(options_.model, range, model::torch_dtype(options_.compute), device, largest_block());
+  });
+}
+
+bool Extractor::run(const std::vector<Index>& blocks, const Taker& taker, bool stoppable, const std::function<void(Index)>& progress) {
+  const comm::Communicator active = comm_.split(grid_.idle(comm_.rank()) ? 1 : 0);
+  bool stopped = false;
+  if (!grid_.idle(comm_.rank())) {
+    const int shard = grid_.shard(comm_.rank());
+    const Index replicas = grid_.replicas();
+    const Index replica = grid_.replica(comm_.rank());
+    Flow flow{{active, shard > 0 ? active.rank() - 1 : -1, shard + 1 < grid_.shards ? active.rank() + 1 : -1},
+              {active, grid_.shards + 1},
+              taker,
+              {},
+              {}};
+    const auto count = static_cast<Index>(blocks.size());
+    const auto block_of = [&](Index step) { return step * replicas + replica < count ? blocks[at(step * replicas + replica)] : -1; };
+    const Index steps = (count + replicas - 1) / replicas;
+    for (Index step = 0; step < steps && !stopped; ++step) {
+      stopped = stoppable && flow.vote.stop_before_step();
+      if (!stopped && block_of(step) >= 0) one_block(flow, block_of(step), step + 1 < steps ? block_of(step + 1) : -1);
+      Index rows = 0;
+      for (Index i = step * replicas; !stopped && i < std::min(count, (step + 1) * replicas); ++i) rows += block_rows(blocks[at(i)]);
+      if (progress) progress(rows);
+    }
+    flow.pipe.finish();
+    flow.vote.end();
+  }
+  return comm::max_of(comm_, Index{stopped ? 1 : 0}) != 0;
+}
+
+/// Receives the block's residual stream or embeds its tokens, runs this rank's layers, hands rows out and the stream on.
+void Extractor::one_block(Flow& flow, Index block, Index next) {
+  const c10::InferenceMode no_gradients;
+  const auto& transformer = model_->transformer;
+  const int shard = grid_.shard(comm_.rank());
+  const auto type = model::torch_dtype(options_.compute);
+  const Index first_row = block_offsets_[at(block)];
+  const Index rows = block_rows(block);
+  const auto receive = [&](Index b) {
+    flow.arriving = at::empty({block_rows(b), config_.hidden}, type);
+    flow.pipe.start_receive(flow.arriving.data_ptr(), flow.arriving.numel() * static_cast<Index>(flow.arriving.element_size()));
+  };
+  std::vector<Index> offsets;
+  const Index first_context = block * options_.batch;
+  for (Index c = first_context; c <= std::min(tokens_->contexts(), first_context + options_.batch); ++c)
+    offsets.push_back(tokens_->context_offsets()[at(c)] - first_row);
+  std::vector<std::int32_t> ids;
+  if (shard == 0 || has_head_) ids = tokens_->ids(first_row, rows);
+  const model::Contexts contexts = transformer.contexts(offsets);
+  if (shard == 0) {
+    flow.residual = transformer.embed(ids);
+  } else {
+    if (!flow.arriving.defined()) receive(block);
+    flow.pipe.finish_receive();
+    flow.residual = gpu_.number >= 0 ? flow.arriving.to(contexts.cosine.device()) : flow.arriving;
+    flow.arriving.reset();
+    if (next >= 0) receive(next);
+  }
+  transformer.run(flow.residual, contexts, [&](int layer, const Tensor&) {
+    flow.pipe.progress();
+    flow.vote.progress();
+    if (std::binary_search(my_layers_.begin(), my_layers_.end(), layer)) flow.taker.rows(layer, block, stored(flow, layer, block));
+  });
+  if (has_head_) {
+    std::vector<Index> targets(at(rows), -1);
+    for (std::size_t c = 0; c + 1 < offsets.size(); ++c)
+      for (Index r = offsets[c]; r + 1 < offsets[c + 1]; ++r) targets[at(r)] = ids[at(r + 1)];
+    const auto counted = std::count_if(targets.begin(), targets.end(), [](Index t) { return t >= 0; });
+    flow.taker.loss(block, transformer.loss_sum(flow.residual, at::tensor(targets, at::kLong)), static_cast<double>(counted));
+  }
+  if (shard + 1 < grid_.shards) {
+    const auto message = std::make_shared<Tensor>(flow.residual.to(at::kCPU));
+    flow.pipe.start_send(message->data_ptr(), message->numel() * static_cast<Index>(message->element_size()), message);
+  }
+  flow.residual.reset();
+}
+
+/// The residual stream in the stored type, checked.
+io::RowBuffer Extractor::stored(const Flow& flow, int layer, Index block) {
+  const Tensor& residual = flow.residual;
+  io::RowBuffer buffer = pool_.take(at(residual.size(0) * row_bytes()));
+  const auto type = model::torch_dtype(options_.store);
+  at::from_blob(buffer.bytes.get(), residual.sizes(), at::TensorOptions().dtype(type)).copy_(residual.is_cpu() ? residual : residual.to(type));
+  const Index bad = first_non_finite(buffer.bytes.get(), options_.store, residual.numel());
+  if (bad >= 0)
+    fail(ExitCode::bad_data,
+         "{} {}: row {} is not finite in column {} as {}; the model's weights are damaged, or its activations overflow that type "
+         "(extract.dtype, extract.compute)",
+         options_.model.string(), layer_name(layer), block_offsets_[at(block)] + bad / config_.hidden, bad % config_.hidden,
+         name_of(options_.store));
+  return buffer;
+}
+
+} // namespace concord::extract

@@ -1,0 +1,59 @@
+#include "concord/extract/memory_plan.hpp"
+
+#include "concord/core/error.hpp"
+#include "concord/core/memory.hpp"
+#include "concord/dist/layer_shards.hpp"
+#include "concord/model/transformer.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace concord::extract {
+
+std::vector<int> wanted_layers(const ExtractOptions& options, const model::ModelConfig& config) {
+  std::vector<int> layers = options.layers;
+  if (layers.empty()) {
+    layers.resize(static_cast<std::size_t>(config.layers));
+    std::iota(layers.begin(), layers.end(), 0);
+  }
+  for (const int layer : layers)
+    require(layer >= -1 && layer < config.layers, ExitCode::config, "layer {} does not exist: {} has layers 0 to {} (-1 is the embedding)",
+            layer, options.model.string(), config.layers - 1);
+  std::sort(layers.begin(), layers.end());
+  layers.erase(std::unique(layers.begin(), layers.end()), layers.end());
+  return layers;
+}
+
+std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOptions& options, Index longest) {
+  const int last = options.loss ? config.layers - 1 : wanted_layers(options, config).back();
+  std::vector<double> costs;
+  for (int layer = 0; layer <= last; ++layer) costs.push_back(model::block_flops(config, layer, longest));
+  if (options.loss) costs.back() += model::head_flops(config);
+  return dist::balanced_cuts(costs, options.layer_shards);
+}
+
+RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest, Index contexts,
+                       int threads) {
+  const auto cuts = shard_cuts(config, options, longest);
+  const auto s = static_cast<std::size_t>(shard);
+  const bool last = shard == options.layer_shards - 1;
+  const model::LayerRange range{static_cast<int>(cuts[s]), static_cast<int>(cuts[s + 1]), options.loss && last};
+  const auto layers = wanted_layers(options, config);
+  const auto mine = std::count_if(layers.begin(), layers.end(), [&](int l) {
+    return (l >= range.first && l < range.end) || (l == -1 && shard == 0);
+  });
+  const double row = static_cast<double>(config.hidden);
+  const auto n = static_cast<double>(rows);
+  RankMemory memory;
+  memory.base = base_memory + 8.0 * static_cast<double>(contexts);
+  memory.weights = model::weight_bytes(config, range, options.compute);
+  if (shard == 0) memory.weights += 2.0 * static_cast<double>(config.vocab) * row; // mapped, as far as its rows occur
+  memory.working = model::working_bytes(config, range, options.compute, rows, longest, threads);
+  // One block of each layer waits for the disk while the next is computed, one more layer is being filled.
+  memory.buffers = n * row * static_cast<double>(size_of(options.store)) * static_cast<double>(mine + 1);
+  const double message = n * row * static_cast<double>(size_of(options.compute));
+  if (options.layer_shards > 1) memory.buffers += message * ((shard > 0 ? 1 : 0) + (last ? 0 : 2));
+  return memory;
+}
+
+} // namespace concord::extract

@@ -1,0 +1,154 @@
+#include "concord/io/row_writer.hpp"
+
+#include "concord/core/error.hpp"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace concord::io {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+constexpr std::size_t piece_bytes = std::size_t{8} << 20; // whole stripes of any usual size
+constexpr std::size_t smallest_started = std::size_t{64} << 10; // writes that the disk starts on at once
+
+} // namespace
+
+RowBuffer BufferPool::take(std::size_t size) {
+  const std::lock_guard lock(mutex_);
+  auto best = free_.end();
+  for (auto it = free_.begin(); it != free_.end(); ++it)
+    if (it->capacity >= size && (best == free_.end() || it->capacity < best->capacity)) best = it;
+  if (best == free_.end()) {
+    if (!free_.empty()) free_.pop_back(); // too small for today's blocks
+    return {std::make_unique_for_overwrite<char[]>(size), size, size};
+  }
+  RowBuffer buffer = std::move(*best);
+  free_.erase(best);
+  buffer.size = size;
+  return buffer;
+}
+
+void BufferPool::give_back(RowBuffer buffer) {
+  const std::lock_guard lock(mutex_);
+  free_.push_back(std::move(buffer));
+}
+
+std::uint64_t block_checksum(const void* bytes, std::size_t size) {
+  const std::uint64_t hash = XXH3_64bits(bytes, size);
+  return hash == 0 ? 1 : hash;
+}
+
+RowWriter::RowWriter(const std::filesystem::path& path, BufferPool& pool, double commit_seconds, std::size_t queue_bytes)
+    : path_(path), pool_(pool), commit_seconds_(commit_seconds), queue_limit_(queue_bytes), file_(::open(path.c_str(), O_WRONLY)) {
+  require(file_ >= 0, ExitCode::io, "cannot open {} for writing: {}", path.string(), std::strerror(errno));
+  thread_ = std::thread([this] { work(); });
+}
+
+RowWriter::~RowWriter() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+  ::close(file_);
+}
+
+void RowWriter::throw_failure() {
+  if (!failure_.empty()) fail(ExitCode::io, "{}", failure_);
+}
+
+void RowWriter::write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset) {
+  const auto begin = Clock::now();
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return !failure_.empty() || queue_.empty() || queued_bytes_ + block.size <= queue_limit_; });
+  waited_ += seconds_since(begin);
+  throw_failure();
+  queued_bytes_ += block.size;
+  queue_.push_back({offset, std::move(block), mark_offset});
+  lock.unlock();
+  changed_.notify_all();
+}
+
+void RowWriter::commit() {
+  std::unique_lock lock(mutex_);
+  commit_wanted_ = true;
+  changed_.notify_all();
+  changed_.wait(lock, [&] { return !failure_.empty() || !commit_wanted_; });
+  throw_failure();
+}
+
+void RowWriter::work() {
+  auto committed = Clock::now();
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait_for(lock, std::chrono::milliseconds(200), [&] { return ending_ || commit_wanted_ || !queue_.empty(); });
+    if (ending_ || !failure_.empty()) return;
+    try {
+      if (!queue_.empty()) {
+        const Block& block = queue_.front(); // stays where it is while others are added behind it
+        lock.unlock();
+        put(block);
+        lock.lock();
+        queued_bytes_ -= block.bytes.size;
+        pool_.give_back(std::move(queue_.front().bytes));
+        queue_.pop_front();
+      }
+      const bool all = commit_wanted_ && queue_.empty();
+      if (all || (!marks_.empty() && seconds_since(committed) >= commit_seconds_)) {
+        lock.unlock();
+        put_marks();
+        if (all && ::fdatasync(file_) != 0) fail(ExitCode::io, "cannot flush {}: {}", path_.string(), std::strerror(errno));
+        lock.lock();
+        committed = Clock::now();
+        if (all && queue_.empty()) commit_wanted_ = false;
+      }
+    } catch (const Error& error) {
+      if (!lock.owns_lock()) lock.lock();
+      failure_ = error.what();
+    }
+    changed_.notify_all();
+  }
+}
+
+void RowWriter::put(const Block& block) {
+  write_all(block.bytes.bytes.get(), block.bytes.size, block.offset);
+  marks_.push_back({block.mark_offset, block_checksum(block.bytes.bytes.get(), block.bytes.size)});
+}
+
+/// The marks of blocks are written only when the blocks themselves are safe on the disk.
+void RowWriter::put_marks() {
+  if (marks_.empty()) return;
+  require(::fdatasync(file_) == 0, ExitCode::io, "cannot flush {}: {}", path_.string(), std::strerror(errno));
+  for (const Mark& mark : marks_) write_all(&mark.checksum, sizeof mark.checksum, mark.offset);
+  marks_.clear();
+}
+
+void RowWriter::write_all(const void* bytes, std::size_t size, std::uint64_t offset) const {
+  const char* from = static_cast<const char*>(bytes);
+  while (size > 0) {
+    // The first piece ends at a multiple of the piece size, so that all later ones are whole.
+    const std::size_t now = std::min<std::size_t>(size, piece_bytes - offset % piece_bytes);
+    const ssize_t written = ::pwrite(file_, from, now, static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    require(written > 0, ExitCode::io, "cannot write {}: {}", path_.string(), written < 0 ? std::strerror(errno) : "nothing was written");
+    if (now >= smallest_started) ::sync_file_range(file_, static_cast<off64_t>(offset), written, SYNC_FILE_RANGE_WRITE); // start now, wait later
+    from += written;
+    size -= static_cast<std::size_t>(written);
+    offset += static_cast<std::uint64_t>(written);
+  }
+}
+
+} // namespace concord::io

@@ -1,0 +1,59 @@
+/// Llama 2 and 3 and models of their shape (TinyLlama, SmolLM2): RMSNorm before attention and MLP, SwiGLU, rotary embedding
+/// with optional scaling, tied or untied head. Source: Hugging Face `LlamaForCausalLM`.
+#include "concord/model/family.hpp"
+#include "model/fields.hpp"
+#include "model/loader.hpp"
+
+#include <cmath>
+
+namespace concord::model {
+
+using at::Tensor;
+
+namespace {
+
+void read_llama_config(const Fields& fields, ModelConfig& config) {
+  config.activation = Activation::silu;
+  config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
+  config.tied_head = fields.get_or("tie_word_embeddings", false);
+  const auto activation = fields.get_or<std::string>("hidden_act", "silu");
+  require(activation == "silu", ExitCode::bad_data, "{}: hidden_act {} is not supported", fields.file(), activation);
+  require(!fields.get_or("mlp_bias", false), ExitCode::bad_data, "{}: mlp_bias is not supported", fields.file());
+}
+
+class LlamaBlock final : public Block {
+public:
+  LlamaBlock(Loader& loader, const ModelConfig& c, int layer) : eps_(c.rms_norm_eps) {
+    const std::string at = "model.layers." + std::to_string(layer) + ".";
+    const Index q = c.heads * c.head_dim;
+    const Index kv = c.kv_heads * c.head_dim;
+    before_attention_ = loader.norm(at + "input_layernorm.weight", c.hidden, c.norm_offset);
+    before_mlp_ = loader.norm(at + "post_attention_layernorm.weight", c.hidden, c.norm_offset);
+    qkv_ = loader.linear({{at + "self_attn.q_proj.weight", q}, {at + "self_attn.k_proj.weight", kv}, {at + "self_attn.v_proj.weight", kv}},
+                         c.hidden);
+    out_ = loader.linear({{at + "self_attn.o_proj.weight", c.hidden}}, q);
+    mlp_ = {loader.linear({{at + "mlp.gate_proj.weight", c.intermediate}}, c.hidden), loader.linear({{at + "mlp.up_proj.weight", c.intermediate}}, c.hidden),
+            loader.linear({{at + "mlp.down_proj.weight", c.hidden}}, c.intermediate), c.activation};
+    attention_ = {c.heads, c.kv_heads, c.head_dim, c.attention_scale, 0, 0};
+  }
+
+  void run(Tensor& residual, const Contexts& contexts) const override {
+    add(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), contexts, attention_)));
+    add(residual, mlp_(rms_norm(residual, before_mlp_, eps_)));
+  }
+
+private:
+  double eps_;
+  AttentionSettings attention_;
+  Tensor before_attention_, before_mlp_; ///< [d]
+  Linear qkv_, out_;
+  GatedMlp mlp_;
+};
+
+} // namespace
+
+const Family llama_family{"llama", read_llama_config, [](Loader& loader, const ModelConfig& config, int layer) -> std::unique_ptr<Block> {
+                            return std::make_unique<LlamaBlock>(loader, config, layer);
+                          }};
+
+} // namespace concord::model

@@ -1,0 +1,227 @@
+#include "concord/model/ops.hpp"
+
+#include "concord/core/error.hpp"
+#include "model/cpu_kernels.hpp"
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <cmath>
+
+namespace concord::model {
+
+using at::Tensor;
+using cpu::Bf16;
+
+at::ScalarType torch_dtype(Dtype dtype) {
+  switch (dtype) {
+  case Dtype::f32:
+    return at::kFloat;
+  case Dtype::f16:
+    return at::kHalf;
+  case Dtype::bf16:
+    return at::kBFloat16;
+  case Dtype::f64:
+    return at::kDouble;
+  default:
+    fail(ExitCode::bad_data, "{} is no floating point type", name_of(dtype));
+  }
+}
+
+namespace {
+
+bool by_kernel(const Tensor& x) {
+  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16);
+}
+
+float* f32(const Tensor& x) {
+  return x.data_ptr<float>();
+}
+
+Bf16* bf16(const Tensor& x) {
+  return reinterpret_cast<Bf16*>(x.data_ptr<at::BFloat16>());
+}
+
+/// Calls f with pointers of the tensors' type.
+template <typename F, typename... Tensors>
+void with_pointers(F&& f, const Tensor& first, const Tensors&... others) {
+  if (first.scalar_type() == at::kFloat)
+    f(f32(first), f32(others)...);
+  else
+    f(bf16(first), bf16(others)...);
+}
+
+Tensor pack(const Tensor& weight, Index rows) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("mkldnn::_reorder_linear_weight", "")
+                             .typed<Tensor(const Tensor&, std::optional<std::int64_t>)>();
+  return op.call(weight, rows);
+}
+
+using Scalars = c10::List<std::optional<at::Scalar>>;
+
+/// x W^T with an elementwise function behind it: "none", "gelu" (with algorithm "tanh") or "swish".
+Tensor multiply_packed(const Tensor& x, const Tensor& weight, std::string_view behind, std::string_view algorithm) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
+                             .typed<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
+                                           std::optional<std::string_view>)>();
+  return op.call(x, weight, std::nullopt, behind, Scalars(), algorithm);
+}
+
+Tensor multiply_packed_times(const Tensor& x, const Tensor& factor, const Tensor& weight) {
+  static const auto op =
+      c10::Dispatcher::singleton()
+          .findSchemaOrThrow("mkldnn::_linear_pointwise", "binary")
+          .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>();
+  return op.call(x, factor, weight, std::nullopt, "mul");
+}
+
+} // namespace
+
+Linear::Linear(Tensor weight, Index rows) : weight_(std::move(weight)) {
+  // oneDNN's own layout saves laying the weight out anew for each product; without its kernels for the type, plain ATen.
+  if (!weight_.is_cpu() || !at::globalContext().userEnabledMkldnn()) return;
+  try {
+    weight_ = pack(weight_, rows);
+    packed_ = true;
+  } catch (const c10::Error&) {
+    packed_ = false;
+  }
+}
+
+Tensor Linear::operator()(const Tensor& x) const {
+  return packed_ ? multiply_packed(x, weight_, "none", "") : at::linear(x, weight_);
+}
+
+Tensor Linear::activated(const Tensor& x, Activation activation) const {
+  if (packed_) return activation == Activation::gelu_tanh ? multiply_packed(x, weight_, "gelu", "tanh") : multiply_packed(x, weight_, "swish", "");
+  Tensor y = at::linear(x, weight_);
+  return activation == Activation::gelu_tanh ? at::gelu_(y, "tanh") : at::silu_(y);
+}
+
+Tensor Linear::times(const Tensor& x, const Tensor& factor) const {
+  return packed_ ? multiply_packed_times(x, factor, weight_) : at::linear(x, weight_).mul_(factor);
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
+  if (by_kernel(x)) {
+    Tensor out = at::empty_like(x);
+    with_pointers([&](auto* from, auto* to) { cpu::rms_norm(from, f32(weight), x.size(0), x.size(1), static_cast<float>(eps), to); }, x,
+                  out);
+    return out;
+  }
+  const Tensor wide = x.to(at::kFloat);
+  return wide.mul(at::rsqrt(wide.square().mean(-1, /*keepdim=*/true).add_(eps))).mul_(weight).to(x.scalar_type());
+}
+
+void add(Tensor& residual, const Tensor& x) {
+  if (by_kernel(x))
+    with_pointers([&](auto* to, auto* from) { cpu::add(to, from, x.numel()); }, residual, x);
+  else
+    residual.add_(x);
+}
+
+void add_normed(Tensor& residual, const Tensor& x, const Tensor& weight, double eps) {
+  if (by_kernel(x))
+    with_pointers([&](auto* to, auto* from) { cpu::add_normed(to, from, f32(weight), x.size(0), x.size(1), static_cast<float>(eps)); },
+                  residual, x);
+  else
+    residual.add_(rms_norm(x, weight, eps));
+}
+
+Tensor GatedMlp::piece(const Tensor& x) const {
+  return down(up.times(x, gate.activated(x, activation)));
+}
+
+Tensor GatedMlp::operator()(const Tensor& x) const {
+  const Index rows = x.size(0);
+  const Index at_once = x.is_cpu() ? mlp_rows : rows; // a GPU wants large products
+  if (rows <= at_once) return piece(x);
+  Tensor out = at::empty_like(x);
+  for (Index begin = 0; begin < rows; begin += at_once) {
+    const Index end = std::min(rows, begin + at_once);
+    out.slice(0, begin, end).copy_(piece(x.slice(0, begin, end)));
+  }
+  return out;
+}
+
+Tensor attend(const Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings) {
+  if (!by_kernel(qkv)) return attend_by_aten(qkv, contexts, settings);
+  Tensor out = at::empty({qkv.size(0), settings.heads * settings.head_dim}, qkv.options());
+  with_pointers([&](auto* from, auto* to) { cpu::attend(from, contexts, settings, to); }, qkv, out);
+  return out;
+}
+
+// --- attention by ATen ------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// Rotates the halves of the last dimension of x [n, heads, T, e]: (a, b) -> (a cos - b sin, b cos + a sin).
+Tensor rotate(const Tensor& x, const Contexts& contexts) {
+  const auto halves = x.to(at::kFloat).chunk(2, -1);
+  return at::cat({halves[0] * contexts.cosine - halves[1] * contexts.sine, halves[1] * contexts.cosine + halves[0] * contexts.sine}, -1)
+      .to(x.scalar_type());
+}
+
+/// True where query q may not see key k: the future, and beyond the window. [queries, keys]
+Tensor hidden_keys(Index q_begin, Index q_end, Index k_begin, Index k_end, Index window, at::Device device) {
+  const Tensor q = at::arange(q_begin, q_end, device).unsqueeze(1);
+  const Tensor k = at::arange(k_begin, k_end, device).unsqueeze(0);
+  Tensor hidden = k > q;
+  if (window > 0) hidden = hidden | (q - k >= window);
+  return hidden;
+}
+
+/// Queries at once, so that a tile of scores stays near 256 MiB whatever the context.
+Index query_block(Index contexts, Index heads, Index keys) {
+  return std::clamp<Index>((Index{1} << 26) / std::max<Index>(1, contexts * heads * keys), 16, 1024);
+}
+
+/// q [n, h, T, e], k and v [n, g, T, e] -> [n, T, h e]
+Tensor attend_padded(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionSettings& s) {
+  const Index n = q.size(0);
+  const Index length = q.size(2);
+  const Index group = s.heads / s.kv_heads;
+  const Index block = query_block(n, s.heads, length);
+  std::vector<Tensor> parts;
+  for (Index begin = 0; begin < length; begin += block) {
+    const Index end = std::min(length, begin + block);
+    const Index first_key = s.window > 0 ? std::max<Index>(0, begin - s.window + 1) : 0;
+    // Query heads that share a key head are stacked as more queries of that head: no copy of k and v.
+    const Tensor queries = q.slice(2, begin, end).reshape({n, s.kv_heads, group * (end - begin), s.head_dim});
+    Tensor scores = at::matmul(queries, k.slice(2, first_key, end).transpose(-1, -2)).mul_(s.scale);
+    if (s.softcap > 0) scores = scores.div_(s.softcap).tanh_().mul_(s.softcap);
+    const Tensor hidden = hidden_keys(begin, end, first_key, end, s.window, q.device());
+    scores.view({n, s.kv_heads, group, end - begin, end - first_key}).masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+    const Tensor weights = at::softmax(scores, -1, at::kFloat).to(q.scalar_type());
+    parts.push_back(at::matmul(weights, v.slice(2, first_key, end)).view({n, s.heads, end - begin, s.head_dim}));
+  }
+  const Tensor mixed = parts.size() == 1 ? parts[0] : at::cat(parts, 2);
+  return mixed.transpose(1, 2).reshape({n, length, s.heads * s.head_dim});
+}
+
+/// Position of every row among contexts padded to the longest; undefined when none is shorter.
+Tensor padded_positions(const Contexts& contexts, at::Device device) {
+  if (contexts.rows() == contexts.count() * contexts.longest) return {};
+  std::vector<Index> positions;
+  for (Index c = 0; c < contexts.count(); ++c)
+    for (Index t = 0; t < contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]; ++t)
+      positions.push_back(c * contexts.longest + t);
+  return at::tensor(positions, at::kLong).to(device);
+}
+
+} // namespace
+
+Tensor attend_by_aten(const Tensor& qkv, const Contexts& contexts, const AttentionSettings& s) {
+  const Index n = contexts.count();
+  const Tensor positions = padded_positions(contexts, qkv.device());
+  Tensor padded = qkv;
+  if (positions.defined()) padded = at::zeros({n * contexts.longest, qkv.size(1)}, qkv.options()).index_copy_(0, positions, qkv);
+  const Tensor heads = padded.view({n, contexts.longest, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
+  const Tensor q = rotate(heads.slice(1, 0, s.heads), contexts);
+  const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), contexts);
+  const Tensor mixed = attend_padded(q, k, heads.slice(1, s.heads + s.kv_heads), s).view({n * contexts.longest, s.heads * s.head_dim});
+  return positions.defined() ? mixed.index_select(0, positions) : mixed;
+}
+
+} // namespace concord::model

@@ -1,0 +1,168 @@
+#include "concord/model/transformer.hpp"
+
+#include "concord/core/error.hpp"
+#include "concord/model/family.hpp"
+#include "model/allocator.hpp"
+#include "model/cpu_kernels.hpp"
+#include "model/loader.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace concord::model {
+
+using at::Tensor;
+
+struct Transformer::Parameters {
+  ModelConfig config;
+  LayerRange range;
+  at::ScalarType compute = at::kFloat;
+  at::Device device = at::kCPU;
+  std::unique_ptr<Weights> files; ///< mapped: the embedding is read in place
+  Tensor embedding;               ///< [vocab, d] as in the file
+  Tensor final_norm;
+  Linear head;
+  Tensor inverse_frequencies; ///< [head_dim / 2]
+  std::vector<std::unique_ptr<Block>> blocks;
+};
+
+namespace {
+
+constexpr Index loss_rows = 256; // logits of so many rows exist at once
+
+/// 1 / wavelength of each pair of dimensions, stretched as the config says.
+Tensor inverse_frequencies(const ModelConfig& c) {
+  std::vector<float> frequencies;
+  for (Index i = 0; i < c.head_dim; i += 2) {
+    const auto base = static_cast<float>(std::pow(static_cast<float>(c.rope_theta), static_cast<float>(i) / static_cast<float>(c.head_dim)));
+    double f = 1.0F / base;
+    const RopeScaling& s = c.rope_scaling;
+    if (s.kind == RopeScaling::Kind::linear) f /= s.factor;
+    if (s.kind == RopeScaling::Kind::llama3) {
+      const double wavelength = 2 * std::numbers::pi / f;
+      const double turns = s.original_context / wavelength;
+      if (turns < s.low_frequency_factor)
+        f /= s.factor;
+      else if (turns <= s.high_frequency_factor) {
+        const double smooth = (turns - s.low_frequency_factor) / (s.high_frequency_factor - s.low_frequency_factor);
+        f = (1 - smooth) * f / s.factor + smooth * f;
+      }
+    }
+    frequencies.push_back(static_cast<float>(f));
+  }
+  return at::tensor(frequencies);
+}
+
+} // namespace
+
+Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows)
+    : parameters_(std::make_unique<Parameters>()) {
+  reuse_tensor_memory();
+  const c10::InferenceMode no_gradients;
+  Parameters& p = *parameters_;
+  p.config = read_config(folder);
+  p.range = range;
+  p.compute = compute;
+  p.device = device;
+  const ModelConfig& c = p.config;
+  require(range.first >= 0 && range.first <= range.end && range.end <= c.layers, ExitCode::config, "{} has layers 0 to {}, not [{}, {})",
+          folder.string(), c.layers - 1, range.first, range.end);
+  p.files = std::make_unique<Weights>(folder);
+  Loader loader(*p.files, compute, device, rows);
+  const std::string embedding = "model.embed_tokens.weight";
+  if (range.first == 0) p.embedding = mapped(p.files->tensor(embedding, {c.vocab, c.hidden}));
+  const Family& family = family_of(c.family, (folder / "config.json").string());
+  for (int layer = range.first; layer < range.end; ++layer) p.blocks.push_back(family.load_block(loader, c, layer));
+  if (range.head) {
+    p.final_norm = loader.norm("model.norm.weight", c.hidden, c.norm_offset);
+    p.head = loader.linear({{c.tied_head ? embedding : "lm_head.weight", c.vocab}}, c.hidden);
+  }
+  p.inverse_frequencies = inverse_frequencies(c);
+}
+
+Transformer::~Transformer() = default;
+
+const ModelConfig& Transformer::config() const {
+  return parameters_->config;
+}
+
+Contexts Transformer::contexts(std::vector<Index> offsets) const {
+  const c10::InferenceMode no_gradients;
+  Contexts contexts;
+  contexts.offsets = std::move(offsets);
+  for (Index c = 0; c < contexts.count(); ++c)
+    contexts.longest = std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
+  const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), parameters_->inverse_frequencies);
+  contexts.cosine = angles.cos().to(parameters_->device);
+  contexts.sine = angles.sin().to(parameters_->device);
+  return contexts;
+}
+
+Tensor Transformer::embed(std::span<const std::int32_t> ids) const {
+  const c10::InferenceMode no_gradients;
+  const Parameters& p = *parameters_;
+  require(p.embedding.defined(), ExitCode::internal, "this rank's layers do not begin with the embedding");
+  const Tensor index = at::from_blob(const_cast<std::int32_t*>(ids.data()), {static_cast<Index>(ids.size())}, at::kInt);
+  Tensor residual = at::embedding(p.embedding, index).to(p.device).to(p.compute);
+  if (p.config.embedding_scale != 1) residual.mul_(at::tensor(p.config.embedding_scale).to(p.compute).to(p.device));
+  return residual;
+}
+
+void Transformer::run(Tensor& residual, const Contexts& contexts, const ResidualTap& tap) const {
+  const c10::InferenceMode no_gradients;
+  const Parameters& p = *parameters_;
+  if (p.range.first == 0) tap(-1, residual);
+  int layer = p.range.first;
+  for (const auto& block : p.blocks) {
+    block->run(residual, contexts);
+    tap(layer++, residual);
+  }
+}
+
+double Transformer::loss_sum(const Tensor& residual, const Tensor& targets) const {
+  const c10::InferenceMode no_gradients;
+  const Parameters& p = *parameters_;
+  require(p.head.defined(), ExitCode::internal, "the loss needs the head of the model");
+  const Tensor on_device = targets.to(p.device);
+  double sum = 0;
+  for (Index begin = 0; begin < residual.size(0); begin += loss_rows) {
+    const Index end = std::min(residual.size(0), begin + loss_rows);
+    Tensor logits = p.head(rms_norm(residual.slice(0, begin, end), p.final_norm, p.config.rms_norm_eps));
+    if (p.config.final_softcap > 0) logits = logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap);
+    sum += at::cross_entropy_loss(logits.to(at::kFloat), on_device.slice(0, begin, end), /*weight=*/{}, at::Reduction::Sum,
+                                  /*ignore_index=*/-1)
+               .item<double>();
+  }
+  return sum;
+}
+
+double weight_bytes(const ModelConfig& c, LayerRange range, Dtype compute) {
+  const auto blocks = static_cast<double>(range.end - range.first) * static_cast<double>(c.block_parameters());
+  const double head = range.head ? static_cast<double>(c.vocab * c.hidden) : 0;
+  return static_cast<double>(size_of(compute)) * (blocks + head);
+}
+
+double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Index rows, Index longest, int threads) {
+  const auto element = static_cast<double>(size_of(compute));
+  const auto n = static_cast<double>(rows);
+  const auto piece = static_cast<double>(std::min(rows, mlp_rows));
+  const auto d = static_cast<double>(c.hidden);
+  const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + n * d;
+  const double mlp = 2 * n * d + piece * (2.0 * static_cast<double>(c.intermediate) + d);
+  const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
+  const double logits = range.head ? static_cast<double>(loss_rows * c.vocab) * (4 + 4 + element) : 0;
+  return element * (n * d + std::max(attention, mlp)) + threads * cpu::attend_scratch_bytes(settings, longest) + logits;
+}
+
+double block_flops(const ModelConfig& c, int layer, Index longest) {
+  const Index window = c.sliding[static_cast<std::size_t>(layer)] ? c.sliding_window : longest;
+  const auto keys = static_cast<double>(std::min(longest, window)) * (window < longest ? 1.0 : 0.5);
+  return 2.0 * static_cast<double>(c.block_parameters()) + 4.0 * static_cast<double>(c.heads * c.head_dim) * keys;
+}
+
+double head_flops(const ModelConfig& c) {
+  return 2.0 * static_cast<double>(c.vocab * c.hidden);
+}
+
+} // namespace concord::model

@@ -1,0 +1,142 @@
+// The hand-written CPU kernels of a block against plain ATen, and the arithmetic of layer shards' memory.
+#include "concord/model/ops.hpp"
+#include "concord/model/transformer.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+using namespace concord;
+using namespace concord::model;
+using at::Tensor;
+
+namespace {
+
+Tensor random_tensor(at::IntArrayRef shape, int seed, at::ScalarType type = at::kFloat) {
+  return at::randn(shape, at::detail::createCPUGenerator(static_cast<std::uint64_t>(seed))).to(type);
+}
+
+/// Largest difference relative to the largest value.
+double error(const Tensor& got, const Tensor& want) {
+  const Tensor g = got.to(at::kDouble);
+  const Tensor w = want.to(at::kDouble);
+  return ((g - w).abs().max() / w.abs().max()).item<double>();
+}
+
+Contexts ragged(std::vector<Index> offsets, Index head_dim) {
+  Contexts contexts;
+  contexts.offsets = std::move(offsets);
+  for (Index c = 0; c < contexts.count(); ++c)
+    contexts.longest = std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
+  const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), at::pow(at::full({1}, 100.0F), at::arange(0, head_dim, 2, at::kFloat) / -static_cast<double>(head_dim)));
+  contexts.cosine = angles.cos();
+  contexts.sine = angles.sin();
+  return contexts;
+}
+
+/// Attention from its definition, one query at a time, in f64.
+Tensor attend_plainly(const Tensor& qkv, const Contexts& contexts, const AttentionSettings& s) {
+  const Tensor wide = qkv.to(at::kDouble).view({qkv.size(0), s.heads + 2 * s.kv_heads, s.head_dim});
+  Tensor out = at::zeros({qkv.size(0), s.heads, s.head_dim}, at::kDouble);
+  const auto rotated = [&](const Tensor& x, Index position) {
+    const auto halves = x.chunk(2);
+    const Tensor c = contexts.cosine[position].to(at::kDouble);
+    const Tensor n = contexts.sine[position].to(at::kDouble);
+    return at::cat({halves[0] * c - halves[1] * n, halves[1] * c + halves[0] * n});
+  };
+  for (std::size_t c = 0; c + 1 < contexts.offsets.size(); ++c)
+    for (Index h = 0; h < s.heads; ++h)
+      for (Index q = contexts.offsets[c]; q < contexts.offsets[c + 1]; ++q) {
+        const Index kv = h / (s.heads / s.kv_heads);
+        const Index first = contexts.offsets[c];
+        const Index begin = s.window > 0 ? std::max(first, q - s.window + 1) : first;
+        const Tensor query = rotated(wide[q][h], q - first);
+        std::vector<Tensor> scores;
+        for (Index k = begin; k <= q; ++k) scores.push_back((query * rotated(wide[k][s.heads + kv], k - first)).sum() * s.scale);
+        Tensor all = at::stack(scores);
+        if (s.softcap > 0) all = (all / s.softcap).tanh() * s.softcap;
+        const Tensor weights = at::softmax(all, 0);
+        out[q][h].copy_(at::matmul(weights, wide.slice(0, begin, q + 1).select(1, s.heads + s.kv_heads + kv)));
+      }
+  return out.view({qkv.size(0), s.heads * s.head_dim});
+}
+
+} // namespace
+
+TEST(Ops, RmsNormAndAddNormedEqualTheirDefinition) {
+  for (const Index d : {7, 64, 192}) {
+    const Tensor x = random_tensor({9, d}, 1) * 3;
+    const Tensor w = random_tensor({d}, 2);
+    const Tensor want = x / (x.square().mean(-1, true) + 1e-5).sqrt() * w;
+    EXPECT_LT(error(rms_norm(x, w, 1e-5), want), 2e-6);
+    Tensor residual = random_tensor({9, d}, 3);
+    const Tensor sum = residual + want;
+    add_normed(residual, x, w, 1e-5);
+    EXPECT_LT(error(residual, sum), 2e-6);
+    const Tensor narrow = rms_norm(x.to(at::kBFloat16), w, 1e-5);
+    EXPECT_LT(error(narrow, want), 1.0 / 128);
+  }
+}
+
+TEST(Ops, AttentionEqualsItsDefinition) {
+  struct Case {
+    AttentionSettings settings;
+    std::vector<Index> offsets;
+  };
+  const std::vector<Case> cases{{{4, 2, 8, 0.3, 5.0, 0}, {0, 13, 14, 40}},   // grouped, soft-capped, contexts of 13, 1 and 26
+                                {{4, 4, 16, 0.25, 0, 0}, {0, 70}},           // more queries than one tile
+                                {{6, 2, 8, 0.5, 20.0, 9}, {0, 150, 181}},    // window
+                                {{2, 1, 4, 0.5, 0, 1}, {0, 5, 11}}};         // sees itself alone
+  int seed = 10;
+  for (const auto& [settings, offsets] : cases) {
+    const Contexts contexts = ragged(offsets, settings.head_dim);
+    const Tensor qkv = random_tensor({offsets.back(), (settings.heads + 2 * settings.kv_heads) * settings.head_dim}, seed++) * 1.5;
+    const Tensor want = attend_plainly(qkv, contexts, settings);
+    EXPECT_LT(error(attend(qkv, contexts, settings), want), 3e-6) << "window " << settings.window;
+    EXPECT_LT(error(attend_by_aten(qkv, contexts, settings), want), 3e-6);
+    EXPECT_LT(error(attend(qkv.to(at::kBFloat16), contexts, settings), want), 0.03);
+  }
+}
+
+TEST(Ops, LongContextsInPiecesEqualAten) {
+  const AttentionSettings settings{2, 1, 8, 0.35, 30.0, 700};
+  const Contexts contexts = ragged({0, 2500, 3600}, 8);
+  const Tensor qkv = random_tensor({3600, 32}, 20);
+  EXPECT_LT(error(attend(qkv, contexts, settings), attend_by_aten(qkv, contexts, settings)), 3e-6);
+}
+
+TEST(Ops, LinearEqualsAtenForAnyRows) {
+  const Tensor w = random_tensor({65, 48}, 30);
+  for (const Index rows : {1, 3, 64, 130}) {
+    const Tensor x = random_tensor({rows, 48}, 31);
+    EXPECT_LT(error(Linear(w, 64)(x), at::matmul(x, w.t())), 2e-6);
+    EXPECT_LT(error(Linear(w.to(at::kBFloat16), 64)(x.to(at::kBFloat16)), at::matmul(x, w.t())), 0.02);
+  }
+}
+
+TEST(Ops, GatedMlpEqualsAtenWholeAndInPieces) {
+  const Tensor gate = random_tensor({40, 24}, 40);
+  const Tensor up = random_tensor({40, 24}, 41);
+  const Tensor down = random_tensor({24, 40}, 42);
+  const Tensor x = random_tensor({2 * mlp_rows + 17, 24}, 43) * 2; // far into both tails of the activation
+  for (const auto activation : {Activation::gelu_tanh, Activation::silu})
+    for (const Index rows : {5L, x.size(0)}) {
+      const Tensor some = x.slice(0, 0, rows);
+      const Tensor g = at::linear(some, gate);
+      const Tensor want = at::linear((activation == Activation::gelu_tanh ? at::gelu(g, "tanh") : at::silu(g)) * at::linear(some, up), down);
+      EXPECT_LT(error(GatedMlp{Linear(gate, mlp_rows), Linear(up, mlp_rows), Linear(down, mlp_rows), activation}(some), want), 3e-6);
+    }
+}
+
+TEST(Transformer, WorkingMemoryIsLinearInTheContext) {
+  ModelConfig c;
+  c.hidden = 256;
+  c.intermediate = 1024;
+  c.heads = 8;
+  c.kv_heads = 4;
+  c.head_dim = 32;
+  c.vocab = 1000;
+  const double at_4k = working_bytes(c, {0, 2, false}, Dtype::f32, 4096, 4096, 2);
+  const double at_8k = working_bytes(c, {0, 2, false}, Dtype::f32, 8192, 8192, 2);
+  EXPECT_LT(at_8k, 2.01 * at_4k);
+  EXPECT_GT(at_8k, 1.5 * at_4k);
+}
