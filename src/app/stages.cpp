@@ -7,6 +7,8 @@
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"
 #include "concord/features/encode.hpp"
+#include "concord/fused/encode.hpp"
+#include "concord/fused/train.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/train.hpp"
@@ -82,6 +84,10 @@ extract::ExtractOptions extract_options(const Study& study, char model) {
 namespace {
 
 void extract(const comm::Communicator& comm, const Study& study, const StudyFiles& /*files*/, bool force) {
+  if (study.flag("extract.fused")) {
+    log_info("extract: fused; the model runs inside train-sae and encode");
+    return;
+  }
   for (const char model : models) {
     auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
     o.force = force;
@@ -109,8 +115,23 @@ sae::TrainOptions train_options(const Study& study) {
   o.dead_after = study.integer("sae.dead_after");
   o.held_out = study.real("sae.held_out");
   o.keep_special = study.flag("sae.keep_special");
+  o.order = study.text("sae.order");
+  o.buffer_rows = study.integer("sae.buffer_rows");
   o.memory_gib = study.real("sae.memory_gib");
   o.checkpoint_seconds = study.real("sae.checkpoint_seconds");
+  return o;
+}
+
+/// The training of one layer of a model.
+sae::TrainOptions layer_options(const Study& study, const StudyFiles& files, char model, int layer, bool force) {
+  sae::TrainOptions o = train_options(study);
+  o.activations = files.activations(model).string() + ":/" + layer_name(layer) + "/x";
+  o.layer = layer;
+  // Two models must not share a random stream: equal initial decoders would look like shared features.
+  o.seed = 2 * static_cast<std::uint64_t>(study.integer("study.seed")) + (model == 'b' ? 1 : 0);
+  o.stage_word = named("train-sae", model) + " " + layer_name(layer);
+  o.out = sae::sae_path(files.saes(study, model), layer);
+  o.force = force;
   return o;
 }
 
@@ -120,17 +141,14 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
       log_info("train-sae {}: the study gives trained SAEs", model);
       continue;
     }
-    for (const int layer : extracted_layers(comm, files.activations(model))) {
-      sae::TrainOptions o = train_options(study);
-      o.activations = files.activations(model).string() + ":/" + layer_name(layer) + "/x";
-      o.layer = layer;
-      // Two models must not share a random stream: equal initial decoders would look like shared features.
-      o.seed = 2 * static_cast<std::uint64_t>(study.integer("study.seed")) + (model == 'b' ? 1 : 0);
-      o.stage_word = named("train-sae", model) + " " + layer_name(layer);
-      o.out = sae::sae_path(files.saes(study, model), layer);
-      o.force = force;
-      sae::train(comm, o);
+    const auto options = [&](int layer) { return layer_options(study, files, model, layer, force); };
+    if (study.flag("extract.fused")) {
+      auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
+      o.stage_word = named("train-sae", model);
+      fused::train(comm, o, options);
+      continue;
     }
+    for (const int layer : extracted_layers(comm, files.activations(model))) sae::train(comm, options(layer));
   }
 }
 
@@ -144,7 +162,10 @@ void encode(const comm::Communicator& comm, const Study& study, const StudyFiles
     o.stage_word = named("encode", model);
     o.out = files.features(model);
     o.force = force;
-    features::encode(comm, o);
+    if (study.flag("extract.fused"))
+      fused::encode(comm, comm::agreed(comm, [&] { return extract_options(study, model); }), o);
+    else
+      features::encode(comm, o);
   }
 }
 

@@ -23,6 +23,7 @@ extern "C" void concord_on_stop_signal(int signal) {
 } // namespace
 
 void install_stop_flag(double max_seconds) {
+  stop_signal.store(0);
   limit_seconds = max_seconds;
   start_time = std::chrono::steady_clock::now();
   struct sigaction action {};

@@ -21,8 +21,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr Index rows_a_block = 2048; // part of the result: a block's product is one matrix product of one shape
-
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
@@ -59,20 +57,65 @@ struct LocalLayer {
         top(at(latents)) {}
 };
 
-class Encoding {
+/// Codes of the rows of an activations file.
+class FileCodes final : public CodeSource {
 public:
-  Encoding(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options) {
-    comm::agree(comm_, [&] { open(); });
+  FileCodes(const EncodeOptions& options) : options_(options) {}
+
+  Index open(int layer) override {
+    sae_ = sae::load_sae(sae::sae_path(options_.saes, layer));
+    encoder_ = std::make_unique<sae::Encoder>(sae_);
+    source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
+    require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
+            sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
+    return sae_.latents;
   }
 
-  void run() {
-    if (io::output_is_done(comm_, options_.out, key_, options_.force)) {
+  void codes(Index begin, Index end, sae::SparseRows& out) override {
+    rows_.resize(at((end - begin) * sae_.d));
+    source_->read_float(begin, end - begin, rows_);
+    encoder_->encode(rows_, out);
+  }
+
+private:
+  const EncodeOptions& options_;
+  sae::Sae sae_;
+  std::unique_ptr<sae::Encoder> encoder_;
+  std::unique_ptr<io::RowSource> source_;
+  std::vector<float> rows_;
+};
+
+/// What can be told of activations from their file.
+ActivationsFacts facts_of(const EncodeOptions& options) {
+  const auto file = io::File::open(options.activations);
+  require(file.has_attribute("layers") && file.has_attribute("token_hash") && file.has("/block_offsets"), ExitCode::bad_data,
+          "{} is no activations file; make it with `concord extract`", options.activations.string());
+  ActivationsFacts facts;
+  facts.layers = nlohmann::json::parse(file.attribute("layers")).get<std::vector<int>>();
+  facts.token_hash = file.attribute("token_hash");
+  facts.digest = file.attribute("stage_digest");
+  facts.row_kinds = file.read<std::uint8_t>("/row_kind");
+  facts.block_offsets = file.read<Index>("/block_offsets");
+  return facts;
+}
+
+class Encoding {
+public:
+  Encoding(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts)
+      : comm_(comm), options_(options), facts_(facts), rows_(static_cast<Index>(facts.row_kinds.size())) {
+    comm::agree(comm_, [&] { plan(); });
+  }
+
+  bool is_done() const { return io::output_is_done(comm_, options_.out, key_, options_.force); }
+
+  void run(CodeSource& source) {
+    if (is_done()) {
       log_info("{}: {} is done", options_.stage_word, options_.out.string());
       return;
     }
     Progress progress(options_.stage_word, static_cast<Index>(layers_.size()), "layers");
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      encode_layer(layers_[l]);
+      encode_layer(layers_[l], source);
       progress.update(static_cast<Index>(l) + 1);
       if (l + 1 < layers_.size() && comm::stop_requested(comm_)) comm::throw_stopped(options_.stage_word.c_str());
     }
@@ -82,23 +125,19 @@ public:
   }
 
 private:
-  void open() {
-    const auto file = io::File::open(options_.activations);
-    require(file.has_attribute("layers") && file.has_attribute("token_hash"), ExitCode::bad_data,
-            "{} is no activations file; make it with `concord extract`", options_.activations.string());
-    const auto available = nlohmann::json::parse(file.attribute("layers")).get<std::vector<int>>();
-    layers_ = options_.layers.empty() ? available : options_.layers;
+  void plan() {
+    layers_ = options_.layers.empty() ? facts_.layers : options_.layers;
     std::sort(layers_.begin(), layers_.end());
-    token_hash_ = file.attribute("token_hash");
-    row_kinds_ = file.read<std::uint8_t>("/row_kind");
-    rows_ = static_cast<Index>(row_kinds_.size());
     key_ = {"encode", {{"layers", layers_}, {"top", options_.top}, {"keep_special", options_.keep_special}}, {}};
-    key_.inputs["activations"] = file.attribute("stage_digest");
+    key_.inputs["activations"] = facts_.digest;
     for (const int layer : layers_) {
-      require(std::find(available.begin(), available.end(), layer) != available.end(), ExitCode::config, "{} has no {}; it holds layers {}",
-              options_.activations.string(), layer_name(layer), fmt::join(available, ", "));
+      require(std::find(facts_.layers.begin(), facts_.layers.end(), layer) != facts_.layers.end(), ExitCode::config,
+              "{} has no {}; it holds layers {}", options_.activations.string(), layer_name(layer), fmt::join(facts_.layers, ", "));
       key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes, layer));
     }
+    for (std::size_t b = 0; b + 1 < facts_.block_offsets.size(); ++b)
+      for (Index begin = facts_.block_offsets[b]; begin < facts_.block_offsets[b + 1]; begin += rows_a_piece) pieces_.push_back(begin);
+    pieces_.push_back(rows_);
   }
 
   fs::path layer_path(int layer) const { return fs::path(options_.out.string() + ".layers") / (layer_name(layer) + ".h5"); }
@@ -110,40 +149,27 @@ private:
     return key;
   }
 
-  void encode_layer(int layer) {
+  void encode_layer(int layer, CodeSource& source) {
     if (io::output_is_done(comm_, layer_path(layer), layer_key(layer), options_.force)) {
       nnz_ += comm::agreed(comm_, [&] { return io::File::open(layer_path(layer)).dataset("/indices").rows(); });
       return;
     }
-    sae::Sae sae;
-    std::unique_ptr<io::RowSource> source;
-    comm::agree(comm_, [&] {
-      sae = sae::load_sae(sae::sae_path(options_.saes, layer));
-      source = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
-      require(source->cols() == sae.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
-              sae::sae_path(options_.saes, layer).string(), sae.d, layer_name(layer), options_.activations.string(), source->cols());
-    });
-    LocalLayer local(sae.latents);
-    comm::agree(comm_, [&] { encode_rows(*source, sae, local); });
+    const Index latents = comm::agreed(comm_, [&] { return source.open(layer); });
+    LocalLayer local(latents);
+    comm::agree(comm_, [&] { encode_rows(source, local); });
     gather_statistics(local);
-    write_layer(layer, sae, local);
+    write_layer(layer, local);
   }
 
-  /// This rank's share of the blocks, in order.
-  void encode_rows(const io::RowSource& source, const sae::Sae& sae, LocalLayer& local) {
-    const dist::Partition blocks{(rows_ + rows_a_block - 1) / rows_a_block, comm_.size()};
-    first_row_ = std::min(rows_, blocks.begin(comm_.rank()) * rows_a_block);
-    last_row_ = std::min(rows_, blocks.end(comm_.rank()) * rows_a_block);
-    sae::Encoder encoder(sae);
-    sae::SparseRows block;
-    std::vector<float> x;
-    for (Index begin = first_row_; begin < last_row_; begin += rows_a_block) {
-      const Index count = std::min(rows_a_block, last_row_ - begin);
-      x.resize(at(count * sae.d));
-      source.read_float(begin, count, x);
-      block.clear();
-      encoder.encode(x, block);
-      take_block(block, begin, local);
+  /// This rank's share of the pieces, in order.
+  void encode_rows(CodeSource& source, LocalLayer& local) {
+    const dist::Partition share{static_cast<Index>(pieces_.size()) - 1, comm_.size()};
+    first_row_ = pieces_[at(share.begin(comm_.rank()))];
+    sae::SparseRows codes;
+    for (Index p = share.begin(comm_.rank()); p < share.end(comm_.rank()); ++p) {
+      codes.clear();
+      source.codes(pieces_[at(p)], pieces_[at(p + 1)], codes);
+      take_block(codes, pieces_[at(p)], local);
     }
   }
 
@@ -152,7 +178,7 @@ private:
     for (std::size_t r = 0; r < block.row_ends.size(); ++r) {
       const Index row = first + static_cast<Index>(r);
       const Index end = block.row_ends[r];
-      const bool counted = options_.keep_special || row_kinds_[at(row)] == 0;
+      const bool counted = options_.keep_special || facts_.row_kinds[at(row)] == 0;
       local.row_sizes.push_back(counted ? end - begin : 0);
       for (Index e = begin; counted && e < end; ++e) take_value(block.indices[at(e)], block.values[at(e)], row, local);
       begin = end;
@@ -192,7 +218,7 @@ private:
     }
   }
 
-  void write_layer(int layer, const sae::Sae& sae, const LocalLayer& local) {
+  void write_layer(int layer, const LocalLayer& local) {
     const auto nnz_local = static_cast<Index>(local.codes.indices.size());
     const Index nnz = comm::sum_of(comm_, nnz_local);
     const Index before = comm::sum_below(comm_, nnz_local);
@@ -204,7 +230,7 @@ private:
       position += size;
     }
     if (comm_.rank() == comm_.size() - 1) indptr.push_back(nnz);
-    const Index latents = sae.latents;
+    const auto latents = static_cast<Index>(local.top.size());
     io::Output output(comm_, layer_path(layer), layer_key(layer), io::Output::Writers::all, true,
                       8.0 * static_cast<double>(nnz + rows_) + static_cast<double>(latents * (28 + 12 * options_.top)),
                       [&](io::File& file) { lay_out(file, nnz, local); });
@@ -236,15 +262,15 @@ private:
   }
 
   void link_layers() {
-    const Index counted = options_.keep_special ? rows_ : std::count(row_kinds_.begin(), row_kinds_.end(), 0);
+    const Index counted = options_.keep_special ? rows_ : std::count(facts_.row_kinds.begin(), facts_.row_kinds.end(), 0);
     io::Output output(comm_, options_.out, key_, io::Output::Writers::root, true, static_cast<double>(rows_ + (1 << 20)),
                       [&](io::File& file) {
                         const std::string folder = options_.out.filename().string() + ".layers/";
                         for (const int layer : layers_)
                           file.create_external_link("/" + layer_name(layer), folder + layer_name(layer) + ".h5", "/");
-                        file.write("/row_kind", row_kinds_);
+                        file.write("/row_kind", facts_.row_kinds);
                         file.write_attribute("layers", nlohmann::json(layers_).dump());
-                        file.write_attribute("token_hash", token_hash_);
+                        file.write_attribute("token_hash", facts_.token_hash);
                         file.write_attribute("counted_rows", std::to_string(counted));
                         file.write_attribute("keep_special", options_.keep_special ? "1" : "0");
                       });
@@ -253,20 +279,30 @@ private:
 
   const comm::Communicator& comm_;
   const EncodeOptions& options_;
+  const ActivationsFacts& facts_;
   std::vector<int> layers_;
-  std::string token_hash_;
-  std::vector<std::uint8_t> row_kinds_;
+  std::vector<Index> pieces_; ///< first rows, and the end
   Index rows_ = 0;
   Index first_row_ = 0;
-  Index last_row_ = 0;
   Index nnz_ = 0;
   StageKey key_;
 };
 
 } // namespace
 
+void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source) {
+  Encoding(comm, options, facts).run(source);
+}
+
+bool encode_is_done(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts) {
+  return Encoding(comm, options, facts).is_done();
+}
+
 void encode(const comm::Communicator& comm, const EncodeOptions& options) {
-  Encoding(comm, options).run();
+  ActivationsFacts facts;
+  comm::agree(comm, [&] { facts = facts_of(options); });
+  FileCodes source(options);
+  encode_codes(comm, options, facts, source);
 }
 
 } // namespace concord::features

@@ -11,7 +11,6 @@
 #include "concord/core/text.hpp"
 #include "concord/io/safetensors.hpp"
 #include "concord/sae/encoder.hpp"
-#include "concord/sae/row_share.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/top_k_step.hpp"
 
@@ -45,16 +44,16 @@ TrainOptions resolved(TrainOptions o, Index d) {
   return o;
 }
 
-void check(const TrainOptions& o, const io::RowSource& source, Index usable) {
+void check(const TrainOptions& o) {
   require(o.latents > 0 && o.k > 0 && o.k <= o.latents, ExitCode::config, "sae.k = {} must lie between 1 and sae.latents = {}", o.k,
           o.latents);
   require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
   require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
-  require(usable >= 2, ExitCode::bad_data, "{} has {} usable rows; training needs at least 2", source.location(), usable);
+  require(o.order == "global" || o.order == "buffer", ExitCode::config, "sae.order must be \"global\" or \"buffer\", not \"{}\"", o.order);
 }
 
-StageKey key_of(const TrainOptions& o, const io::RowSource& source) {
-  return {"train-sae",
+StageKey key_of(const TrainOptions& o, const RowFeed& feed) {
+  StageKey key{"train-sae",
           {{"latents", o.latents},
            {"k", o.k},
            {"steps", o.steps},
@@ -70,7 +69,9 @@ StageKey key_of(const TrainOptions& o, const io::RowSource& source) {
            {"keep_special", o.keep_special},
            {"seed", o.seed},
            {"layer", o.layer}},
-          {{"activations", source.digest()}}};
+          {{"activations", feed.digest()}}};
+  if (o.order != "global") key.settings["buffer_rows"] = o.buffer_rows;
+  return key;
 }
 
 /// Adam moments, counters and position: with the parameters all that training is.
@@ -86,36 +87,32 @@ struct State {
         rows_since_fired(at(latents), 0.0F) {}
 };
 
-class Training {
+} // namespace
+
+class Trainer::Work {
 public:
-  Training(const comm::Communicator& comm, const TrainOptions& options) : comm_(comm) {
+  Work(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed) : comm_(comm), feed_(feed) {
     comm::agree(comm_, [&] {
-      source_ = std::make_unique<io::RowSource>(options.activations);
-      o_ = resolved(options, source_->cols());
-      const auto& kinds = source_->row_kinds();
-      check(o_, *source_, o_.keep_special ? source_->rows() : std::count(kinds.begin(), kinds.end(), 0));
-      key_ = key_of(o_, *source_);
+      check(options);
+      o_ = resolved(options, feed_.cols());
+      key_ = key_of(o_, feed_);
       digest_ = key_.digest();
     });
   }
 
-  void run() {
-    const bool done = comm::agreed(comm_, [&] { return is_done(); });
+  bool is_done() const {
+    const bool done = comm::agreed(comm_, [&] { return is_done_here(); });
     comm_.barrier();
-    if (done) {
-      log_info("{}: {} is done", o_.stage_word, o_.out.string());
-      return;
-    }
-    prepare();
-    loop();
-    finish();
+    return done;
   }
 
-private:
+  const TrainOptions& options() const { return o_; }
+  Index step() const { return state_->step; }
+
   fs::path partial() const { return o_.out.string() + ".partial"; }
   fs::path checkpoint() const { return partial() / "checkpoint.safetensors"; }
 
-  bool is_done() const {
+  bool is_done_here() const {
     if (!fs::exists(o_.out)) return false;
     const fs::path record = o_.out / "training.json";
     const auto json = fs::exists(record) ? nlohmann::json::parse(read_text(record, "training record"), nullptr, false) : nlohmann::json();
@@ -128,50 +125,32 @@ private:
   }
 
   void prepare() {
-    const Index d = source_->cols();
+    const Index d = feed_.cols();
     comm::agree(comm_, [&] {
-      share_ = std::make_unique<RowShare>(*source_, o_.keep_special, comm_.rank(), comm_.size(), o_.memory_gib * 0x1p30);
-      const Index usable = share_->usable();
-      const auto held_out = std::min<Index>(65536, static_cast<Index>(std::llround(o_.held_out * static_cast<double>(usable))));
-      order_ = std::make_unique<RowOrder>(usable, std::min(held_out, usable - 1), o_.seed, o_.layer);
       state_ = std::make_unique<State>(d, o_.latents);
       gradients_ = std::make_unique<FlatParameters>(d, o_.latents);
       step_ = std::make_unique<TopKStep>(d, o_.latents, StepSettings{o_.k, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, o_.batch});
       if (comm_.rank() == 0) make_folder(partial());
     });
     comm_.barrier();
-    const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
-    if (resumed)
-      log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
-    else
-      initialise();
-  }
-
-  // --- data ---------------------------------------------------------------------------------------------------------
-
-  /// The owned rows among training positions [begin, begin + count), scaled.
-  void gather_training(Index begin, Index count) {
-    mine_.clear();
-    for (Index p = begin; p < begin + count; ++p) {
-      const Index row = order_->training_row(p);
-      if (share_->owns(row)) mine_.push_back(row);
-    }
-    rows_.resize(mine_.size() * at(source_->cols()));
-    share_->gather(mine_, static_cast<float>(state_->scale), rows_);
+    resumed_ = comm::agreed(comm_, [&] { return load_checkpoint(); });
+    if (resumed_) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
   }
 
   // --- start --------------------------------------------------------------------------------------------------------
 
   /// Scale from a sample, b_dec from its geometric median, decoder rows random of unit norm, encoder its transpose.
   void initialise() {
-    const Index d = source_->cols();
-    const Index sample = std::min<Index>(32768, order_->training_rows());
-    state_->scale = 1;
-    comm::agree(comm_, [&] { gather_training(0, sample); });
+    const Index d = feed_.cols();
+    Index sample = 0;
+    comm::agree(comm_, [&] {
+      sample = feed_.sample_rows();
+      feed_.sample(rows_);
+    });
     double norms = 0;
-    for (std::size_t r = 0; r < mine_.size(); ++r) norms += std::sqrt(squared_norm({rows_.data() + r * at(d), at(d)}));
+    for (std::size_t r = 0; r < rows_.size() / at(d); ++r) norms += std::sqrt(squared_norm({rows_.data() + r * at(d), at(d)}));
     norms = comm::sum_of(comm_, norms);
-    comm::agree(comm_, [&] { require(norms > 0, ExitCode::bad_data, "{}: all rows are zero", source_->location()); });
+    comm::agree(comm_, [&] { require(norms > 0, ExitCode::bad_data, "{}: all rows are zero", feed_.location()); });
     state_->scale = std::sqrt(static_cast<double>(d)) * static_cast<double>(sample) / norms;
     for (float& x : rows_) x *= static_cast<float>(state_->scale);
     const auto centre = geometric_median();
@@ -187,11 +166,11 @@ private:
 
   /// Weiszfeld's iteration on the sample in rows_, over all ranks.
   std::vector<double> geometric_median() const {
-    const Index d = source_->cols();
+    const Index d = feed_.cols();
     std::vector<double> centre(at(d), 0.0);
     for (int iteration = 0; iteration < 30; ++iteration) {
       std::vector<double> sums(at(d + 1), 0.0); // weighted sum and weight
-      for (std::size_t r = 0; r < mine_.size(); ++r) {
+      for (std::size_t r = 0; r < rows_.size() / at(d); ++r) {
         const float* row = rows_.data() + r * at(d);
         double distance = 0;
 #pragma omp simd reduction(+ : distance)
@@ -208,25 +187,29 @@ private:
 
   // --- steps --------------------------------------------------------------------------------------------------------
 
-  void loop() {
-    Progress progress(o_.stage_word, o_.steps, "steps", state_->step);
-    double saved = 0;
-    while (state_->step < o_.steps) {
+  /// Trains until `end`, or until it is asked to stop; says so.
+  bool run_to(Index end, bool stoppable) {
+    end = std::min(end, o_.steps);
+    if (state_->step >= end) return false;
+    if (!resumed_ && state_->step == 0) initialise();
+    if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
+    while (state_->step < end) {
       one_step();
       ++state_->step;
-      progress.update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={}", batch_fvu_, batch_l0_, dead_count_));
-      if (state_->step == o_.steps) break;
-      const bool stop = state_->step % 8 == 0 && comm::stop_requested(comm_);
-      if (stop || (state_->step % 8 == 0 && comm::max_of(comm_, progress.seconds() - saved) >= o_.checkpoint_seconds)) {
+      progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={}", batch_fvu_, batch_l0_, dead_count_));
+      if (!stoppable || state_->step == o_.steps || state_->step % 8 != 0) continue;
+      const bool stop = comm::stop_requested(comm_);
+      if (stop || comm::max_of(comm_, progress_->seconds() - saved_) >= o_.checkpoint_seconds) {
         save_checkpoint();
-        saved = progress.seconds();
+        saved_ = progress_->seconds();
       }
-      if (stop) comm::throw_stopped(o_.stage_word.c_str());
+      if (stop) return true;
     }
+    return false;
   }
 
   void one_step() {
-    comm::agree(comm_, [&] { gather_training(state_->step * o_.batch, o_.batch); });
+    comm::agree(comm_, [&] { feed_.batch(state_->step, static_cast<float>(state_->scale), rows_); });
     const auto dead = dead_latents();
     StepSums sums = step_->forward(state_->parameters, rows_, dead);
     double aux_denominator = 0;
@@ -234,7 +217,7 @@ private:
     moments.push_back(squared_norm(rows_));
     moments.push_back(sums.active);
     comm::sum(comm_, moments);
-    const Index d = source_->cols();
+    const Index d = feed_.cols();
     const double error = moments[at(d)];
     double mean_square = 0;
     for (Index c = 0; c < d; ++c) mean_square += moments[at(c)] * moments[at(c)];
@@ -285,7 +268,7 @@ private:
 
   /// Removes the part of the decoder gradient along each row, then limits the norm of the whole gradient.
   void project_and_clip() {
-    const Index d = source_->cols();
+    const Index d = feed_.cols();
     auto gradient = gradients_->decoder();
     const auto decoder = state_->parameters.decoder();
     for (Index j = 0; j < o_.latents; ++j) {
@@ -326,7 +309,7 @@ private:
   }
 
   void unit_rows() {
-    const Index d = source_->cols();
+    const Index d = feed_.cols();
     auto decoder = state_->parameters.decoder();
     for (Index j = 0; j < o_.latents; ++j) {
       const auto row = decoder.subspan(at(j * d), at(d));
@@ -380,7 +363,7 @@ private:
   /// The SAE on unscaled rows: with unit decoder rows only the biases change (codes shrink by the scale).
   Sae folded() {
     Sae sae;
-    sae.d = source_->cols();
+    sae.d = feed_.cols();
     sae.latents = o_.latents;
     sae.k = o_.k;
     auto& p = state_->parameters;
@@ -401,21 +384,16 @@ private:
   /// FVU = sum |x - x^|^2 / sum |x - mean x|^2 and L0 on the held-out rows of all ranks.
   Metrics evaluate(const Sae& sae) {
     const Index d = sae.d;
-    std::vector<Index> owned;
-    for (Index i = 0; i < order_->held_out_rows(); ++i)
-      if (share_->owns(order_->held_out_row(i))) owned.push_back(order_->held_out_row(i));
     std::vector<double> sums(at(d + 4), 0.0); // sum x, then sum |x|^2, squared error, active, rows
     Encoder encoder(sae);
     SparseRows codes;
-    constexpr std::size_t block = 1024;
-    for (std::size_t begin = 0; begin < owned.size(); begin += block) {
-      const std::span<const Index> part(owned.data() + begin, std::min(block, owned.size() - begin));
-      std::vector<float> x(part.size() * at(d));
-      share_->gather(part, 1.0F, x);
-      codes.clear();
-      encoder.encode(x, codes);
-      add_errors(sae, x, codes, sums);
-    }
+    comm::agree(comm_, [&] {
+      feed_.held_out([&](std::span<const float> x) {
+        codes.clear();
+        encoder.encode(x, codes);
+        add_errors(sae, x, codes, sums);
+      });
+    });
     comm::sum(comm_, sums);
     const double n = std::max(1.0, sums[at(d + 3)]);
     double variance = sums[at(d)];
@@ -423,7 +401,7 @@ private:
     return {variance > 0 ? sums[at(d + 1)] / variance : 0.0, sums[at(d + 2)] / n, static_cast<Index>(sums[at(d + 3)]), dead_count_};
   }
 
-  static void add_errors(const Sae& sae, const std::vector<float>& x, const SparseRows& codes, std::vector<double>& sums) {
+  static void add_errors(const Sae& sae, std::span<const float> x, const SparseRows& codes, std::vector<double>& sums) {
     const Index d = sae.d;
     std::vector<double> reconstruction(at(d));
     Index begin = 0;
@@ -472,7 +450,7 @@ private:
   }
 
   void write(const Sae& sae, const Metrics& metrics) {
-    const std::string model = source_->attribute("model");
+    const std::string model = feed_.model();
     save_saelens(partial(), sae,
                  {{"model_name", model.empty() ? "unknown" : fs::path(model).filename().string()},
                   {"hook_name", fmt::format("blocks.{}.hook_resid_post", o_.layer)},
@@ -501,18 +479,19 @@ private:
     fs::remove(o_.out / "digest");
   }
 
+private:
   const comm::Communicator& comm_;
   TrainOptions o_;
   Progress clock_{"", 0, ""};
-  std::unique_ptr<io::RowSource> source_;
+  RowFeed& feed_;
   StageKey key_;
   std::string digest_;
-  std::unique_ptr<RowShare> share_;
-  std::unique_ptr<RowOrder> order_;
   std::unique_ptr<State> state_;
   std::unique_ptr<FlatParameters> gradients_;
   std::unique_ptr<TopKStep> step_;
-  std::vector<Index> mine_;
+  std::unique_ptr<Progress> progress_;
+  double saved_ = 0;
+  bool resumed_ = false;
   std::vector<float> rows_;
   std::vector<float> fired_;
   Index dead_count_ = 0;
@@ -520,10 +499,51 @@ private:
   double batch_l0_ = 0;
 };
 
-} // namespace
+Trainer::Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed)
+    : work_(std::make_unique<Work>(comm, options, feed)) {}
+Trainer::~Trainer() = default;
+bool Trainer::is_done() const {
+  return work_->is_done();
+}
+void Trainer::prepare() {
+  work_->prepare();
+}
+Index Trainer::step() const {
+  return work_->step();
+}
+Index Trainer::steps() const {
+  return work_->options().steps;
+}
+bool Trainer::run_to(Index end, bool stoppable) {
+  return work_->run_to(end, stoppable);
+}
+void Trainer::save_checkpoint() {
+  work_->save_checkpoint();
+}
+void Trainer::finish() {
+  work_->finish();
+}
 
 void train(const comm::Communicator& comm, const TrainOptions& options) {
-  Training(comm, options).run();
+  std::unique_ptr<RowFeed> feed;
+  comm::agree(comm, [&] {
+    require(options.held_out >= 0 && options.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", options.held_out);
+    require(options.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", options.batch);
+    const FeedSettings settings{options.batch, options.held_out, options.keep_special, options.memory_gib * 0x1p30, options.seed, options.layer,
+                                comm.rank(),   comm.size()};
+    if (options.order == "buffer")
+      feed = window_feed_of_file(options.activations, settings, options.buffer_rows);
+    else
+      feed = std::make_unique<FileFeed>(options.activations, settings);
+  });
+  Trainer trainer(comm, options, *feed);
+  if (trainer.is_done()) {
+    log_info("{}: {} is done", options.stage_word, options.out.string());
+    return;
+  }
+  trainer.prepare();
+  if (trainer.run_to(trainer.steps(), /*stoppable=*/true)) comm::throw_stopped(options.stage_word.c_str());
+  trainer.finish();
 }
 
 } // namespace concord::sae

@@ -40,6 +40,7 @@ std::vector<Key> all_keys() {
       {"extract.device", std::string("auto"), "cpu, cuda, or auto (a GPU when libtorch sees one)"},
       {"extract.allow_shared_gpu", false, "let several ranks share a GPU"},
       {"extract.layer_shards", Index{1}, "ranks that share one copy of the model, each with some of its layers"},
+      {"extract.fused", false, "never write activations.h5: train-sae and encode run the model themselves"},
       {"extract.memory_gib", 0.0, "memory a rank may take; 0: what its node has free, divided by the ranks there"},
       {"extract.commit_seconds", 10.0, "time between commits; a kill loses at most that much"},
 
@@ -57,6 +58,8 @@ std::vector<Key> all_keys() {
       {"sae.dead_after", Index{10'000'000}, "rows, over all ranks, without firing that make a latent dead"},
       {"sae.held_out", 0.02, "share of rows kept for evaluation (at most 65,536)"},
       {"sae.keep_special", false, "also train on BOS rows"},
+      {"sae.order", std::string("global"), "\"global\": one random order over all rows; \"buffer\": windows of shuffled blocks, as with extract.fused"},
+      {"sae.buffer_rows", Index{1 << 20}, "rows of all ranks in a window of the buffer"},
       {"sae.memory_gib", 4.0, "rows a rank holds in memory; beyond it they are read in sorted windows"},
       {"sae.checkpoint_seconds", 300.0, "time between checkpoints; a kill loses at most that much"},
 

@@ -12,11 +12,12 @@ STAGES = {
     "train-sae": ("sae/train", "tests/sae/train_test.cpp"), "encode": ("features/encode", "tests/cli/test_pipeline.py"),
     "correlate": ("correlate/correlate", "tests/correlate/correlate_test.cpp"), "compare": ("similarity/compare", "tests/similarity/similarity_test.cpp"),
 }
-LAYERS = ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features", "linalg", "correlate", "similarity", "study", "app"]
+LAYERS = ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features", "fused", "linalg", "correlate", "similarity", "study", "app"]
 MAY_INCLUDE = {
     "core": [], "comm": ["core"], "dist": ["core"], "io": ["core", "comm", "dist"], "corpus": ["core", "comm", "dist", "io"],
     "model": ["core", "comm", "dist", "io"], "sae": ["core", "comm", "dist", "io"], "extract": ["core", "comm", "dist", "io", "corpus", "model"],
-    "features": ["core", "comm", "dist", "io", "corpus", "sae"], "linalg": ["core", "comm", "dist"],
+    "features": ["core", "comm", "dist", "io", "corpus", "sae"],
+    "fused": ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features"], "linalg": ["core", "comm", "dist"],
     "correlate": ["core", "comm", "dist", "io", "corpus", "sae", "features"],
     "similarity": ["core", "comm", "dist", "io", "corpus", "sae", "features", "linalg", "correlate"], "study": ["core"], "app": LAYERS,
 }

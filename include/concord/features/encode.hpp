@@ -3,6 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
+#include "concord/sae/encoder.hpp"
 
 #include <filesystem>
 #include <string>
@@ -21,10 +22,41 @@ struct EncodeOptions {
   bool force = false;
 };
 
-/// Rows are encoded in blocks of fixed composition that are spread over ranks, so any number of ranks computes the same
+/// Rows are encoded in pieces of fixed composition that are spread over ranks, so any number of ranks computes the same
 /// features. Each layer becomes `OUT.layers/layer_LLL.h5`, committed when whole; `OUT` links them. A rerun continues with
 /// the first layer that is not there.
 /// @throws Error input_missing, bad_data (an SAE of another width, activations that are not finite), config, io, stopped; agreed.
 void encode(const comm::Communicator& comm, const EncodeOptions& options);
+
+/// What `encode` must know of activations, whether they are in a file or only pass by.
+struct ActivationsFacts {
+  std::vector<int> layers;
+  std::string token_hash;
+  std::string digest;                  ///< identity of the activations
+  std::vector<std::uint8_t> row_kinds; ///< corpus::RowKind of each row
+  std::vector<Index> block_offsets;    ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])
+};
+
+/// Where the codes of rows come from, a piece at a time. Each rank asks for pieces of its own. Local.
+class CodeSource {
+public:
+  CodeSource() = default;
+  CodeSource(const CodeSource&) = delete;
+  CodeSource& operator=(const CodeSource&) = delete;
+  virtual ~CodeSource() = default;
+  /// Turns to a layer; returns its number of latents.
+  virtual Index open(int layer) = 0;
+  /// Appends the codes of the rows of a piece: a run of rows within one block.
+  virtual void codes(Index begin, Index end, sae::SparseRows& out) = 0;
+};
+
+/// encode() for codes of any source. Collective over `comm`. @throws as encode(); agreed.
+void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source);
+
+/// Whether features.h5 is there already, made with these settings; a stage asks before it computes codes. Collective.
+bool encode_is_done(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts);
+
+/// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
+inline constexpr Index rows_a_piece = 2048;
 
 } // namespace concord::features

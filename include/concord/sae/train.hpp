@@ -3,6 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
+#include "concord/sae/row_feed.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -27,6 +28,8 @@ struct TrainOptions {
   Index dead_after = 10'000'000;  ///< rows of all ranks without firing that make a latent dead
   double held_out = 0.02;         ///< share of the rows kept for evaluation, at most 65,536 rows
   bool keep_special = false;      ///< also train on BOS rows
+  std::string order = "global";   ///< "global", or "buffer": windows of shuffled blocks, as when the model feeds the training
+  Index buffer_rows = 1 << 20;    ///< rows of all ranks in a window of the buffer
   double memory_gib = 4;          ///< rows a rank holds in memory; beyond it they are read in sorted windows
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
@@ -34,6 +37,29 @@ struct TrainOptions {
   std::string stage_word = "train-sae";
   std::filesystem::path out; ///< SAELens folder
   bool force = false;
+};
+
+/// One training in steps, on rows of any feed; train() is what most callers want.
+class Trainer {
+public:
+  /// Collective over `comm`, like all that follows; `comm` and `feed` must outlive it. @throws Error config; agreed.
+  Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed);
+  ~Trainer();
+  /// Whether the SAE is there already. @throws Error config when it was made with other settings, unless `force`.
+  bool is_done() const;
+  /// Takes memory and loads the checkpoint of an earlier run, if there is one.
+  void prepare();
+  Index step() const; ///< steps done. Local.
+  Index steps() const; ///< steps in all. Local.
+  /// Trains until `end` steps are done. A stoppable run saves checkpoints; returns whether it was asked to stop.
+  bool run_to(Index end, bool stoppable);
+  void save_checkpoint();
+  /// Evaluates on the held-out rows and writes the SAE.
+  void finish();
+
+private:
+  class Work;
+  std::unique_ptr<Work> work_;
 };
 
 /// Data-parallel: a global batch is the next rows of one counter-based permutation of all rows; each rank takes the rows

@@ -1,0 +1,110 @@
+#pragma once
+/// Where the rows of a training come from, in an order that does not depend on ranks; each rank is handed its part. Local.
+
+#include "concord/io/row_source.hpp"
+#include "concord/sae/buffer_order.hpp"
+#include "concord/sae/row_share.hpp"
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace concord::sae {
+
+class RowFeed {
+public:
+  RowFeed() = default;
+  RowFeed(const RowFeed&) = delete;
+  RowFeed& operator=(const RowFeed&) = delete;
+  virtual ~RowFeed() = default;
+  virtual Index cols() const = 0;
+  virtual std::string location() const = 0; ///< for messages
+  virtual std::string digest() const = 0;   ///< identity of the rows
+  virtual std::string model() const = 0;    ///< path of the model they come from, "" when unknown
+  /// Rows of all ranks in the sample that fixes scale and centre before the first step.
+  virtual Index sample_rows() const = 0;
+  /// This rank's part of the sample, [n, cols], as stored.
+  virtual void sample(std::vector<float>& rows) = 0;
+  /// This rank's part of the batch of `step`, times `scale`. @throws Error bad_data when a row is not finite.
+  virtual void batch(Index step, float scale, std::vector<float>& rows) = 0;
+  /// Hands this rank's held-out rows out, [n, cols] at a time.
+  virtual void held_out(const std::function<void(std::span<const float> rows)>& each) = 0;
+};
+
+/// What all feeds are told.
+struct FeedSettings {
+  Index batch = 4096;    ///< rows of a global batch
+  double held_out = 0.02; ///< share of rows kept for evaluation, at most 65,536 rows
+  bool keep_special = false;
+  double memory_bytes = 0x1p32;
+  std::uint64_t seed = 0;
+  int layer = 0;
+  int part = 0; ///< of `parts` ranks
+  int parts = 1;
+};
+
+/// Rows of a file in one random order over all of it.
+class FileFeed final : public RowFeed {
+public:
+  FileFeed(const std::string& location, const FeedSettings& settings);
+  Index cols() const override { return source_.cols(); }
+  std::string location() const override { return source_.location(); }
+  std::string digest() const override { return source_.digest(); }
+  std::string model() const override { return source_.attribute("model"); }
+  Index sample_rows() const override;
+  void sample(std::vector<float>& rows) override;
+  void batch(Index step, float scale, std::vector<float>& rows) override;
+  void held_out(const std::function<void(std::span<const float>)>& each) override;
+
+private:
+  void take(Index begin, Index count, float scale, std::vector<float>& rows);
+  void open() const;
+  FeedSettings settings_;
+  io::RowSource source_;
+  mutable std::unique_ptr<RowShare> share_; ///< made when the first row is asked for: a training that is done reads none
+  mutable std::unique_ptr<RowOrder> order_;
+};
+
+/// Rows in windows of shuffled blocks (buffer_order.hpp): whoever makes the rows fills the window, the trainer draws from it.
+class WindowFeed final : public RowFeed {
+public:
+  struct Names {
+    std::string location, digest, model;
+  };
+  WindowFeed(std::shared_ptr<BufferOrder> order, Index cols, Dtype dtype, Names names, int part, int parts);
+  /// Empties the window for these blocks.
+  void begin(const std::vector<Index>& blocks);
+  /// The stored bytes of all rows of a block of this rank's part.
+  void put(Index block, const char* rows);
+  /// Lets batch() fill windows by itself with `read(block, out)`.
+  void fill_by(std::function<void(Index block, char* out)> read) { read_ = std::move(read); }
+
+  Index cols() const override { return cols_; }
+  std::string location() const override { return names_.location; }
+  std::string digest() const override { return names_.digest; }
+  std::string model() const override { return names_.model; }
+  Index sample_rows() const override;
+  void sample(std::vector<float>& rows) override;
+  void batch(Index step, float scale, std::vector<float>& rows) override;
+  void held_out(const std::function<void(std::span<const float>)>& each) override;
+
+private:
+  void need(const std::vector<Index>& blocks);
+  void take(const std::vector<BufferOrder::Row>& from, float scale, std::vector<float>& rows);
+  std::shared_ptr<BufferOrder> order_;
+  Index cols_;
+  Dtype dtype_;
+  Names names_;
+  int part_;
+  int parts_;
+  std::function<void(Index, char*)> read_;
+  std::vector<Index> blocks_;              ///< of the window
+  std::vector<std::vector<char>> rows_;    ///< stored bytes of each block of the window that is this rank's
+};
+
+/// A WindowFeed that reads the rows of an activations file: trains as `extract.fused` does, bit for bit.
+std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const FeedSettings& settings, Index buffer_rows);
+
+} // namespace concord::sae

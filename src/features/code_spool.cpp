@@ -1,0 +1,204 @@
+#include "concord/features/code_spool.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/core/text.hpp"
+#include "concord/dist/partition.hpp"
+#include "concord/io/row_writer.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fstream>
+#include <unistd.h>
+
+namespace concord::features {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::uint64_t magic = 0x31304C4F4F505343ULL; // "CSPOOL01"
+
+struct Header {
+  std::uint64_t mark = magic;
+  std::int64_t layer = 0;
+  Index first_row = 0;
+  Index latents = 0;
+  Index rows = 0;
+  Index values = 0;
+  std::uint64_t checksum = 0; ///< of the payload: row ends, indices, values
+  std::size_t payload() const { return static_cast<std::size_t>(8 * rows + 8 * values); }
+};
+
+std::vector<char> payload_of(const sae::SparseRows& codes) {
+  std::vector<char> bytes(8 * codes.row_ends.size() + 8 * codes.values.size());
+  char* to = bytes.data();
+  const auto add = [&](const void* from, std::size_t size) {
+    if (size > 0) std::memcpy(to, from, size);
+    to += size;
+  };
+  add(codes.row_ends.data(), 8 * codes.row_ends.size());
+  add(codes.indices.data(), 4 * codes.indices.size());
+  add(codes.values.data(), 4 * codes.values.size());
+  return bytes;
+}
+
+void write_all(int file, const void* bytes, std::size_t size, const fs::path& path) {
+  const char* from = static_cast<const char*>(bytes);
+  while (size > 0) {
+    const ssize_t written = ::write(file, from, size);
+    if (written < 0 && errno == EINTR) continue;
+    require(written > 0, ExitCode::io, "cannot write {}: {}", path.string(), std::strerror(errno));
+    from += written;
+    size -= static_cast<std::size_t>(written);
+  }
+}
+
+/// Reads the record at `offset`; false when there is no whole one.
+bool read_record(std::ifstream& in, Index offset, Header& header, std::vector<char>& payload) {
+  in.clear();
+  in.seekg(offset);
+  in.read(reinterpret_cast<char*>(&header), sizeof header);
+  if (in.gcount() != sizeof header || header.mark != magic || header.rows < 0 || header.values < 0) return false;
+  if (header.rows > (Index{1} << 40) || header.values > (Index{1} << 40)) return false;
+  const auto begin = in.tellg();
+  in.seekg(0, std::ios::end);
+  if (in.tellg() - begin < static_cast<std::streamoff>(header.payload())) return false;
+  in.seekg(begin);
+  payload.resize(header.payload());
+  in.read(payload.data(), static_cast<std::streamsize>(payload.size()));
+  return in.gcount() == static_cast<std::streamsize>(payload.size()) && io::block_checksum(payload.data(), payload.size()) == header.checksum;
+}
+
+std::vector<std::string> spool_files(const fs::path& folder) {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder))
+    if (entry.path().extension() == ".spool") names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+} // namespace
+
+CodeSpool::CodeSpool(const comm::Communicator& comm, fs::path folder, const std::string& digest, bool force)
+    : comm_(comm), folder_(std::move(folder)) {
+  comm::agree(comm_, [&] {
+    if (comm_.rank() != 0) return;
+    const fs::path key = folder_ / "digest";
+    if (fs::exists(key) && read_text(key, "spool digest") != digest) {
+      require(force, ExitCode::config, "{} holds codes of other settings or inputs; choose another study.output, or give --force to drop them",
+              folder_.string());
+      fs::remove_all(folder_);
+    }
+    make_folder(folder_);
+    if (!fs::exists(key)) write_text_atomic(key, digest);
+  });
+  scan();
+  const Index runs = comm::agreed(comm_, [&] { return static_cast<Index>(files_.size()); });
+  mine_ = folder_ / fmt::format("{:06d}.rank{:05d}.spool", runs, comm_.rank());
+}
+
+CodeSpool::~CodeSpool() {
+  if (out_ >= 0) ::close(out_);
+}
+
+/// Each rank reads its share of the files; everyone then knows all whole records.
+void CodeSpool::scan() {
+  comm_.barrier();
+  std::vector<Place> found;
+  comm::agree(comm_, [&] {
+    files_ = spool_files(folder_);
+    const dist::Partition share{static_cast<Index>(files_.size()), comm_.size()};
+    Header header;
+    std::vector<char> payload;
+    for (Index f = share.begin(comm_.rank()); f < share.end(comm_.rank()); ++f) {
+      std::ifstream in(folder_ / files_[static_cast<std::size_t>(f)], std::ios::binary);
+      Index offset = 0;
+      while (read_record(in, offset, header, payload)) {
+        found.push_back({static_cast<int>(header.layer), static_cast<int>(f), header.first_row, header.latents, offset});
+        offset += static_cast<Index>(sizeof header + header.payload());
+      }
+    }
+  });
+  records_.clear();
+  for (const Place& place : comm::all_gather(comm_, found)) records_.emplace(std::pair{place.layer, place.first_row}, place);
+}
+
+void CodeSpool::append(int layer, Index first_row, Index latents, const sae::SparseRows& codes) {
+  if (out_ < 0) {
+    out_ = ::open(mine_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0666);
+    require(out_ >= 0, ExitCode::io, "cannot create {}: {}", mine_.string(), std::strerror(errno));
+  }
+  const auto payload = payload_of(codes);
+  Header header;
+  header.layer = layer;
+  header.first_row = first_row;
+  header.latents = latents;
+  header.rows = static_cast<Index>(codes.row_ends.size());
+  header.values = static_cast<Index>(codes.values.size());
+  header.checksum = io::block_checksum(payload.data(), payload.size());
+  write_all(out_, &header, sizeof header, mine_);
+  write_all(out_, payload.data(), payload.size(), mine_);
+}
+
+void CodeSpool::sync() {
+  require(out_ < 0 || ::fdatasync(out_) == 0, ExitCode::io, "cannot flush {}: {}", mine_.string(), std::strerror(errno));
+}
+
+void CodeSpool::share() {
+  comm::agree(comm_, [&] { sync(); });
+  scan();
+}
+
+Index CodeSpool::open(int layer) {
+  layer_ = layer;
+  read_first_ = -1;
+  const auto first = records_.lower_bound({layer, 0});
+  require(first != records_.end() && first->first.first == layer, ExitCode::bad_data, "{} holds no codes of {}", folder_.string(),
+          layer_name(layer));
+  return first->second.latents;
+}
+
+void CodeSpool::codes(Index begin, Index end, sae::SparseRows& out) {
+  auto found = records_.upper_bound({layer_, begin});
+  require(found != records_.begin(), ExitCode::internal, "no codes of row {}", begin);
+  --found;
+  const Place& place = found->second;
+  if (place.first_row != read_first_) {
+    std::ifstream in(folder_ / files_[static_cast<std::size_t>(place.file)], std::ios::binary);
+    Header header;
+    std::vector<char> payload;
+    require(read_record(in, place.offset, header, payload), ExitCode::bad_data, "{}: the record at byte {} is damaged; remove the folder",
+            (folder_ / files_[static_cast<std::size_t>(place.file)]).string(), place.offset);
+    block_.row_ends.resize(static_cast<std::size_t>(header.rows));
+    block_.indices.resize(static_cast<std::size_t>(header.values));
+    block_.values.resize(static_cast<std::size_t>(header.values));
+    const char* from = payload.data();
+    std::memcpy(block_.row_ends.data(), from, 8 * block_.row_ends.size());
+    std::memcpy(block_.indices.data(), from + 8 * header.rows, 4 * block_.indices.size());
+    std::memcpy(block_.values.data(), from + 8 * header.rows + 4 * header.values, 4 * block_.values.size());
+    read_first_ = place.first_row;
+  }
+  const Index rows = static_cast<Index>(block_.row_ends.size());
+  require(place.layer == layer_ && end - read_first_ <= rows, ExitCode::internal, "rows [{}, {}) span records", begin, end);
+  for (Index r = begin - read_first_; r < end - read_first_; ++r) {
+    const Index first = r == 0 ? 0 : block_.row_ends[static_cast<std::size_t>(r) - 1];
+    const Index last = block_.row_ends[static_cast<std::size_t>(r)];
+    out.indices.insert(out.indices.end(), block_.indices.begin() + first, block_.indices.begin() + last);
+    out.values.insert(out.values.end(), block_.values.begin() + first, block_.values.begin() + last);
+    out.row_ends.push_back(static_cast<Index>(out.indices.size()));
+  }
+}
+
+void CodeSpool::remove() {
+  if (out_ >= 0) ::close(out_);
+  out_ = -1;
+  comm_.barrier();
+  comm::agree(comm_, [&] {
+    if (comm_.rank() == 0) fs::remove_all(folder_);
+  });
+}
+
+} // namespace concord::features

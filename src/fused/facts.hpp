@@ -1,0 +1,20 @@
+#pragma once
+/// What `encode` must know of activations that only pass by. Local.
+
+#include "concord/extract/extractor.hpp"
+#include "concord/features/encode.hpp"
+
+namespace concord::fused {
+
+inline features::ActivationsFacts facts_of(const extract::Extractor& extractor) {
+  const auto& tokens = extractor.tokens();
+  features::ActivationsFacts facts;
+  facts.layers = extractor.layers();
+  facts.token_hash = tokens.hash();
+  facts.digest = extractor.key().digest();
+  facts.row_kinds = tokens.row_kinds(0, tokens.contexts());
+  facts.block_offsets = extractor.block_offsets();
+  return facts;
+}
+
+} // namespace concord::fused

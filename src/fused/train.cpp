@@ -1,0 +1,157 @@
+#include "concord/fused/train.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/core/digest.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/progress.hpp"
+#include "concord/core/text.hpp"
+#include "concord/extract/extractor.hpp"
+#include "fused/facts.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+namespace concord::fused {
+
+namespace {
+
+/// The training of one layer, on the ranks that compute it.
+struct LayerTraining {
+  LayerTraining(const comm::Communicator& comm, const sae::TrainOptions& options, std::shared_ptr<sae::BufferOrder> order,
+                const extract::Extractor& extractor, Dtype store, const sae::WindowFeed::Names& names)
+      : feed(std::move(order), extractor.config().hidden, store, names, comm.rank(), comm.size()), trainer(comm, options, feed) {}
+  sae::WindowFeed feed;
+  sae::Trainer trainer;
+};
+
+class FusedTraining {
+public:
+  FusedTraining(const comm::Communicator& comm, const extract::ExtractOptions& extract, const std::function<sae::TrainOptions(int)>& options)
+      : comm_(comm), store_(extract.store), extractor_(comm, extract),
+        layer_comm_(comm.split(extractor_.grid().idle(comm.rank()) ? extractor_.grid().shards : extractor_.grid().shard(comm.rank()))) {
+    first_ = options(extractor_.layers().front());
+    comm::agree(comm_, [&] { make_order(extract); });
+    alone([&] {
+      for (const int layer : extractor_.my_layers()) add(extract, layer, options(layer));
+    });
+  }
+
+  void run() {
+    alone([&] { std::erase_if(layers_, [](const auto& entry) { return entry.second->trainer.is_done(); }); });
+    if (comm::max_of(comm_, static_cast<Index>(layers_.size())) == 0) {
+      log_info("{}: all SAEs are done", first_.stage_word);
+      return;
+    }
+    extractor_.load_model();
+    alone([&] {
+      for (auto& [layer, one] : layers_) one->trainer.prepare();
+    });
+    steps();
+    run_model(order_->held_out_blocks(), /*stoppable=*/false);
+    alone([&] {
+      for (auto& [layer, one] : layers_) one->trainer.finish();
+    });
+  }
+
+private:
+  void make_order(const extract::ExtractOptions& extract) {
+    const auto facts = facts_of(extractor_);
+    std::vector<bool> usable;
+    for (const auto kind : facts.row_kinds) usable.push_back(first_.keep_special || kind == 0);
+    order_ = std::make_shared<sae::BufferOrder>(facts.block_offsets, usable, first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
+    model_ = std::filesystem::absolute(extract.model).string();
+  }
+
+  void add(const extract::ExtractOptions& extract, int layer, sae::TrainOptions options) {
+    options.order = "buffer";
+    // The identity that the rows would have in the file.
+    const sae::WindowFeed::Names names{extract.model.string() + " " + layer_name(layer),
+                                       digest_of(extractor_.key().digest() + "/" + layer_name(layer) + "/x"), model_};
+    layers_[layer] = std::make_unique<LayerTraining>(layer_comm_, options, order_, extractor_, store_, names);
+  }
+
+  /// Runs what only the ranks of this shard do together: an error there ends the job, since the others do not know of it.
+  void alone(const std::function<void()>& work) const {
+    try {
+      work();
+    } catch (const Error& error) {
+      if (layer_comm_.size() == comm_.size()) throw;
+      throw Error(error.code(), error.what());
+    }
+  }
+
+  /// The step at which the layer that is furthest behind goes on.
+  Index next_step() const {
+    Index step = std::numeric_limits<Index>::max();
+    for (const auto& [layer, one] : layers_) step = std::min(step, one->trainer.step());
+    return -comm::max_of(comm_, -step);
+  }
+
+  Index all_steps() const {
+    Index steps = 0;
+    for (const auto& [layer, one] : layers_) steps = one->trainer.steps();
+    return comm::max_of(comm_, steps);
+  }
+
+  void steps() {
+    const Index end = all_steps();
+    const Progress clock("", 0, "");
+    double saved = 0;
+    for (Index step = next_step(); step < end; step = next_step()) {
+      const sae::Window window = order_->window_of(step);
+      bool stop = run_model(window.blocks, /*stoppable=*/true);
+      if (!stop) {
+        alone([&] {
+          for (auto& [layer, one] : layers_) one->trainer.run_to(window.first_step + window.steps, /*stoppable=*/false);
+        });
+        stop = comm::stop_requested(comm_);
+      }
+      const bool last = window.first_step + window.steps >= end;
+      if (stop || (!last && comm::max_of(comm_, clock.seconds() - saved) >= first_.checkpoint_seconds)) {
+        save();
+        saved = clock.seconds();
+      }
+      if (stop) comm::throw_stopped("train-sae");
+    }
+  }
+
+  void save() {
+    alone([&] {
+      for (auto& [layer, one] : layers_)
+        if (one->trainer.step() > 0) one->trainer.save_checkpoint();
+    });
+  }
+
+  /// Fills the windows of all layers with these blocks.
+  bool run_model(const std::vector<Index>& blocks, bool stoppable) {
+    for (auto& [layer, one] : layers_) one->feed.begin(blocks);
+    const extract::Taker taker{[&](int layer, Index block, io::RowBuffer rows) {
+      const auto found = layers_.find(layer);
+      if (found != layers_.end()) found->second->feed.put(block, rows.bytes.get());
+      extractor_.pool().give_back(std::move(rows));
+    }};
+    return extractor_.run(blocks, taker, stoppable);
+  }
+
+  const comm::Communicator& comm_;
+  Dtype store_;
+  extract::Extractor extractor_;
+  comm::Communicator layer_comm_; ///< the ranks that compute the same layers, one a replica
+  sae::TrainOptions first_;       ///< settings that all layers share
+  std::string model_;
+  std::shared_ptr<sae::BufferOrder> order_;
+  std::map<int, std::unique_ptr<LayerTraining>> layers_;
+};
+
+} // namespace
+
+void train(const comm::Communicator& comm, const extract::ExtractOptions& extract, const std::function<sae::TrainOptions(int layer)>& options) {
+  extract::ExtractOptions without_loss = extract;
+  without_loss.loss = false;
+  FusedTraining(comm, without_loss, options).run();
+}
+
+} // namespace concord::fused

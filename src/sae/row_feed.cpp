@@ -1,0 +1,161 @@
+#include "concord/sae/row_feed.hpp"
+
+#include "concord/core/error.hpp"
+#include "concord/io/hdf5.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace concord::sae {
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+constexpr Index sample_size = 32768;
+constexpr std::size_t held_out_piece = 1024;
+
+Index held_out_count(Index usable, double share) {
+  const auto wanted = std::min<Index>(65536, static_cast<Index>(std::llround(share * static_cast<double>(usable))));
+  return std::min(wanted, usable - 1);
+}
+
+} // namespace
+
+// --- a file in one order ------------------------------------------------------------------------------------------------
+
+FileFeed::FileFeed(const std::string& location, const FeedSettings& settings) : settings_(settings), source_(location) {}
+
+void FileFeed::open() const {
+  if (order_) return;
+  const FeedSettings& s = settings_;
+  share_ = std::make_unique<RowShare>(source_, s.keep_special, s.part, s.parts, s.memory_bytes);
+  require(share_->usable() >= 2, ExitCode::bad_data, "{} has {} usable rows; training needs at least 2", source_.location(),
+          share_->usable());
+  order_ = std::make_unique<RowOrder>(share_->usable(), held_out_count(share_->usable(), s.held_out), s.seed, s.layer);
+}
+
+Index FileFeed::sample_rows() const {
+  open();
+  return std::min(sample_size, order_->training_rows());
+}
+
+void FileFeed::take(Index begin, Index count, float scale, std::vector<float>& rows) {
+  open();
+  std::vector<Index> mine;
+  for (Index p = begin; p < begin + count; ++p) {
+    const Index row = order_->training_row(p);
+    if (share_->owns(row)) mine.push_back(row);
+  }
+  rows.resize(mine.size() * at(source_.cols()));
+  share_->gather(mine, scale, rows);
+}
+
+void FileFeed::sample(std::vector<float>& rows) {
+  take(0, sample_rows(), 1.0F, rows);
+}
+
+void FileFeed::batch(Index step, float scale, std::vector<float>& rows) {
+  take(step * settings_.batch, settings_.batch, scale, rows);
+}
+
+void FileFeed::held_out(const std::function<void(std::span<const float>)>& each) {
+  open();
+  std::vector<Index> owned;
+  for (Index i = 0; i < order_->held_out_rows(); ++i)
+    if (share_->owns(order_->held_out_row(i))) owned.push_back(order_->held_out_row(i));
+  std::vector<float> rows;
+  for (std::size_t begin = 0; begin < owned.size(); begin += held_out_piece) {
+    const std::span<const Index> part(owned.data() + begin, std::min(held_out_piece, owned.size() - begin));
+    rows.resize(part.size() * at(source_.cols()));
+    share_->gather(part, 1.0F, rows);
+    each(rows);
+  }
+}
+
+// --- windows ------------------------------------------------------------------------------------------------------------
+
+WindowFeed::WindowFeed(std::shared_ptr<BufferOrder> order, Index cols, Dtype dtype, Names names, int part, int parts)
+    : order_(std::move(order)), cols_(cols), dtype_(dtype), names_(std::move(names)), part_(part), parts_(parts) {}
+
+void WindowFeed::begin(const std::vector<Index>& blocks) {
+  blocks_ = blocks;
+  rows_.resize(blocks.size());
+  for (auto& rows : rows_) rows.clear();
+}
+
+void WindowFeed::put(Index block, const char* rows) {
+  const auto place = at(std::find(blocks_.begin(), blocks_.end(), block) - blocks_.begin());
+  require(place < blocks_.size(), ExitCode::internal, "block {} is not in the window", block);
+  rows_[place].assign(rows, rows + order_->block_rows(block) * cols_ * static_cast<Index>(size_of(dtype_)));
+}
+
+/// Makes sure that these blocks are the window.
+void WindowFeed::need(const std::vector<Index>& blocks) {
+  if (blocks_ == blocks) return;
+  require(static_cast<bool>(read_), ExitCode::internal, "the window of another step is in memory");
+  begin(blocks);
+  for (std::size_t place = at(part_); place < blocks.size(); place += at(parts_)) {
+    rows_[place].resize(at(order_->block_rows(blocks[place]) * cols_) * size_of(dtype_));
+    read_(blocks[place], rows_[place].data());
+  }
+}
+
+void WindowFeed::take(const std::vector<BufferOrder::Row>& from, float scale, std::vector<float>& rows) {
+  rows.resize(from.size() * at(cols_));
+  const std::size_t row_bytes = at(cols_) * size_of(dtype_);
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    const std::span<float> to(rows.data() + i * at(cols_), at(cols_));
+    const auto& block = rows_[at(from[i].place)];
+    require(block.size() >= at(from[i].row + 1) * row_bytes, ExitCode::internal, "row {} is not in the window", from[i].file_row);
+    to_float(block.data() + at(from[i].row) * row_bytes, dtype_, to);
+    io::check_finite(to, cols_, from[i].file_row, names_.location);
+  }
+  for (float& x : rows) x *= scale;
+}
+
+Index WindowFeed::sample_rows() const {
+  Index count = 0;
+  for (int part = 0; part < parts_; ++part) count += static_cast<Index>(order_->first_rows(sample_size, part, parts_).size());
+  return count;
+}
+
+void WindowFeed::sample(std::vector<float>& rows) {
+  need(order_->window_of(0).blocks);
+  take(order_->first_rows(sample_size, part_, parts_), 1.0F, rows);
+}
+
+void WindowFeed::batch(Index step, float scale, std::vector<float>& rows) {
+  need(order_->window_of(step).blocks);
+  take(order_->rows_of(step, part_, parts_), scale, rows);
+}
+
+void WindowFeed::held_out(const std::function<void(std::span<const float>)>& each) {
+  need(order_->held_out_blocks());
+  const auto all = order_->held_out_rows(part_, parts_);
+  std::vector<float> rows;
+  for (std::size_t begin = 0; begin < all.size(); begin += held_out_piece) {
+    const std::size_t end = std::min(all.size(), begin + held_out_piece);
+    take({all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end)}, 1.0F, rows);
+    each(rows);
+  }
+}
+
+std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const FeedSettings& s, Index buffer_rows) {
+  auto source = std::make_shared<io::RowSource>(location);
+  const auto colon = location.rfind(":/");
+  require(colon != std::string::npos, ExitCode::config, "sae.order = \"buffer\" needs the blocks of an activations file, not {}", location);
+  const auto offsets = io::File::open(location.substr(0, colon)).read<Index>("/block_offsets");
+  std::vector<bool> usable;
+  for (const auto kind : source->row_kinds()) usable.push_back(s.keep_special || kind == 0);
+  auto order = std::make_shared<BufferOrder>(offsets, usable, s.held_out, buffer_rows, s.batch, s.seed);
+  auto feed = std::make_unique<WindowFeed>(order, source->cols(), source->dtype(),
+                                           WindowFeed::Names{source->location(), source->digest(), source->attribute("model")}, s.part, s.parts);
+  feed->fill_by([source, offsets](Index block, char* out) {
+    source->read(offsets[at(block)], offsets[at(block + 1)] - offsets[at(block)], out);
+  });
+  return feed;
+}
+
+} // namespace concord::sae
