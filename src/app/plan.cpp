@@ -3,12 +3,13 @@
 #include "concord/app/stages.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
-#include "concord/extract/extract.hpp"
+#include "concord/extract/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <glob.h>
 
 namespace concord::app {
@@ -23,6 +24,12 @@ struct StagePlan {
   double flops = 0;
   double memory = 0; ///< bytes a rank
 };
+
+/// Threads of a rank, as OMP_NUM_THREADS gives them.
+int threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  return text != nullptr ? std::max(1, std::atoi(text)) : 1;
+}
 
 struct ModelPlan {
   model::ModelConfig config;
@@ -65,10 +72,24 @@ ModelPlan model_plan(const Study& study, const std::string& table) {
   return plan;
 }
 
+/// Of the rank that needs most.
+extract::RankMemory extract_memory(const Study& study, char model, double tokens, int ranks) {
+  auto options = extract_options(study, model);
+  const auto config = model::read_config(options.model);
+  options.layer_shards = std::clamp(options.layer_shards, 1, std::min(ranks, config.layers));
+  const Index context = study.integer("corpus.context");
+  const auto contexts = static_cast<Index>(tokens) / context + 1;
+  extract::RankMemory most;
+  for (int shard = 0; shard < options.layer_shards; ++shard) {
+    const auto memory = extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, threads());
+    if (memory.total() > most.total()) most = memory;
+  }
+  return most;
+}
+
 std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
   const double tokens = token_count(study);
   const double stored = static_cast<double>(size_of(parse_dtype(study.text("extract.dtype"))));
-  const double compute = static_cast<double>(size_of(parse_dtype(study.text("extract.compute"))));
   const auto latents = static_cast<double>(study.integer("sae.latents"));
   const auto k = static_cast<double>(study.integer("sae.k"));
   const auto batch = static_cast<double>(study.integer("sae.batch"));
@@ -84,13 +105,9 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
     const std::string table = std::string("model.") + which;
     const ModelPlan m = model_plan(study, table);
     const auto d = static_cast<double>(m.config.hidden);
-    const double rows_in_flight = static_cast<double>(study.integer("extract.batch")) * context;
-    const double weights = compute * (m.parameters + static_cast<double>(m.config.vocab) * d);
-    const double buffers = rows_in_flight * (compute * (6 * d + 4 * static_cast<double>(m.config.intermediate)) + m.layers * d * stored +
-                                             8.0 * m.config.heads * std::min(context, 512.0));
     const double attention = 4.0 * static_cast<double>(m.config.heads * m.config.head_dim) * context * m.config.layers;
-    plans.push_back({std::string("extract ") + which, tokens * m.layers * d * stored, tokens * (2 * m.parameters + attention),
-                     weights + buffers + 25 * tokens});
+    plans.push_back({std::string("extract ") + which, study.flag("extract.fused") ? 0.0 : tokens * m.layers * d * stored,
+                     tokens * (2 * m.parameters + attention), extract_memory(study, which, tokens, ranks).total()});
     layers[side++] = m.layers;
     if (study.text(table + ".saes").empty()) {
       train.disk += m.layers * 8 * latents * d;
@@ -139,6 +156,11 @@ void print_plan(const Study& study, int ranks, double gflops) {
     seconds += time;
   }
   say("{:<12} {:>12} {:>12} {:>16} {:>10}", "total", human_bytes(disk), "", "", human_seconds(seconds));
+  for (const char model : {'a', 'b'}) {
+    const auto m = extract_memory(study, model, token_count(study), ranks);
+    say("extract {}: the largest rank holds program {}, weights {}, forward pass {}, rows on their way {}", model, human_bytes(m.base),
+        human_bytes(m.weights), human_bytes(m.working), human_bytes(m.buffers));
+  }
 }
 
 } // namespace concord::app

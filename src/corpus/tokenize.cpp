@@ -180,7 +180,23 @@ Tokens from_text(const comm::Communicator& comm, const TokenizeOptions& options)
   return all;
 }
 
+/// Drops contexts behind the last that fits.
+void cut(Tokens& tokens, Index max_tokens) {
+  if (max_tokens <= 0 || tokens.count() <= max_tokens) return;
+  while (tokens.contexts() > 0 && tokens.context_offsets.back() > max_tokens) tokens.context_offsets.pop_back();
+  const auto rows = static_cast<std::size_t>(tokens.context_offsets.back());
+  tokens.ids.resize(rows);
+  if (!tokens.byte_begin.empty()) tokens.byte_begin.resize(rows);
+  if (!tokens.byte_end.empty()) tokens.byte_end.resize(rows);
+  if (!tokens.context_document.empty()) tokens.context_document.resize(static_cast<std::size_t>(tokens.contexts()));
+}
+
 Tokens from_ids(const TokenizeOptions& options) {
+  if (options.token_ids.extension() == ".h5") {
+    Tokens tokens = read_tokens(options.token_ids);
+    cut(tokens, options.max_tokens);
+    return tokens;
+  }
   const auto array = io::read_npy(options.token_ids);
   require(array.shape.size() == 2 && array.shape[0] > 0 && array.shape[1] > 1, ExitCode::bad_data,
           "{} must be an integer array [contexts, length]", options.token_ids.string());
@@ -188,7 +204,6 @@ Tokens from_ids(const TokenizeOptions& options) {
   Tokens tokens;
   tokens.context_offsets.push_back(0);
   for (Index c = 0; c < array.shape[0]; ++c) {
-    if (options.max_tokens > 0 && (c + 1) * array.shape[1] > options.max_tokens) break;
     for (Index i = 0; i < array.shape[1]; ++i) {
       const Index id = ids[static_cast<std::size_t>(c * array.shape[1] + i)];
       require(id >= 0 && id < (Index{1} << 31), ExitCode::bad_data, "{}: context {} holds the token id {}", options.token_ids.string(), c,
@@ -197,6 +212,7 @@ Tokens from_ids(const TokenizeOptions& options) {
     }
     tokens.context_offsets.push_back(tokens.count());
   }
+  cut(tokens, options.max_tokens);
   tokens.bos_id = options.bos_id;
   const auto kinds = tokens.row_kinds();
   const auto with_bos = std::count(kinds.begin(), kinds.end(), static_cast<std::uint8_t>(RowKind::bos));

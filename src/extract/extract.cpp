@@ -29,8 +29,7 @@ public:
         output_(comm, options.out, extractor.key(), io::Output::Writers::by_offset, options.force, bytes(),
                 [&](io::File& file) { lay_out(file); }) {
     comm::agree(comm_, [&] { find_places(); });
-    const auto queue = static_cast<std::size_t>(extractor.row_bytes() * extractor.largest_block()) *
-                       std::max<std::size_t>(1, extractor.my_layers().size());
+    const auto queue = static_cast<std::size_t>(extractor.row_bytes() * extractor.largest_block() * blocks_waiting);
     comm::agree(comm_, [&] {
       writer_ = std::make_unique<io::RowWriter>(output_.partial(), extractor_.pool(), options_.commit_seconds, queue);
     });
@@ -140,8 +139,8 @@ double mean_loss(const std::filesystem::path& path) {
 }
 
 void report(const comm::Communicator& comm, const Extractor& extractor, const ExtractOptions& options, Index rows, double running, double wall) {
-  std::string details = fmt::format("tokens={} layers={} tokens/s={:.0f} peak={}", extractor.tokens().count(), extractor.layers().size(),
-                                    static_cast<double>(rows) / std::max(running, 1e-9), human_bytes(comm::max_of(comm, peak_memory())));
+  std::string details = fmt::format("tokens={} layers={} tokens/s={:.0f} planned={} peak={}", extractor.tokens().count(), extractor.layers().size(),
+                                    static_cast<double>(rows) / std::max(running, 1e-9), human_bytes(comm::max_of(comm, extractor.memory().total())), human_bytes(comm::max_of(comm, peak_memory())));
   if (options.loss) details += fmt::format(" loss={:.6f}", comm::agreed(comm, [&] { return mean_loss(options.out); }));
   say_stage_ok(options.stage_word, wall, details, options.out.string());
 }

@@ -115,12 +115,14 @@ void Extractor::plan_shards() {
   has_head_ = options_.loss && shard == grid_.shards - 1;
 }
 
+RankMemory Extractor::memory() const {
+  if (grid_.idle(comm_.rank())) return {};
+  return rank_memory(config_, options_, grid_.shard(comm_.rank()), largest_block(), longest_, tokens_->contexts(), at::get_num_threads());
+}
+
 /// Refuses a run that cannot fit before anything is loaded.
 void Extractor::check_memory() const {
-  const bool idle = grid_.idle(comm_.rank());
-  RankMemory need;
-  if (!idle)
-    need = rank_memory(config_, options_, grid_.shard(comm_.rank()), largest_block(), longest_, tokens_->contexts(), at::get_num_threads());
+  const RankMemory need = memory();
   const double on_node = comm::sum_on_node(comm_, gpu_.number >= 0 ? need.base + need.buffers : need.total());
   const double available = options_.memory_gib > 0 ? options_.memory_gib * 0x1p30 * comm::node_size(comm_) : available_memory();
   const auto advice = "raise extract.layer_shards (more ranks share the weights), lower extract.batch (less at once), set extract.compute = "

@@ -49,8 +49,8 @@ RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& o
   memory.weights = model::weight_bytes(config, range, options.compute);
   if (shard == 0) memory.weights += 2.0 * static_cast<double>(config.vocab) * row; // mapped, as far as its rows occur
   memory.working = model::working_bytes(config, range, options.compute, rows, longest, threads);
-  // One block of each layer waits for the disk while the next is computed, one more layer is being filled.
-  memory.buffers = n * row * static_cast<double>(size_of(options.store)) * static_cast<double>(mine + 1);
+  // One block of a layer is filled while others wait for the disk.
+  memory.buffers = n * row * static_cast<double>(size_of(options.store)) * static_cast<double>(mine > 0 ? blocks_waiting + 1 : 0);
   const double message = n * row * static_cast<double>(size_of(options.compute));
   if (options.layer_shards > 1) memory.buffers += message * ((shard > 0 ? 1 : 0) + (last ? 0 : 2));
   return memory;

@@ -22,8 +22,8 @@ std::vector<Key> all_keys() {
 
       {"corpus.paths", Texts{}, "text files, folders of .txt files, or patterns"},
       {"corpus.tokenizer", std::string(), "SentencePiece model (tokenizer.model) that both models share"},
-      {"corpus.token_ids", std::string(), "instead of text: .npy of token ids [contexts, length] made elsewhere"},
-      {"corpus.bos_id", Index{2}, "with token_ids: the id that opens contexts"},
+      {"corpus.token_ids", std::string(), "instead of text: .npy of token ids [contexts, length], or a tokens.h5, made elsewhere (scripts/tokenize_hf.py)"},
+      {"corpus.bos_id", Index{2}, "with token_ids in .npy: the id that opens contexts"},
       {"corpus.documents", std::string("blank-line"), "what separates documents: \"blank-line\" or \"file\""},
       {"corpus.context", Index{1024}, "longest context in tokens, BOS included; contexts never span documents"},
       {"corpus.max_tokens", Index{0}, "stop behind the last context that fits; 0: the whole corpus"},

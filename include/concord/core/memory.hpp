@@ -8,6 +8,6 @@ double available_memory();
 /// The most bytes that this process has had in memory at once.
 double peak_memory();
 /// What a process of concord takes before any data: the program, libtorch, MPI. Measured, rounded up (docs/performance.md).
-inline constexpr double base_memory = 200.0 * (1 << 20);
+inline constexpr double base_memory = 170.0 * (1 << 20);
 
 } // namespace concord

@@ -15,7 +15,7 @@ namespace concord::corpus {
 struct TokenizeOptions {
   std::vector<std::string> paths;       ///< text files, folders of .txt files, or glob patterns
   std::filesystem::path tokenizer;      ///< SentencePiece model
-  std::filesystem::path token_ids;      ///< or: .npy [contexts, length] of tokens made elsewhere
+  std::filesystem::path token_ids;      ///< or: .npy [contexts, length] or tokens.h5 made elsewhere
   std::int32_t bos_id = 2;              ///< for token_ids alone: the id that opens contexts
   std::string documents = "blank-line"; ///< what separates documents: "blank-line" or "file"
   Index context = 1024;                 ///< longest context in tokens, BOS included

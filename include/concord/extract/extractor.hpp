@@ -54,6 +54,8 @@ public:
   Index block_rows(Index block) const;
   Index row_bytes() const;
   Index largest_block() const; ///< rows
+  /// What this rank is planned to take; nothing when it is idle.
+  RankMemory memory() const;
 
   /// Loads this rank's weights, after a check that they fit; nothing when they are there. Collective over comm.
   void load_model();

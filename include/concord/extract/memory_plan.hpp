@@ -20,6 +20,9 @@ struct RankMemory {
   double on_device() const { return weights + working; }
 };
 
+/// Blocks of a layer that may wait for the disk; beyond them the forward pass waits.
+inline constexpr Index blocks_waiting = 3;
+
 /// The blocks of a model that an extraction runs, cut into shards: shard s has blocks [cuts[s], cuts[s + 1]).
 std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOptions& options, Index longest);
 /// The wanted layers, sorted; all when the options name none. @throws Error config.
