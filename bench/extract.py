@@ -67,12 +67,49 @@ def concord(folder, tokens, out, dtype, ranks, threads, batch, *flags):
     return float(re.search(r"tokens/s=(\d+)", result.stdout).group(1))
 
 
+def memory_table(work, folder):
+    """Planned and measured memory of one rank."""
+    print("\n| model | run | planned | peak RSS | peak / planned |")
+    print("|---|---|---|---|---|", flush=True)
+    rng = np.random.default_rng(1)
+    unit = {"MiB": 1.0, "GiB": 1024.0}
+    for name, model, context, contexts, flags in (
+            ("demo large", ROOT / "data/demo/models/large", 128, 256, ["--batch", 32]),
+            ("random, d=768", folder, 128, 96, ["--batch", 16]), ("random, d=768", folder, 128, 96, ["--batch", 16, "--compute", "bf16"]),
+            ("random, d=768", folder, 128, 192, ["--batch", 64]), ("random, d=768", folder, 2048, 2, ["--batch", 1]),
+            ("random, d=768", folder, 8192, 2, ["--batch", 1])):
+        np.save(work / "ids.npy", rng.integers(3, 4096, (contexts, context)).astype(np.int32))
+        (work / "tokens.h5").unlink(missing_ok=True)
+        subprocess.run([CONCORD, "tokenize", "--tokens", work / "ids.npy", "--out", work / "tokens.h5"], check=True, capture_output=True)
+        output = subprocess.run([CONCORD, "extract", "--model", model, "--tokens", work / "tokens.h5", "--out", work / "memory.h5", *map(str, flags)], check=True,
+                                capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1")).stdout
+        (work / "memory.h5").unlink()
+        planned, peak = (float(v) * unit[u] for v, u in re.findall(r"(?:planned|peak)=([\d.]+) (\w+)", output))
+        print(f"| {name} | context {context} {' '.join(map(str, flags))} | {planned:.0f} MiB | {peak:.0f} MiB | {peak / planned:.2f} |", flush=True)
+
+
+def write_cost(work, folder):
+    """All layers written against the last layer alone: what writing takes from the forward pass."""
+    rng = np.random.default_rng(2)
+    print("\n| model | last layer written, tok/s | all layers written, tok/s | ratio |")
+    print("|---|---|---|---|", flush=True)
+    for name, model, contexts, last in (("demo large", ROOT / "data/demo/models/large", 1024, 9), ("random, d=768", folder, 96, 11)):
+        np.save(work / "ids.npy", rng.integers(3, 4096, (contexts, 128)).astype(np.int32))
+        (work / "tokens.h5").unlink(missing_ok=True)
+        subprocess.run([CONCORD, "tokenize", "--tokens", work / "ids.npy", "--out", work / "tokens.h5"], check=True, capture_output=True)
+        best = {}
+        for _ in range(3):
+            for key, flags in (("one", ["--layers", last]), ("all", [])):
+                best[key] = max(best.get(key, 0), concord(model, work / "tokens.h5", work / "cost.h5", "f32", 2, 1, 16, *flags))
+        print(f"| {name} | {best['one']:.0f} | {best['all']:.0f} | {best['all'] / best['one']:.2f} |", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a quarter of the tokens, one repeat")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "bench" / "extract")
-    parser.add_argument("--only", default="", help="demo or random")
+    parser.add_argument("--only", default="", help="one part: memory, write, demo or random")
     arguments = parser.parse_args()
     repeats = 1 if arguments.quick else arguments.repeats
     work = arguments.work
@@ -80,9 +117,13 @@ def main():
     work.mkdir(parents=True)
     random_model(work / "random")
     rng = np.random.default_rng(0)
-    print("| model | compute | transformers tok/s | extract tok/s, 1 rank x 2 threads | ratio | 2 ranks x 1 thread | of 1 x 2 | 2 layer shards | of 2 replicas |")
+    if arguments.only in ("", "memory"):
+        memory_table(work, work / "random")
+    if arguments.only in ("", "write"):
+        write_cost(work, work / "random")
+    print("\n| model | compute | transformers tok/s | extract tok/s, 1 rank x 2 threads | ratio | 2 ranks x 1 thread | of 1 x 2 | 2 layer shards | of 2 replicas |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    for name, folder, contexts in (("demo large, d=192, 10 layers", ROOT / "data/demo/models/large", 1024), ("random, d=768, 12 layers", work / "random", 192)):
+    for name, folder, contexts in (("demo large, d=192, 10 layers", ROOT / "data/demo/models/large", 1024), ("random, d=768, 12 layers", work / "random", 128)):
         if arguments.only and not name.startswith(arguments.only):
             continue
         contexts = contexts // 4 if arguments.quick else contexts

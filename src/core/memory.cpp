@@ -1,10 +1,10 @@
 #include "concord/core/memory.hpp"
 
+#include <algorithm>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
-#include <sys/resource.h>
 
 namespace concord {
 namespace {
@@ -16,15 +16,17 @@ std::optional<double> number_in(const std::string& path) {
   return {};
 }
 
-/// MemAvailable of /proc/meminfo, in bytes.
+/// The number behind `name` in a file of lines "Name:  123 kB".
+std::optional<double> kib_in(const std::string& path, const std::string& name) {
+  std::ifstream in(path);
+  std::string line;
+  while (std::getline(in, line))
+    if (line.starts_with(name)) return std::stod(line.substr(name.size()));
+  return {};
+}
+
 double free_on_node() {
-  std::ifstream in("/proc/meminfo");
-  std::string name;
-  double kib = 0;
-  std::string unit;
-  while (in >> name >> kib >> unit)
-    if (name == "MemAvailable:") return kib * 1024;
-  return std::numeric_limits<double>::infinity();
+  return kib_in("/proc/meminfo", "MemAvailable:").value_or(std::numeric_limits<double>::infinity()) * 1024;
 }
 
 /// What the control group of this process (version 2) still allows.
@@ -49,9 +51,8 @@ double available_memory() {
 }
 
 double peak_memory() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return static_cast<double>(usage.ru_maxrss) * 1024;
+  // Not getrusage: its maximum survives exec, so that a small program started by a large one looks large.
+  return kib_in("/proc/self/status", "VmHWM:").value_or(0) * 1024;
 }
 
 } // namespace concord

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <new>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ double seconds_since(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+constexpr std::size_t page = 4096;
 constexpr std::size_t piece_bytes = std::size_t{8} << 20; // whole stripes of any usual size
 constexpr std::size_t smallest_started = std::size_t{64} << 10; // writes that the disk starts on at once
 
@@ -32,7 +34,10 @@ RowBuffer BufferPool::take(std::size_t size) {
     if (it->capacity >= size && (best == free_.end() || it->capacity < best->capacity)) best = it;
   if (best == free_.end()) {
     if (!free_.empty()) free_.pop_back(); // too small for today's blocks
-    return {std::make_unique_for_overwrite<char[]>(size), size, size};
+    const std::size_t capacity = (size + page - 1) / page * page;
+    auto* bytes = static_cast<char*>(std::aligned_alloc(page, std::max(page, capacity)));
+    if (bytes == nullptr) throw std::bad_alloc();
+    return {std::unique_ptr<char, RowBuffer::Free>(bytes), size, capacity};
   }
   RowBuffer buffer = std::move(*best);
   free_.erase(best);
@@ -53,6 +58,7 @@ std::uint64_t block_checksum(const void* bytes, std::size_t size) {
 RowWriter::RowWriter(const std::filesystem::path& path, BufferPool& pool, double commit_seconds, std::size_t queue_bytes)
     : path_(path), pool_(pool), commit_seconds_(commit_seconds), queue_limit_(queue_bytes), file_(::open(path.c_str(), O_WRONLY)) {
   require(file_ >= 0, ExitCode::io, "cannot open {} for writing: {}", path.string(), std::strerror(errno));
+  direct_ = ::open(path.c_str(), O_WRONLY | O_DIRECT);
   thread_ = std::thread([this] { work(); });
 }
 
@@ -64,6 +70,7 @@ RowWriter::~RowWriter() {
   changed_.notify_all();
   thread_.join();
   ::close(file_);
+  if (direct_ >= 0) ::close(direct_);
 }
 
 void RowWriter::throw_failure() {
@@ -136,15 +143,24 @@ void RowWriter::put_marks() {
   marks_.clear();
 }
 
-void RowWriter::write_all(const void* bytes, std::size_t size, std::uint64_t offset) const {
+void RowWriter::write_all(const void* bytes, std::size_t size, std::uint64_t offset) {
   const char* from = static_cast<const char*>(bytes);
   while (size > 0) {
     // The first piece ends at a multiple of the piece size, so that all later ones are whole.
-    const std::size_t now = std::min<std::size_t>(size, piece_bytes - offset % piece_bytes);
-    const ssize_t written = ::pwrite(file_, from, now, static_cast<off_t>(offset));
+    std::size_t now = std::min<std::size_t>(size, piece_bytes - offset % piece_bytes);
+    // Whole pages go straight to the disk, which spares copying them into the page cache.
+    const bool straight = direct_ >= 0 && now >= page && offset % page == 0 && reinterpret_cast<std::uintptr_t>(from) % page == 0;
+    if (straight) now = now / page * page;
+    const ssize_t written = ::pwrite(straight ? direct_ : file_, from, now, static_cast<off_t>(offset));
     if (written < 0 && errno == EINTR) continue;
+    if (straight && written < 0 && errno == EINVAL) { // opened, but not for this file system's blocks
+      ::close(direct_);
+      direct_ = -1;
+      continue;
+    }
     require(written > 0, ExitCode::io, "cannot write {}: {}", path_.string(), written < 0 ? std::strerror(errno) : "nothing was written");
-    if (now >= smallest_started) ::sync_file_range(file_, static_cast<off64_t>(offset), written, SYNC_FILE_RANGE_WRITE); // start now, wait later
+    if (!straight && now >= smallest_started) // start now, wait later
+      ::sync_file_range(file_, static_cast<off64_t>(offset), written, SYNC_FILE_RANGE_WRITE);
     from += written;
     size -= static_cast<std::size_t>(written);
     offset += static_cast<std::uint64_t>(written);

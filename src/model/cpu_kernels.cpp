@@ -108,7 +108,7 @@ void add_normed(T* residual, const T* x, const float* weight, Index rows, Index 
 
 namespace {
 
-constexpr Index query_tile = 64;
+constexpr Index query_tile = 32;
 
 /// What one thread needs for one tile of queries against their keys.
 struct Scratch {

@@ -68,7 +68,10 @@ public:
 
   void run(Tensor& residual, const Contexts& contexts) const override {
     add_normed(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), contexts, attention_)), behind_attention_, eps_);
-    add_normed(residual, mlp_(rms_norm(residual, before_mlp_, eps_)), behind_mlp_, eps_);
+    mlp_(rms_norm(residual, before_mlp_, eps_), [&](Index begin, Index end, const Tensor& fed) {
+      Tensor rows = residual.slice(0, begin, end);
+      add_normed(rows, fed, behind_mlp_, eps_);
+    });
   }
 
 private:

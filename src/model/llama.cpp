@@ -39,7 +39,10 @@ public:
 
   void run(Tensor& residual, const Contexts& contexts) const override {
     add(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), contexts, attention_)));
-    add(residual, mlp_(rms_norm(residual, before_mlp_, eps_)));
+    mlp_(rms_norm(residual, before_mlp_, eps_), [&](Index begin, Index end, const Tensor& fed) {
+      Tensor rows = residual.slice(0, begin, end);
+      add(rows, fed);
+    });
   }
 
 private:

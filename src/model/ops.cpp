@@ -129,20 +129,14 @@ void add_normed(Tensor& residual, const Tensor& x, const Tensor& weight, double 
     residual.add_(rms_norm(x, weight, eps));
 }
 
-Tensor GatedMlp::piece(const Tensor& x) const {
-  return down(up.times(x, gate.activated(x, activation)));
-}
-
-Tensor GatedMlp::operator()(const Tensor& x) const {
+void GatedMlp::operator()(const Tensor& x, const std::function<void(Index, Index, const Tensor&)>& take) const {
   const Index rows = x.size(0);
   const Index at_once = x.is_cpu() ? mlp_rows : rows; // a GPU wants large products
-  if (rows <= at_once) return piece(x);
-  Tensor out = at::empty_like(x);
   for (Index begin = 0; begin < rows; begin += at_once) {
     const Index end = std::min(rows, begin + at_once);
-    out.slice(0, begin, end).copy_(piece(x.slice(0, begin, end)));
+    const Tensor piece = x.slice(0, begin, end);
+    take(begin, end, down(up.times(piece, gate.activated(piece, activation))));
   }
-  return out;
 }
 
 Tensor attend(const Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings) {

@@ -149,7 +149,7 @@ double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Inde
   const auto piece = static_cast<double>(std::min(rows, mlp_rows));
   const auto d = static_cast<double>(c.hidden);
   const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + n * d;
-  const double mlp = 2 * n * d + piece * (2.0 * static_cast<double>(c.intermediate) + d);
+  const double mlp = n * d + piece * (2.0 * static_cast<double>(c.intermediate) + d);
   const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
   const double logits = range.head ? static_cast<double>(loss_rows * c.vocab) * (4 + 4 + element) : 0;
   return element * (n * d + std::max(attention, mlp)) + threads * cpu::attend_scratch_bytes(settings, longest) + logits;

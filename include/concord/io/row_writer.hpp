@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <cstdlib>
 #include <deque>
 #include <filesystem>
 #include <memory>
@@ -16,9 +17,12 @@
 
 namespace concord::io {
 
-/// Uninitialised bytes that are handed on, never copied.
+/// Uninitialised bytes that are handed on, never copied; aligned to pages.
 struct RowBuffer {
-  std::unique_ptr<char[]> bytes;
+  struct Free {
+    void operator()(char* bytes) const { std::free(bytes); }
+  };
+  std::unique_ptr<char, Free> bytes;
   std::size_t size = 0;
   std::size_t capacity = 0;
 };
@@ -67,7 +71,7 @@ private:
   void work();
   void put(const Block& block);
   void put_marks();
-  void write_all(const void* bytes, std::size_t size, std::uint64_t offset) const;
+  void write_all(const void* bytes, std::size_t size, std::uint64_t offset);
   void throw_failure();
 
   std::filesystem::path path_;
@@ -75,6 +79,7 @@ private:
   double commit_seconds_;
   std::size_t queue_limit_;
   int file_ = -1;
+  int direct_ = -1; ///< the same file past the page cache; -1 where the file system has no such thing
   double waited_ = 0;
   std::vector<Mark> marks_; ///< of blocks written but not yet durable; the thread's own
   std::mutex mutex_;        ///< guards what follows

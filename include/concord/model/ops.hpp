@@ -7,6 +7,7 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <vector>
 
 namespace concord::model {
@@ -63,10 +64,8 @@ at::Tensor attend_by_aten(const at::Tensor& qkv, const Contexts& contexts, const
 struct GatedMlp {
   Linear gate, up, down;
   Activation activation = Activation::silu;
-  at::Tensor operator()(const at::Tensor& x) const;
-
-private:
-  at::Tensor piece(const at::Tensor& x) const;
+  /// Calls take(begin, end, result) for rows [begin, end) of x, piece by piece.
+  void operator()(const at::Tensor& x, const std::function<void(Index begin, Index end, const at::Tensor& result)>& take) const;
 };
 
 /// Rows of the wide intermediates that exist at once.
