@@ -123,7 +123,7 @@ def main():
         write_cost(work, work / "random")
     print("\n| model | compute | transformers tok/s | extract tok/s, 1 rank x 2 threads | ratio | 2 ranks x 1 thread | of 1 x 2 | 2 layer shards | of 2 replicas |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
-    for name, folder, contexts in (("demo large, d=192, 10 layers", ROOT / "data/demo/models/large", 1024), ("random, d=768, 12 layers", work / "random", 128)):
+    for name, folder, contexts in (("demo large, d=192, 10 layers", ROOT / "data/demo/models/large", 1024), ("random, d=768, 12 layers", work / "random", 192)):
         if arguments.only and not name.startswith(arguments.only):
             continue
         contexts = contexts // 4 if arguments.quick else contexts

@@ -81,7 +81,8 @@ extract::RankMemory extract_memory(const Study& study, char model, double tokens
   const auto contexts = static_cast<Index>(tokens) / context + 1;
   extract::RankMemory most;
   for (int shard = 0; shard < options.layer_shards; ++shard) {
-    const auto memory = extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, threads());
+    const auto memory =
+        extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, threads());
     if (memory.total() > most.total()) most = memory;
   }
   return most;

@@ -40,7 +40,8 @@ void verify_blocks(const io::File& file, int layer, const std::vector<Index>& bl
             "{}:{}: rows {} to {} are not what was written (their checksum differs); extract the file again", file.path().string(), group,
             block_offsets[b], block_offsets[b + 1] - 1);
     const Index bad = first_non_finite(bytes.data(), rows.dtype(), count * rows.row_size());
-    require(bad < 0, ExitCode::bad_data, "{}:{}: row {} is not finite", file.path().string(), group, block_offsets[b] + bad / rows.row_size());
+    require(bad < 0, ExitCode::bad_data, "{}:{}: row {} is not finite", file.path().string(), group,
+            block_offsets[b] + bad / rows.row_size());
   }
 }
 

@@ -64,7 +64,8 @@ Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_sha
     if (gpu.uuid.empty() || allow_shared) return;
     const auto sharing = std::count(uuids.begin(), uuids.end(), gpu.uuid);
     require(sharing == 1, ExitCode::unavailable,
-            "{} ranks would share the GPU {}: start one rank a GPU (mpirun --map-by ppr:GPUS:node, srun --gpus-per-task=1), or give --allow-shared-gpu",
+            "{} ranks would share the GPU {}: start one rank a GPU (mpirun --map-by ppr:GPUS:node, srun --gpus-per-task=1), or give "
+            "--allow-shared-gpu",
             sharing, gpu.uuid);
   });
   return gpu;

@@ -25,14 +25,12 @@ std::size_t at(Index i) {
 class ActivationsFile {
 public:
   ActivationsFile(const comm::Communicator& comm, Extractor& extractor, const ExtractOptions& options)
-      : comm_(comm), extractor_(extractor), options_(options),
-        output_(comm, options.out, extractor.key(), io::Output::Writers::by_offset, options.force, bytes(),
-                [&](io::File& file) { lay_out(file); }) {
+      : comm_(comm), extractor_(extractor), options_(options), output_(comm, options.out, extractor.key(), io::Output::Writers::by_offset,
+                                                                       options.force, bytes(), [&](io::File& file) { lay_out(file); }) {
     comm::agree(comm_, [&] { find_places(); });
     const auto queue = static_cast<std::size_t>(extractor.row_bytes() * extractor.largest_block() * blocks_waiting);
-    comm::agree(comm_, [&] {
-      writer_ = std::make_unique<io::RowWriter>(output_.partial(), extractor_.pool(), options_.commit_seconds, queue);
-    });
+    comm::agree(comm_,
+                [&] { writer_ = std::make_unique<io::RowWriter>(output_.partial(), extractor_.pool(), options_.commit_seconds, queue); });
   }
 
   /// Blocks without all their commit marks.
@@ -45,15 +43,16 @@ public:
 
   void take(int layer, Index block, io::RowBuffer rows) {
     const Place& place = places_.at(layer);
-    writer_->write(place.rows + static_cast<std::uint64_t>(extractor_.block_offsets()[at(block)] * extractor_.row_bytes()),
-                   std::move(rows), place.marks + 8 * static_cast<std::uint64_t>(block));
+    writer_->write(place.rows + static_cast<std::uint64_t>(extractor_.block_offsets()[at(block)] * extractor_.row_bytes()), std::move(rows),
+                   place.marks + 8 * static_cast<std::uint64_t>(block));
   }
 
   void take_loss(Index block, double sum, double count) {
     io::RowBuffer pair = extractor_.pool().take(2 * sizeof(double));
     std::memcpy(pair.bytes.get(), &sum, sizeof sum);
     std::memcpy(pair.bytes.get() + sizeof sum, &count, sizeof count);
-    writer_->write(loss_.rows + 16 * static_cast<std::uint64_t>(block), std::move(pair), loss_.marks + 8 * static_cast<std::uint64_t>(block));
+    writer_->write(loss_.rows + 16 * static_cast<std::uint64_t>(block), std::move(pair),
+                   loss_.marks + 8 * static_cast<std::uint64_t>(block));
   }
 
   void commit() {
@@ -138,9 +137,12 @@ double mean_loss(const std::filesystem::path& path) {
   return loss / count;
 }
 
-void report(const comm::Communicator& comm, const Extractor& extractor, const ExtractOptions& options, Index rows, double running, double wall) {
-  std::string details = fmt::format("tokens={} layers={} tokens/s={:.0f} planned={} peak={}", extractor.tokens().count(), extractor.layers().size(),
-                                    static_cast<double>(rows) / std::max(running, 1e-9), human_bytes(comm::max_of(comm, extractor.memory().total())), human_bytes(comm::max_of(comm, peak_memory())));
+void report(const comm::Communicator& comm, const Extractor& extractor, const ExtractOptions& options, Index rows, double running,
+            double wall) {
+  std::string details =
+      fmt::format("tokens={} layers={} tokens/s={:.0f} planned={} peak={}", extractor.tokens().count(), extractor.layers().size(),
+                  static_cast<double>(rows) / std::max(running, 1e-9), human_bytes(comm::max_of(comm, extractor.memory().total())),
+                  human_bytes(comm::max_of(comm, peak_memory())));
   if (options.loss) details += fmt::format(" loss={:.6f}", comm::agreed(comm, [&] { return mean_loss(options.out); }));
   say_stage_ok(options.stage_word, wall, details, options.out.string());
 }

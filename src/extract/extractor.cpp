@@ -12,7 +12,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-
 #include <algorithm>
 
 namespace concord::extract {
@@ -57,6 +56,7 @@ Extractor::Extractor(const comm::Communicator& comm, const ExtractOptions& optio
   });
   gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
   comm::agree(comm_, [&] { plan_shards(); });
+  active_ = comm_.split(grid_.idle(comm_.rank()) ? 1 : 0);
 }
 
 Extractor::~Extractor() = default;
@@ -80,8 +80,8 @@ void Extractor::read_inputs() {
   require(options_.layer_shards > 0, ExitCode::config, "extract.layer_shards must be positive, not {}", options_.layer_shards);
   require(options_.store == Dtype::f32 || options_.store == Dtype::f16 || options_.store == Dtype::bf16, ExitCode::config,
           "extract.dtype must be f32, f16 or bf16, not {}", name_of(options_.store));
-  require(options_.compute == Dtype::f32 || options_.compute == Dtype::bf16, ExitCode::config, "extract.compute must be f32 or bf16, not {}",
-          name_of(options_.compute));
+  require(options_.compute == Dtype::f32 || options_.compute == Dtype::bf16, ExitCode::config,
+          "extract.compute must be f32 or bf16, not {}", name_of(options_.compute));
   config_ = model::read_config(options_.model);
   tokens_ = std::make_unique<corpus::TokenReader>(options_.tokens);
   layers_ = wanted_layers(options_, config_);
@@ -125,8 +125,9 @@ void Extractor::check_memory() const {
   const RankMemory need = memory();
   const double on_node = comm::sum_on_node(comm_, gpu_.number >= 0 ? need.base + need.buffers : need.total());
   const double available = options_.memory_gib > 0 ? options_.memory_gib * 0x1p30 * comm::node_size(comm_) : available_memory();
-  const auto advice = "raise extract.layer_shards (more ranks share the weights), lower extract.batch (less at once), set extract.compute = "
-                      "\"bf16\", or start fewer ranks a node";
+  const auto advice =
+      "raise extract.layer_shards (more ranks share the weights), lower extract.batch (less at once), set extract.compute = "
+      "\"bf16\", or start fewer ranks a node";
   comm::agree(comm_, [&] {
     require(on_node <= available, ExitCode::unavailable,
             "{} does not fit: this rank needs {} (weights {}, forward pass {}, buffers {}), all ranks of its node {}, and there are {}; {}",
@@ -151,14 +152,13 @@ void Extractor::load_model() {
 }
 
 bool Extractor::run(const std::vector<Index>& blocks, const Taker& taker, bool stoppable, const std::function<void(Index)>& progress) {
-  const comm::Communicator active = comm_.split(grid_.idle(comm_.rank()) ? 1 : 0);
   bool stopped = false;
   if (!grid_.idle(comm_.rank())) {
     const int shard = grid_.shard(comm_.rank());
     const Index replicas = grid_.replicas();
     const Index replica = grid_.replica(comm_.rank());
-    Flow flow{{active, shard > 0 ? active.rank() - 1 : -1, shard + 1 < grid_.shards ? active.rank() + 1 : -1},
-              {active, grid_.shards + 1},
+    Flow flow{{active_, shard > 0 ? active_.rank() - 1 : -1, shard + 1 < grid_.shards ? active_.rank() + 1 : -1},
+              {active_, grid_.shards + 1},
               taker,
               {},
               {}};
@@ -230,7 +230,8 @@ io::RowBuffer Extractor::stored(const Flow& flow, int layer, Index block) {
   const Tensor& residual = flow.residual;
   io::RowBuffer buffer = pool_.take(at(residual.size(0) * row_bytes()));
   const auto type = model::torch_dtype(options_.store);
-  at::from_blob(buffer.bytes.get(), residual.sizes(), at::TensorOptions().dtype(type)).copy_(residual.is_cpu() ? residual : residual.to(type));
+  at::from_blob(buffer.bytes.get(), residual.sizes(), at::TensorOptions().dtype(type))
+      .copy_(residual.is_cpu() ? residual : residual.to(type));
   const Index bad = first_non_finite(buffer.bytes.get(), options_.store, residual.numel());
   if (bad >= 0)
     fail(ExitCode::bad_data,

@@ -32,16 +32,15 @@ std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOpt
   return dist::balanced_cuts(costs, options.layer_shards);
 }
 
-RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest, Index contexts,
-                       int threads) {
+RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest,
+                       Index contexts, int threads) {
   const auto cuts = shard_cuts(config, options, longest);
   const auto s = static_cast<std::size_t>(shard);
   const bool last = shard == options.layer_shards - 1;
   const model::LayerRange range{static_cast<int>(cuts[s]), static_cast<int>(cuts[s + 1]), options.loss && last};
   const auto layers = wanted_layers(options, config);
-  const auto mine = std::count_if(layers.begin(), layers.end(), [&](int l) {
-    return (l >= range.first && l < range.end) || (l == -1 && shard == 0);
-  });
+  const auto mine =
+      std::count_if(layers.begin(), layers.end(), [&](int l) { return (l >= range.first && l < range.end) || (l == -1 && shard == 0); });
   const double row = static_cast<double>(config.hidden);
   const auto n = static_cast<double>(rows);
   RankMemory memory;

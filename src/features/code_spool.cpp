@@ -69,7 +69,8 @@ bool read_record(std::ifstream& in, Index offset, Header& header, std::vector<ch
   in.seekg(begin);
   payload.resize(header.payload());
   in.read(payload.data(), static_cast<std::streamsize>(payload.size()));
-  return in.gcount() == static_cast<std::streamsize>(payload.size()) && io::block_checksum(payload.data(), payload.size()) == header.checksum;
+  return in.gcount() == static_cast<std::streamsize>(payload.size()) &&
+         io::block_checksum(payload.data(), payload.size()) == header.checksum;
 }
 
 std::vector<std::string> spool_files(const fs::path& folder) {
@@ -88,8 +89,8 @@ CodeSpool::CodeSpool(const comm::Communicator& comm, fs::path folder, const std:
     if (comm_.rank() != 0) return;
     const fs::path key = folder_ / "digest";
     if (fs::exists(key) && read_text(key, "spool digest") != digest) {
-      require(force, ExitCode::config, "{} holds codes of other settings or inputs; choose another study.output, or give --force to drop them",
-              folder_.string());
+      require(force, ExitCode::config,
+              "{} holds codes of other settings or inputs; choose another study.output, or give --force to drop them", folder_.string());
       fs::remove_all(folder_);
     }
     make_folder(folder_);

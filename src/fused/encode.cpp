@@ -8,8 +8,8 @@
 #include "concord/extract/extractor.hpp"
 #include "concord/features/code_spool.hpp"
 #include "concord/sae/encoder.hpp"
-#include "fused/facts.hpp"
 
+#include "fused/facts.hpp"
 #include <map>
 
 namespace concord::fused {

@@ -8,8 +8,8 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
-#include "fused/facts.hpp"
 
+#include "fused/facts.hpp"
 #include <algorithm>
 #include <limits>
 #include <map>
@@ -29,7 +29,8 @@ struct LayerTraining {
 
 class FusedTraining {
 public:
-  FusedTraining(const comm::Communicator& comm, const extract::ExtractOptions& extract, const std::function<sae::TrainOptions(int)>& options)
+  FusedTraining(const comm::Communicator& comm, const extract::ExtractOptions& extract,
+                const std::function<sae::TrainOptions(int)>& options)
       : comm_(comm), store_(extract.store), extractor_(comm, extract),
         layer_comm_(comm.split(extractor_.grid().idle(comm.rank()) ? extractor_.grid().shards : extractor_.grid().shard(comm.rank()))) {
     first_ = options(extractor_.layers().front());
@@ -61,7 +62,8 @@ private:
     const auto facts = facts_of(extractor_);
     std::vector<bool> usable;
     for (const auto kind : facts.row_kinds) usable.push_back(first_.keep_special || kind == 0);
-    order_ = std::make_shared<sae::BufferOrder>(facts.block_offsets, usable, first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
+    order_ =
+        std::make_shared<sae::BufferOrder>(facts.block_offsets, usable, first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
     model_ = std::filesystem::absolute(extract.model).string();
   }
 
@@ -148,7 +150,8 @@ private:
 
 } // namespace
 
-void train(const comm::Communicator& comm, const extract::ExtractOptions& extract, const std::function<sae::TrainOptions(int layer)>& options) {
+void train(const comm::Communicator& comm, const extract::ExtractOptions& extract,
+           const std::function<sae::TrainOptions(int layer)>& options) {
   extract::ExtractOptions without_loss = extract;
   without_loss.loss = false;
   FusedTraining(comm, without_loss, options).run();

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <new>
 #include <fcntl.h>
+#include <new>
 #include <unistd.h>
 
 namespace concord::io {
@@ -22,7 +22,7 @@ double seconds_since(Clock::time_point begin) {
 }
 
 constexpr std::size_t page = 4096;
-constexpr std::size_t piece_bytes = std::size_t{8} << 20; // whole stripes of any usual size
+constexpr std::size_t piece_bytes = std::size_t{8} << 20;       // whole stripes of any usual size
 constexpr std::size_t smallest_started = std::size_t{64} << 10; // writes that the disk starts on at once
 
 } // namespace

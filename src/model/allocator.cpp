@@ -1,10 +1,9 @@
 #include "model/allocator.hpp"
 
-#include <c10/core/Allocator.h>
-#include <c10/core/CPUAllocator.h>
-
 #include <algorithm>
 #include <bit>
+#include <c10/core/Allocator.h>
+#include <c10/core/CPUAllocator.h>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -15,10 +14,10 @@
 namespace concord::model {
 namespace {
 
-constexpr std::size_t header = 64;             // holds the block's size; keeps the data aligned
-constexpr std::size_t smallest = 256 << 10;    // smaller blocks are malloc's business
+constexpr std::size_t header = 64;          // holds the block's size; keeps the data aligned
+constexpr std::size_t smallest = 256 << 10; // smaller blocks are malloc's business
 constexpr std::size_t huge_page = 2 << 20;
-constexpr std::size_t most_kept = 1ULL << 30;  // more than this in no use at all goes back to the system
+constexpr std::size_t most_kept = 1ULL << 30; // more than this in no use at all goes back to the system
 
 /// Sizes in steps of an eighth of their power of two, so that batches of slightly different length share blocks.
 std::size_t rounded(std::size_t bytes) {

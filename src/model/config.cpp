@@ -3,6 +3,7 @@
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
 #include "concord/model/family.hpp"
+
 #include "model/fields.hpp"
 
 namespace concord::model {

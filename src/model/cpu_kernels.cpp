@@ -1,13 +1,13 @@
 #include "model/cpu_kernels.hpp"
 
 #include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-extern "C" void sgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n, const int* k, const float* alpha, const float* a,
-                       const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
+// NOLINTNEXTLINE(readability-identifier-naming): Fortran's name
+extern "C" void sgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n, const int* k, const float* alpha,
+                       const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
 
 namespace concord::model::cpu {
 namespace {
@@ -200,7 +200,9 @@ public:
   }
 
 private:
-  Index first_visible(Index query) const { return s_.window > 0 ? std::max<Index>(0, query - s_.window + 1) : 0; }
+  Index first_visible(Index query) const {
+    return s_.window > 0 ? std::max<Index>(0, query - s_.window + 1) : 0;
+  }
 
   /// keys and values start at position first_key.
   void tile(Index begin, Index end, Index first_key, const float* keys, const float* values, Scratch& scratch) const {

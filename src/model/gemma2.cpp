@@ -2,9 +2,9 @@
 /// sliding window, GeGLU (tanh), embedding scaled by sqrt(d), tied head with soft-capped logits.
 /// Source: Hugging Face `Gemma2ForCausalLM`.
 #include "concord/model/family.hpp"
+
 #include "model/fields.hpp"
 #include "model/loader.hpp"
-
 #include <cmath>
 
 namespace concord::model {
@@ -51,19 +51,15 @@ class Gemma2Block final : public Block {
 public:
   Gemma2Block(Loader& loader, const ModelConfig& c, int layer) : eps_(c.rms_norm_eps) {
     const std::string at = "model.layers." + std::to_string(layer) + ".";
-    const Index q = c.heads * c.head_dim;
-    const Index kv = c.kv_heads * c.head_dim;
     before_attention_ = loader.norm(at + "input_layernorm.weight", c.hidden, c.norm_offset);
     behind_attention_ = loader.norm(at + "post_attention_layernorm.weight", c.hidden, c.norm_offset);
     before_mlp_ = loader.norm(at + "pre_feedforward_layernorm.weight", c.hidden, c.norm_offset);
     behind_mlp_ = loader.norm(at + "post_feedforward_layernorm.weight", c.hidden, c.norm_offset);
-    qkv_ = loader.linear({{at + "self_attn.q_proj.weight", q}, {at + "self_attn.k_proj.weight", kv}, {at + "self_attn.v_proj.weight", kv}},
-                         c.hidden);
-    out_ = loader.linear({{at + "self_attn.o_proj.weight", c.hidden}}, q);
-    mlp_ = {loader.linear({{at + "mlp.gate_proj.weight", c.intermediate}}, c.hidden), loader.linear({{at + "mlp.up_proj.weight", c.intermediate}}, c.hidden),
-            loader.linear({{at + "mlp.down_proj.weight", c.hidden}}, c.intermediate), c.activation};
-    attention_ = {c.heads,        c.kv_heads,     c.head_dim, c.attention_scale,
-                  c.attn_softcap, c.sliding[static_cast<std::size_t>(layer)] ? c.sliding_window : 0};
+    qkv_ = loader.qkv(at, c);
+    out_ = loader.linear({{at + "self_attn.o_proj.weight", c.hidden}}, c.heads * c.head_dim);
+    mlp_ = loader.gated_mlp(at, c);
+    attention_ = {c.heads,           c.kv_heads,     c.head_dim,
+                  c.attention_scale, c.attn_softcap, c.sliding[static_cast<std::size_t>(layer)] ? c.sliding_window : 0};
   }
 
   void run(Tensor& residual, const Contexts& contexts) const override {
@@ -84,7 +80,8 @@ private:
 
 } // namespace
 
-const Family gemma2_family{"gemma2", read_gemma2_config, [](Loader& loader, const ModelConfig& config, int layer) -> std::unique_ptr<Block> {
+const Family gemma2_family{"gemma2", read_gemma2_config,
+                           [](Loader& loader, const ModelConfig& config, int layer) -> std::unique_ptr<Block> {
                              return std::make_unique<Gemma2Block>(loader, config, layer);
                            }};
 

@@ -1,9 +1,9 @@
 /// Llama 2 and 3 and models of their shape (TinyLlama, SmolLM2): RMSNorm before attention and MLP, SwiGLU, rotary embedding
 /// with optional scaling, tied or untied head. Source: Hugging Face `LlamaForCausalLM`.
 #include "concord/model/family.hpp"
+
 #include "model/fields.hpp"
 #include "model/loader.hpp"
-
 #include <cmath>
 
 namespace concord::model {
@@ -25,15 +25,11 @@ class LlamaBlock final : public Block {
 public:
   LlamaBlock(Loader& loader, const ModelConfig& c, int layer) : eps_(c.rms_norm_eps) {
     const std::string at = "model.layers." + std::to_string(layer) + ".";
-    const Index q = c.heads * c.head_dim;
-    const Index kv = c.kv_heads * c.head_dim;
     before_attention_ = loader.norm(at + "input_layernorm.weight", c.hidden, c.norm_offset);
     before_mlp_ = loader.norm(at + "post_attention_layernorm.weight", c.hidden, c.norm_offset);
-    qkv_ = loader.linear({{at + "self_attn.q_proj.weight", q}, {at + "self_attn.k_proj.weight", kv}, {at + "self_attn.v_proj.weight", kv}},
-                         c.hidden);
-    out_ = loader.linear({{at + "self_attn.o_proj.weight", c.hidden}}, q);
-    mlp_ = {loader.linear({{at + "mlp.gate_proj.weight", c.intermediate}}, c.hidden), loader.linear({{at + "mlp.up_proj.weight", c.intermediate}}, c.hidden),
-            loader.linear({{at + "mlp.down_proj.weight", c.hidden}}, c.intermediate), c.activation};
+    qkv_ = loader.qkv(at, c);
+    out_ = loader.linear({{at + "self_attn.o_proj.weight", c.hidden}}, c.heads * c.head_dim);
+    mlp_ = loader.gated_mlp(at, c);
     attention_ = {c.heads, c.kv_heads, c.head_dim, c.attention_scale, 0, 0};
   }
 

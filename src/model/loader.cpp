@@ -24,4 +24,18 @@ Linear Loader::linear(const std::vector<Part>& parts, Index in) {
   return {std::move(joined), rows_};
 }
 
+Linear Loader::qkv(const std::string& layer, const ModelConfig& c) {
+  const Index kv = c.kv_heads * c.head_dim;
+  return linear({{layer + "self_attn.q_proj.weight", c.heads * c.head_dim},
+                 {layer + "self_attn.k_proj.weight", kv},
+                 {layer + "self_attn.v_proj.weight", kv}},
+                c.hidden);
+}
+
+GatedMlp Loader::gated_mlp(const std::string& layer, const ModelConfig& c) {
+  return {linear({{layer + "mlp.gate_proj.weight", c.intermediate}}, c.hidden),
+          linear({{layer + "mlp.up_proj.weight", c.intermediate}}, c.hidden),
+          linear({{layer + "mlp.down_proj.weight", c.hidden}}, c.intermediate), c.activation};
+}
+
 } // namespace concord::model

@@ -18,6 +18,10 @@ public:
   };
   /// Matrices [out_i, in] stacked into one product.
   Linear linear(const std::vector<Part>& parts, Index in);
+  /// What the blocks of most families name alike below "model.layers.N.": the joined projection of queries, keys and
+  /// values, and the gated MLP.
+  Linear qkv(const std::string& layer, const ModelConfig& config);
+  GatedMlp gated_mlp(const std::string& layer, const ModelConfig& config);
 
 private:
   Weights& weights_;

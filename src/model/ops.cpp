@@ -1,10 +1,9 @@
 #include "concord/model/ops.hpp"
 
 #include "concord/core/error.hpp"
+
 #include "model/cpu_kernels.hpp"
-
 #include <ATen/core/dispatch/Dispatcher.h>
-
 #include <cmath>
 
 namespace concord::model {
@@ -69,10 +68,9 @@ Tensor multiply_packed(const Tensor& x, const Tensor& weight, std::string_view b
 }
 
 Tensor multiply_packed_times(const Tensor& x, const Tensor& factor, const Tensor& weight) {
-  static const auto op =
-      c10::Dispatcher::singleton()
-          .findSchemaOrThrow("mkldnn::_linear_pointwise", "binary")
-          .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>();
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("mkldnn::_linear_pointwise", "binary")
+                             .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>();
   return op.call(x, factor, weight, std::nullopt, "mul");
 }
 
@@ -94,7 +92,8 @@ Tensor Linear::operator()(const Tensor& x) const {
 }
 
 Tensor Linear::activated(const Tensor& x, Activation activation) const {
-  if (packed_) return activation == Activation::gelu_tanh ? multiply_packed(x, weight_, "gelu", "tanh") : multiply_packed(x, weight_, "swish", "");
+  if (packed_)
+    return activation == Activation::gelu_tanh ? multiply_packed(x, weight_, "gelu", "tanh") : multiply_packed(x, weight_, "swish", "");
   Tensor y = at::linear(x, weight_);
   return activation == Activation::gelu_tanh ? at::gelu_(y, "tanh") : at::silu_(y);
 }

@@ -2,10 +2,10 @@
 
 #include "concord/core/error.hpp"
 #include "concord/model/family.hpp"
+
 #include "model/allocator.hpp"
 #include "model/cpu_kernels.hpp"
 #include "model/loader.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <numbers>
@@ -35,7 +35,8 @@ constexpr Index loss_rows = 256; // logits of so many rows exist at once
 Tensor inverse_frequencies(const ModelConfig& c) {
   std::vector<float> frequencies;
   for (Index i = 0; i < c.head_dim; i += 2) {
-    const auto base = static_cast<float>(std::pow(static_cast<float>(c.rope_theta), static_cast<float>(i) / static_cast<float>(c.head_dim)));
+    const auto base =
+        static_cast<float>(std::pow(static_cast<float>(c.rope_theta), static_cast<float>(i) / static_cast<float>(c.head_dim)));
     double f = 1.0F / base;
     const RopeScaling& s = c.rope_scaling;
     if (s.kind == RopeScaling::Kind::linear) f /= s.factor;
@@ -92,7 +93,8 @@ Contexts Transformer::contexts(std::vector<Index> offsets) const {
   Contexts contexts;
   contexts.offsets = std::move(offsets);
   for (Index c = 0; c < contexts.count(); ++c)
-    contexts.longest = std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
+    contexts.longest =
+        std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
   const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), parameters_->inverse_frequencies);
   contexts.cosine = angles.cos().to(parameters_->device);
   contexts.sine = angles.sin().to(parameters_->device);

@@ -54,7 +54,8 @@ const io::TensorView& Weights::tensor(const std::string& name, const std::vector
 void Weights::forget(const io::TensorView& view) const {
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   const auto begin = (reinterpret_cast<std::uintptr_t>(view.data) + page - 1) / page * page;
-  const auto end = (reinterpret_cast<std::uintptr_t>(view.data) + static_cast<std::size_t>(view.count()) * size_of(view.dtype)) / page * page;
+  const auto end =
+      (reinterpret_cast<std::uintptr_t>(view.data) + static_cast<std::size_t>(view.count()) * size_of(view.dtype)) / page * page;
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 

@@ -36,8 +36,10 @@ BufferOrder::BufferOrder(std::vector<Index> block_offsets, const std::vector<boo
   }
   first_window_of_pass(0, 0);
   const Index first_steps = window_.steps;
-  require(first_steps > 0, ExitCode::config, "a buffer of {} blocks holds {} usable rows, less than a batch of {}; raise sae.buffer_rows or "
-          "lower sae.batch", window_.blocks.size(), window_rows_.size(), batch_);
+  require(first_steps > 0, ExitCode::config,
+          "a buffer of {} blocks holds {} usable rows, less than a batch of {}; raise sae.buffer_rows or "
+          "lower sae.batch",
+          window_.blocks.size(), window_rows_.size(), batch_);
 }
 
 Index BufferOrder::block_rows(Index block) const {
@@ -89,8 +91,9 @@ const Window& BufferOrder::window_of(Index step) {
 }
 
 std::vector<BufferOrder::Row> BufferOrder::drawn(const Window& window, Index begin, Index count, int part, int parts) {
-  const IndexPermutation order(static_cast<Index>(window_rows_.size()), Philox(seed_, "buffer-window", static_cast<std::uint64_t>(window.pass),
-                                                                              static_cast<std::uint64_t>(window.number)));
+  const IndexPermutation order(
+      static_cast<Index>(window_rows_.size()),
+      Philox(seed_, "buffer-window", static_cast<std::uint64_t>(window.pass), static_cast<std::uint64_t>(window.number)));
   std::vector<Row> rows;
   for (Index i = begin; i < begin + count; ++i) {
     const Row& row = window_rows_[at(order(i))];

@@ -150,11 +150,11 @@ std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const 
   std::vector<bool> usable;
   for (const auto kind : source->row_kinds()) usable.push_back(s.keep_special || kind == 0);
   auto order = std::make_shared<BufferOrder>(offsets, usable, s.held_out, buffer_rows, s.batch, s.seed);
-  auto feed = std::make_unique<WindowFeed>(order, source->cols(), source->dtype(),
-                                           WindowFeed::Names{source->location(), source->digest(), source->attribute("model")}, s.part, s.parts);
-  feed->fill_by([source, offsets](Index block, char* out) {
-    source->read(offsets[at(block)], offsets[at(block + 1)] - offsets[at(block)], out);
-  });
+  auto feed =
+      std::make_unique<WindowFeed>(order, source->cols(), source->dtype(),
+                                   WindowFeed::Names{source->location(), source->digest(), source->attribute("model")}, s.part, s.parts);
+  feed->fill_by(
+      [source, offsets](Index block, char* out) { source->read(offsets[at(block)], offsets[at(block + 1)] - offsets[at(block)], out); });
   return feed;
 }
 

@@ -54,22 +54,22 @@ void check(const TrainOptions& o) {
 
 StageKey key_of(const TrainOptions& o, const RowFeed& feed) {
   StageKey key{"train-sae",
-          {{"latents", o.latents},
-           {"k", o.k},
-           {"steps", o.steps},
-           {"batch", o.batch},
-           {"learning_rate", o.learning_rate},
-           {"warmup_steps", o.warmup_steps},
-           {"decay_fraction", o.decay_fraction},
-           {"clip", o.clip},
-           {"aux_weight", o.aux_weight},
-           {"aux_k", o.aux_k},
-           {"dead_after", o.dead_after},
-           {"held_out", o.held_out},
-           {"keep_special", o.keep_special},
-           {"seed", o.seed},
-           {"layer", o.layer}},
-          {{"activations", feed.digest()}}};
+               {{"latents", o.latents},
+                {"k", o.k},
+                {"steps", o.steps},
+                {"batch", o.batch},
+                {"learning_rate", o.learning_rate},
+                {"warmup_steps", o.warmup_steps},
+                {"decay_fraction", o.decay_fraction},
+                {"clip", o.clip},
+                {"aux_weight", o.aux_weight},
+                {"aux_k", o.aux_k},
+                {"dead_after", o.dead_after},
+                {"held_out", o.held_out},
+                {"keep_special", o.keep_special},
+                {"seed", o.seed},
+                {"layer", o.layer}},
+               {{"activations", feed.digest()}}};
   if (o.order != "global") key.settings["buffer_rows"] = o.buffer_rows;
   return key;
 }
@@ -529,8 +529,8 @@ void train(const comm::Communicator& comm, const TrainOptions& options) {
   comm::agree(comm, [&] {
     require(options.held_out >= 0 && options.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", options.held_out);
     require(options.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", options.batch);
-    const FeedSettings settings{options.batch, options.held_out, options.keep_special, options.memory_gib * 0x1p30, options.seed, options.layer,
-                                comm.rank(),   comm.size()};
+    const FeedSettings settings{options.batch, options.held_out, options.keep_special, options.memory_gib * 0x1p30,
+                                options.seed,  options.layer,    comm.rank(),          comm.size()};
     if (options.order == "buffer")
       feed = window_feed_of_file(options.activations, settings, options.buffer_rows);
     else

@@ -1,10 +1,8 @@
-#include "concord/comm/pipe.hpp"
-
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/pipe.hpp"
 #include "concord/comm/stop.hpp"
 
 #include "support/support.hpp"
-
 #include <csignal>
 #include <numeric>
 

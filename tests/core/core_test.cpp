@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <set>
 
 namespace concord {
@@ -95,6 +96,24 @@ TEST(Dtype, HalfTypesRoundToNearestEven) {
   EXPECT_TRUE(std::isinf(f16_to_float(float_to_f16(65520.0F))));
   EXPECT_TRUE(std::isnan(bf16_to_float(float_to_bf16(std::nanf("")))));
   EXPECT_TRUE(std::isnan(f16_to_float(float_to_f16(std::nanf("")))));
+}
+
+TEST(Dtype, FindsTheFirstValueThatIsNotFinite) {
+  std::vector<float> wide(50000, -3.4e38F); // the largest finite values are fine
+  EXPECT_EQ(first_non_finite(wide.data(), Dtype::f32, 50000), -1);
+  wide[40001] = -std::numeric_limits<float>::infinity();
+  wide[49999] = std::nanf("");
+  EXPECT_EQ(first_non_finite(wide.data(), Dtype::f32, 50000), 40001);
+  for (const auto dtype : {Dtype::f16, Dtype::bf16}) {
+    std::vector<float> values(1000, -60000.0F);
+    std::vector<std::uint16_t> stored(1000);
+    from_float(values, dtype, stored.data());
+    EXPECT_EQ(first_non_finite(stored.data(), dtype, 1000), -1);
+    values[999] = 1e30F; // beyond f16, not beyond bf16
+    values[7] = dtype == Dtype::bf16 ? std::nanf("") : 0.0F;
+    from_float(values, dtype, stored.data());
+    EXPECT_EQ(first_non_finite(stored.data(), dtype, 1000), dtype == Dtype::bf16 ? 7 : 999);
+  }
 }
 
 TEST(Text, NearestFindsSlipsOnly) {

@@ -1,10 +1,8 @@
-#include "concord/io/row_writer.hpp"
-
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
+#include "concord/io/row_writer.hpp"
 
 #include "support/support.hpp"
-
 #include <cstring>
 #include <fstream>
 #include <sys/resource.h>

@@ -2,8 +2,9 @@
 #include "concord/model/ops.hpp"
 #include "concord/model/transformer.hpp"
 
-#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <ATen/ATen.h>
 
 using namespace concord;
 using namespace concord::model;
@@ -26,8 +27,10 @@ Contexts ragged(std::vector<Index> offsets, Index head_dim) {
   Contexts contexts;
   contexts.offsets = std::move(offsets);
   for (Index c = 0; c < contexts.count(); ++c)
-    contexts.longest = std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
-  const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), at::pow(at::full({1}, 100.0F), at::arange(0, head_dim, 2, at::kFloat) / -static_cast<double>(head_dim)));
+    contexts.longest =
+        std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
+  const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat),
+                                  at::pow(at::full({1}, 100.0F), at::arange(0, head_dim, 2, at::kFloat) / -static_cast<double>(head_dim)));
   contexts.cosine = angles.cos();
   contexts.sine = angles.sin();
   return contexts;
@@ -82,10 +85,10 @@ TEST(Ops, AttentionEqualsItsDefinition) {
     AttentionSettings settings;
     std::vector<Index> offsets;
   };
-  const std::vector<Case> cases{{{4, 2, 8, 0.3, 5.0, 0}, {0, 13, 14, 40}},   // grouped, soft-capped, contexts of 13, 1 and 26
-                                {{4, 4, 16, 0.25, 0, 0}, {0, 70}},           // more queries than one tile
-                                {{6, 2, 8, 0.5, 20.0, 9}, {0, 150, 181}},    // window
-                                {{2, 1, 4, 0.5, 0, 1}, {0, 5, 11}}};         // sees itself alone
+  const std::vector<Case> cases{{{4, 2, 8, 0.3, 5.0, 0}, {0, 13, 14, 40}}, // grouped, soft-capped, contexts of 13, 1 and 26
+                                {{4, 4, 16, 0.25, 0, 0}, {0, 70}},         // more queries than one tile
+                                {{6, 2, 8, 0.5, 20.0, 9}, {0, 150, 181}},  // window
+                                {{2, 1, 4, 0.5, 0, 1}, {0, 5, 11}}};       // sees itself alone
   int seed = 10;
   for (const auto& [settings, offsets] : cases) {
     const Contexts contexts = ragged(offsets, settings.head_dim);
@@ -122,7 +125,8 @@ TEST(Ops, GatedMlpEqualsAtenWholeAndInPieces) {
     for (const Index rows : {5L, x.size(0)}) {
       const Tensor some = x.slice(0, 0, rows);
       const Tensor g = at::linear(some, gate);
-      const Tensor want = at::linear((activation == Activation::gelu_tanh ? at::gelu(g, "tanh") : at::silu(g)) * at::linear(some, up), down);
+      const Tensor want =
+          at::linear((activation == Activation::gelu_tanh ? at::gelu(g, "tanh") : at::silu(g)) * at::linear(some, up), down);
       Tensor got = at::zeros_like(some);
       const GatedMlp mlp{Linear(gate, mlp_rows), Linear(up, mlp_rows), Linear(down, mlp_rows), activation};
       mlp(some, [&](Index begin, Index end, const Tensor& result) { got.slice(0, begin, end).copy_(result); });

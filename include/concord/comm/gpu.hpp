@@ -8,8 +8,8 @@
 namespace concord::comm {
 
 struct Gpu {
-  int number = -1;  ///< among those this rank sees; -1: none, the rank computes on the CPU
-  std::string uuid; ///< names the device wherever it is seen from
+  int number = -1;   ///< among those this rank sees; -1: none, the rank computes on the CPU
+  std::string uuid;  ///< names the device wherever it is seen from
   double memory = 0; ///< bytes free on it
 };
 

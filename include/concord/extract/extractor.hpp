@@ -83,6 +83,7 @@ private:
   bool has_head_ = false;
   StageKey key_;
   dist::RankGrid grid_;
+  comm::Communicator active_; ///< the ranks that have a shard
   std::vector<Index> cuts_;
   comm::Gpu gpu_;
   io::BufferPool pool_;

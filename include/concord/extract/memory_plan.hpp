@@ -28,7 +28,7 @@ std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOpt
 /// The wanted layers, sorted; all when the options name none. @throws Error config.
 std::vector<int> wanted_layers(const ExtractOptions& options, const model::ModelConfig& config);
 /// Memory of the ranks that hold shard `shard`, for blocks of at most `rows` rows in contexts of at most `longest`.
-RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest, Index contexts,
-                       int threads);
+RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest,
+                       Index contexts, int threads);
 
 } // namespace concord::extract

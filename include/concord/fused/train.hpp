@@ -15,6 +15,7 @@ namespace concord::fused {
 /// are not used. With the same ranks the SAEs are those that train-sae makes of the activations file with
 /// sae.order = "buffer", bit for bit. A run that was stopped or killed goes on behind the last checkpoints.
 /// @throws Error as extract and train-sae.
-void train(const comm::Communicator& comm, const extract::ExtractOptions& extract, const std::function<sae::TrainOptions(int layer)>& options);
+void train(const comm::Communicator& comm, const extract::ExtractOptions& extract,
+           const std::function<sae::TrainOptions(int layer)>& options);
 
 } // namespace concord::fused

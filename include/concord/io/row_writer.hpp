@@ -20,7 +20,7 @@ namespace concord::io {
 /// Uninitialised bytes that are handed on, never copied; aligned to pages.
 struct RowBuffer {
   struct Free {
-    void operator()(char* bytes) const { std::free(bytes); }
+    void operator()(char* memory) const { std::free(memory); }
   };
   std::unique_ptr<char, Free> bytes;
   std::size_t size = 0;

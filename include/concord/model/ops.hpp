@@ -6,7 +6,6 @@
 #include "concord/model/config.hpp"
 
 #include <ATen/ATen.h>
-
 #include <functional>
 #include <vector>
 

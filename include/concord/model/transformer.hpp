@@ -7,7 +7,6 @@
 #include "concord/model/ops.hpp"
 
 #include <ATen/ATen.h>
-
 #include <filesystem>
 #include <functional>
 #include <memory>

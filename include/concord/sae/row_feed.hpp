@@ -35,7 +35,7 @@ public:
 
 /// What all feeds are told.
 struct FeedSettings {
-  Index batch = 4096;    ///< rows of a global batch
+  Index batch = 4096;     ///< rows of a global batch
   double held_out = 0.02; ///< share of rows kept for evaluation, at most 65,536 rows
   bool keep_special = false;
   double memory_bytes = 0x1p32;
@@ -100,8 +100,8 @@ private:
   int part_;
   int parts_;
   std::function<void(Index, char*)> read_;
-  std::vector<Index> blocks_;              ///< of the window
-  std::vector<std::vector<char>> rows_;    ///< stored bytes of each block of the window that is this rank's
+  std::vector<Index> blocks_;           ///< of the window
+  std::vector<std::vector<char>> rows_; ///< stored bytes of each block of the window that is this rank's
 };
 
 /// A WindowFeed that reads the rows of an activations file: trains as `extract.fused` does, bit for bit.

@@ -49,7 +49,7 @@ public:
   bool is_done() const;
   /// Takes memory and loads the checkpoint of an earlier run, if there is one.
   void prepare();
-  Index step() const; ///< steps done. Local.
+  Index step() const;  ///< steps done. Local.
   Index steps() const; ///< steps in all. Local.
   /// Trains until `end` steps are done. A stoppable run saves checkpoints; returns whether it was asked to stop.
   bool run_to(Index end, bool stoppable);

@@ -1,0 +1,95 @@
+#include "concord/core/error.hpp"
+#include "concord/sae/buffer_order.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+namespace concord::sae {
+namespace {
+
+/// 23 blocks of 20 to 42 rows; the first row of each is not usable.
+struct Corpus {
+  std::vector<Index> offsets{0};
+  std::vector<bool> usable;
+  Corpus() {
+    for (Index b = 0; b < 23; ++b) offsets.push_back(offsets.back() + 20 + b);
+    usable.assign(static_cast<std::size_t>(offsets.back()), true);
+    for (std::size_t b = 0; b + 1 < offsets.size(); ++b) usable[static_cast<std::size_t>(offsets[b])] = false;
+  }
+  BufferOrder order(std::uint64_t seed = 5) const { return {offsets, usable, 0.1, /*buffer_rows=*/180, /*batch=*/16, seed}; }
+};
+
+std::set<Index> rows_of_step(BufferOrder& order, Index step, int parts) {
+  std::set<Index> rows;
+  for (int part = 0; part < parts; ++part)
+    for (const auto& row : order.rows_of(step, part, parts)) EXPECT_TRUE(rows.insert(row.file_row).second) << "two parts share a row";
+  return rows;
+}
+
+TEST(BufferOrder, ABatchIsTheSameRowsForAnyNumberOfParts) {
+  const Corpus corpus;
+  auto order = corpus.order();
+  for (Index step = 0; step < 60; ++step) {
+    const auto one = rows_of_step(order, step, 1);
+    EXPECT_EQ(one.size(), 16U);
+    for (const int parts : {2, 3, 7}) EXPECT_EQ(rows_of_step(order, step, parts), one);
+  }
+}
+
+TEST(BufferOrder, APassVisitsARowAtMostOnceAndNoneThatIsHeldOutOrSpecial) {
+  const Corpus corpus;
+  auto order = corpus.order();
+  std::set<Index> held;
+  for (const auto& row : order.held_out_rows(0, 1)) held.insert(row.file_row);
+  EXPECT_GE(held.size(), corpus.usable.size() / 10 - 42);
+  std::set<Index> seen;
+  Index step = 0;
+  for (; order.window_of(step).pass == 0; ++step)
+    for (const Index row : rows_of_step(order, step, 1)) {
+      EXPECT_TRUE(seen.insert(row).second) << "row " << row << " twice";
+      EXPECT_FALSE(held.contains(row));
+      EXPECT_TRUE(corpus.usable[static_cast<std::size_t>(row)]);
+    }
+  const auto usable = static_cast<std::size_t>(std::count(corpus.usable.begin(), corpus.usable.end(), true));
+  EXPECT_GT(seen.size(), (usable - held.size()) * 8 / 10) << "only what is behind a window's last batch waits";
+}
+
+TEST(BufferOrder, AStepNeedsOnlyTheBlocksOfItsWindowAndIsReachedInAnyOrder) {
+  const Corpus corpus;
+  auto forward = corpus.order();
+  auto jumping = corpus.order();
+  std::map<Index, std::set<Index>> rows;
+  for (Index step = 0; step < 90; ++step) rows[step] = rows_of_step(forward, step, 1);
+  for (const Index step : {80, 3, 41, 0, 89}) {
+    EXPECT_EQ(rows_of_step(jumping, step, 1), rows[step]);
+    const Window window = jumping.window_of(step);
+    EXPECT_LE(window.first_step, step);
+    EXPECT_GT(window.first_step + window.steps, step);
+    for (const auto& row : jumping.rows_of(step, 0, 1)) {
+      const Index block = window.blocks[static_cast<std::size_t>(row.place)];
+      EXPECT_EQ(corpus.offsets[static_cast<std::size_t>(block)] + row.row, row.file_row);
+    }
+  }
+}
+
+TEST(BufferOrder, PassesAndSeedsDiffer) {
+  const Corpus corpus;
+  auto order = corpus.order();
+  auto other = corpus.order(6);
+  EXPECT_NE(rows_of_step(order, 0, 1), rows_of_step(other, 0, 1));
+  Index second = 0;
+  while (order.window_of(second).pass == 0) ++second;
+  EXPECT_NE(order.window_of(0).blocks, order.window_of(second).blocks);
+}
+
+TEST(BufferOrder, SaysWhatIsTooSmall) {
+  const std::vector<bool> usable(40, true);
+  EXPECT_THROW(BufferOrder({0, 40}, usable, 0.1, 100, 8, 0), Error);
+  EXPECT_THROW(BufferOrder({0, 20, 40}, usable, 0.1, 10, 32, 0), Error);
+}
+
+} // namespace
+} // namespace concord::sae
