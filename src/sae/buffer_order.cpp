@@ -84,7 +84,7 @@ void BufferOrder::next_window() {
   window_.steps = static_cast<Index>(window_rows_.size()) / batch_;
 }
 
-const Window& BufferOrder::window_of(Index step) {
+Window BufferOrder::window_of(Index step) {
   if (step < window_.first_step) first_window_of_pass(0, 0);
   while (step >= window_.first_step + window_.steps) next_window();
   return window_;
@@ -103,12 +103,12 @@ std::vector<BufferOrder::Row> BufferOrder::drawn(const Window& window, Index beg
 }
 
 std::vector<BufferOrder::Row> BufferOrder::rows_of(Index step, int part, int parts) {
-  const Window& window = window_of(step);
+  const Window window = window_of(step);
   return drawn(window, (step - window.first_step) * batch_, batch_, part, parts);
 }
 
 std::vector<BufferOrder::Row> BufferOrder::first_rows(Index count, int part, int parts) {
-  const Window& window = window_of(0);
+  const Window window = window_of(0);
   return drawn(window, 0, std::min(count, static_cast<Index>(window_rows_.size())), part, parts);
 }
 

@@ -26,7 +26,7 @@ public:
   BufferOrder(std::vector<Index> block_offsets, const std::vector<bool>& usable, double held_out, Index buffer_rows, Index batch,
               std::uint64_t seed);
   /// The window that holds a step.
-  const Window& window_of(Index step);
+  Window window_of(Index step);
   const std::vector<Index>& held_out_blocks() const { return held_out_; }
   Index block_rows(Index block) const;
 
