@@ -17,7 +17,6 @@ namespace {
 constexpr std::size_t header = 64;          // holds the block's size; keeps the data aligned
 constexpr std::size_t smallest = 256 << 10; // smaller blocks are malloc's business
 constexpr std::size_t huge_page = 2 << 20;
-constexpr std::size_t most_kept = 1ULL << 30; // more than this in no use at all goes back to the system
 
 /// Sizes in steps of an eighth of their power of two, so that batches of slightly different length share blocks.
 std::size_t rounded(std::size_t bytes) {
@@ -38,7 +37,6 @@ private:
   struct Pool {
     std::mutex mutex;
     std::multimap<std::size_t, char*> free;
-    std::size_t kept = 0;
   };
   static Pool& pool() {
     static auto* const shared = new Pool; // never destroyed: tensors of static lifetime may outlive it
@@ -53,19 +51,18 @@ private:
   }
 
   static char* take(std::size_t bytes) {
-    const std::size_t size = bytes >= smallest ? rounded(bytes) : bytes;
+    std::size_t size = bytes >= smallest ? rounded(bytes) : bytes;
     char* block = nullptr;
     if (size >= smallest) {
       const std::lock_guard lock(pool().mutex);
-      const auto found = pool().free.find(size);
-      if (found != pool().free.end()) {
+      const auto found = pool().free.lower_bound(size);
+      if (found != pool().free.end() && found->first <= 2 * size) {
         block = found->second;
-        pool().kept -= size;
+        size = found->first;
         pool().free.erase(found);
-      } else if (pool().kept + size > most_kept) {
+      } else { // blocks of other sizes would only pile up
         for (const auto& [kept_size, kept] : pool().free) std::free(kept);
         pool().free.clear();
-        pool().kept = 0;
       }
     }
     if (block == nullptr) block = fresh(size);
@@ -84,7 +81,6 @@ private:
     }
     const std::lock_guard lock(pool().mutex);
     pool().free.emplace(size, block);
-    pool().kept += size;
   }
 };
 
