@@ -211,18 +211,21 @@ void Extractor::one_block(Flow& flow, Index block, Index next) {
     flow.vote.progress();
     if (std::binary_search(my_layers_.begin(), my_layers_.end(), layer)) flow.taker.rows(layer, block, stored(flow, layer, block));
   });
-  if (has_head_) {
-    std::vector<Index> targets(at(rows), -1);
-    for (std::size_t c = 0; c + 1 < offsets.size(); ++c)
-      for (Index r = offsets[c]; r + 1 < offsets[c + 1]; ++r) targets[at(r)] = ids[at(r + 1)];
-    const auto counted = std::count_if(targets.begin(), targets.end(), [](Index t) { return t >= 0; });
-    flow.taker.loss(block, transformer.loss_sum(flow.residual, at::tensor(targets, at::kLong)), static_cast<double>(counted));
-  }
+  if (has_head_) take_loss(flow, block, ids, offsets);
   if (shard + 1 < grid_.shards) {
     const auto message = std::make_shared<Tensor>(flow.residual.to(at::kCPU));
     flow.pipe.start_send(message->data_ptr(), message->numel() * static_cast<Index>(message->element_size()), message);
   }
   flow.residual.reset();
+}
+
+/// Hands out the loss of the block's next tokens; the last of a context has none.
+void Extractor::take_loss(const Flow& flow, Index block, const std::vector<std::int32_t>& ids, const std::vector<Index>& offsets) {
+  std::vector<Index> targets(ids.size(), -1);
+  for (std::size_t c = 0; c + 1 < offsets.size(); ++c)
+    for (Index r = offsets[c]; r + 1 < offsets[c + 1]; ++r) targets[at(r)] = ids[at(r + 1)];
+  const auto counted = std::count_if(targets.begin(), targets.end(), [](Index t) { return t >= 0; });
+  flow.taker.loss(block, model_->transformer.loss_sum(flow.residual, at::tensor(targets, at::kLong)), static_cast<double>(counted));
 }
 
 /// The residual stream in the stored type, checked.

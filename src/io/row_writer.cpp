@@ -78,10 +78,8 @@ void RowWriter::throw_failure() {
 }
 
 void RowWriter::write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset) {
-  const auto begin = Clock::now();
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !failure_.empty() || queue_.empty() || queued_bytes_ + block.size <= queue_limit_; });
-  waited_ += seconds_since(begin);
   throw_failure();
   queued_bytes_ += block.size;
   queue_.push_back({offset, std::move(block), mark_offset});

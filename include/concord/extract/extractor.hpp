@@ -42,6 +42,7 @@ public:
   const model::ModelConfig& config() const { return config_; }
   const corpus::TokenReader& tokens() const { return *tokens_; }
   const std::vector<int>& layers() const { return layers_; }
+  // What follows is Local but where it says otherwise.
   /// The wanted layers that this rank computes; empty on an idle rank.
   const std::vector<int>& my_layers() const { return my_layers_; }
   /// Whether this rank computes the loss.
@@ -52,7 +53,7 @@ public:
   const dist::RankGrid& grid() const { return grid_; }
   io::BufferPool& pool() { return pool_; }
   Index block_rows(Index block) const;
-  Index row_bytes() const;
+  Index row_bytes() const;     ///< of a row as it is stored
   Index largest_block() const; ///< rows
   /// What this rank is planned to take; nothing when it is idle.
   RankMemory memory() const;
@@ -70,6 +71,7 @@ private:
   void plan_shards();
   void check_memory() const;
   void one_block(Flow& flow, Index block, Index next);
+  void take_loss(const Flow& flow, Index block, const std::vector<std::int32_t>& ids, const std::vector<Index>& offsets);
   io::RowBuffer stored(const Flow& flow, int layer, Index block);
 
   const comm::Communicator& comm_;

@@ -55,8 +55,6 @@ public:
   void write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset);
   /// Waits until all blocks and their marks are on the disk. @throws Error io.
   void commit();
-  /// Seconds that write() waited for the disk so far.
-  double waited() const { return waited_; }
 
 private:
   struct Block {
@@ -80,7 +78,6 @@ private:
   std::size_t queue_limit_;
   int file_ = -1;
   int direct_ = -1; ///< the same file past the page cache; -1 where the file system has no such thing
-  double waited_ = 0;
   std::vector<Mark> marks_; ///< of blocks written but not yet durable; the thread's own
   std::mutex mutex_;        ///< guards what follows
   std::condition_variable changed_;
