@@ -185,6 +185,7 @@ private:
     sub->add_option("--layer-shards", extract_.layer_shards, "ranks that share one copy of the model")->capture_default_str();
     sub->add_option("--memory-gib", extract_.memory_gib, "memory a rank may take; 0: its share of the node")->capture_default_str();
     sub->add_option("--commit-seconds", extract_.commit_seconds, "time between commits")->capture_default_str();
+    sub->add_option("--compress", extract_.compress, "level of deflate for the stored rows, 1 to 9; 0: none")->capture_default_str();
     sub->add_option("--out", extract_.out, "activations.h5 to write");
   }
 

@@ -76,6 +76,7 @@ extract::ExtractOptions extract_options(const Study& study, char model) {
   o.layer_shards = static_cast<int>(study.integer("extract.layer_shards"));
   o.memory_gib = study.real("extract.memory_gib");
   o.commit_seconds = study.real("extract.commit_seconds");
+  o.compress = static_cast<int>(study.integer("extract.compress"));
   o.stage_word = named("extract", model);
   o.out = StudyFiles(study).activations(model);
   return o;

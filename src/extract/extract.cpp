@@ -9,7 +9,9 @@
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
 #include "concord/io/output.hpp"
+#include "concord/io/segments.hpp"
 
+#include <ATen/Parallel.h>
 #include <algorithm>
 #include <cstring>
 
@@ -27,10 +29,12 @@ public:
   ActivationsFile(const comm::Communicator& comm, Extractor& extractor, const ExtractOptions& options)
       : comm_(comm), extractor_(extractor), options_(options), output_(comm, options.out, extractor.key(), io::Output::Writers::by_offset,
                                                                        options.force, bytes(), [&](io::File& file) { lay_out(file); }) {
+    committed_.assign(at(extractor_.blocks()), 1);
     comm::agree(comm_, [&] { find_places(); });
-    const auto queue = static_cast<std::size_t>(extractor.row_bytes() * extractor.largest_block() * blocks_waiting);
-    comm::agree(comm_,
-                [&] { writer_ = std::make_unique<io::RowWriter>(output_.partial(), extractor_.pool(), options_.commit_seconds, queue); });
+    if (packed()) open_segments();
+    comm::agree(comm_, [&] {
+      writer_ = std::make_unique<io::RowWriter>(output_.partial(), extractor_.pool(), options_.commit_seconds, queue_bytes());
+    });
   }
 
   /// Blocks without all their commit marks.
@@ -42,6 +46,10 @@ public:
   }
 
   void take(int layer, Index block, io::RowBuffer rows) {
+    if (packed()) {
+      segments_->write("/" + layer_name(layer), block, std::move(rows));
+      return;
+    }
     const Place& place = places_.at(layer);
     writer_->write(place.rows + static_cast<std::uint64_t>(extractor_.block_offsets()[at(block)] * extractor_.row_bytes()), std::move(rows),
                    place.marks + 8 * static_cast<std::uint64_t>(block));
@@ -56,12 +64,19 @@ public:
   }
 
   void commit() {
-    comm::agree(comm_, [&] { writer_->commit(); });
+    comm::agree(comm_, [&] {
+      if (segments_) segments_->commit();
+      writer_->commit();
+    });
   }
 
   void finish() {
     commit();
     writer_.reset();
+    segments_.reset();
+    comm::agree(comm_, [&] {
+      if (packed() && comm_.rank() == 0) show_segments();
+    });
     output_.finish();
   }
 
@@ -71,17 +86,29 @@ private:
     std::uint64_t marks = 0; ///< offset of its checksums
   };
 
+  bool packed() const { return options_.compress > 0; }
+
+  std::size_t queue_bytes() const { return static_cast<std::size_t>(extractor_.row_bytes() * extractor_.largest_block() * blocks_waiting); }
+
+  /// Beside the file, and moved with it.
+  std::filesystem::path segments_folder() const { return options_.out.string() + ".segments"; }
+
+  /// Expected; half of it where the rows are compressed.
   double bytes() const {
     const auto rows = static_cast<double>(extractor_.tokens().count());
-    return rows * (static_cast<double>(extractor_.layers().size()) * static_cast<double>(extractor_.row_bytes()) + 1) + (2 << 20);
+    const double row = static_cast<double>(extractor_.layers().size()) * static_cast<double>(extractor_.row_bytes());
+    return rows * (row * (packed() ? 0.5 : 1.0) + 1) + (2 << 20);
   }
 
   void lay_out(io::File& file) const {
     const auto& tokens = extractor_.tokens();
     const std::vector<std::int64_t> no_marks(at(extractor_.blocks()), 0);
-    for (const int layer : extractor_.layers()) {
-      file.create_dataset("/" + layer_name(layer) + "/x", {tokens.count(), extractor_.config().hidden}, options_.store);
-      file.write("/" + layer_name(layer) + "/checksums", no_marks);
+    std::filesystem::remove_all(segments_folder()); // of another run
+    if (!packed()) {
+      for (const int layer : extractor_.layers()) {
+        file.create_dataset("/" + layer_name(layer) + "/x", {tokens.count(), extractor_.config().hidden}, options_.store);
+        file.write("/" + layer_name(layer) + "/checksums", no_marks);
+      }
     }
     auto kinds = file.create_dataset("/row_kind", {tokens.count()}, Dtype::u8);
     for (Index c = 0; c < tokens.contexts(); c += 4096) {
@@ -103,16 +130,66 @@ private:
 
   void find_places() {
     const auto file = io::File::open(output_.partial());
-    committed_.assign(at(extractor_.blocks()), 1);
     const auto look = [&](const std::string& rows, const std::string& marks) {
       const auto checksums = file.read<std::int64_t>(marks);
       for (std::size_t b = 0; b < checksums.size(); ++b)
         if (checksums[b] == 0) committed_[b] = 0;
       return Place{file.dataset(rows).file_offset(), file.dataset(marks).file_offset()};
     };
-    for (const int layer : extractor_.layers())
-      places_[layer] = look("/" + layer_name(layer) + "/x", "/" + layer_name(layer) + "/checksums");
+    if (!packed())
+      for (const int layer : extractor_.layers())
+        places_[layer] = look("/" + layer_name(layer) + "/x", "/" + layer_name(layer) + "/checksums");
     if (options_.loss) loss_ = look("/loss/sums", "/loss/checksums");
+  }
+
+  /// Finds the blocks of earlier runs, and opens a segment writer of this run's own.
+  void open_segments() {
+    Index run = 0; // one that no earlier segment carries
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      const auto places = io::read_segments(segments_folder());
+      for (const int layer : extractor_.layers()) {
+        const auto found = places.find("/" + layer_name(layer));
+        for (Index b = 0; b < extractor_.blocks(); ++b)
+          if (found == places.end() || !found->second.contains(b)) committed_[at(b)] = 0;
+        if (found == places.end()) continue;
+        for (const auto& [block, place] : found->second) run = std::max(run, Index{std::stol(place.file)} + 1);
+      }
+    });
+    comm::broadcast_bytes(comm_, committed_.data(), static_cast<Index>(committed_.size()));
+    comm::broadcast_bytes(comm_, &run, sizeof run);
+    comm::agree(comm_, [&] {
+      segments_ = std::make_unique<io::SegmentWriter>(
+          io::SegmentSettings{segments_folder(), fmt::format("{:04}-{:05}", run, comm_.rank()), options_.store, extractor_.config().hidden,
+                              options_.compress, options_.commit_seconds, queue_bytes(), std::max(1, at::get_num_threads())},
+          extractor_.pool());
+    });
+  }
+
+  /// Makes the rows of all segments appear in the file; in a copy first, since a kill amid HDF5's changes leaves a wreck.
+  void show_segments() const {
+    const auto places = io::read_segments(segments_folder());
+    const std::filesystem::path copy = output_.partial().string() + ".copy";
+    std::filesystem::copy_file(output_.partial(), copy, std::filesystem::copy_options::overwrite_existing);
+    auto file = io::File::open(copy, io::File::Mode::write);
+    const auto& offsets = extractor_.block_offsets();
+    const std::string folder = segments_folder().filename().string() + "/";
+    for (const int layer : extractor_.layers()) {
+      const std::string group = "/" + layer_name(layer);
+      if (file.has(group)) continue; // a run that ended behind this point made it
+      std::vector<io::VirtualPiece> pieces;
+      std::vector<std::int64_t> checksums;
+      for (const auto& [block, place] : places.at(group)) {
+        pieces.push_back(
+            {offsets[at(block)], offsets[at(block + 1)] - offsets[at(block)], folder + place.file, group + "/x", place.begin, place.rows});
+        checksums.push_back(place.checksum);
+      }
+      file.create_virtual_dataset(group + "/x", {offsets.back(), extractor_.config().hidden}, options_.store, pieces);
+      file.write(group + "/checksums", checksums);
+    }
+    file.close();
+    sync_path(copy);
+    std::filesystem::rename(copy, output_.partial());
   }
 
   const comm::Communicator& comm_;
@@ -120,6 +197,7 @@ private:
   const ExtractOptions& options_;
   io::Output output_;
   std::unique_ptr<io::RowWriter> writer_;
+  std::unique_ptr<io::SegmentWriter> segments_; ///< where rows are compressed
   std::map<int, Place> places_;
   Place loss_;
   std::vector<std::uint8_t> committed_;

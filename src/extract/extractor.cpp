@@ -82,6 +82,8 @@ void Extractor::read_inputs() {
           "extract.dtype must be f32, f16 or bf16, not {}", name_of(options_.store));
   require(options_.compute == Dtype::f32 || options_.compute == Dtype::bf16, ExitCode::config,
           "extract.compute must be f32 or bf16, not {}", name_of(options_.compute));
+  require(options_.compress >= 0 && options_.compress <= 9, ExitCode::config, "extract.compress must be 0 (none) to 9, not {}",
+          options_.compress);
   config_ = model::read_config(options_.model);
   tokens_ = std::make_unique<corpus::TokenReader>(options_.tokens);
   layers_ = wanted_layers(options_, config_);
@@ -98,6 +100,7 @@ void Extractor::read_inputs() {
            {"batch", options_.batch},
            {"loss", options_.loss}},
           {{"tokens", tokens_->hash()}, {"model", model::model_digest(options_.model)}}};
+  if (options_.compress > 0) key_.settings["compress"] = options_.compress;
 }
 
 void Extractor::plan_shards() {

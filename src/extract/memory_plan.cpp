@@ -44,7 +44,7 @@ RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& o
   const double row = static_cast<double>(config.hidden);
   const auto n = static_cast<double>(rows);
   RankMemory memory;
-  memory.base = base_memory + 8.0 * static_cast<double>(contexts);
+  memory.base = base_memory + (threads - 1) * thread_memory + 8.0 * static_cast<double>(contexts);
   memory.weights = model::weight_bytes(config, range, options.compute);
   if (shard == 0) memory.weights += 2.0 * static_cast<double>(config.vocab) * row; // mapped, as far as its rows occur
   memory.working = model::working_bytes(config, range, options.compute, rows, longest, threads);

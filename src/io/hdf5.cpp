@@ -85,6 +85,24 @@ Handle parallel_access(const comm::Communicator& comm) {
   return access;
 }
 
+/// HDF5 reads fill values where a source of a virtual dataset is missing, and says nothing.
+void check_sources(hid_t dataset, const std::filesystem::path& path, const std::string& name) {
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return;
+  std::size_t count = 0;
+  H5Pget_virtual_count(creation.get(), &count);
+  std::string last;
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string source(static_cast<std::size_t>(std::max<ssize_t>(0, H5Pget_virtual_filename(creation.get(), i, nullptr, 0))), '\0');
+    H5Pget_virtual_filename(creation.get(), i, source.data(), source.size() + 1);
+    if (source == last) continue;
+    require(std::filesystem::exists(path.parent_path() / source), ExitCode::input_missing,
+            "{}:{} shows rows of {}, which is not there; the folder {} belongs to the file", path.string(), name,
+            (path.parent_path() / source).string(), std::filesystem::path(source).parent_path().string());
+    last = source;
+  }
+}
+
 } // namespace
 
 Dataset::Dataset(Handle id, std::string name) : id_(std::move(id)), name_(std::move(name)) {
@@ -178,6 +196,15 @@ void Dataset::write_rows_all(const comm::Communicator& comm, Index begin, Index 
   }
 }
 
+void Dataset::append_chunk(Index begin, Index chunk_rows, const std::vector<unsigned char>& filtered) {
+  dims_[0] = begin + chunk_rows;
+  const std::vector<hsize_t> dims(dims_.begin(), dims_.end());
+  const std::vector<hsize_t> offset{static_cast<hsize_t>(begin), 0};
+  check(H5Dset_extent(id_.get(), dims.data()) >= 0 &&
+            H5Dwrite_chunk(id_.get(), H5P_DEFAULT, /*filters=*/0, offset.data(), filtered.size(), filtered.data()) >= 0,
+        ExitCode::io, "cannot write rows from {} of {} (is the disk full?)", begin, name_);
+}
+
 File File::open(const std::filesystem::path& path, Mode mode) {
   silence_hdf5();
   require(std::filesystem::exists(path), ExitCode::input_missing, "there is no file {}", path.string());
@@ -224,7 +251,52 @@ bool File::has(const std::string& name) const {
 Dataset File::dataset(const std::string& name) const {
   Handle id(H5Dopen2(id_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
   check(static_cast<bool>(id), ExitCode::bad_data, "{} has no dataset {}", path_.string(), name);
+  check_sources(id.get(), path_, name);
   return {std::move(id), path_.string() + ":" + name};
+}
+
+Dataset File::create_packed_dataset(const std::string& name, Index row_size, Index chunk_rows, Dtype dtype, int level) {
+  const hsize_t extent[2] = {0, static_cast<hsize_t>(row_size)};
+  const hsize_t most[2] = {H5S_UNLIMITED, static_cast<hsize_t>(row_size)};
+  const hsize_t chunk[2] = {static_cast<hsize_t>(chunk_rows), static_cast<hsize_t>(row_size)};
+  const Handle space(H5Screate_simple(2, extent, most), H5Sclose);
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_chunk(creation.get(), 2, chunk);
+  H5Pset_shuffle(creation.get());
+  H5Pset_deflate(creation.get(), static_cast<unsigned>(level));
+  const Handle type = hdf5_type(dtype);
+  Handle id(H5Dcreate2(id_.get(), name.c_str(), type.get(), space.get(), links.get(), creation.get(), H5P_DEFAULT), H5Dclose);
+  check(static_cast<bool>(id), ExitCode::io, "cannot create the dataset {} in {}", name, path_.string());
+  return {std::move(id), path_.string() + ":" + name};
+}
+
+void File::create_virtual_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype,
+                                  const std::vector<VirtualPiece>& pieces) {
+  const std::vector<hsize_t> extent(dims.begin(), dims.end());
+  const Handle space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
+  const Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  for (const VirtualPiece& piece : pieces) {
+    auto source_extent = extent;
+    source_extent[0] = static_cast<hsize_t>(piece.source_rows);
+    const Handle source(H5Screate_simple(static_cast<int>(source_extent.size()), source_extent.data(), nullptr), H5Sclose);
+    auto count = extent;
+    count[0] = static_cast<hsize_t>(piece.count);
+    std::vector<hsize_t> start(extent.size(), 0);
+    start[0] = static_cast<hsize_t>(piece.source_begin);
+    H5Sselect_hyperslab(source.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+    start[0] = static_cast<hsize_t>(piece.begin);
+    H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr);
+    check(H5Pset_virtual(creation.get(), space.get(), piece.file.c_str(), piece.dataset.c_str(), source.get()) >= 0, ExitCode::io,
+          "cannot show rows of {} in {}", piece.file, path_.string());
+  }
+  H5Sselect_all(space.get());
+  const Handle links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const Handle type = hdf5_type(dtype);
+  const Handle id(H5Dcreate2(id_.get(), name.c_str(), type.get(), space.get(), links.get(), creation.get(), H5P_DEFAULT), H5Dclose);
+  check(static_cast<bool>(id), ExitCode::io, "cannot create the dataset {} in {}", name, path_.string());
 }
 
 Dataset File::create_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype) {

@@ -74,6 +74,18 @@ Tensor multiply_packed_times(const Tensor& x, const Tensor& factor, const Tensor
   return op.call(x, factor, weight, std::nullopt, "mul");
 }
 
+/// x with rows of zeros behind it up to a multiple of product_rows: oneDNN compiles a product for each number of rows, so
+/// these had better be few.
+Tensor padded(const Tensor& x) {
+  const Index rows = x.size(0);
+  const Index whole = (rows + product_rows - 1) / product_rows * product_rows;
+  if (whole == rows) return x;
+  Tensor out = at::empty({whole, x.size(1)}, x.options());
+  out.slice(0, 0, rows).copy_(x);
+  out.slice(0, rows).zero_();
+  return out;
+}
+
 } // namespace
 
 Linear::Linear(Tensor weight, Index rows) : weight_(std::move(weight)) {
@@ -88,18 +100,21 @@ Linear::Linear(Tensor weight, Index rows) : weight_(std::move(weight)) {
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
-  return packed_ ? multiply_packed(x, weight_, "none", "") : at::linear(x, weight_);
+  return packed_ ? multiply_packed(padded(x), weight_, "none", "").slice(0, 0, x.size(0)) : at::linear(x, weight_);
 }
 
 Tensor Linear::activated(const Tensor& x, Activation activation) const {
-  if (packed_)
-    return activation == Activation::gelu_tanh ? multiply_packed(x, weight_, "gelu", "tanh") : multiply_packed(x, weight_, "swish", "");
+  if (packed_) {
+    const bool gelu = activation == Activation::gelu_tanh;
+    return multiply_packed(padded(x), weight_, gelu ? "gelu" : "swish", gelu ? "tanh" : "").slice(0, 0, x.size(0));
+  }
   Tensor y = at::linear(x, weight_);
   return activation == Activation::gelu_tanh ? at::gelu_(y, "tanh") : at::silu_(y);
 }
 
 Tensor Linear::times(const Tensor& x, const Tensor& factor) const {
-  return packed_ ? multiply_packed_times(x, factor, weight_) : at::linear(x, weight_).mul_(factor);
+  if (packed_) return multiply_packed_times(padded(x), padded(factor), weight_).slice(0, 0, x.size(0));
+  return at::linear(x, weight_).mul_(factor);
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
@@ -133,8 +148,9 @@ void GatedMlp::operator()(const Tensor& x, const std::function<void(Index, Index
   const Index at_once = x.is_cpu() ? mlp_rows : rows; // a GPU wants large products
   for (Index begin = 0; begin < rows; begin += at_once) {
     const Index end = std::min(rows, begin + at_once);
-    const Tensor piece = x.slice(0, begin, end);
-    take(begin, end, down(up.times(piece, gate.activated(piece, activation))));
+    const Tensor slice = x.slice(0, begin, end);
+    const Tensor piece = x.is_cpu() ? padded(slice) : slice; // once for all three products
+    take(begin, end, down(up.times(piece, gate.activated(piece, activation))).slice(0, 0, end - begin));
   }
 }
 

@@ -6,7 +6,9 @@
 #include "model/allocator.hpp"
 #include "model/cpu_kernels.hpp"
 #include "model/loader.hpp"
+#include <ATen/Parallel.h>
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <numbers>
 
@@ -30,6 +32,7 @@ struct Transformer::Parameters {
 namespace {
 
 constexpr Index loss_rows = 256; // logits of so many rows exist at once
+constexpr Index slab_rows = 256; // enough for products at full speed, few enough for the caches
 
 /// 1 / wavelength of each pair of dimensions, stretched as the config says.
 Tensor inverse_frequencies(const ModelConfig& c) {
@@ -111,13 +114,55 @@ Tensor Transformer::embed(std::span<const std::int32_t> ids) const {
   return residual;
 }
 
+namespace {
+
+/// Whole contexts that one thread takes through a block alone.
+struct Slab {
+  Index first_row = 0;
+  Contexts contexts;
+};
+
+/// Slabs of at least slab_rows rows, but for the last.
+std::vector<Slab> cut_into_slabs(const Contexts& contexts) {
+  std::vector<Slab> slabs;
+  for (Index c = 0; c < contexts.count(); ++c) {
+    const Index begin = contexts.offsets[static_cast<std::size_t>(c)];
+    const Index end = contexts.offsets[static_cast<std::size_t>(c) + 1];
+    if (slabs.empty() || slabs.back().contexts.rows() >= slab_rows) slabs.push_back({begin, {{0}, 0, contexts.cosine, contexts.sine}});
+    Slab& slab = slabs.back();
+    slab.contexts.offsets.push_back(end - slab.first_row);
+    slab.contexts.longest = std::max(slab.contexts.longest, end - begin);
+  }
+  return slabs;
+}
+
+/// Contexts know nothing of each other, so each thread takes its own through the whole block and waits for the others
+/// but once, instead of at every operation. The next free thread takes the next slab.
+void run_slabs(const Block& block, Tensor& residual, const std::vector<Slab>& slabs) {
+  std::atomic<std::size_t> next = 0;
+  at::parallel_for(0, at::get_num_threads(), 1, [&](Index, Index) {
+    const c10::InferenceMode no_gradients; // a thread's own setting
+    for (std::size_t i = next++; i < slabs.size(); i = next++) {
+      Tensor rows = residual.slice(0, slabs[i].first_row, slabs[i].first_row + slabs[i].contexts.rows());
+      block.run(rows, slabs[i].contexts);
+    }
+  });
+}
+
+} // namespace
+
 void Transformer::run(Tensor& residual, const Contexts& contexts, const ResidualTap& tap) const {
   const c10::InferenceMode no_gradients;
   const Parameters& p = *parameters_;
   if (p.range.first == 0) tap(-1, residual);
+  const auto slabs = p.device.is_cpu() ? cut_into_slabs(contexts) : std::vector<Slab>{};
+  const bool by_slabs = slabs.size() >= 2 && static_cast<int>(slabs.size()) >= at::get_num_threads();
   int layer = p.range.first;
   for (const auto& block : p.blocks) {
-    block->run(residual, contexts);
+    if (by_slabs)
+      run_slabs(*block, residual, slabs);
+    else
+      block->run(residual, contexts);
     tap(layer++, residual);
   }
 }
@@ -150,7 +195,7 @@ double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Inde
   const auto n = static_cast<double>(rows);
   const auto piece = static_cast<double>(std::min(rows, mlp_rows));
   const auto d = static_cast<double>(c.hidden);
-  const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + n * d;
+  const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + 2 * n * d;
   const double mlp = n * d + piece * (2.0 * static_cast<double>(c.intermediate) + d);
   const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
   const double logits = range.head ? static_cast<double>(loss_rows * c.vocab) * (4 + 4 + element) : 0;

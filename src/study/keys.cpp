@@ -43,7 +43,9 @@ std::vector<Key> all_keys() {
       {"extract.layer_shards", Index{1}, "ranks that share one copy of the model, each with some of its layers"},
       {"extract.fused", false, "never write activations.h5: train-sae and encode run the model themselves"},
       {"extract.memory_gib", 0.0, "memory a rank may take; 0: what its node has free, divided by the ranks there"},
-      {"extract.commit_seconds", 10.0, "time between commits; a kill loses at most that much"},
+      {"extract.compress", Index{0}, "level of deflate for the stored rows, 1 to 9; 0: none"},
+      {"extract.commit_seconds", 10.0,
+       "time between commits; a kill loses at most that much. With extract.compress each is a file: take minutes"},
 
       {"sae.latents", Index{16384}, "F, latents of each SAE"},
       {"sae.k", Index{64}, "active latents of a row (TopK)"},

@@ -82,6 +82,24 @@ class ExtractShards(unittest.TestCase):
         same(self.one, out)
         run("verify", out, ranks=1)
 
+    def test_compressed_rows_are_the_same_rows(self):
+        out = self.folder / "packed.h5"
+        segments = pathlib.Path(f"{out}.segments")
+        arguments = self.arguments(out, "--compress", 1, "--layer-shards", 2)
+        killed = run_and_kill(arguments, lambda: len(list(segments.glob("*.h5"))) >= 3, ranks=RANKS)
+        self.assertTrue(killed)
+        run("extract", *arguments[1:], "--max-time", "0.0001", ranks=1 + RANKS % 3, code=75)
+        self.assertIn("are there already", self.extract(out, RANKS, "--compress", 1))
+        same(self.one, out)
+        run("verify", out, ranks=1)
+        packed = sum(p.stat().st_size for p in segments.iterdir())
+        self.assertLess(packed, 0.9 * self.one.stat().st_size)
+        with h5py.File(next(segments.glob("*.h5"))) as f:
+            layer = next(name for name in f if name != "datasets")
+            self.assertEqual((f[layer]["x"].compression, f[layer]["x"].shuffle), ("gzip", True))
+        segments.rename(self.folder / "elsewhere")
+        self.assertIn("packed.h5.segments", run("verify", out, ranks=1, code=66))
+
     @staticmethod
     def marks(partial):
         """How many blocks are committed, read while others write."""

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <atomic>
 
 using namespace concord;
 using namespace concord::model;
@@ -64,6 +66,15 @@ Tensor attend_plainly(const Tensor& qkv, const Contexts& contexts, const Attenti
 }
 
 } // namespace
+
+TEST(Ops, ParallelForUsesTheThreadsItIsGiven) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(2);
+  std::atomic<int> pieces = 0;
+  at::parallel_for(0, 2, 1, [&](Index, Index) { ++pieces; });
+  at::set_num_threads(before);
+  EXPECT_EQ(pieces, 2) << "compiled without OpenMP: every kernel runs on one thread";
+}
 
 TEST(Ops, RmsNormAndAddNormedEqualTheirDefinition) {
   for (const Index d : {7, 64, 192}) {

@@ -9,5 +9,7 @@ double available_memory();
 double peak_memory();
 /// What a process of concord takes before any data: the program, libtorch, MPI. Measured, rounded up (docs/performance.md).
 inline constexpr double base_memory = 170.0 * (1 << 20);
+/// What each further thread of the matrix libraries keeps for itself (measured, as above).
+inline constexpr double thread_memory = 30.0 * (1 << 20);
 
 } // namespace concord

@@ -17,6 +17,7 @@ struct ExtractOptions {
   Dtype compute = Dtype::f32;         ///< type of the forward pass: f32 or bf16
   Index batch = 32;                   ///< contexts in one forward pass; part of the result's identity
   bool loss = false;                  ///< also compute the mean next-token cross-entropy over the corpus
+  int compress = 0;                   ///< level of deflate, 1 to 9, for the stored rows; 0: none
   int layer_shards = 1;               ///< ranks that share one copy of the model
   double commit_seconds = 10;         ///< time between commits of finished blocks
   double memory_gib = 0;              ///< what a rank may take; 0: what its node has, divided by the ranks there

@@ -65,6 +65,9 @@ public:
   /// @throws Error io on all ranks.
   void write_rows_all(const comm::Communicator& comm, Index begin, Index count, const void* in);
 
+  /// Makes the dataset longer by a chunk that is already filtered (create_packed_dataset). Local. @throws Error io.
+  void append_chunk(Index begin, Index chunk_rows, const std::vector<unsigned char>& filtered);
+
   /// All elements as T. @throws Error bad_data when the stored type is another.
   template <typename T>
   std::vector<T> read_all() const {
@@ -97,6 +100,16 @@ private:
   Dtype dtype_ = Dtype::f32;
 };
 
+/// Rows of a dataset of another file that a virtual dataset shows.
+struct VirtualPiece {
+  Index begin = 0;     ///< first row of the virtual dataset
+  Index count = 0;     ///< rows
+  std::string file;    ///< relative to the folder of the file with the virtual dataset
+  std::string dataset; ///< in that file
+  Index source_begin = 0;
+  Index source_rows = 0; ///< all rows of the source
+};
+
 class File {
 public:
   enum class Mode { read, write };
@@ -111,11 +124,16 @@ public:
 
   const std::filesystem::path& path() const { return path_; }
   bool has(const std::string& name) const;
-  /// @throws Error bad_data when it is not there.
+  /// @throws Error bad_data when it is not there, or shows rows of a file that is not there (HDF5 would read zeros).
   Dataset dataset(const std::string& name) const;
   /// Allocates a contiguous dataset at once, so that later writes touch raw data only and no metadata; a process killed
   /// while writing leaves a file that opens. Missing groups are made. Collective for parallel files.
   Dataset create_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype);
+  /// A dataset [0, row_size] that grows by chunks [chunk_rows, row_size] under shuffle and deflate. Local.
+  Dataset create_packed_dataset(const std::string& name, Index row_size, Index chunk_rows, Dtype dtype, int level);
+  /// A dataset that shows rows of other files. Local.
+  void create_virtual_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype,
+                              const std::vector<VirtualPiece>& pieces);
   /// A link to an object of another file beside this one.
   void create_external_link(const std::string& name, const std::string& file, const std::string& target);
   template <typename T>

@@ -69,5 +69,7 @@ struct GatedMlp {
 
 /// Rows of the wide intermediates that exist at once.
 inline constexpr Index mlp_rows = 512;
+/// Products on the CPU are of multiples of so many rows.
+inline constexpr Index product_rows = 32;
 
 } // namespace concord::model
