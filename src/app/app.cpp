@@ -209,6 +209,7 @@ private:
     sub->add_option("--held-out", train_.held_out, "share of rows kept for evaluation")->capture_default_str();
     sub->add_flag("--keep-special", train_.keep_special, "also train on BOS rows");
     sub->add_option("--order", train_.order, "global or buffer")->capture_default_str();
+    sub->add_option("--reduction", train_.reduction, "reproducible or fast")->capture_default_str();
     sub->add_option("--buffer-rows", train_.buffer_rows, "rows in a window of the buffer")->capture_default_str();
     sub->add_option("--memory-gib", train_.memory_gib, "rows a rank holds in memory")->capture_default_str();
     sub->add_option("--checkpoint-seconds", train_.checkpoint_seconds, "time between checkpoints")->capture_default_str();

@@ -117,6 +117,7 @@ sae::TrainOptions train_options(const Study& study) {
   o.held_out = study.real("sae.held_out");
   o.keep_special = study.flag("sae.keep_special");
   o.order = study.text("sae.order");
+  o.reduction = study.text("sae.reduction");
   o.buffer_rows = study.integer("sae.buffer_rows");
   o.memory_gib = study.real("sae.memory_gib");
   o.checkpoint_seconds = study.real("sae.checkpoint_seconds");

@@ -1,11 +1,14 @@
 #include "concord/comm/collectives.hpp"
 
+#include "concord/core/error.hpp"
+
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
 #include <boost/serialization/vector.hpp>
 #include <mpi.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
 namespace concord::comm {
@@ -67,6 +70,52 @@ std::vector<char> all_gather_bytes(const Communicator& comm, const void* data, I
     offset += size;
   }
   return all;
+}
+
+namespace {
+
+/// Counts, offsets and a type of whole rows: 32-bit counts reach far.
+class RowShares {
+public:
+  RowShares(const std::vector<Index>& counts, Index row_bytes) {
+    require(row_bytes > 0 && row_bytes <= std::numeric_limits<int>::max(), ExitCode::internal, "rows of {} bytes", row_bytes);
+    MPI_Type_contiguous(static_cast<int>(row_bytes), MPI_BYTE, &row_);
+    MPI_Type_commit(&row_);
+    Index offset = 0;
+    for (const Index count : counts) {
+      require(offset + count <= std::numeric_limits<int>::max(), ExitCode::internal, "too many rows for one message");
+      counts_.push_back(static_cast<int>(count));
+      offsets_.push_back(static_cast<int>(offset));
+      offset += count;
+    }
+  }
+  ~RowShares() { MPI_Type_free(&row_); }
+  RowShares(const RowShares&) = delete;
+  RowShares& operator=(const RowShares&) = delete;
+  int count(int rank) const { return counts_[static_cast<std::size_t>(rank)]; }
+  const int* counts() const { return counts_.data(); }
+  const int* offsets() const { return offsets_.data(); }
+  MPI_Datatype row() const { return row_; }
+
+private:
+  MPI_Datatype row_ = MPI_DATATYPE_NULL;
+  std::vector<int> counts_;
+  std::vector<int> offsets_;
+};
+
+} // namespace
+
+void all_gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all) {
+  if (row_bytes == 0) return;
+  const RowShares shares(counts, row_bytes);
+  MPI_Allgatherv(mine == nullptr ? MPI_IN_PLACE : mine, shares.count(comm.rank()), shares.row(), all, shares.counts(), shares.offsets(),
+                 shares.row(), comm);
+}
+
+void gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all) {
+  if (row_bytes == 0) return;
+  const RowShares shares(counts, row_bytes);
+  MPI_Gatherv(mine, shares.count(comm.rank()), shares.row(), all, shares.counts(), shares.offsets(), shares.row(), 0, comm);
 }
 
 std::string host_names(const Communicator& comm) {

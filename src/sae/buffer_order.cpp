@@ -96,7 +96,8 @@ std::vector<BufferOrder::Row> BufferOrder::drawn(const Window& window, Index beg
       Philox(seed_, "buffer-window", static_cast<std::uint64_t>(window.pass), static_cast<std::uint64_t>(window.number)));
   std::vector<Row> rows;
   for (Index i = begin; i < begin + count; ++i) {
-    const Row& row = window_rows_[at(order(i))];
+    Row row = window_rows_[at(order(i))];
+    row.position = i - begin;
     if (row.place % parts == part) rows.push_back(row);
   }
   return rows;

@@ -41,26 +41,40 @@ Index FileFeed::sample_rows() const {
   return std::min(sample_size, order_->training_rows());
 }
 
-void FileFeed::take(Index begin, Index count, float scale, std::vector<float>& rows) {
+void FileFeed::take(Index begin, Index count, float scale, Batch& batch) const {
   open();
   std::vector<Index> mine;
+  batch.positions.clear();
   for (Index p = begin; p < begin + count; ++p) {
     const Index row = order_->training_row(p);
-    if (share_->owns(row)) mine.push_back(row);
+    if (!share_->owns(row)) continue;
+    mine.push_back(row);
+    batch.positions.push_back(p - begin);
   }
-  rows.resize(mine.size() * at(source_.cols()));
-  share_->gather(mine, scale, rows);
+  batch.rows.resize(mine.size() * at(source_.cols()));
+  share_->gather(mine, scale, batch.rows);
 }
 
 void FileFeed::sample(std::vector<float>& rows) {
-  take(0, sample_rows(), 1.0F, rows);
+  Batch sampled;
+  take(0, sample_rows(), 1.0F, sampled);
+  rows = std::move(sampled.rows);
 }
 
-void FileFeed::batch(Index step, float scale, std::vector<float>& rows) {
-  take(step * settings_.batch, settings_.batch, scale, rows);
+void FileFeed::batch(Index step, float scale, Batch& batch) {
+  if (ahead_.done.valid()) ahead_.done.get(); // throws what the thread met
+  if (ahead_.step == step && ahead_.scale == scale)
+    std::swap(batch, ahead_.batch);
+  else
+    take(step * settings_.batch, settings_.batch, scale, batch);
+  ahead_.step = step + 1;
+  ahead_.scale = scale;
+  ahead_.done =
+      std::async(std::launch::async, [this, step, scale] { take((step + 1) * settings_.batch, settings_.batch, scale, ahead_.batch); });
 }
 
 void FileFeed::held_out(const std::function<void(std::span<const float>)>& each) {
+  if (ahead_.done.valid()) ahead_.done.wait(); // HDF5 is called by one thread at a time
   open();
   std::vector<Index> owned;
   for (Index i = 0; i < order_->held_out_rows(); ++i)
@@ -126,9 +140,12 @@ void WindowFeed::sample(std::vector<float>& rows) {
   take(order_->first_rows(sample_size, part_, parts_), 1.0F, rows);
 }
 
-void WindowFeed::batch(Index step, float scale, std::vector<float>& rows) {
+void WindowFeed::batch(Index step, float scale, Batch& batch) {
   need(order_->window_of(step).blocks);
-  take(order_->rows_of(step, part_, parts_), scale, rows);
+  const auto rows = order_->rows_of(step, part_, parts_);
+  batch.positions.clear();
+  for (const auto& row : rows) batch.positions.push_back(row.position);
+  take(rows, scale, batch.rows);
 }
 
 void WindowFeed::held_out(const std::function<void(std::span<const float>)>& each) {

@@ -5,12 +5,15 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/safetensors.hpp"
 #include "concord/sae/encoder.hpp"
+#include "concord/sae/exchange.hpp"
+#include "concord/sae/optimizer.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/top_k_step.hpp"
 
@@ -35,6 +38,19 @@ double squared_norm(std::span<const float> values) {
   return sum;
 }
 
+/// Numbers as multiples of a power of two, so that their sum is the same in any order: up to `terms` of them, none larger
+/// than `largest` in size.
+class FixedPoint {
+public:
+  FixedPoint(double largest, Index terms)
+      : unit_(std::exp2(std::ceil(std::log2(std::max(largest, 1e-300) * static_cast<double>(std::max<Index>(terms, 1)))) - 62)) {}
+  Index operator()(double x) const { return static_cast<Index>(x / unit_); }
+  double back(Index sum) const { return static_cast<double>(sum) * unit_; }
+
+private:
+  double unit_;
+};
+
 /// Options with the defaults that depend on the data filled in.
 TrainOptions resolved(TrainOptions o, Index d) {
   if (o.steps <= 0) o.steps = std::max<Index>(1, o.rows / o.batch);
@@ -49,6 +65,8 @@ void check(const TrainOptions& o) {
           o.latents);
   require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
   require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
+  require(o.reduction == "fast" || o.reduction == "reproducible", ExitCode::config,
+          "sae.reduction must be \"fast\" or \"reproducible\", not \"{}\"", o.reduction);
   require(o.order == "global" || o.order == "buffer", ExitCode::config, "sae.order must be \"global\" or \"buffer\", not \"{}\"", o.order);
 }
 
@@ -76,15 +94,12 @@ StageKey key_of(const TrainOptions& o, const RowFeed& feed) {
 
 /// Adam moments, counters and position: with the parameters all that training is.
 struct State {
-  FlatParameters parameters;
-  std::vector<float> first_moment;
-  std::vector<float> second_moment;
+  FlatParameters parameters;           ///< of all latents
+  Adam adam;                           ///< of this rank's
   std::vector<float> rows_since_fired; ///< in global batches (times batch: rows); f32 is exact below 2^24
   Index step = 0;
   double scale = 1; ///< s: training sees s x, with E|s x| = sqrt(d)
-  State(Index d, Index latents)
-      : parameters(d, latents), first_moment(parameters.data.size(), 0.0F), second_moment(parameters.data.size(), 0.0F),
-        rows_since_fired(at(latents), 0.0F) {}
+  State(Index d, Index latents, Index share) : parameters(d, latents), adam(d, share), rows_since_fired(at(latents), 0.0F) {}
 };
 
 } // namespace
@@ -127,9 +142,12 @@ public:
   void prepare() {
     const Index d = feed_.cols();
     comm::agree(comm_, [&] {
-      state_ = std::make_unique<State>(d, o_.latents);
-      gradients_ = std::make_unique<FlatParameters>(d, o_.latents);
-      step_ = std::make_unique<TopKStep>(d, o_.latents, StepSettings{o_.k, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, o_.batch});
+      exchange_ = std::make_unique<Exchange>(comm_, d, o_.latents,
+                                             o_.reduction == "fast" ? Exchange::Reduction::fast : Exchange::Reduction::reproducible);
+      state_ = std::make_unique<State>(d, o_.latents, exchange_->count());
+      gradients_ = std::make_unique<FlatParameters>(d, exchange_->count());
+      settings_ = {o_.k, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, o_.batch};
+      step_ = std::make_unique<TopKStep>(d, settings_);
       if (comm_.rank() == 0) make_folder(partial());
     });
     comm_.barrier();
@@ -147,42 +165,61 @@ public:
       sample = feed_.sample_rows();
       feed_.sample(rows_);
     });
-    double norms = 0;
-    for (std::size_t r = 0; r < rows_.size() / at(d); ++r) norms += std::sqrt(squared_norm({rows_.data() + r * at(d), at(d)}));
-    norms = comm::sum_of(comm_, norms);
+    std::vector<double> lengths;
+    for (std::size_t r = 0; r < rows_.size() / at(d); ++r) lengths.push_back(std::sqrt(squared_norm({rows_.data() + r * at(d), at(d)})));
+    const FixedPoint fixed(comm::max_of(comm_, lengths.empty() ? 0.0 : *std::max_element(lengths.begin(), lengths.end())), sample);
+    Index total = 0;
+    for (const double length : lengths) total += fixed(length);
+    const double norms = fixed.back(comm::sum_of(comm_, total));
     comm::agree(comm_, [&] { require(norms > 0, ExitCode::bad_data, "{}: all rows are zero", feed_.location()); });
     state_->scale = std::sqrt(static_cast<double>(d)) * static_cast<double>(sample) / norms;
     for (float& x : rows_) x *= static_cast<float>(state_->scale);
-    const auto centre = geometric_median();
+    const auto centre = geometric_median(sample);
     std::copy(centre.begin(), centre.end(), state_->parameters.b_dec().begin());
     auto decoder = state_->parameters.decoder();
     for (Index j = 0; j < o_.latents; ++j) {
       const Philox random(o_.seed, "sae-init", static_cast<std::uint64_t>(o_.layer), static_cast<std::uint64_t>(j));
       for (Index c = 0; c < d; ++c) decoder[at(j * d + c)] = static_cast<float>(random.normal(static_cast<std::uint64_t>(c)));
     }
-    unit_rows();
+    unit_decoder_rows(state_->parameters);
     std::copy(decoder.begin(), decoder.end(), state_->parameters.encoder().begin());
+    rows_ = {};
   }
 
   /// Weiszfeld's iteration on the sample in rows_, over all ranks.
-  std::vector<double> geometric_median() const {
+  std::vector<double> geometric_median(Index sample) const {
     const Index d = feed_.cols();
+    float largest = 0;
+    for (const float x : rows_) largest = std::max(largest, std::abs(x));
+    const double bound = comm::max_of(comm_, static_cast<double>(largest));
     std::vector<double> centre(at(d), 0.0);
+    std::vector<double> weights(rows_.size() / at(d), 1.0); // the mean first
     for (int iteration = 0; iteration < 30; ++iteration) {
-      std::vector<double> sums(at(d + 1), 0.0); // weighted sum and weight
-      for (std::size_t r = 0; r < rows_.size() / at(d); ++r) {
+      if (iteration > 0) inverse_distances(centre, weights);
+      const double heaviest = comm::max_of(comm_, weights.empty() ? 0.0 : *std::max_element(weights.begin(), weights.end()));
+      const FixedPoint fixed(heaviest * bound, sample);
+      const FixedPoint fixed_weight(heaviest, sample);
+      std::vector<Index> sums(at(d + 1), 0); // weighted sum and weight
+      for (std::size_t r = 0; r < weights.size(); ++r) {
         const float* row = rows_.data() + r * at(d);
-        double distance = 0;
-#pragma omp simd reduction(+ : distance)
-        for (Index c = 0; c < d; ++c) distance += (row[c] - centre[at(c)]) * (row[c] - centre[at(c)]);
-        const double weight = iteration == 0 ? 1.0 : 1.0 / std::max(std::sqrt(distance), 1e-9); // the mean first
-        for (Index c = 0; c < d; ++c) sums[at(c)] += weight * row[c];
-        sums[at(d)] += weight;
+        for (Index c = 0; c < d; ++c) sums[at(c)] += fixed(weights[r] * static_cast<double>(row[c]));
+        sums[at(d)] += fixed_weight(weights[r]);
       }
       comm::sum(comm_, sums);
-      for (Index c = 0; c < d; ++c) centre[at(c)] = sums[at(c)] / sums[at(d)];
+      for (Index c = 0; c < d; ++c) centre[at(c)] = fixed.back(sums[at(c)]) / fixed_weight.back(sums[at(d)]);
     }
     return centre;
+  }
+
+  void inverse_distances(const std::vector<double>& centre, std::vector<double>& weights) const {
+    const std::size_t d = centre.size();
+    for (std::size_t r = 0; r < weights.size(); ++r) {
+      const float* row = rows_.data() + r * d;
+      double distance = 0;
+#pragma omp simd reduction(+ : distance)
+      for (std::size_t c = 0; c < d; ++c) distance += (row[c] - centre[c]) * (row[c] - centre[c]);
+      weights[r] = 1.0 / std::max(std::sqrt(distance), 1e-9);
+    }
   }
 
   // --- steps --------------------------------------------------------------------------------------------------------
@@ -194,8 +231,10 @@ public:
     if (!resumed_ && state_->step == 0) initialise();
     if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
     while (state_->step < end) {
+      if (steps_here_++ == untimed_steps) timed_from_ = clock_.seconds();
       one_step();
       ++state_->step;
+      timed_until_ = clock_.seconds();
       progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={}", batch_fvu_, batch_l0_, dead_count_));
       if (!stoppable || state_->step == o_.steps || state_->step % 8 != 0) continue;
       const bool stop = comm::stop_requested(comm_);
@@ -209,28 +248,31 @@ public:
   }
 
   void one_step() {
-    comm::agree(comm_, [&] { feed_.batch(state_->step, static_cast<float>(state_->scale), rows_); });
-    const auto dead = dead_latents();
-    StepSums sums = step_->forward(state_->parameters, rows_, dead);
-    double aux_denominator = 0;
-    auto moments = step_->error_moments();
-    moments.push_back(squared_norm(rows_));
-    moments.push_back(sums.active);
-    comm::sum(comm_, moments);
-    const Index d = feed_.cols();
-    const double error = moments[at(d)];
-    double mean_square = 0;
-    for (Index c = 0; c < d; ++c) mean_square += moments[at(c)] * moments[at(c)];
-    if (dead_count_ > 0) aux_denominator = error - mean_square / static_cast<double>(o_.batch);
-    std::fill(gradients_->data.begin(), gradients_->data.end(), 0.0F);
-    step_->backward(state_->parameters, aux_denominator, *gradients_, sums);
-    reduce_gradients();
-    check_finite_step(error);
-    project_and_clip();
-    adam();
-    unit_rows();
-    batch_fvu_ = error / moments[at(d + 1)];
-    batch_l0_ = moments[at(d + 2)] / static_cast<double>(o_.batch);
+    State& s = *state_;
+    comm::agree(comm_, [&] { feed_.batch(s.step, static_cast<float>(s.scale), batch_); });
+    step_->forward(s.parameters, batch_.rows, batch_.positions, dead_latents());
+    const StepRows* seen = &exchange_->collect(step_->rows());
+    const StepMoments moments = exchange_->moments(*seen);
+    if (step_->rows().aux.slots > 0) {
+      step_->backward_dead(s.parameters, moments.error_variance(o_.batch));
+      seen = &exchange_->collect_dead(step_->rows());
+    }
+    exchange_->gradients(*seen, s.parameters, settings_.scale(), *gradients_);
+    auto squares = project_decoder_gradient(s.parameters, *gradients_, exchange_->first());
+    const double norm = std::sqrt(exchange_->sum_of_pieces(squares) + squared_norm(gradients_->b_dec()));
+    check_finite_step(moments.squared_error() + norm);
+    const double clip = norm > o_.clip ? o_.clip / norm : 1.0;
+    s.adam.step(s.parameters, *gradients_, exchange_->first(), learning_rate(), static_cast<float>(clip), s.step + 1);
+    exchange_->spread(s.parameters);
+    note(*seen, moments);
+  }
+
+  /// Counters and what progress shows.
+  void note(const StepRows& seen, const StepMoments& moments) {
+    const auto fired = exchange_->fired(seen);
+    for (std::size_t j = 0; j < fired.size(); ++j) state_->rows_since_fired[j] = fired[j] != 0 ? 0.0F : state_->rows_since_fired[j] + 1.0F;
+    batch_fvu_ = moments.squared_error() / std::max(moments.row_variance(o_.batch), 1e-300);
+    batch_l0_ = moments.active() / static_cast<double>(o_.batch);
   }
 
   std::vector<std::uint8_t> dead_latents() {
@@ -245,42 +287,12 @@ public:
     return dead;
   }
 
-  /// Sums gradients and firing marks over ranks in one allreduce.
-  void reduce_gradients() {
-    fired_.assign(at(o_.latents), 0.0F);
-    step_->mark_fired(fired_);
-    auto& data = gradients_->data;
-    const std::size_t n = data.size();
-    data.insert(data.end(), fired_.begin(), fired_.end());
-    comm::sum(comm_, data);
-    for (std::size_t j = 0; j < fired_.size(); ++j)
-      state_->rows_since_fired[j] = data[n + j] > 0 ? 0.0F : state_->rows_since_fired[j] + 1.0F;
-    data.resize(n);
-  }
-
-  void check_finite_step(double error) const {
-    if (std::isfinite(error) && std::isfinite(squared_norm(gradients_->data))) return;
+  void check_finite_step(double sum) const {
+    if (std::isfinite(sum)) return;
     throw Error(ExitCode::bad_data,
                 fmt::format("{}: the loss is not finite at step {} of layer {}; the last good checkpoint is {}; lower sae.learning_rate",
                             o_.stage_word, state_->step, o_.layer, fs::exists(checkpoint()) ? checkpoint().string() : "none"),
                 /*agreed=*/true);
-  }
-
-  /// Removes the part of the decoder gradient along each row, then limits the norm of the whole gradient.
-  void project_and_clip() {
-    const Index d = feed_.cols();
-    auto gradient = gradients_->decoder();
-    const auto decoder = state_->parameters.decoder();
-    for (Index j = 0; j < o_.latents; ++j) {
-      float along = 0;
-#pragma omp simd reduction(+ : along)
-      for (Index c = 0; c < d; ++c) along += gradient[at(j * d + c)] * decoder[at(j * d + c)];
-      if (along == 0) continue;
-      for (Index c = 0; c < d; ++c) gradient[at(j * d + c)] -= along * decoder[at(j * d + c)];
-    }
-    const double norm = std::sqrt(squared_norm(gradients_->data));
-    if (norm > o_.clip)
-      for (float& g : gradients_->data) g *= static_cast<float>(o_.clip / norm);
   }
 
   double learning_rate() const {
@@ -290,44 +302,21 @@ public:
     return o_.learning_rate * std::min(warm, std::min(1.0, (static_cast<double>(o_.steps) - step) / decay_steps));
   }
 
-  void adam() {
-    constexpr float beta1 = 0.9F;
-    constexpr float beta2 = 0.999F;
-    constexpr float epsilon = 1e-8F;
-    const auto t = static_cast<double>(state_->step + 1);
-    const auto rate = static_cast<float>(learning_rate() / (1 - std::pow(beta1, t)));
-    const auto correction = static_cast<float>(1 / std::sqrt(1 - std::pow(beta2, t)));
-    float* p = state_->parameters.data.data();
-    float* m = state_->first_moment.data();
-    float* v = state_->second_moment.data();
-    const float* g = gradients_->data.data();
-    for (std::size_t i = 0; i < gradients_->data.size(); ++i) {
-      m[i] += (1 - beta1) * (g[i] - m[i]);
-      v[i] += (1 - beta2) * (g[i] * g[i] - v[i]);
-      p[i] -= rate * m[i] / (std::sqrt(v[i]) * correction + epsilon);
-    }
-  }
-
-  void unit_rows() {
-    const Index d = feed_.cols();
-    auto decoder = state_->parameters.decoder();
-    for (Index j = 0; j < o_.latents; ++j) {
-      const auto row = decoder.subspan(at(j * d), at(d));
-      const auto inverse = static_cast<float>(1.0 / std::max(std::sqrt(squared_norm(row)), 1e-12));
-      for (float& x : row) x *= inverse;
-    }
-  }
-
   // --- checkpoints --------------------------------------------------------------------------------------------------
 
   void save_checkpoint() {
+    const bool root = comm_.rank() == 0;
+    FlatParameters first(feed_.cols(), root ? o_.latents : 0);
+    FlatParameters second(feed_.cols(), root ? o_.latents : 0);
+    exchange_->gather(state_->adam.first_moment, first);
+    exchange_->gather(state_->adam.second_moment, second);
     comm::agree(comm_, [&] {
-      if (comm_.rank() != 0) return;
+      if (!root) return;
       const auto flat = [](const std::vector<float>& v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
       io::write_safetensors(checkpoint(),
                             {{"parameters", flat(state_->parameters.data)},
-                             {"first_moment", flat(state_->first_moment)},
-                             {"second_moment", flat(state_->second_moment)},
+                             {"first_moment", flat(first.data)},
+                             {"second_moment", flat(second.data)},
                              {"rows_since_fired", flat(state_->rows_since_fired)},
                              {"scale", {Dtype::f64, {1}, &state_->scale}},
                              {"step", {Dtype::i64, {1}, &state_->step}}},
@@ -344,14 +333,19 @@ public:
            partial().string());
     }
     const io::SafetensorsFile file(checkpoint());
+    const auto view = [&](const char* name, std::size_t count) {
+      const auto& tensor = file.tensor(name);
+      require(tensor.dtype == Dtype::f32 && tensor.count() == static_cast<Index>(count), ExitCode::bad_data, "{}: {} has the wrong size",
+              checkpoint().string(), name);
+      return std::span<const float>(reinterpret_cast<const float*>(tensor.data), count);
+    };
     const auto load = [&](const char* name, std::vector<float>& to) {
-      const auto& view = file.tensor(name);
-      require(view.count() == static_cast<Index>(to.size()), ExitCode::bad_data, "{}: {} has the wrong size", checkpoint().string(), name);
-      to_float(view.data, view.dtype, to);
+      const auto from = view(name, to.size());
+      std::copy(from.begin(), from.end(), to.begin());
     };
     load("parameters", state_->parameters.data);
-    load("first_moment", state_->first_moment);
-    load("second_moment", state_->second_moment);
+    exchange_->take_share(view("first_moment", state_->parameters.data.size()), state_->adam.first_moment);
+    exchange_->take_share(view("second_moment", state_->parameters.data.size()), state_->adam.second_moment);
     load("rows_since_fired", state_->rows_since_fired);
     std::memcpy(&state_->scale, file.tensor("scale").data, sizeof(double));
     std::memcpy(&state_->step, file.tensor("step").data, sizeof(Index));
@@ -431,9 +425,17 @@ public:
       if (comm_.rank() == 0) write(sae, metrics);
     });
     say_stage_ok(o_.stage_word, clock_.seconds(),
-                 fmt::format("steps={} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%)", o_.steps, metrics.fvu, metrics.l0, metrics.dead,
-                             100.0 * static_cast<double>(metrics.dead) / static_cast<double>(o_.latents)),
+                 fmt::format("steps={} rows/s={:.0f} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%) peak={}", o_.steps, rows_a_second(),
+                             metrics.fvu, metrics.l0, metrics.dead,
+                             100.0 * static_cast<double>(metrics.dead) / static_cast<double>(o_.latents),
+                             human_bytes(comm::max_of(comm_, peak_memory()))),
                  o_.out.string());
+  }
+
+  /// Of the steps of this run behind the first few, which meet fresh memory.
+  double rows_a_second() const {
+    const auto steps = static_cast<double>(steps_here_ - untimed_steps);
+    return steps > 0 ? steps * static_cast<double>(o_.batch) / std::max(timed_until_ - timed_from_, 1e-9) : 0.0;
   }
 
   /// Every rank holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
@@ -488,15 +490,21 @@ private:
   std::string digest_;
   std::unique_ptr<State> state_;
   std::unique_ptr<FlatParameters> gradients_;
+  std::unique_ptr<Exchange> exchange_;
+  StepSettings settings_;
   std::unique_ptr<TopKStep> step_;
+  Batch batch_;
   std::unique_ptr<Progress> progress_;
   double saved_ = 0;
   bool resumed_ = false;
-  std::vector<float> rows_;
-  std::vector<float> fired_;
+  std::vector<float> rows_; ///< of the sample, while the training begins
   Index dead_count_ = 0;
   double batch_fvu_ = 0;
   double batch_l0_ = 0;
+  static constexpr Index untimed_steps = 2;
+  Index steps_here_ = 0;
+  double timed_from_ = 0;
+  double timed_until_ = 0;
 };
 
 Trainer::Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed)

@@ -61,6 +61,8 @@ std::vector<Key> all_keys() {
       {"sae.dead_after", Index{10'000'000}, "rows, over all ranks, without firing that make a latent dead"},
       {"sae.held_out", 0.02, "share of rows kept for evaluation (at most 65,536)"},
       {"sae.keep_special", false, "also train on BOS rows"},
+      {"sae.reduction", std::string("reproducible"),
+       "how ranks sum gradients: \"reproducible\" (the same bits at any number of ranks) or \"fast\""},
       {"sae.order", std::string("global"),
        "\"global\": one random order over all rows; \"buffer\": windows of shuffled blocks, as with extract.fused"},
       {"sae.buffer_rows", Index{1 << 20}, "rows of all ranks in a window of the buffer"},

@@ -60,8 +60,8 @@ struct Oracle {
 class StepGradient : public testing::TestWithParam<bool> {};
 
 TEST_P(StepGradient, EqualsAutograd) {
-  const Index d = 40; // not a multiple of the column slice
-  const Index latents = 70;
+  const Index d = 40;
+  const Index latents = 300; // more than one piece
   const Index rows = 33;
   const StepSettings settings{5, 9, 0.5, rows};
   std::vector<std::uint8_t> dead(static_cast<std::size_t>(latents), 0);
@@ -88,17 +88,19 @@ TEST_P(StepGradient, EqualsAutograd) {
   copy(oracle.b_dec, parameters.b_dec());
   std::vector<float> data(static_cast<std::size_t>(rows * d));
   copy(x, data);
-  TopKStep step(d, latents, settings);
-  StepSums sums = step.forward(parameters, data, dead);
-  const auto moments = step.error_moments();
-  double denominator = moments.back();
-  for (Index c = 0; c < d; ++c)
-    denominator -= moments[static_cast<std::size_t>(c)] * moments[static_cast<std::size_t>(c)] / static_cast<double>(rows);
+  TopKStep step(d, settings);
+  std::vector<Index> positions(static_cast<std::size_t>(rows));
+  std::iota(positions.begin(), positions.end(), Index{0});
+  step.forward(parameters, data, positions, dead);
+  const auto moments = moments_of(step.rows());
+  const double aux_error = GetParam() ? step.backward_dead(parameters, moments.error_variance(rows)) : 0.0;
+  const double aux = GetParam() ? settings.alpha * aux_error / moments.error_variance(rows) : 0.0;
+  EXPECT_NEAR(moments.squared_error() / static_cast<double>(rows) + aux, expected_loss.item<double>(), 1e-4 * expected_loss.item<double>());
   FlatParameters gradients(d, latents);
-  step.backward(parameters, denominator, gradients, sums);
-
-  const double aux = GetParam() ? settings.alpha * sums.aux_error / denominator : 0.0;
-  EXPECT_NEAR(sums.squared_error / static_cast<double>(rows) + aux, expected_loss.item<double>(), 1e-4 * expected_loss.item<double>());
+  const SharedSums sums = weight_gradients(step.rows(), parameters, 0, settings.scale(), gradients);
+  for (std::size_t i = 0; i < sums.error.size(); ++i) gradients.b_dec()[i] = sums.error[i];
+  for (std::size_t i = 0; i < sums.through_encoder.size(); ++i)
+    gradients.b_dec()[i % static_cast<std::size_t>(d)] += sums.through_encoder[i];
   const auto compare = [](const torch::Tensor& expected, std::span<const float> got, const char* name) {
     const auto got_tensor = torch::from_blob(const_cast<float*>(got.data()), expected.sizes(), torch::kFloat32).to(torch::kFloat64);
     EXPECT_LT((got_tensor - expected).abs().max().item<double>(), 2e-5 * expected.abs().max().item<double>()) << name;

@@ -90,6 +90,52 @@ TEST(Train, StoppedAndContinuedEndsInTheSameBits) {
   EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
 }
 
+/// The weights that one rank makes alone, and those of all ranks together.
+void expect_same_bits_alone(const TrainOptions& options, const std::filesystem::path& folder) {
+  train(world(), options);
+  const std::string together = read_text(options.out / "sae_weights.safetensors", "weights");
+  auto alone = options;
+  alone.out = folder / ("alone" + std::to_string(world().rank()));
+  train(world().split(world().rank()), alone);
+  EXPECT_EQ(read_text(alone.out / "sae_weights.safetensors", "weights"), together);
+}
+
+TEST(Train, ReproducibleSumsGiveTheSameBitsAtAnyNumberOfRanks) {
+  const auto folder = empty_folder("reproducible");
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.latents = 700; // three pieces: a fourth rank owns none
+  o.steps = 60;
+  o.dead_after = 1000; // AuxK at work
+  expect_same_bits_alone(o, folder);
+}
+
+TEST(Train, FastSumsTrainAsWell) {
+  const auto folder = empty_folder("fast");
+  auto o = small_options(folder, planted(folder, 3000, 16));
+  o.reduction = "fast";
+  train(world(), o);
+  EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.15);
+}
+
+/// A checkpoint belongs to no number of ranks.
+TEST(Train, ContinuedOnOtherRanksEndsInTheSameBits) {
+  const auto folder = empty_folder("other_ranks");
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.latents = 700;
+  o.steps = 100;
+  train(world(), o);
+  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
+  world().barrier();
+  o.out = folder / "stopped";
+  comm::install_stop_flag(1e-9);
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  comm::install_stop_flag(0);
+  const auto alone = world().split(world().rank() == 0 ? 0 : 1);
+  if (world().rank() == 0) train(alone, o);
+  world().barrier();
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+}
+
 TEST(Train, RowsOnDemandEqualRowsInMemory) {
   const auto folder = empty_folder("on_demand");
   auto o = small_options(folder, planted(folder, 600, 16));

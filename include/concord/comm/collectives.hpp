@@ -47,6 +47,11 @@ std::vector<T> all_gather(const Communicator& comm, const std::vector<T>& local)
   return all;
 }
 
+/// Shares of rows, `counts` of each rank, of `row_bytes` bytes, in rank order on every rank, or on rank 0. `mine` is this rank's
+/// share; nullptr: it is in its place in `all` already.
+void all_gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all);
+void gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all);
+
 /// Names of the distinct hosts, comma separated.
 std::string host_names(const Communicator& comm);
 /// This rank's number among the ranks of its node.

@@ -35,6 +35,7 @@ public:
     Index place;
     Index row;
     Index file_row;
+    Index position = 0; ///< place in the batch or the sample
   };
   /// The rows of a step that belong to `part` of `parts`: those of the window's blocks part, part + parts, ...
   std::vector<Row> rows_of(Index step, int part, int parts);

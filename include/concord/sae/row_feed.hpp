@@ -6,12 +6,19 @@
 #include "concord/sae/row_share.hpp"
 
 #include <functional>
+#include <future>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace concord::sae {
+
+/// One rank's rows of a batch.
+struct Batch {
+  std::vector<float> rows;      ///< [n, cols]
+  std::vector<Index> positions; ///< place of each in the batch
+};
 
 class RowFeed {
 public:
@@ -27,8 +34,9 @@ public:
   virtual Index sample_rows() const = 0;
   /// This rank's part of the sample, [n, cols], as stored.
   virtual void sample(std::vector<float>& rows) = 0;
-  /// This rank's part of the batch of `step`, times `scale`. @throws Error bad_data when a row is not finite.
-  virtual void batch(Index step, float scale, std::vector<float>& rows) = 0;
+  /// This rank's part of the batch of `step`, times `scale`, ascending by place in the batch.
+  /// @throws Error bad_data when a row is not finite.
+  virtual void batch(Index step, float scale, Batch& batch) = 0;
   /// Hands this rank's held-out rows out, [n, cols] at a time.
   virtual void held_out(const std::function<void(std::span<const float> rows)>& each) = 0;
 };
@@ -45,7 +53,7 @@ struct FeedSettings {
   int parts = 1;
 };
 
-/// Rows of a file in one random order over all of it.
+/// Rows of a file in one random order over all of it. A thread reads the next batch while the trainer works on this one.
 class FileFeed final : public RowFeed {
 public:
   FileFeed(const std::string& location, const FeedSettings& settings);
@@ -55,16 +63,23 @@ public:
   std::string model() const override { return source_.attribute("model"); }
   Index sample_rows() const override;
   void sample(std::vector<float>& rows) override;
-  void batch(Index step, float scale, std::vector<float>& rows) override;
+  void batch(Index step, float scale, Batch& batch) override;
   void held_out(const std::function<void(std::span<const float>)>& each) override;
 
 private:
-  void take(Index begin, Index count, float scale, std::vector<float>& rows);
+  void take(Index begin, Index count, float scale, Batch& batch) const;
   void open() const;
+  struct Ahead {
+    Index step = -1;
+    float scale = 0;
+    Batch batch;
+    std::future<void> done;
+  };
   FeedSettings settings_;
   io::RowSource source_;
   mutable std::unique_ptr<RowShare> share_; ///< made when the first row is asked for: a training that is done reads none
   mutable std::unique_ptr<RowOrder> order_;
+  Ahead ahead_; ///< last, so that its thread ends before what it reads
 };
 
 /// Rows in windows of shuffled blocks (buffer_order.hpp): whoever makes the rows fills the window, the trainer draws from it.
@@ -87,7 +102,7 @@ public:
   std::string model() const override { return names_.model; }
   Index sample_rows() const override;
   void sample(std::vector<float>& rows) override;
-  void batch(Index step, float scale, std::vector<float>& rows) override;
+  void batch(Index step, float scale, Batch& batch) override;
   void held_out(const std::function<void(std::span<const float>)>& each) override;
 
 private:

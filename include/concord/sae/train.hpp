@@ -16,21 +16,22 @@ struct TrainOptions {
   std::string activations; ///< "acts.h5:/layer_003/x" or "x.npy"
   Index latents = 16384;   ///< F
   int k = 64;
-  Index steps = 0;                ///< 0: as many as `rows` needs
-  Index rows = 500'000'000;       ///< rows seen in all, used when steps is 0
-  Index batch = 4096;             ///< rows of a global batch
-  double learning_rate = 0;       ///< 0: 2e-4 / sqrt(F / 2^14)
-  Index warmup_steps = 1000;      ///< linear warm-up, at most a tenth of the steps
-  double decay_fraction = 0.2;    ///< the last part of the steps, with linear decay to 0
-  double clip = 1.0;              ///< largest norm of the gradient
-  double aux_weight = 1.0 / 32.0; ///< alpha of AuxK; 0 turns it off
-  int aux_k = 0;                  ///< 0: d / 2
-  Index dead_after = 10'000'000;  ///< rows of all ranks without firing that make a latent dead
-  double held_out = 0.02;         ///< share of the rows kept for evaluation, at most 65,536 rows
-  bool keep_special = false;      ///< also train on BOS rows
-  std::string order = "global";   ///< "global", or "buffer": windows of shuffled blocks, as when the model feeds the training
-  Index buffer_rows = 1 << 20;    ///< rows of all ranks in a window of the buffer
-  double memory_gib = 4;          ///< rows a rank holds in memory; beyond it they are read in sorted windows
+  Index steps = 0;                        ///< 0: as many as `rows` needs
+  Index rows = 500'000'000;               ///< rows seen in all, used when steps is 0
+  Index batch = 4096;                     ///< rows of a global batch
+  double learning_rate = 0;               ///< 0: 2e-4 / sqrt(F / 2^14)
+  Index warmup_steps = 1000;              ///< linear warm-up, at most a tenth of the steps
+  double decay_fraction = 0.2;            ///< the last part of the steps, with linear decay to 0
+  double clip = 1.0;                      ///< largest norm of the gradient
+  double aux_weight = 1.0 / 32.0;         ///< alpha of AuxK; 0 turns it off
+  int aux_k = 0;                          ///< 0: d / 2
+  Index dead_after = 10'000'000;          ///< rows of all ranks without firing that make a latent dead
+  double held_out = 0.02;                 ///< share of the rows kept for evaluation, at most 65,536 rows
+  bool keep_special = false;              ///< also train on BOS rows
+  std::string order = "global";           ///< "global", or "buffer": windows of shuffled blocks, as when the model feeds the training
+  std::string reduction = "reproducible"; ///< or "fast" (exchange.hpp)
+  Index buffer_rows = 1 << 20;            ///< rows of all ranks in a window of the buffer
+  double memory_gib = 4;                  ///< rows a rank holds in memory; beyond it they are read in sorted windows
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
   int layer = 0; ///< keys the random numbers and names the SAE
@@ -63,9 +64,9 @@ private:
 };
 
 /// Data-parallel: a global batch is the next rows of one counter-based permutation of all rows; each rank takes the rows
-/// of it that it owns, and gradients are summed. The order of rows does not depend on the number of ranks; sums differ in
-/// the last bits with it, so trained weights of different rank counts agree in quality, not in bits. With the same ranks a
-/// run that was killed and continued ends in the same bits as an undisturbed one.
+/// of it that it owns, and gradients are summed (exchange.hpp). With reduction "reproducible" the weights have the same bits at
+/// any number of ranks and threads, and a run that was killed and continued, on other ranks too, ends in the bits of an
+/// undisturbed one; with "fast" that holds for the same ranks.
 /// Writes cfg.json and sae_weights.safetensors (SAELens 6), and training.json (metrics, settings, inputs).
 /// @throws Error input_missing, bad_data, config, io, stopped; agreed.
 void train(const comm::Communicator& comm, const TrainOptions& options);

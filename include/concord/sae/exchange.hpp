@@ -1,0 +1,61 @@
+#pragma once
+/// How the ranks of a training share its work: rows are dealt to all of them for the forward pass, latents for gradients and
+/// Adam. Collective over `comm` where it does not say Local.
+///
+/// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 24 k) bytes) and makes the gradients of
+/// its own latents from them, in the order of the batch: the same bits at any number of ranks.
+/// `fast`: every rank makes the gradients of all latents from its own rows, and those of each owner are summed there while the
+/// next owner's are made: 8 F d bytes. Either way the owners' new weights go to everyone (8 F d bytes), and no rank holds
+/// Adam's moments of more than its own latents. With B below F `reproducible` moves less.
+
+#include "concord/comm/session.hpp"
+#include "concord/sae/step_rows.hpp"
+
+#include <string>
+
+namespace concord::sae {
+
+class Exchange {
+public:
+  enum class Reduction { fast, reproducible };
+  Exchange(const comm::Communicator& comm, Index d, Index latents, Reduction reduction);
+  /// This rank's latents: [first(), first() + count()). Local.
+  Index first() const { return firsts_[static_cast<std::size_t>(comm_.rank())]; }
+  Index count() const { return counts_[static_cast<std::size_t>(comm_.rank())]; }
+
+  /// The rows that this rank makes gradients from: all of the batch, or its own.
+  const StepRows& collect(const StepRows& mine);
+  /// The same with AuxK's part, behind TopKStep::backward_dead.
+  const StepRows& collect_dead(const StepRows& mine);
+  /// Of the whole batch.
+  StepMoments moments(const StepRows& seen) const;
+  /// Marks the latents that fired on any row of the batch.
+  std::vector<std::uint8_t> fired(const StepRows& seen) const;
+  /// Gradients of the whole batch for this rank's latents; that of b_dec on every rank.
+  void gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share);
+  /// Sum of numbers that each rank has for the pieces of its latents, in the order of the latents.
+  double sum_of_pieces(const std::vector<double>& mine) const;
+  /// Sends every rank's latents of `parameters` to all.
+  void spread(FlatParameters& parameters) const;
+  /// A share's numbers in their places among all, on rank 0.
+  void gather(const FlatParameters& share, FlatParameters& all) const;
+  /// This rank's share of all. Local.
+  void take_share(std::span<const float> all, FlatParameters& share) const;
+  /// Bytes that this rank receives for a step of `rows` rows of the batch with `slots` codes each, without AuxK. Local.
+  double bytes_a_step(Index rows, Index slots) const;
+
+private:
+  bool gathers() const { return reduction_ == Reduction::reproducible && comm_.size() > 1; }
+  void sum_gradients(const StepRows& mine, const FlatParameters& parameters, float scale, FlatParameters& share);
+  const comm::Communicator& comm_;
+  Index d_;
+  Index latents_;
+  Reduction reduction_;
+  std::vector<Index> firsts_; ///< of each rank
+  std::vector<Index> counts_;
+  std::vector<Index> row_counts_;
+  StepRows all_;
+  std::vector<FlatParameters> owners_; ///< `fast`: gradients of each owner's latents from this rank's rows
+};
+
+} // namespace concord::sae

@@ -1,0 +1,28 @@
+#pragma once
+/// What happens to the gradients of a step: the decoder's are projected, the whole is clipped, Adam moves the parameters, the
+/// decoder's rows become unit vectors again; in this order, each rank for its own latents [first, first + share). Local; the
+/// same bits at any number of threads.
+///
+/// Adam: Kingma and Ba 2015, beta = (0.9, 0.999), epsilon 1e-8. Projection and unit rows: Bricken et al. 2023.
+
+#include "concord/sae/parameters.hpp"
+
+namespace concord::sae {
+
+/// Takes the part along each decoder row out of its gradient. Returns the squared norms behind that of the gradients of each
+/// piece of latents (step_rows.hpp).
+std::vector<double> project_decoder_gradient(const FlatParameters& parameters, FlatParameters& gradients, Index first);
+
+/// Divides each decoder row by its norm.
+void unit_decoder_rows(FlatParameters& parameters);
+
+struct Adam {
+  FlatParameters first_moment;
+  FlatParameters second_moment;
+  Adam(Index d, Index share) : first_moment(d, share), second_moment(d, share) {}
+  /// Step `t` (1, 2, ...) with gradients times `scale`: moves the share's latents of `parameters`, whose decoder rows have norm
+  /// 1 behind it, and b_dec.
+  void step(FlatParameters& parameters, const FlatParameters& gradients, Index first, double rate, float scale, Index t);
+};
+
+} // namespace concord::sae

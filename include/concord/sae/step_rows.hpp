@@ -1,0 +1,52 @@
+#pragma once
+/// What a forward pass leaves of some rows of a batch, and the gradients of the weights made from it. Local; all sums run in
+/// the order of the batch, so their bits depend neither on threads nor on which rank computed which row.
+
+#include "concord/sae/codes.hpp"
+#include "concord/sae/parameters.hpp"
+
+namespace concord::sae {
+
+struct StepRows {
+  Index d = 0;
+  std::vector<Index> positions;    ///< place of each row in the global batch
+  std::vector<float> centred;      ///< x - b_dec, [n, d]
+  std::vector<float> error;        ///< x^ - x, [n, d]
+  std::vector<float> aux_gradient; ///< dL/de^ of AuxK, [n, d]; empty without it
+  Codes codes;
+  Codes aux; ///< of dead latents; no slots without AuxK
+  Index count() const { return static_cast<Index>(positions.size()); }
+  /// Rows in the order of the batch.
+  std::vector<Index> order() const;
+};
+
+/// Sums over rows, in f64.
+struct StepMoments {
+  std::vector<double> sums; ///< sum e [d], sum (x - b_dec) [d], sum |e|^2, sum |x - b_dec|^2, active latents
+  explicit StepMoments(Index d) : sums(static_cast<std::size_t>(2 * d + 3), 0.0) {}
+  double squared_error() const { return sums[sums.size() - 3]; }
+  double active() const { return sums.back(); }
+  /// sum |e - mean e|^2 and sum |x - mean x|^2 of a batch of `rows` rows.
+  double error_variance(Index rows) const { return variance(0, sums[sums.size() - 3], rows); }
+  double row_variance(Index rows) const { return variance((sums.size() - 3) / 2, sums[sums.size() - 2], rows); }
+
+private:
+  double variance(std::size_t first, double squares, Index rows) const;
+};
+
+StepMoments moments_of(const StepRows& rows);
+
+/// Sums over pieces of the latents that are still to be added over all latents, and over rows.
+struct SharedSums {
+  std::vector<float> through_encoder; ///< [pieces of the latents, d]: -sum_j W_enc[j] dL/db_enc[j]
+  std::vector<float> error;           ///< [d]: 2/B sum e
+};
+
+/// Latents a piece: shares of ranks are made of whole pieces.
+inline constexpr Index latent_piece = 256;
+
+/// Gradients of the latents [first, first + gradients.latents) from `rows`: the b_dec of `gradients` is left alone.
+/// `scale` = 2/B, the factor of the error in the loss.
+SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients);
+
+} // namespace concord::sae

@@ -1,0 +1,65 @@
+#pragma once
+/// Arithmetic on single rows, in an order of its own that does not depend on threads. Local.
+
+#include "concord/core/index.hpp"
+
+#include <ATen/Parallel.h>
+#include <atomic>
+
+namespace concord::sae {
+
+inline float dot(const float* a, const float* b, Index n) {
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (Index c = 0; c < n; ++c) sum += a[c] * b[c];
+  return sum;
+}
+
+inline void add_scaled(float* to, const float* from, float scale, Index n) {
+#pragma omp simd
+  for (Index c = 0; c < n; ++c) to[c] += scale * from[c];
+}
+
+/// to += sum of four rows; a row of `to` is read and written once for all of them.
+inline void add_scaled4(float* to, const float* const* from, const float* scale, Index n) {
+  const float *a = from[0], *b = from[1], *c = from[2], *d = from[3];
+  const float sa = scale[0], sb = scale[1], sc = scale[2], sd = scale[3];
+#pragma omp simd
+  for (Index i = 0; i < n; ++i) to[i] += (sa * a[i] + sb * b[i]) + (sc * c[i] + sd * d[i]);
+}
+
+/// Sums rows with weights into one row, four at a time.
+class RowSum {
+public:
+  RowSum(float* to, Index n) : to_(to), n_(n) {}
+  ~RowSum() {
+    for (int i = 0; i < waiting_; ++i) add_scaled(to_, from_[i], scale_[i], n_);
+  }
+  RowSum(const RowSum&) = delete;
+  RowSum& operator=(const RowSum&) = delete;
+  void add(const float* from, float scale) {
+    from_[waiting_] = from;
+    scale_[waiting_] = scale;
+    if (++waiting_ < 4) return;
+    add_scaled4(to_, from_, scale_, n_);
+    waiting_ = 0;
+  }
+
+private:
+  float* to_;
+  Index n_;
+  int waiting_ = 0;
+  const float* from_[4];
+  float scale_[4];
+};
+
+/// Calls f(piece) for pieces 0, 1, ...; the next free thread takes the next one.
+template <typename F>
+void for_pieces(Index pieces, const F& f) {
+  std::atomic<Index> next = 0;
+  at::parallel_for(0, std::min<Index>(pieces, at::get_num_threads()), 1, [&](Index, Index) {
+    for (Index piece = next++; piece < pieces; piece = next++) f(piece);
+  });
+}
+
+} // namespace concord::sae
