@@ -1,18 +1,11 @@
 #include "concord/sae/screen.hpp"
 
 #include "sae/rows.hpp"
+#include "sae/screen_kernels.hpp"
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
-
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#else
-// NOLINTNEXTLINE(readability-identifier-naming): Fortran's name
-extern "C" void sgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n, const int* k, const float* alpha,
-                       const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
-#endif
 
 namespace concord::sae {
 namespace {
@@ -21,9 +14,22 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-constexpr Index panel = 32;      ///< latents of one tile
-constexpr Index block_rows = 96; ///< rows that one thread screens at once: they and a panel fit its cache
+constexpr Index block_rows = 96;  ///< rows that one thread screens at once: they and a panel of weights fit its cache
+constexpr float hoeffding = 3.0F; ///< t
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+bool can(Screen::Precision precision) {
+  return precision == Screen::Precision::f32 || (precision == Screen::Precision::bf16 ? screen::has_bf16 : screen::has_int8);
+}
+
+Screen::Precision finer(Screen::Precision precision) {
+  return precision == Screen::Precision::int8 ? Screen::Precision::bf16 : Screen::Precision::f32;
+}
+
+/// Part of |x| |w| that the sums of screening and of the f32 computation may be off by.
+float sums_error(Index d) {
+  return 4.0F * static_cast<float>(d) * 0x1p-24F;
+}
 
 } // namespace
 
@@ -31,292 +37,228 @@ constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
 struct Screen::Row {
   struct Candidate {
     float score;
+    float error;
     std::int32_t latent; ///< place among the weights
   };
   std::vector<Candidate> candidates;
-  float threshold = 0; ///< scores below it cannot be among the k largest
-  float error = 0;     ///< e
+  float threshold = 0; ///< of score + error
+  float error = 0;     ///< of a latent of error unit 1
+  float scale = 1;     ///< of scores
   std::size_t limit = 0;
   std::vector<std::pair<float, std::int32_t>> chosen;
 
-  void begin(float bound, int k) {
+  void begin(float error_of_unit, int k) {
     candidates.clear();
-    error = bound;
-    threshold = -bound; // h must be positive
-    limit = static_cast<std::size_t>(4 * k);
+    error = error_of_unit;
+    threshold = 0; // h must be positive
+    limit = static_cast<std::size_t>(8 * k);
   }
 
-  /// Takes scores of the latents from `first`.
-  void take(const float* scores, std::int32_t first, int k) {
-    bool any = false;
-#pragma omp simd reduction(| : any)
-    for (Index i = 0; i < panel; ++i) any |= scores[i] >= threshold;
-    if (!any) return;
-    for (Index i = 0; i < panel; ++i)
-      if (scores[i] >= threshold) candidates.push_back({scores[i], first + static_cast<std::int32_t>(i)});
-    if (candidates.size() > limit) {
-      shrink(k);
-      limit = std::max(limit, 2 * candidates.size());
+  /// Takes scores of a panel of latents from `first`.
+  void take(const float* scores, const float* units, std::int32_t first, int k) {
+    for (std::uint32_t bits = screen::reaching(scores, units, error, threshold); bits != 0; bits &= bits - 1) {
+      const int i = std::countr_zero(bits);
+      candidates.push_back({scores[i], error * units[i], first + i});
     }
+    if (candidates.size() <= limit) return;
+    shrink(k);
+    limit = std::max(limit, 2 * candidates.size());
   }
 
+  /// Drops what is surely below k others.
   void shrink(int k) {
     if (static_cast<int>(candidates.size()) <= k) return;
     const auto kth = candidates.begin() + (k - 1);
-    std::nth_element(candidates.begin(), kth, candidates.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
-    threshold = std::max(threshold, kth->score - 2 * error);
-    std::erase_if(candidates, [&](const Candidate& c) { return c.score < threshold; });
+    std::nth_element(candidates.begin(), kth, candidates.end(),
+                     [](const Candidate& a, const Candidate& b) { return a.score - a.error > b.score - b.error; });
+    threshold = std::max(threshold, kth->score - kth->error);
+    std::erase_if(candidates, [&](const Candidate& c) { return c.score + c.error < threshold; });
   }
 };
 
+/// The latents that are screened, as the screening product wants them: in panels, with zeros behind the last.
 struct Screen::Weights {
   std::span<const float> encoder;
-  std::span<const float> bias;
+  std::span<const float> bias_of_all;
   std::vector<std::int32_t> subset; ///< empty: all
   Index count = 0;
-  float largest = 0;      ///< |w|
-  float largest_lost = 0; ///< |w - w^|
+  Precision precision = Precision::f32; ///< of what is packed
+  std::vector<screen::Line> lines;
+  std::vector<float> f32;    ///< of a subset, when the product is f32's
+  std::vector<float> bias;   ///< minus infinity behind the last
+  std::vector<float> scale;  ///< of a latent's integers
+  std::vector<float> offset; ///< what a score is too large by in units of scale: x is stored as x + 128
+  std::vector<float> norm;   ///< |w|
+  std::vector<float> loss;   ///< |w - w^|, or t D_w
+  std::vector<float> unit;   ///< of the error: |w|, or more where the loss is out of proportion
+  float loss_of_unit = 0;
   std::int32_t latent(std::int32_t place) const { return subset.empty() ? place : subset[static_cast<std::size_t>(place)]; }
-};
+  Index panels() const { return (count + screen::panel - 1) / screen::panel; }
+  Index lines_a_panel(Index d) const { return 2 * screen::groups(d, precision == Precision::int8 ? 4 : 2); }
 
-#ifdef __AVX512BF16__
-
-bool Screen::in_bf16() {
-  return true;
-}
-
-namespace {
-
-struct alignas(64) Line {
-  std::uint16_t values[32];
-};
-
-/// Rounds to nearest, ties to even.
-std::uint16_t bf16(float x) {
-  const auto bits = std::bit_cast<std::uint32_t>(x);
-  return static_cast<std::uint16_t>((bits + 0x7FFFU + ((bits >> 16) & 1U)) >> 16);
-}
-
-float widened(std::uint16_t x) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(x) << 16);
-}
-
-struct Norms {
-  float rounded = 0; ///< |x^|
-  float lost = 0;    ///< |x - x^|
-};
-
-/// bf16 values of a row, `stride` elements apart, in pairs.
-Norms round_row(const float* x, Index d, std::uint16_t* out, Index pair_stride) {
-  float rounded = 0;
-  float lost = 0;
-  for (Index c = 0; c < d; ++c) {
-    const std::uint16_t narrow = bf16(x[c]);
-    const float wide = widened(narrow);
-    rounded += wide * wide;
-    lost += (x[c] - wide) * (x[c] - wide);
-    out[c / 2 * pair_stride + c % 2] = narrow;
-  }
-  if (d % 2 != 0) out[d / 2 * pair_stride + 1] = 0;
-  return {std::sqrt(rounded), std::sqrt(lost)};
-}
-
-} // namespace
-
-/// Panels of 32 latents; within a panel, pairs of columns: 32 x 2 values, two registers.
-struct Screen::Packed {
-  std::vector<Line> lines;
-  std::vector<float> bias;
-  Index pairs = 0;
-};
-
-namespace {
-
-constexpr Index tile_rows = 12; // 24 sums, two panels of weights and a broadcast fit 32 registers
-
-/// Scores of 12 rows with one panel: 12 x 32 sums over pairs of columns.
-void score_tile(const std::uint32_t* rows, Index pairs, const Line* weights, const float* bias, float* scores) {
-  __m512 sums[tile_rows][2];
-#pragma GCC unroll 12
-  for (Index r = 0; r < tile_rows; ++r) {
-    sums[r][0] = _mm512_loadu_ps(bias);
-    sums[r][1] = _mm512_loadu_ps(bias + 16);
-  }
-  for (Index p = 0; p < pairs; ++p) {
-    const auto w0 = (__m512bh)_mm512_load_si512(weights + 2 * p);
-    const auto w1 = (__m512bh)_mm512_load_si512(weights + 2 * p + 1);
-#pragma GCC unroll 12
-    for (Index r = 0; r < tile_rows; ++r) {
-      const auto x = (__m512bh)_mm512_set1_epi32(static_cast<int>(rows[r * pairs + p]));
-      sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, w0);
-      sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, w1);
+  void pack(Index i, Index d) {
+    const std::int32_t j = latent(static_cast<std::int32_t>(i));
+    const float* row = encoder.data() + j * d;
+    auto* to = lines.data() + i / screen::panel * lines_a_panel(d);
+    norm[at(i)] = std::sqrt(dot(row, row, d));
+    bias[at(i)] = bias_of_all[at(j)];
+    if (precision == Precision::int8) {
+      const screen::Int8Row rounded = screen::round_weights(row, d, i % screen::panel, to);
+      scale[at(i)] = rounded.step;
+      offset[at(i)] = 128.0F * static_cast<float>(rounded.sum);
+      loss[at(i)] = hoeffding * rounded.step;
+    } else if (precision == Precision::bf16) {
+      loss[at(i)] = screen::round_weights_bf16(row, d, i % screen::panel, to);
+    } else if (!subset.empty()) {
+      std::copy_n(row, d, f32.begin() + i * d);
     }
   }
-#pragma GCC unroll 12
-  for (Index r = 0; r < tile_rows; ++r) {
-    _mm512_storeu_ps(scores + r * panel, sums[r][0]);
-    _mm512_storeu_ps(scores + r * panel + 16, sums[r][1]);
-  }
-}
 
-} // namespace
-
-void Screen::update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset) {
-  Weights& w = *weights_;
-  w.encoder = encoder;
-  w.bias = bias;
-  w.subset.assign(subset.begin(), subset.end());
-  w.count = subset.empty() ? static_cast<Index>(bias.size()) : static_cast<Index>(subset.size());
-  const Index panels = (w.count + panel - 1) / panel;
-  Packed& p = *packed_;
-  p.pairs = (d_ + 1) / 2;
-  p.lines.resize(at(panels * p.pairs * 2));
-  p.bias.assign(at(panels * panel), minus_infinity);
-  std::vector<Norms> most(at(panels));
-  for_pieces(panels, [&](Index q) {
-    auto* out = p.lines[at(q * p.pairs * 2)].values;
-    std::fill(out, out + p.pairs * 2 * 32, std::uint16_t{0});
-    for (Index i = q * panel; i < std::min(w.count, (q + 1) * panel); ++i) {
-      const std::int32_t j = w.latent(static_cast<std::int32_t>(i));
-      const Norms norms = round_row(encoder.data() + j * d_, d_, out + (i - q * panel) * 2, 2 * panel);
-      most[at(q)].rounded = std::max(most[at(q)].rounded, norms.rounded);
-      most[at(q)].lost = std::max(most[at(q)].lost, norms.lost);
-      p.bias[at(i)] = bias[at(j)];
+  /// e <= unit_j (error of the row with weights of norm 1 + |x^| loss_of_unit): one number a latent instead of two.
+  void set_units() {
+    double losses = 0;
+    double norms = 0;
+    for (Index i = 0; i < count; ++i) {
+      losses += loss[at(i)];
+      norms += norm[at(i)];
     }
-  });
-  w.largest = w.largest_lost = 0;
-  for (const Norms& norms : most) {
-    w.largest_lost = std::max(w.largest_lost, norms.lost);
-    w.largest = std::max(w.largest, norms.rounded + norms.lost);
+    loss_of_unit = norms > 0 ? static_cast<float>(1.2 * losses / norms) : 0;
+    for (Index i = 0; i < count; ++i) unit[at(i)] = loss_of_unit > 0 ? std::max(norm[at(i)], loss[at(i)] / loss_of_unit) : norm[at(i)];
   }
-}
-
-void Screen::screen_rows(std::span<const float> x, Index begin, Index end, Codes& codes, std::vector<Row>& rows, Index& candidates) const {
-  const Packed& p = *packed_;
-  const Index tiles = (end - begin + tile_rows - 1) / tile_rows;
-  std::vector<std::uint32_t> rounded(at(tiles * tile_rows * p.pairs), 0);
-  const auto k = static_cast<int>(codes.slots);
-  for (Index r = begin; r < end; ++r) {
-    const Norms n = round_row(x.data() + r * d_, d_, reinterpret_cast<std::uint16_t*>(rounded.data() + (r - begin) * p.pairs), 2);
-    const float sums = 4.0F * static_cast<float>(d_) * 0x1p-24F * (n.rounded + n.lost) * weights_->largest;
-    rows[at(r - begin)].begin(1.01F * (n.lost * weights_->largest + n.rounded * weights_->largest_lost + sums), k);
-  }
-  alignas(64) float scores[tile_rows * panel];
-  const Index panels = (weights_->count + panel - 1) / panel;
-  for (Index q = 0; q < panels; ++q)
-    for (Index t = 0; t < tiles; ++t) {
-      score_tile(rounded.data() + t * tile_rows * p.pairs, p.pairs, p.lines.data() + q * p.pairs * 2, p.bias.data() + q * panel, scores);
-      for (Index r = t * tile_rows; r < std::min(end - begin, (t + 1) * tile_rows); ++r)
-        rows[at(r)].take(scores + (r - t * tile_rows) * panel, static_cast<std::int32_t>(q * panel), k);
-    }
-  for (Index r = begin; r < end; ++r) {
-    rows[at(r - begin)].shrink(k);
-    candidates += static_cast<Index>(rows[at(r - begin)].candidates.size());
-    choose(x.data() + r * d_, rows[at(r - begin)], r, codes);
-  }
-}
-
-#else
-
-bool Screen::in_bf16() {
-  return false;
-}
-
-/// The weights in f32, in their order; only the bias is laid out anew.
-struct Screen::Packed {
-  std::vector<float> encoder; ///< of a subset
-  std::vector<float> bias;
 };
 
-void Screen::update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset) {
-  Weights& w = *weights_;
-  Packed& p = *packed_;
-  w.subset.assign(subset.begin(), subset.end());
-  w.encoder = encoder;
-  w.bias = bias;
-  w.count = subset.empty() ? static_cast<Index>(bias.size()) : static_cast<Index>(subset.size());
-  p.bias.assign(at((w.count + panel - 1) / panel * panel), minus_infinity);
-  p.encoder.resize(at(static_cast<Index>(subset.size()) * d_));
-  std::vector<float> norms(at(w.count));
-  for_pieces((w.count + 255) / 256, [&](Index piece) {
-    for (Index i = piece * 256; i < std::min(w.count, (piece + 1) * 256); ++i) {
-      const std::int32_t j = w.latent(static_cast<std::int32_t>(i));
-      const float* row = encoder.data() + j * d_;
-      if (!subset.empty()) std::copy(row, row + d_, p.encoder.begin() + i * d_);
-      norms[at(i)] = std::sqrt(dot(row, row, d_));
-      p.bias[at(i)] = bias[at(j)];
-    }
-  });
-  w.largest = w.count == 0 ? 0 : *std::max_element(norms.begin(), norms.end());
+Screen::Screen(Index d, Precision roughest) : d_(d), precision_(roughest), weights_(std::make_unique<Weights>()) {
+  while (!can(precision_)) precision_ = finer(precision_);
 }
-
-void Screen::screen_rows(std::span<const float> x, Index begin, Index end, Codes& codes, std::vector<Row>& rows, Index& candidates) const {
-  const Packed& p = *packed_;
-  const Weights& w = *weights_;
-  const auto k = static_cast<int>(codes.slots);
-  const float* encoder = w.subset.empty() ? w.encoder.data() : p.encoder.data();
-  for (Index r = begin; r < end; ++r)
-    rows[at(r - begin)].begin(
-        1.01F * 4.0F * static_cast<float>(d_) * 0x1p-24F * std::sqrt(dot(x.data() + r * d_, x.data() + r * d_, d_)) * w.largest, k);
-  constexpr Index chunk = 512; // latents whose scores exist at once
-  std::vector<float> scores(at((end - begin) * chunk));
-  const int rows_i = static_cast<int>(end - begin), d_i = static_cast<int>(d_), chunk_i = static_cast<int>(chunk);
-  const float one = 1;
-  for (Index first = 0; first < w.count; first += chunk) {
-    const Index count = std::min(chunk, w.count - first);
-    const Index whole = (count + panel - 1) / panel * panel;
-    for (Index r = 0; r < end - begin; ++r) std::copy_n(p.bias.begin() + first, whole, scores.begin() + r * chunk);
-    const int count_i = static_cast<int>(count);
-    sgemm_("T", "N", &count_i, &rows_i, &d_i, &one, encoder + first * d_, &d_i, x.data() + begin * d_, &d_i, &one, scores.data(), &chunk_i);
-    for (Index r = 0; r < end - begin; ++r)
-      for (Index i = 0; i < whole; i += panel) rows[at(r)].take(scores.data() + r * chunk + i, static_cast<std::int32_t>(first + i), k);
-  }
-  for (Index r = begin; r < end; ++r) {
-    rows[at(r - begin)].shrink(k);
-    candidates += static_cast<Index>(rows[at(r - begin)].candidates.size());
-    choose(x.data() + r * d_, rows[at(r - begin)], r, codes);
-  }
-}
-
-#endif
-
-Screen::Screen(Index d) : d_(d), packed_(std::make_unique<Packed>()), weights_(std::make_unique<Weights>()) {}
 
 Screen::~Screen() = default;
 
-/// Computes the candidates in f32 and keeps the k largest, ascending by latent.
-void Screen::choose(const float* x, Row& row, Index r, Codes& codes) const {
+void Screen::update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset) {
+  Weights& w = *weights_;
+  w.encoder = encoder;
+  w.bias_of_all = bias;
+  w.subset.assign(subset.begin(), subset.end());
+  w.count = subset.empty() ? static_cast<Index>(bias.size()) : static_cast<Index>(subset.size());
+  w.precision = precision_;
+  const auto places = at(w.panels() * screen::panel);
+  w.bias.assign(places, minus_infinity);
+  for (auto* numbers : {&w.scale, &w.offset, &w.norm, &w.loss, &w.unit}) numbers->assign(places, 0.0F);
+  if (precision_ == Precision::f32)
+    w.f32.resize(at(static_cast<Index>(subset.size()) * d_));
+  else
+    w.lines.resize(at(w.panels() * w.lines_a_panel(d_)));
+  for_pieces(w.panels(), [&](Index q) {
+    for (Index i = q * screen::panel; i < std::min(w.count, (q + 1) * screen::panel); ++i) w.pack(i, d_);
+  });
+  w.set_units();
+}
+
+void Screen::screen_rows(std::span<const float> x, Index begin, Index end, int k, std::vector<Row>& rows) const {
   const Weights& w = *weights_;
-  row.chosen.clear();
-  for (const auto& candidate : row.candidates) {
+  const Index n = end - begin;
+  thread_local std::vector<std::uint32_t> rounded;
+  const Index groups = screen::groups(d_, w.precision == Precision::int8 ? 4 : 2);
+  if (w.precision != Precision::f32) rounded.assign(at(screen::whole_tiles(n) * groups), 0);
+  for (Index r = 0; r < n; ++r) {
+    const float* row = x.data() + (begin + r) * d_;
+    std::uint32_t* to = rounded.data() + r / screen::tile_rows * screen::tile_rows * groups + r % screen::tile_rows;
+    const float norm = std::sqrt(dot(row, row, d_));
+    float lost = 0;
+    rows[at(r)].scale = 1;
+    if (w.precision == Precision::int8) {
+      rows[at(r)].scale = screen::round_row(row, d_, to);
+      lost = hoeffding * rows[at(r)].scale;
+    } else if (w.precision == Precision::bf16) {
+      lost = screen::round_row_bf16(row, d_, to);
+    }
+    const float norm_rounded = norm + lost; // at most, in bf16; in int8 a row of d steps is off by less than sqrt(d) of them
+    const float most = w.precision == Precision::int8 ? norm + std::sqrt(static_cast<float>(d_)) * rows[at(r)].scale : norm_rounded;
+    rows[at(r)].begin(1.01F * (lost + sums_error(d_) * norm + most * w.loss_of_unit), k);
+  }
+  if (w.precision == Precision::f32) {
+    const float* encoder = w.subset.empty() ? w.encoder.data() : w.f32.data();
+    screen::for_scores_f32(x.data() + begin * d_, n, encoder, w.count, d_, w.bias.data(), [&](Index r, Index first, const float* scores) {
+      rows[at(r)].take(scores, w.unit.data() + first, static_cast<std::int32_t>(first), k);
+    });
+    return;
+  }
+  alignas(64) float scores[screen::tile_rows * screen::panel];
+  for (Index q = 0; q < w.panels(); ++q) {
+    const Index first = q * screen::panel;
+    const auto* lines = w.lines.data() + q * w.lines_a_panel(d_);
+    for (Index t = 0; t < n; t += screen::tile_rows) {
+      const Index in_tile = std::min(screen::tile_rows, n - t);
+      if (w.precision == Precision::int8) {
+        float scales[screen::tile_rows] = {};
+        for (Index r = 0; r < in_tile; ++r) scales[r] = rows[at(t + r)].scale;
+        screen::score_tile_int8(rounded.data() + t * groups, scales, groups, lines, w.scale.data() + first, w.offset.data() + first,
+                                w.bias.data() + first, scores);
+      } else {
+        screen::score_tile_bf16(rounded.data() + t * groups, groups, lines, w.bias.data() + first, scores);
+      }
+      for (Index r = 0; r < in_tile; ++r)
+        rows[at(t + r)].take(scores + r * screen::panel, w.unit.data() + first, static_cast<std::int32_t>(first), k);
+    }
+  }
+}
+
+/// Computes the candidates in f32, the best scores first, and keeps the k largest, ascending by latent. Returns how many.
+Index Screen::choose(const float* x, Row& row, Index r, Codes& codes) const {
+  const Weights& w = *weights_;
+  const auto k = at(codes.slots);
+  row.shrink(static_cast<int>(k));
+  std::sort(row.candidates.begin(), row.candidates.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+  // A heap whose front is the first to lose: the smallest value, of equals the largest index.
+  const auto keeps_longer = [](const auto& a, const auto& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); };
+  auto& heap = row.chosen;
+  heap.clear();
+  Index computed = 0;
+  for (std::size_t c = 0; c < row.candidates.size(); ++c) {
+    const auto& candidate = row.candidates[c];
+    const auto too_low = [&](const Row::Candidate& other) { return heap.size() == k && other.score + other.error < heap.front().first; };
+    if (c + 1 < row.candidates.size() && !too_low(row.candidates[c + 1]))
+      prefetch_row(w.encoder.data() + w.latent(row.candidates[c + 1].latent) * d_, d_);
+    if (too_low(candidate)) continue;
     const std::int32_t j = w.latent(candidate.latent);
-    const float h = dot(x, w.encoder.data() + j * d_, d_) + w.bias[at(j)];
-    if (h > 0) row.chosen.emplace_back(h, j);
+    const float h = dot(x, w.encoder.data() + j * d_, d_) + w.bias_of_all[at(j)];
+    ++computed;
+    if (h <= 0) continue;
+    if (heap.size() == k) {
+      if (!keeps_longer(std::pair{h, j}, heap.front())) continue;
+      std::pop_heap(heap.begin(), heap.end(), keeps_longer);
+      heap.pop_back();
+    }
+    heap.emplace_back(h, j);
+    std::push_heap(heap.begin(), heap.end(), keeps_longer);
   }
-  const auto kept = std::min(at(codes.slots), row.chosen.size());
-  std::nth_element(row.chosen.begin(), row.chosen.begin() + static_cast<std::ptrdiff_t>(kept), row.chosen.end(),
-                   [](const auto& a, const auto& b) { return a.first > b.first || (a.first == b.first && a.second < b.second); });
-  row.chosen.resize(kept);
-  std::sort(row.chosen.begin(), row.chosen.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  for (std::size_t s = 0; s < kept; ++s) {
-    codes.index[at(r * codes.slots) + s] = row.chosen[s].second;
-    codes.value[at(r * codes.slots) + s] = row.chosen[s].first;
+  std::sort(heap.begin(), heap.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  for (std::size_t s = 0; s < heap.size(); ++s) {
+    codes.index[at(r * codes.slots) + s] = heap[s].second;
+    codes.value[at(r * codes.slots) + s] = heap[s].first;
   }
+  return computed;
 }
 
 void Screen::top_k(std::span<const float> x, Codes& codes) {
   const Index n = static_cast<Index>(x.size()) / d_;
   codes.resize(n);
   if (codes.slots == 0 || weights_->count == 0) return;
-  const Index blocks = (n + block_rows - 1) / block_rows;
+  std::atomic<Index> computed = 0;
   std::atomic<Index> candidates = 0;
-  for_pieces(blocks, [&](Index block) {
+  for_pieces((n + block_rows - 1) / block_rows, [&](Index block) {
     thread_local std::vector<Row> rows(at(block_rows));
-    Index found = 0;
-    screen_rows(x, block * block_rows, std::min(n, (block + 1) * block_rows), codes, rows, found);
-    candidates += found;
+    const Index begin = block * block_rows;
+    const Index end = std::min(n, begin + block_rows);
+    screen_rows(x, begin, end, static_cast<int>(codes.slots), rows);
+    for (Index r = begin; r < end; ++r) {
+      computed += choose(x.data() + r * d_, rows[at(r - begin)], r, codes);
+      candidates += static_cast<Index>(rows[at(r - begin)].candidates.size());
+    }
   });
-  candidates_per_row_ = static_cast<double>(candidates) / static_cast<double>(std::max<Index>(1, n));
+  computed_per_row_ = static_cast<double>(computed) / static_cast<double>(std::max<Index>(1, n));
+  // Eight times as many candidates as it takes cost more than the finer product.
+  if (n > 0 && weights_->precision == Precision::int8 && candidates > 8 * n * codes.slots)
+    precision_ = can(Precision::bf16) ? Precision::bf16 : Precision::f32;
 }
 
 } // namespace concord::sae

@@ -99,6 +99,9 @@ private:
     RowSum to_decoder(decoder, rows_.d);
     for (Index e = codes.begin[at(i)]; e < codes.begin[at(i + 1)]; ++e) {
       const auto& entry = codes.entries[at(e)];
+      const auto ahead = at(std::min(e + 4, codes.begin[at(i + 1)] - 1)); // sums take four rows at once
+      prefetch_row(rows_.centred.data() + codes.entries[ahead].row * rows_.d, rows_.d);
+      prefetch_row(error_gradient.data() + codes.entries[ahead].row * rows_.d, rows_.d);
       to_encoder.add(rows_.centred.data() + entry.row * rows_.d, entry.gradient);
       to_decoder.add(error_gradient.data() + entry.row * rows_.d, scale * entry.value);
       bias += entry.gradient;

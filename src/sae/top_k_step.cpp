@@ -30,7 +30,10 @@ struct RowCodes {
   /// to += a W_dec
   void decode(const float* decoder, float* to, Index d) const {
     RowSum sum(to, d);
-    for (Index s = 0; s < used; ++s) sum.add(decoder + index[s] * d, value[s]);
+    for (Index s = 0; s < used; ++s) {
+      if (s + 4 < used) prefetch_row(decoder + index[s + 4] * d, d);
+      sum.add(decoder + index[s] * d, value[s]);
+    }
   }
   /// dL/dh = scale <row, W_dec[j]>
   void take_gradients(const float* decoder, const float* row, float scale, Index d) const {

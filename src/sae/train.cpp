@@ -235,7 +235,8 @@ public:
       one_step();
       ++state_->step;
       timed_until_ = clock_.seconds();
-      progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={}", batch_fvu_, batch_l0_, dead_count_));
+      progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={} screened={:.0f}", batch_fvu_, batch_l0_, dead_count_,
+                                                  step_->computed_per_row()));
       if (!stoppable || state_->step == o_.steps || state_->step % 8 != 0) continue;
       const bool stop = comm::stop_requested(comm_);
       if (stop || comm::max_of(comm_, progress_->seconds() - saved_) >= o_.checkpoint_seconds) {
@@ -425,8 +426,8 @@ public:
       if (comm_.rank() == 0) write(sae, metrics);
     });
     say_stage_ok(o_.stage_word, clock_.seconds(),
-                 fmt::format("steps={} rows/s={:.0f} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%) peak={}", o_.steps, rows_a_second(),
-                             metrics.fvu, metrics.l0, metrics.dead,
+                 fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%) peak={}", o_.steps,
+                             rows_a_second(), step_->computed_per_row(), metrics.fvu, metrics.l0, metrics.dead,
                              100.0 * static_cast<double>(metrics.dead) / static_cast<double>(o_.latents),
                              human_bytes(comm::max_of(comm_, peak_memory()))),
                  o_.out.string());

@@ -50,8 +50,8 @@ std::vector<std::int32_t> every(Index latents) {
 constexpr double tolerance = 2e-5;
 
 /// The chosen latents are the k largest, but for those that f32 cannot tell apart, and their values are exact.
-void expect_top_k(const Problem& p, int k, const std::vector<std::int32_t>& subset = {}) {
-  Screen screen(p.d);
+void expect_top_k(const Problem& p, int k, Screen::Precision precision, const std::vector<std::int32_t>& subset) {
+  Screen screen(p.d, precision);
   screen.update(p.encoder, p.bias, subset);
   Codes codes;
   codes.slots = k;
@@ -74,6 +74,13 @@ void expect_top_k(const Problem& p, int k, const std::vector<std::int32_t>& subs
       EXPECT_GE(found->first, last - tolerance) << "row " << r << " latent " << got[s];
       EXPECT_NEAR(codes.value[static_cast<std::size_t>(r * k) + s], found->first, tolerance);
     }
+  }
+}
+
+void expect_top_k(const Problem& p, int k, const std::vector<std::int32_t>& subset = {}) {
+  for (const auto precision : {Screen::Precision::int8, Screen::Precision::bf16, Screen::Precision::f32}) {
+    SCOPED_TRACE(static_cast<int>(precision));
+    expect_top_k(p, k, precision, subset);
   }
 }
 
@@ -136,8 +143,26 @@ TEST(Screen, LooksAtFewLatentsInF32) {
   Codes codes;
   codes.slots = 32;
   screen.top_k(p.x, codes);
-  EXPECT_LT(screen.candidates_per_row(), 64);
-  EXPECT_GE(screen.candidates_per_row(), 32);
+  EXPECT_LT(screen.computed_per_row(), 72);
+  EXPECT_GE(screen.computed_per_row(), 32);
+}
+
+/// Rows with a column that stands out leave int8 nothing to tell the others by.
+TEST(Screen, Int8GivesWayWhereItLeavesTooMany) {
+  auto p = random_problem(200, 64, 4096, 8);
+  for (Index r = 0; r < p.n; ++r) p.x[static_cast<std::size_t>(r * p.d)] = 300.0F;
+  for (Index j = 0; j < p.latents; ++j) p.encoder[static_cast<std::size_t>(j * p.d)] *= 1e-3F;
+  Screen screen(p.d);
+  Codes codes;
+  codes.slots = 4;
+  const auto first = screen.precision();
+  for (int round = 0; round < 2; ++round) {
+    screen.update(p.encoder, p.bias);
+    screen.top_k(p.x, codes);
+  }
+  EXPECT_NE(screen.precision(), Screen::Precision::int8);
+  if (first != Screen::Precision::int8) GTEST_SKIP() << "this processor has no int8 products";
+  expect_top_k(p, 4);
 }
 
 } // namespace concord::sae

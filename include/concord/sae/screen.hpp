@@ -1,13 +1,17 @@
 #pragma once
-/// The k largest pre-activations of each row without computing them all in f32: a product in bf16 screens the latents, and
-/// the few that can be among the k largest are computed again in f32. Local.
+/// The k largest pre-activations of each row without computing them all in f32: a product of rounded numbers screens the
+/// latents, and the few that can be among the k largest are computed again in f32. Local.
 ///
-/// The result is that of the f32 computation alone. With x^, w^ the bf16 roundings of a row and of a latent's weights and
-/// s = x^ w^ + b the screened score, Cauchy and Schwarz give
-///   |s - h| <= |x - x^| |w| + |x^| |w - w^| + 4 d 2^-24 |x| |w| =: e,
-/// the last term for the rounding of both sums; e is taken with the largest norms over the latents. The k-th largest score
-/// S is exceeded or met by k latents, so the k-th largest h is at least S - e, and whatever has h that large scores at least
-/// S - 2 e: those are the candidates. Without bf16 instructions the screening product is f32's own, and e its rounding alone.
+/// With x^, w^ the rounded row and weights, s = x^ w^ + b the score and h = x w + b,  h - s = (x - x^) w + x^ (w - w^).
+///   bf16, rounded to nearest: Cauchy and Schwarz give |h - s| <= |x - x^| |w| + |x^| |w - w^| =: e, always.
+///   int8, rounded up or down at random, in steps D_x of the row and D_w of the latent's weights, so that each error has mean 0:
+///   Hoeffding gives |h - s| <= t (D_x |w| + D_w |x^|) =: e but with probability 4 exp(-2 t^2), with t = 3 less than 1e-7. That is
+///   the bound for the worst rows; with fractions spread evenly, e is 7 standard deviations.
+/// Both take a term for the rounding of sums on top. A latent whose s + e is below the k-th largest s - e is not among the k
+/// largest; all others are computed in f32, in descending order of s, until s + e falls below the k-th largest h found. So the
+/// result is that of f32, in bf16 always, in int8 but for less than a latent in 1e7, and that one can only be a near-tie: what it
+/// misses the k largest by is less than the error that it met. int8 gives way to bf16 where rows or weights are so uneven that it leaves
+/// too many candidates. Without such instructions the screening product is f32's own, and e its rounding alone.
 
 #include "concord/sae/codes.hpp"
 
@@ -18,7 +22,9 @@ namespace concord::sae {
 
 class Screen {
 public:
-  explicit Screen(Index d);
+  enum class Precision { int8, bf16, f32 };
+  /// Begins with `roughest`, or the roughest finer one that the processor has instructions for.
+  explicit Screen(Index d, Precision roughest = Precision::int8);
   ~Screen();
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
@@ -29,20 +35,19 @@ public:
   /// ties go to the smaller index.
   void top_k(std::span<const float> x, Codes& codes);
   /// Latents computed in f32 in the last top_k(), a row.
-  double candidates_per_row() const { return candidates_per_row_; }
-  /// Whether this build screens in bf16.
-  static bool in_bf16();
+  double computed_per_row() const { return computed_per_row_; }
+  /// What the next update() rounds to.
+  Precision precision() const { return precision_; }
 
 private:
-  struct Packed;
   struct Weights;
   struct Row;
-  void screen_rows(std::span<const float> x, Index begin, Index end, Codes& codes, std::vector<Row>& rows, Index& candidates) const;
-  void choose(const float* x, Row& row, Index r, Codes& codes) const;
+  void screen_rows(std::span<const float> x, Index begin, Index end, int k, std::vector<Row>& rows) const;
+  Index choose(const float* x, Row& row, Index r, Codes& codes) const;
   Index d_;
-  std::unique_ptr<Packed> packed_;
+  Precision precision_;
   std::unique_ptr<Weights> weights_;
-  double candidates_per_row_ = 0;
+  double computed_per_row_ = 0;
 };
 
 } // namespace concord::sae

@@ -36,7 +36,7 @@ public:
   double backward_dead(const FlatParameters& parameters, double error_variance);
   const StepRows& rows() const { return rows_; }
   /// Latents computed in f32 in the last forward pass, a row.
-  double candidates_per_row() const { return screen_.candidates_per_row(); }
+  double computed_per_row() const { return screen_.computed_per_row(); }
 
 private:
   Index d_;
