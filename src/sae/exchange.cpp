@@ -3,6 +3,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/dist/partition.hpp"
 
+#include "sae/rows.hpp"
 #include <algorithm>
 
 namespace concord::sae {
@@ -101,12 +102,16 @@ std::vector<std::uint8_t> Exchange::fired(const StepRows& seen) const {
   return fired;
 }
 
-void Exchange::gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share) {
+void Exchange::gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share,
+                         const std::function<void(Index)>& each) {
   if (!owners_.empty()) {
     sum_gradients(seen, parameters, scale, share);
+    for_pieces((share.latents + latent_piece - 1) / latent_piece, [&](Index piece) {
+      for (Index i = piece * latent_piece; i < std::min(share.latents, (piece + 1) * latent_piece); ++i) each(i);
+    });
     return;
   }
-  SharedSums sums = weight_gradients(seen, parameters, first(), scale, share);
+  SharedSums sums = weight_gradients(seen, parameters, first(), scale, share, each);
   const auto pieces = comm_.size() > 1 ? comm::all_gather(comm_, sums.through_encoder) : std::move(sums.through_encoder);
   auto b_dec = share.b_dec();
   std::copy(sums.error.begin(), sums.error.end(), b_dec.begin());
@@ -131,9 +136,9 @@ void Exchange::sum_gradients(const StepRows& mine, const FlatParameters& paramet
   std::copy(b_dec.begin(), b_dec.end(), share.b_dec().begin());
 }
 
-double Exchange::sum_of_pieces(const std::vector<double>& mine) const {
+double Exchange::sum_over_latents(const std::vector<double>& mine) const {
   double sum = 0;
-  for (const double piece : comm_.size() > 1 ? comm::all_gather(comm_, mine) : mine) sum += piece;
+  for (const double number : comm_.size() > 1 ? comm::all_gather(comm_, mine) : mine) sum += number;
   return sum;
 }
 

@@ -44,22 +44,14 @@ struct AdamRates {
 
 } // namespace
 
-std::vector<double> project_decoder_gradient(const FlatParameters& parameters, FlatParameters& gradients, Index first) {
+double project_decoder_gradient(const FlatParameters& parameters, FlatParameters& gradients, Index first, Index i) {
   const Index d = parameters.d;
-  std::vector<double> squares(at((gradients.latents + latent_piece - 1) / latent_piece), 0.0);
-  for_pieces(static_cast<Index>(squares.size()), [&](Index piece) {
-    double sum = 0;
-    for (Index i = piece * latent_piece; i < std::min(gradients.latents, (piece + 1) * latent_piece); ++i) {
-      float* gradient = gradients.decoder().data() + i * d;
-      const float* row = parameters.decoder().data() + (first + i) * d;
-      const float along = dot(gradient, row, d);
-      if (along != 0) add_scaled(gradient, row, -along, d);
-      const double bias = gradients.b_enc()[at(i)];
-      sum += squared_norm(gradient, d) + squared_norm(gradients.encoder().data() + i * d, d) + bias * bias;
-    }
-    squares[at(piece)] = sum;
-  });
-  return squares;
+  float* gradient = gradients.decoder().data() + i * d;
+  const float* row = parameters.decoder().data() + (first + i) * d;
+  const float along = dot(gradient, row, d);
+  if (along != 0) add_scaled(gradient, row, -along, d);
+  const double bias = gradients.b_enc()[at(i)];
+  return squared_norm(gradient, d) + squared_norm(gradients.encoder().data() + i * d, d) + bias * bias;
 }
 
 void unit_decoder_rows(FlatParameters& parameters) {

@@ -55,10 +55,8 @@ void FileFeed::take(Index begin, Index count, float scale, Batch& batch) const {
   share_->gather(mine, scale, batch.rows);
 }
 
-void FileFeed::sample(std::vector<float>& rows) {
-  Batch sampled;
-  take(0, sample_rows(), 1.0F, sampled);
-  rows = std::move(sampled.rows);
+void FileFeed::sample(Batch& sample) {
+  take(0, sample_rows(), 1.0F, sample);
 }
 
 void FileFeed::batch(Index step, float scale, Batch& batch) {
@@ -116,7 +114,10 @@ void WindowFeed::need(const std::vector<Index>& blocks) {
   }
 }
 
-void WindowFeed::take(const std::vector<BufferOrder::Row>& from, float scale, std::vector<float>& rows) {
+void WindowFeed::take(const std::vector<BufferOrder::Row>& from, float scale, Batch& batch) {
+  batch.positions.clear();
+  for (const auto& row : from) batch.positions.push_back(row.position);
+  auto& rows = batch.rows;
   rows.resize(from.size() * at(cols_));
   const std::size_t row_bytes = at(cols_) * size_of(dtype_);
   for (std::size_t i = 0; i < from.size(); ++i) {
@@ -135,27 +136,24 @@ Index WindowFeed::sample_rows() const {
   return count;
 }
 
-void WindowFeed::sample(std::vector<float>& rows) {
+void WindowFeed::sample(Batch& sample) {
   need(order_->window_of(0).blocks);
-  take(order_->first_rows(sample_size, part_, parts_), 1.0F, rows);
+  take(order_->first_rows(sample_size, part_, parts_), 1.0F, sample);
 }
 
 void WindowFeed::batch(Index step, float scale, Batch& batch) {
   need(order_->window_of(step).blocks);
-  const auto rows = order_->rows_of(step, part_, parts_);
-  batch.positions.clear();
-  for (const auto& row : rows) batch.positions.push_back(row.position);
-  take(rows, scale, batch.rows);
+  take(order_->rows_of(step, part_, parts_), scale, batch);
 }
 
 void WindowFeed::held_out(const std::function<void(std::span<const float>)>& each) {
   need(order_->held_out_blocks());
   const auto all = order_->held_out_rows(part_, parts_);
-  std::vector<float> rows;
+  Batch piece;
   for (std::size_t begin = 0; begin < all.size(); begin += held_out_piece) {
     const std::size_t end = std::min(all.size(), begin + held_out_piece);
-    take({all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end)}, 1.0F, rows);
-    each(rows);
+    take({all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end)}, 1.0F, piece);
+    each(piece.rows);
   }
 }
 

@@ -4,6 +4,7 @@
 #include "concord/core/index.hpp"
 
 #include <ATen/Parallel.h>
+#include <algorithm>
 #include <atomic>
 
 namespace concord::sae {
@@ -33,19 +34,21 @@ inline void add_scaled(float* to, const float* from, float scale, Index n) {
   for (Index c = 0; c < n; ++c) to[c] += scale * from[c];
 }
 
-/// to += sum of four rows; a row of `to` is read and written once for all of them.
-inline void add_scaled4(float* to, const float* const* from, const float* scale, Index n) {
+/// to += sum of four rows, or to = that sum; a row of `to` is written once for all of them.
+template <bool add>
+inline void sum4(float* to, const float* const* from, const float* scale, Index n) {
   const float *a = from[0], *b = from[1], *c = from[2], *d = from[3];
   const float sa = scale[0], sb = scale[1], sc = scale[2], sd = scale[3];
 #pragma omp simd
-  for (Index i = 0; i < n; ++i) to[i] += (sa * a[i] + sb * b[i]) + (sc * c[i] + sd * d[i]);
+  for (Index i = 0; i < n; ++i) to[i] = (add ? to[i] : 0.0F) + ((sa * a[i] + sb * b[i]) + (sc * c[i] + sd * d[i]));
 }
 
-/// Sums rows with weights into one row, four at a time.
+/// Sums rows with weights into one row, four at a time; `fresh`: whatever is there is overwritten.
 class RowSum {
 public:
-  RowSum(float* to, Index n) : to_(to), n_(n) {}
+  RowSum(float* to, Index n, bool fresh = false) : to_(to), n_(n), fresh_(fresh) {}
   ~RowSum() {
+    if (fresh_) std::fill_n(to_, n_, 0.0F);
     for (int i = 0; i < waiting_; ++i) add_scaled(to_, from_[i], scale_[i], n_);
   }
   RowSum(const RowSum&) = delete;
@@ -54,13 +57,15 @@ public:
     from_[waiting_] = from;
     scale_[waiting_] = scale;
     if (++waiting_ < 4) return;
-    add_scaled4(to_, from_, scale_, n_);
+    fresh_ ? sum4<false>(to_, from_, scale_, n_) : sum4<true>(to_, from_, scale_, n_);
+    fresh_ = false;
     waiting_ = 0;
   }
 
 private:
   float* to_;
   Index n_;
+  bool fresh_;
   int waiting_ = 0;
   const float* from_[4];
   float scale_[4];

@@ -81,10 +81,8 @@ public:
     const Index d = rows_.d;
     float* encoder = gradients_.encoder().data() + i * d;
     float* decoder = gradients_.decoder().data() + i * d;
-    std::fill_n(encoder, d, 0.0F);
-    std::fill_n(decoder, d, 0.0F);
-    float bias = add(codes_, i, rows_.error, scale_, encoder, decoder);
-    if (with_aux()) bias += add(aux_, i, rows_.aux_gradient, 1.0F, encoder, decoder);
+    float bias = sum(codes_, i, rows_.error, scale_, encoder, decoder, /*fresh=*/true);
+    if (with_aux()) bias += sum(aux_, i, rows_.aux_gradient, 1.0F, encoder, decoder, /*fresh=*/false);
     gradients_.b_enc()[at(i)] = bias;
     if (bias != 0) add_scaled(through_encoder, parameters_.encoder().data() + (first_ + i) * d, -bias, d);
   }
@@ -92,11 +90,11 @@ public:
 private:
   bool with_aux() const { return !rows_.aux_gradient.empty(); }
 
-  float add(const CodesByLatent& codes, Index i, const std::vector<float>& error_gradient, float scale, float* encoder,
-            float* decoder) const {
+  float sum(const CodesByLatent& codes, Index i, const std::vector<float>& error_gradient, float scale, float* encoder, float* decoder,
+            bool fresh) const {
     float bias = 0;
-    RowSum to_encoder(encoder, rows_.d);
-    RowSum to_decoder(decoder, rows_.d);
+    RowSum to_encoder(encoder, rows_.d, fresh);
+    RowSum to_decoder(decoder, rows_.d, fresh);
     for (Index e = codes.begin[at(i)]; e < codes.begin[at(i + 1)]; ++e) {
       const auto& entry = codes.entries[at(e)];
       const auto ahead = at(std::min(e + 4, codes.begin[at(i + 1)] - 1)); // sums take four rows at once
@@ -120,14 +118,17 @@ private:
 
 } // namespace
 
-SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients) {
+SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients,
+                            const std::function<void(Index)>& each) {
   const Index d = rows.d;
   const Index pieces = (gradients.latents + latent_piece - 1) / latent_piece;
   SharedSums sums{std::vector<float>(at(pieces * d), 0.0F), std::vector<float>(at(d), 0.0F)};
   LatentGradients latents(rows, parameters, first, scale, gradients);
   for_pieces(pieces, [&](Index piece) {
-    for (Index i = piece * latent_piece; i < std::min(gradients.latents, (piece + 1) * latent_piece); ++i)
+    for (Index i = piece * latent_piece; i < std::min(gradients.latents, (piece + 1) * latent_piece); ++i) {
       latents.run(i, sums.through_encoder.data() + piece * d);
+      if (each) each(i);
+    }
   });
   const auto order = rows.order();
   const Index row_pieces = (rows.count() + row_piece - 1) / row_piece;

@@ -157,23 +157,25 @@ public:
 
   // --- start --------------------------------------------------------------------------------------------------------
 
-  /// Scale from a sample, b_dec from its geometric median, decoder rows random of unit norm, encoder its transpose.
+  /// Scale from a sample, b_dec from its geometric median, decoder rows random of unit norm, encoder a multiple of its
+  /// transpose.
   void initialise() {
     const Index d = feed_.cols();
     Index sample = 0;
     comm::agree(comm_, [&] {
       sample = feed_.sample_rows();
-      feed_.sample(rows_);
+      feed_.sample(batch_);
     });
     std::vector<double> lengths;
-    for (std::size_t r = 0; r < rows_.size() / at(d); ++r) lengths.push_back(std::sqrt(squared_norm({rows_.data() + r * at(d), at(d)})));
+    for (std::size_t r = 0; r < batch_.rows.size() / at(d); ++r)
+      lengths.push_back(std::sqrt(squared_norm({batch_.rows.data() + r * at(d), at(d)})));
     const FixedPoint fixed(comm::max_of(comm_, lengths.empty() ? 0.0 : *std::max_element(lengths.begin(), lengths.end())), sample);
     Index total = 0;
     for (const double length : lengths) total += fixed(length);
     const double norms = fixed.back(comm::sum_of(comm_, total));
     comm::agree(comm_, [&] { require(norms > 0, ExitCode::bad_data, "{}: all rows are zero", feed_.location()); });
     state_->scale = std::sqrt(static_cast<double>(d)) * static_cast<double>(sample) / norms;
-    for (float& x : rows_) x *= static_cast<float>(state_->scale);
+    for (float& x : batch_.rows) x *= static_cast<float>(state_->scale);
     const auto centre = geometric_median(sample);
     std::copy(centre.begin(), centre.end(), state_->parameters.b_dec().begin());
     auto decoder = state_->parameters.decoder();
@@ -183,17 +185,51 @@ public:
     }
     unit_decoder_rows(state_->parameters);
     std::copy(decoder.begin(), decoder.end(), state_->parameters.encoder().begin());
-    rows_ = {};
+    fit_encoder(sample);
+    batch_ = {};
   }
 
-  /// Weiszfeld's iteration on the sample in rows_, over all ranks.
+  /// Scales the encoder so that the first reconstructions are the best multiple of what they are: without it the sum of k
+  /// unit vectors overshoots where rows lie in few dimensions. By the first rows of the sample.
+  void fit_encoder(Index sample) {
+    constexpr Index wanted = 4096;
+    const auto d = at(feed_.cols());
+    const auto mine =
+        static_cast<std::size_t>(std::lower_bound(batch_.positions.begin(), batch_.positions.end(), wanted) - batch_.positions.begin());
+    batch_.positions.resize(mine);
+    step_->forward(state_->parameters, std::span<const float>(batch_.rows).first(mine * d), batch_.positions, {});
+    const StepRows& rows = step_->rows();
+    std::vector<double> across(mine, 0.0);
+    std::vector<double> along(mine, 0.0);
+    double largest = 0;
+    for (std::size_t r = 0; r < mine; ++r) {
+      for (std::size_t i = r * d; i < (r + 1) * d; ++i) {
+        const double decoded = static_cast<double>(rows.error[i]) + static_cast<double>(rows.centred[i]);
+        across[r] += decoded * static_cast<double>(rows.centred[i]);
+        along[r] += decoded * decoded;
+      }
+      largest = std::max({largest, std::abs(across[r]), along[r]});
+    }
+    const FixedPoint fixed(comm::max_of(comm_, largest), std::min(wanted, sample));
+    std::vector<Index> sums(2, 0);
+    for (std::size_t r = 0; r < mine; ++r) {
+      sums[0] += fixed(across[r]);
+      sums[1] += fixed(along[r]);
+    }
+    comm::sum(comm_, sums);
+    if (sums[0] <= 0 || sums[1] <= 0) return; // nothing fires yet
+    const auto factor = static_cast<float>(fixed.back(sums[0]) / fixed.back(sums[1]));
+    for (float& w : state_->parameters.encoder()) w *= factor;
+  }
+
+  /// Weiszfeld's iteration on the sample in batch_.rows, over all ranks.
   std::vector<double> geometric_median(Index sample) const {
     const Index d = feed_.cols();
     float largest = 0;
-    for (const float x : rows_) largest = std::max(largest, std::abs(x));
+    for (const float x : batch_.rows) largest = std::max(largest, std::abs(x));
     const double bound = comm::max_of(comm_, static_cast<double>(largest));
     std::vector<double> centre(at(d), 0.0);
-    std::vector<double> weights(rows_.size() / at(d), 1.0); // the mean first
+    std::vector<double> weights(batch_.rows.size() / at(d), 1.0); // the mean first
     for (int iteration = 0; iteration < 30; ++iteration) {
       if (iteration > 0) inverse_distances(centre, weights);
       const double heaviest = comm::max_of(comm_, weights.empty() ? 0.0 : *std::max_element(weights.begin(), weights.end()));
@@ -201,7 +237,7 @@ public:
       const FixedPoint fixed_weight(heaviest, sample);
       std::vector<Index> sums(at(d + 1), 0); // weighted sum and weight
       for (std::size_t r = 0; r < weights.size(); ++r) {
-        const float* row = rows_.data() + r * at(d);
+        const float* row = batch_.rows.data() + r * at(d);
         for (Index c = 0; c < d; ++c) sums[at(c)] += fixed(weights[r] * static_cast<double>(row[c]));
         sums[at(d)] += fixed_weight(weights[r]);
       }
@@ -214,7 +250,7 @@ public:
   void inverse_distances(const std::vector<double>& centre, std::vector<double>& weights) const {
     const std::size_t d = centre.size();
     for (std::size_t r = 0; r < weights.size(); ++r) {
-      const float* row = rows_.data() + r * d;
+      const float* row = batch_.rows.data() + r * d;
       double distance = 0;
 #pragma omp simd reduction(+ : distance)
       for (std::size_t c = 0; c < d; ++c) distance += (row[c] - centre[c]) * (row[c] - centre[c]);
@@ -258,9 +294,10 @@ public:
       step_->backward_dead(s.parameters, moments.error_variance(o_.batch));
       seen = &exchange_->collect_dead(step_->rows());
     }
-    exchange_->gradients(*seen, s.parameters, settings_.scale(), *gradients_);
-    auto squares = project_decoder_gradient(s.parameters, *gradients_, exchange_->first());
-    const double norm = std::sqrt(exchange_->sum_of_pieces(squares) + squared_norm(gradients_->b_dec()));
+    std::vector<double> squares(at(exchange_->count()));
+    exchange_->gradients(*seen, s.parameters, settings_.scale(), *gradients_,
+                         [&](Index i) { squares[at(i)] = project_decoder_gradient(s.parameters, *gradients_, exchange_->first(), i); });
+    const double norm = std::sqrt(exchange_->sum_over_latents(squares) + squared_norm(gradients_->b_dec()));
     check_finite_step(moments.squared_error() + norm);
     const double clip = norm > o_.clip ? o_.clip / norm : 1.0;
     s.adam.step(s.parameters, *gradients_, exchange_->first(), learning_rate(), static_cast<float>(clip), s.step + 1);
@@ -498,7 +535,6 @@ private:
   std::unique_ptr<Progress> progress_;
   double saved_ = 0;
   bool resumed_ = false;
-  std::vector<float> rows_; ///< of the sample, while the training begins
   Index dead_count_ = 0;
   double batch_fvu_ = 0;
   double batch_l0_ = 0;

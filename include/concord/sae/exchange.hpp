@@ -31,10 +31,12 @@ public:
   StepMoments moments(const StepRows& seen) const;
   /// Marks the latents that fired on any row of the batch.
   std::vector<std::uint8_t> fired(const StepRows& seen) const;
-  /// Gradients of the whole batch for this rank's latents; that of b_dec on every rank.
-  void gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share);
-  /// Sum of numbers that each rank has for the pieces of its latents, in the order of the latents.
-  double sum_of_pieces(const std::vector<double>& mine) const;
+  /// Gradients of the whole batch for this rank's latents; that of b_dec on every rank. `each` is called with the place of a
+  /// latent in the share when its gradients are done, by several threads.
+  void gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share,
+                 const std::function<void(Index i)>& each);
+  /// Sum of numbers that each rank has for its latents, in the order of the latents.
+  double sum_over_latents(const std::vector<double>& mine) const;
   /// Sends every rank's latents of `parameters` to all.
   void spread(FlatParameters& parameters) const;
   /// A share's numbers in their places among all, on rank 0.

@@ -9,9 +9,9 @@
 
 namespace concord::sae {
 
-/// Takes the part along each decoder row out of its gradient. Returns the squared norms behind that of the gradients of each
-/// piece of latents (step_rows.hpp).
-std::vector<double> project_decoder_gradient(const FlatParameters& parameters, FlatParameters& gradients, Index first);
+/// Takes the part along its decoder row out of the decoder gradient of latent first + i. Returns the squared norm behind that
+/// of all gradients of the latent.
+double project_decoder_gradient(const FlatParameters& parameters, FlatParameters& gradients, Index first, Index i);
 
 /// Divides each decoder row by its norm.
 void unit_decoder_rows(FlatParameters& parameters);

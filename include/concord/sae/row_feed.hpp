@@ -32,8 +32,8 @@ public:
   virtual std::string model() const = 0;    ///< path of the model they come from, "" when unknown
   /// Rows of all ranks in the sample that fixes scale and centre before the first step.
   virtual Index sample_rows() const = 0;
-  /// This rank's part of the sample, [n, cols], as stored.
-  virtual void sample(std::vector<float>& rows) = 0;
+  /// This rank's part of the sample, as stored, with places in the sample.
+  virtual void sample(Batch& sample) = 0;
   /// This rank's part of the batch of `step`, times `scale`, ascending by place in the batch.
   /// @throws Error bad_data when a row is not finite.
   virtual void batch(Index step, float scale, Batch& batch) = 0;
@@ -62,7 +62,7 @@ public:
   std::string digest() const override { return source_.digest(); }
   std::string model() const override { return source_.attribute("model"); }
   Index sample_rows() const override;
-  void sample(std::vector<float>& rows) override;
+  void sample(Batch& sample) override;
   void batch(Index step, float scale, Batch& batch) override;
   void held_out(const std::function<void(std::span<const float>)>& each) override;
 
@@ -101,13 +101,13 @@ public:
   std::string digest() const override { return names_.digest; }
   std::string model() const override { return names_.model; }
   Index sample_rows() const override;
-  void sample(std::vector<float>& rows) override;
+  void sample(Batch& sample) override;
   void batch(Index step, float scale, Batch& batch) override;
   void held_out(const std::function<void(std::span<const float>)>& each) override;
 
 private:
   void need(const std::vector<Index>& blocks);
-  void take(const std::vector<BufferOrder::Row>& from, float scale, std::vector<float>& rows);
+  void take(const std::vector<BufferOrder::Row>& from, float scale, Batch& batch);
   std::shared_ptr<BufferOrder> order_;
   Index cols_;
   Dtype dtype_;

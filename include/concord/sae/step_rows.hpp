@@ -5,6 +5,8 @@
 #include "concord/sae/codes.hpp"
 #include "concord/sae/parameters.hpp"
 
+#include <functional>
+
 namespace concord::sae {
 
 struct StepRows {
@@ -46,7 +48,9 @@ struct SharedSums {
 inline constexpr Index latent_piece = 256;
 
 /// Gradients of the latents [first, first + gradients.latents) from `rows`: the b_dec of `gradients` is left alone.
-/// `scale` = 2/B, the factor of the error in the loss.
-SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients);
+/// `scale` = 2/B, the factor of the error in the loss. `each` is called with the place of a latent in the share when its
+/// gradients are made and still near, by several threads.
+SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients,
+                            const std::function<void(Index i)>& each = {});
 
 } // namespace concord::sae

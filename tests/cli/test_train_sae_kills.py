@@ -1,0 +1,49 @@
+"""train-sae killed at random moments, each time continued on another number of ranks, ends in the bits of an undisturbed run on one
+rank. CONCORD_KILLS sets how many kills; the default keeps the suite short."""
+import os
+import random
+import time
+import unittest
+
+import numpy as np
+
+from support import RANKS, fresh, run, run_and_kill
+
+
+class TrainSaeKills(unittest.TestCase):
+    def test_killed_at_random_moments_on_any_ranks(self):
+        folder = fresh("train_sae_kills")
+        rng = np.random.default_rng(0)
+        directions = rng.standard_normal((256, 64))
+        active = rng.random((8000, 256)) < 0.03
+        np.save(folder / "x.npy", (active @ directions + 0.1 * rng.standard_normal((8000, 64))).astype(np.float32))
+
+        def arguments(out):
+            return ["train-sae", "--activations", folder / "x.npy", "--d-sae", 1500, "--k", 8, "--steps", 400, "--batch", 512, "--dead-after", 20000,
+                    "--checkpoint-seconds", 0, "--out", out]
+
+        run(*arguments(folder / "undisturbed"), ranks=1)
+        undisturbed = (folder / "undisturbed" / "sae_weights.safetensors").read_bytes()
+        chance = random.Random(RANKS)
+        wanted = int(os.environ.get("CONCORD_KILLS", "4"))
+        out, kills, rounds, furthest = folder / "killed", 0, 0, 0
+        checkpoint = folder / "killed.partial" / "checkpoint.safetensors"
+        while kills < wanted:
+            ranks = chance.randint(1, 4)
+            delay = chance.uniform(0.2, 2.5)
+            begin = time.monotonic()
+            if run_and_kill(arguments(out), lambda: time.monotonic() - begin > delay, ranks=ranks):
+                kills += 1
+                furthest += checkpoint.exists()
+            if out.exists():  # it ended before the kill, or was killed behind its end
+                self.assertEqual((out / "sae_weights.safetensors").read_bytes(), undisturbed)
+                run(*arguments(out), ranks=ranks)
+                out.rename(folder / f"done{rounds}")
+                rounds += 1
+        self.assertGreater(furthest, 0, "no kill came behind a checkpoint")
+        run(*arguments(out), ranks=RANKS)
+        self.assertEqual((out / "sae_weights.safetensors").read_bytes(), undisturbed)
+
+
+if __name__ == "__main__":
+    unittest.main()
