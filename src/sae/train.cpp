@@ -457,6 +457,10 @@ public:
   void finish() {
     dead_latents();
     check_ranks_agree();
+    const double screened = step_->computed_per_row();
+    gradients_.reset(); // room for the weights in the layout of the file
+    state_->adam = Adam(feed_.cols(), 0);
+    step_.reset();
     const Sae sae = folded();
     const Metrics metrics = evaluate(sae);
     comm::agree(comm_, [&] {
@@ -464,7 +468,7 @@ public:
     });
     say_stage_ok(o_.stage_word, clock_.seconds(),
                  fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%) peak={}", o_.steps,
-                             rows_a_second(), step_->computed_per_row(), metrics.fvu, metrics.l0, metrics.dead,
+                             rows_a_second(), screened, metrics.fvu, metrics.l0, metrics.dead,
                              100.0 * static_cast<double>(metrics.dead) / static_cast<double>(o_.latents),
                              human_bytes(comm::max_of(comm_, peak_memory()))),
                  o_.out.string());
