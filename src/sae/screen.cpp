@@ -257,7 +257,7 @@ void Screen::top_k(std::span<const float> x, Codes& codes) {
   });
   computed_per_row_ = static_cast<double>(computed) / static_cast<double>(std::max<Index>(1, n));
   // Eight times as many candidates as it takes cost more than the finer product.
-  if (n > 0 && weights_->precision == Precision::int8 && candidates > 8 * n * codes.slots)
+  if (n > 0 && weights_->precision == Precision::int8 && candidates > 8 * n * (codes.slots + 8))
     precision_ = can(Precision::bf16) ? Precision::bf16 : Precision::f32;
 }
 

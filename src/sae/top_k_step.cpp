@@ -85,7 +85,6 @@ void TopKStep::forward(const FlatParameters& parameters, std::span<const float> 
 }
 
 double TopKStep::backward_dead(const FlatParameters& parameters, double error_variance) {
-  if (rows_.aux.slots == 0 || error_variance <= 0) return 0;
   const auto scale = static_cast<float>(2.0 * settings_.alpha / error_variance);
   const float* decoder = parameters.decoder().data();
   rows_.aux_gradient.resize(rows_.error.size());

@@ -290,7 +290,7 @@ public:
     step_->forward(s.parameters, batch_.rows, batch_.positions, dead_latents());
     const StepRows* seen = &exchange_->collect(step_->rows());
     const StepMoments moments = exchange_->moments(*seen);
-    if (step_->rows().aux.slots > 0) {
+    if (step_->rows().aux.slots > 0 && moments.error_variance(o_.batch) > 0) {
       step_->backward_dead(s.parameters, moments.error_variance(o_.batch));
       seen = &exchange_->collect_dead(step_->rows());
     }

@@ -32,7 +32,7 @@ public:
   void forward(const FlatParameters& parameters, std::span<const float> rows, std::vector<Index> positions,
                const std::vector<std::uint8_t>& dead);
   /// AuxK's part: aux_gradient, and the gradients of the dead latents' codes. `error_variance`: sum |e - mean e|^2 over the
-  /// global batch. Returns sum |e^ - e|^2 over this rank's rows.
+  /// global batch, > 0. Returns sum |e^ - e|^2 over this rank's rows.
   double backward_dead(const FlatParameters& parameters, double error_variance);
   const StepRows& rows() const { return rows_; }
   /// Latents computed in f32 in the last forward pass, a row.
