@@ -98,6 +98,7 @@ std::vector<std::uint8_t> Exchange::fired(const StepRows& seen) const {
     if (j >= 0) marks[at(j)] = 1;
   if (!gathers()) comm::sum(comm_, marks);
   std::vector<std::uint8_t> fired;
+  fired.reserve(marks.size());
   for (const Index mark : marks) fired.push_back(mark > 0 ? 1 : 0);
   return fired;
 }

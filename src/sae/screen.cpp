@@ -51,7 +51,7 @@ struct Screen::Row {
     candidates.clear();
     error = error_of_unit;
     threshold = 0; // h must be positive
-    limit = static_cast<std::size_t>(8 * k);
+    limit = 8 * static_cast<std::size_t>(k);
   }
 
   /// Takes scores of a panel of latents from `first`.

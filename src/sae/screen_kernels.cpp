@@ -8,7 +8,6 @@
 #ifdef __AVX512F__
 #pragma GCC diagnostic push // GCC 12 finds its own "undefined" registers uninitialized
 #pragma GCC diagnostic ignored "-Wuninitialized"
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop
 #endif

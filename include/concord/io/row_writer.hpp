@@ -77,7 +77,7 @@ private:
   double commit_seconds_;
   std::size_t queue_limit_;
   int file_ = -1;
-  int direct_ = -1; ///< the same file past the page cache; -1 where the file system has no such thing
+  int direct_ = -1;         ///< the same file past the page cache; -1 where the file system has no such thing
   std::vector<Mark> marks_; ///< of blocks written but not yet durable; the thread's own
   std::mutex mutex_;        ///< guards what follows
   std::condition_variable changed_;
