@@ -5,6 +5,7 @@
 
 #include "sae/rows.hpp"
 #include <algorithm>
+#include <numeric>
 
 namespace concord::sae {
 namespace {
@@ -37,6 +38,14 @@ private:
   std::vector<MPI_Request> requests_;
 };
 
+/// Rows of `width` numbers from every rank, behind one another.
+template <typename T>
+void gather_rows_of_all(const comm::Communicator& comm, const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all,
+                        Index width) {
+  all.resize(at(std::accumulate(counts.begin(), counts.end(), Index{0}) * width));
+  comm::all_gather_rows(comm, mine.data(), counts, width * static_cast<Index>(sizeof(T)), all.data());
+}
+
 } // namespace
 
 Exchange::Exchange(const comm::Communicator& comm, Index d, Index latents, Reduction reduction)
@@ -53,12 +62,7 @@ Exchange::Exchange(const comm::Communicator& comm, Index d, Index latents, Reduc
 const StepRows& Exchange::collect(const StepRows& mine) {
   if (!gathers()) return mine;
   row_counts_ = comm::all_gather(comm_, std::vector<Index>{mine.count()});
-  Index rows = 0;
-  for (const Index count : row_counts_) rows += count;
-  const auto gather = [&](const auto& from, auto& to, Index width) {
-    to.resize(at(rows * width));
-    comm::all_gather_rows(comm_, from.data(), row_counts_, width * static_cast<Index>(sizeof(from[0])), to.data());
-  };
+  const auto gather = [&](const auto& from, auto& to, Index width) { gather_rows_of_all(comm_, row_counts_, from, to, width); };
   all_.d = d_;
   gather(mine.positions, all_.positions, 1);
   gather(mine.centred, all_.centred, d_);
@@ -74,10 +78,7 @@ const StepRows& Exchange::collect(const StepRows& mine) {
 
 const StepRows& Exchange::collect_dead(const StepRows& mine) {
   if (!gathers()) return mine;
-  const auto gather = [&](const auto& from, auto& to, Index width) {
-    to.resize(at(static_cast<Index>(all_.positions.size()) * width));
-    comm::all_gather_rows(comm_, from.data(), row_counts_, width * static_cast<Index>(sizeof(from[0])), to.data());
-  };
+  const auto gather = [&](const auto& from, auto& to, Index width) { gather_rows_of_all(comm_, row_counts_, from, to, width); };
   gather(mine.aux_gradient, all_.aux_gradient, d_);
   all_.aux.slots = mine.aux.slots;
   gather(mine.aux.index, all_.aux.index, mine.aux.slots);

@@ -155,13 +155,11 @@ TEST(Screen, Int8GivesWayWhereItLeavesTooMany) {
   Screen screen(p.d);
   Codes codes;
   codes.slots = 4;
-  const auto first = screen.precision();
   for (int round = 0; round < 2; ++round) {
     screen.update(p.encoder, p.bias);
     screen.top_k(p.x, codes);
   }
   EXPECT_NE(screen.precision(), Screen::Precision::int8);
-  if (first != Screen::Precision::int8) GTEST_SKIP() << "this processor has no int8 products";
   expect_top_k(p, 4);
 }
 
