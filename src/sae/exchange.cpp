@@ -10,10 +10,6 @@
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
 /// Sums a rank's arrays at their owners while later ones are made.
 class Reductions {
 public:

@@ -9,10 +9,6 @@
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
 double squared_norm(const float* x, Index n) {
   double sum = 0;
 #pragma omp simd reduction(+ : sum)

@@ -9,6 +9,10 @@
 
 namespace concord::sae {
 
+inline std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
 /// Four sums side by side, since one would wait for itself at every addition.
 inline float dot(const float* a, const float* b, Index n) {
   const Index quarter = n / 4;
@@ -77,6 +81,17 @@ void for_pieces(Index pieces, const F& f) {
   std::atomic<Index> next = 0;
   at::parallel_for(0, std::min<Index>(pieces, at::get_num_threads()), 1, [&](Index, Index) {
     for (Index piece = next++; piece < pieces; piece = next++) f(piece);
+  });
+}
+
+/// Rows that one thread takes at once.
+inline constexpr Index row_piece = 64;
+
+/// Calls f(r) for rows 0 to n - 1.
+template <typename F>
+void for_rows(Index n, const F& f) {
+  for_pieces((n + row_piece - 1) / row_piece, [&](Index piece) {
+    for (Index r = piece * row_piece; r < std::min(n, (piece + 1) * row_piece); ++r) f(r);
   });
 }
 

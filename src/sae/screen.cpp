@@ -10,10 +10,6 @@
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
 constexpr Index block_rows = 96;  ///< rows that one thread screens at once: they and a panel of weights fit its cache
 constexpr float hoeffding = 3.0F; ///< t
 constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
@@ -171,9 +167,9 @@ void Screen::screen_rows(std::span<const float> x, Index begin, Index end, int k
     } else if (w.precision == Precision::bf16) {
       lost = screen::round_row_bf16(row, d_, to);
     }
-    const float norm_rounded = norm + lost; // at most, in bf16; in int8 a row of d steps is off by less than sqrt(d) of them
-    const float most = w.precision == Precision::int8 ? norm + std::sqrt(static_cast<float>(d_)) * rows[at(r)].scale : norm_rounded;
-    rows[at(r)].begin(1.01F * (lost + sums_error(d_) * norm + most * w.loss_of_unit), k);
+    // |x^| at most: d entries, each off by less than a step, are off by less than sqrt(d) steps together.
+    const float rounded_norm = norm + (w.precision == Precision::int8 ? std::sqrt(static_cast<float>(d_)) * rows[at(r)].scale : lost);
+    rows[at(r)].begin(1.01F * (lost + sums_error(d_) * norm + rounded_norm * w.loss_of_unit), k);
   }
   if (w.precision == Precision::f32) {
     const float* encoder = w.subset.empty() ? w.encoder.data() : w.f32.data();

@@ -7,12 +7,6 @@
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-constexpr Index row_piece = 64; ///< rows that one thread takes at once
-
 /// [pieces, width] sums into one row, in the order of the pieces.
 template <typename T>
 void add_pieces(const std::vector<T>& pieces, T* to, Index width) {

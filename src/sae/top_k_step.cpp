@@ -6,20 +6,6 @@
 namespace concord::sae {
 namespace {
 
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-constexpr Index row_piece = 64; ///< rows that one thread takes at once
-
-/// Calls f(r) for rows 0 to n - 1.
-template <typename F>
-void for_rows(Index n, const F& f) {
-  for_pieces((n + row_piece - 1) / row_piece, [&](Index piece) {
-    for (Index r = piece * row_piece; r < std::min(n, (piece + 1) * row_piece); ++r) f(r);
-  });
-}
-
 /// The used slots of one row.
 struct RowCodes {
   RowCodes(Codes& codes, Index r)

@@ -2,7 +2,7 @@
 /// How the ranks of a training share its work: rows are dealt to all of them for the forward pass, latents for gradients and
 /// Adam. Collective over `comm` where it does not say Local.
 ///
-/// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 24 k) bytes) and makes the gradients of
+/// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 12 k + 8) bytes) and makes the gradients of
 /// its own latents from them, in the order of the batch: the same bits at any number of ranks.
 /// `fast`: every rank makes the gradients of all latents from its own rows, and those of each owner are summed there while the
 /// next owner's are made: 8 F d bytes. Either way the owners' new weights go to everyone (8 F d bytes), and no rank holds
@@ -11,7 +11,7 @@
 #include "concord/comm/session.hpp"
 #include "concord/sae/step_rows.hpp"
 
-#include <string>
+#include <functional>
 
 namespace concord::sae {
 
