@@ -13,7 +13,7 @@
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"
 #include "concord/features/encode.hpp"
-#include "concord/sae/train.hpp"
+#include "concord/sae/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 
 #include <CLI/CLI.hpp>
@@ -190,18 +190,31 @@ private:
   }
 
   void add_train_sae() {
-    auto* sub = add_stage("train-sae", "activations -> one TopK SAE (SAELens folder)", [this] {
+    auto* sub = add_stage("train-sae", "activations -> an SAE (SAELens folder), or a crosscoder of two models' activations", [this] {
       need(!train_.activations.empty() && !train_.out.empty(), "train-sae", "--activations and --out");
       train_.force = common_.force;
-      sae::train(world_, train_);
+      sae::train_variants(world_, train_, variants_);
     });
     sub->add_option("--activations", train_.activations, "X.npy or acts.h5:/layer_003/x");
+    sub->add_option("--with", train_.with, "the same tokens' activations in another model: train a crosscoder of both");
+    sub->add_option("--kind", train_.kind, "topk, batch-topk, matryoshka, relu, gated or jumprelu")->capture_default_str();
     sub->add_option("--d-sae", train_.latents, "F, latents")->capture_default_str();
-    sub->add_option("--k", train_.k, "active latents of a row")->capture_default_str();
+    sub->add_option("--k", train_.k, "active latents of a row, of the TopK kinds")->capture_default_str();
+    sub->add_option("--prefixes", train_.prefixes, "nested SAEs of matryoshka")->capture_default_str();
+    sub->add_option("--sparsity", train_.sparsity, "lambda of relu, gated and jumprelu; 0: the default of the kind")->capture_default_str();
+    sub->add_option("--sparsity-warmup", train_.sparsity_warmup, "first part of the steps, over which lambda rises")->capture_default_str();
+    sub->add_option("--penalty", train_.penalty, "of jumprelu: step or tanh")->capture_default_str();
+    sub->add_option("--bandwidth", train_.bandwidth, "of jumprelu; 0: the default")->capture_default_str();
+    sub->add_option("--threshold", train_.threshold, "of jumprelu, at the start; 0: the default")->capture_default_str();
+    sub->add_option("--normalise", train_.normalise, "sqrt-d, unit-square or none")->capture_default_str();
+    sub->add_option("--variant", variants_, "also train this on the same rows: \"k=32\" or \"latents=4096 seed=2\"")
+        ->type_size(1)
+        ->allow_extra_args(false);
     sub->add_option("--steps", train_.steps, "training steps; 0: as many as --rows needs")->capture_default_str();
     sub->add_option("--rows", train_.rows, "rows seen in all when --steps is 0")->capture_default_str();
     sub->add_option("--batch", train_.batch, "rows of a global batch")->capture_default_str();
-    sub->add_option("--lr", train_.learning_rate, "Adam's step size; 0: 2e-4 / sqrt(F / 2^14)")->capture_default_str();
+    sub->add_option("--lr", train_.learning_rate, "Adam's step size; 0: the kind's at F = 2^14 (2e-4; jumprelu: 7e-5) / sqrt(F / 2^14)")
+        ->capture_default_str();
     sub->add_option("--warmup-steps", train_.warmup_steps, "linear warm-up, at most a tenth of the steps")->capture_default_str();
     sub->add_option("--aux-weight", train_.aux_weight, "weight of AuxK; 0: off")->capture_default_str();
     sub->add_option("--aux-k", train_.aux_k, "dead latents AuxK uses a row; 0: d / 2")->capture_default_str();
@@ -312,6 +325,7 @@ private:
   corpus::TokenizeOptions tokenize_;
   extract::ExtractOptions extract_;
   sae::TrainOptions train_;
+  std::vector<std::string> variants_;
   features::EncodeOptions encode_;
   correlate::CorrelateOptions correlate_;
   similarity::CompareOptions compare_;

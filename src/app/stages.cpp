@@ -11,7 +11,7 @@
 #include "concord/fused/train.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
-#include "concord/sae/train.hpp"
+#include "concord/sae/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 
 #include <nlohmann/json.hpp>
@@ -102,7 +102,15 @@ std::vector<int> extracted_layers(const comm::Communicator& comm, const std::fil
 
 sae::TrainOptions train_options(const Study& study) {
   sae::TrainOptions o;
+  o.kind = study.text("sae.kind");
   o.latents = study.integer("sae.latents");
+  o.prefixes = static_cast<int>(study.integer("sae.prefixes"));
+  o.sparsity = study.real("sae.sparsity");
+  o.sparsity_warmup = study.real("sae.sparsity_warmup");
+  o.penalty = study.text("sae.penalty");
+  o.bandwidth = study.real("sae.bandwidth");
+  o.threshold = study.real("sae.threshold");
+  o.normalise = study.text("sae.normalise");
   o.k = static_cast<int>(study.integer("sae.k"));
   o.steps = study.integer("sae.steps");
   o.rows = study.integer("sae.rows");
@@ -138,6 +146,8 @@ sae::TrainOptions layer_options(const Study& study, const StudyFiles& files, cha
 }
 
 void train_sae(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  const auto variants = study.list("sae.variants");
+  std::vector<sae::TrainOptions> trainings;
   for (const char model : models) {
     if (!study.text(table(model) + ".saes").empty()) {
       log_info("train-sae {}: the study gives trained SAEs", model);
@@ -145,13 +155,18 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
     }
     const auto options = [&](int layer) { return layer_options(study, files, model, layer, force); };
     if (study.flag("extract.fused")) {
+      comm::agree(comm, [&] {
+        require(variants.empty(), ExitCode::config,
+                "sae.variants are not trained with extract.fused; write activations, or train them by themselves");
+      });
       auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
       o.stage_word = named("train-sae", model);
       fused::train(comm, o, options);
       continue;
     }
-    for (const int layer : extracted_layers(comm, files.activations(model))) sae::train(comm, options(layer));
+    for (const int layer : extracted_layers(comm, files.activations(model))) trainings.push_back(options(layer));
   }
+  sae::train_side_by_side(comm, trainings, static_cast<int>(study.integer("sae.groups")), variants);
 }
 
 void encode(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {

@@ -107,7 +107,7 @@ private:
       bool stop = run_model(window.blocks, /*stoppable=*/true);
       if (!stop) {
         alone([&] {
-          for (auto& [layer, one] : layers_) one->trainer.run_to(window.first_step + window.steps, /*stoppable=*/false);
+          for (auto& [layer, one] : layers_) one->trainer.run_to(window.first_step + window.steps);
         });
         stop = comm::stop_requested(comm_);
       }

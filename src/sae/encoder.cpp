@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <algorithm>
+#include <cmath>
 
 namespace concord::sae {
 
@@ -69,6 +70,24 @@ Encoder::Encoder(const Sae& sae) : sae_(sae), buffers_(std::make_unique<Buffers>
 
 Encoder::~Encoder() = default;
 
+void Encoder::select_above(std::span<const float> hidden, SparseRows& out) const {
+  for (std::size_t j = 0; j < hidden.size(); ++j)
+    if (hidden[j] > 0 && (sae_.threshold.empty() || hidden[j] > sae_.threshold[j])) {
+      out.indices.push_back(static_cast<std::int32_t>(j));
+      out.values.push_back(hidden[j]);
+    }
+}
+
+void Encoder::select_gated(std::span<const float> hidden, SparseRows& out) const {
+  for (std::size_t j = 0; j < hidden.size(); ++j) {
+    if (hidden[j] <= 0) continue;
+    const float magnitude = std::exp(sae_.r_mag[j]) * (hidden[j] - sae_.b_enc[j]) + sae_.b_mag[j];
+    if (magnitude <= 0) continue;
+    out.indices.push_back(static_cast<std::int32_t>(j));
+    out.values.push_back(magnitude);
+  }
+}
+
 void Encoder::encode(std::span<const float> rows, SparseRows& out) {
   const c10::InferenceMode no_gradients;
   const Index n = static_cast<Index>(rows.size()) / sae_.d;
@@ -78,14 +97,17 @@ void Encoder::encode(std::span<const float> rows, SparseRows& out) {
   const float* hidden = buffers_->hidden.data_ptr<float>();
   for (Index r = 0; r < n; ++r) {
     const std::span<const float> row(hidden + r * sae_.latents, static_cast<std::size_t>(sae_.latents));
-    if (sae_.architecture == Sae::Architecture::topk) {
+    switch (sae_.architecture) {
+    case Sae::Architecture::topk:
       select_top_k(row, sae_.k, out.indices, out.values);
-    } else {
-      for (std::size_t j = 0; j < row.size(); ++j)
-        if (row[j] > 0 && (sae_.threshold.empty() || row[j] > sae_.threshold[j])) {
-          out.indices.push_back(static_cast<std::int32_t>(j));
-          out.values.push_back(row[j]);
-        }
+      break;
+    case Sae::Architecture::gated:
+      select_gated(row, out);
+      break;
+    case Sae::Architecture::standard:
+    case Sae::Architecture::jumprelu:
+      select_above(row, out);
+      break;
     }
     out.row_ends.push_back(static_cast<Index>(out.indices.size()));
   }

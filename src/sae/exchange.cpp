@@ -34,52 +34,65 @@ private:
   std::vector<MPI_Request> requests_;
 };
 
-/// Rows of `width` numbers from every rank, behind one another.
-template <typename T>
-void gather_rows_of_all(const comm::Communicator& comm, const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all,
-                        Index width) {
-  all.resize(at(std::accumulate(counts.begin(), counts.end(), Index{0}) * width));
-  comm::all_gather_rows(comm, mine.data(), counts, width * static_cast<Index>(sizeof(T)), all.data());
-}
-
 } // namespace
 
-Exchange::Exchange(const comm::Communicator& comm, Index d, Index latents, Reduction reduction)
-    : comm_(comm), d_(d), latents_(latents), reduction_(reduction) {
+/// Rows of `width` numbers from every rank, behind one another.
+template <typename T>
+void Exchange::gather_rows(const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all, Index width) {
+  const Index rows = std::accumulate(counts.begin(), counts.end(), Index{0});
+  all.resize(at(rows * width));
+  comm::all_gather_rows(comm_, mine.data(), counts, width * static_cast<Index>(sizeof(T)), all.data());
+  bytes_ += static_cast<double>((rows - counts[at(comm_.rank())]) * width) * sizeof(T);
+}
+
+Exchange::Exchange(const comm::Communicator& comm, const Architecture& architecture, Reduction reduction)
+    : comm_(comm), architecture_(architecture), d_(architecture.settings().d), latents_(architecture.settings().latents),
+      reduction_(reduction) {
+  const Index latents = latents_;
   const dist::Partition pieces{(latents + latent_piece - 1) / latent_piece, comm.size()};
   for (int rank = 0; rank < comm.size(); ++rank) {
     firsts_.push_back(std::min(latents, latent_piece * pieces.begin(rank)));
     counts_.push_back(std::min(latents, latent_piece * pieces.end(rank)) - firsts_.back());
   }
   if (reduction == Reduction::fast && comm.size() > 1)
-    for (const Index count : counts_) owners_.emplace_back(d, count);
+    for (const Index count : counts_) owners_.emplace_back(d_, count, architecture.scalars());
+}
+
+void Exchange::gather_codes(const Codes& mine, Codes& all) {
+  const auto counts = comm::all_gather(comm_, std::vector<Index>{mine.entries()});
+  gather_rows(row_counts_, mine.ends, all.ends, 1);
+  Index row = 0;
+  Index before = 0; // entries of lower ranks
+  for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+    for (const Index end = row + row_counts_[rank]; row < end; ++row) all.ends[at(row)] += before;
+    before += counts[rank];
+  }
+  all.extras = mine.extras;
+  gather_rows(counts, mine.index, all.index, 1);
+  gather_rows(counts, mine.value, all.value, 1);
+  gather_rows(counts, mine.gradient, all.gradient, 1);
+  gather_rows(counts, mine.extra, all.extra, mine.extras);
 }
 
 const StepRows& Exchange::collect(const StepRows& mine) {
   if (!gathers()) return mine;
   row_counts_ = comm::all_gather(comm_, std::vector<Index>{mine.count()});
-  const auto gather = [&](const auto& from, auto& to, Index width) { gather_rows_of_all(comm_, row_counts_, from, to, width); };
   all_.d = d_;
-  gather(mine.positions, all_.positions, 1);
-  gather(mine.centred, all_.centred, d_);
-  gather(mine.error, all_.error, d_);
-  all_.codes.slots = mine.codes.slots;
-  gather(mine.codes.index, all_.codes.index, mine.codes.slots);
-  gather(mine.codes.value, all_.codes.value, mine.codes.slots);
-  gather(mine.codes.gradient, all_.codes.gradient, mine.codes.slots);
-  all_.aux_gradient.clear();
-  all_.aux.slots = 0;
+  all_.prefixes = mine.prefixes;
+  gather_rows(row_counts_, mine.positions, all_.positions, 1);
+  gather_rows(row_counts_, mine.centred, all_.centred, d_);
+  gather_rows(row_counts_, mine.error, all_.error, d_);
+  if (mine.prefixes.size() > 1) gather_rows(row_counts_, mine.prefix_pull, all_.prefix_pull, mine.stride());
+  gather_codes(mine.codes, all_.codes);
+  all_.with_aux = false;
   return all_;
 }
 
 const StepRows& Exchange::collect_dead(const StepRows& mine) {
   if (!gathers()) return mine;
-  const auto gather = [&](const auto& from, auto& to, Index width) { gather_rows_of_all(comm_, row_counts_, from, to, width); };
-  gather(mine.aux_gradient, all_.aux_gradient, d_);
-  all_.aux.slots = mine.aux.slots;
-  gather(mine.aux.index, all_.aux.index, mine.aux.slots);
-  gather(mine.aux.value, all_.aux.value, mine.aux.slots);
-  gather(mine.aux.gradient, all_.aux.gradient, mine.aux.slots);
+  gather_rows(row_counts_, mine.aux_gradient, all_.aux_gradient, d_);
+  gather_codes(mine.aux, all_.aux);
+  all_.with_aux = true;
   return all_;
 }
 
@@ -91,8 +104,8 @@ StepMoments Exchange::moments(const StepRows& seen) const {
 
 std::vector<std::uint8_t> Exchange::fired(const StepRows& seen) const {
   std::vector<Index> marks(at(latents_), 0);
-  for (const auto j : seen.codes.index)
-    if (j >= 0) marks[at(j)] = 1;
+  for (Index s = 0; s < seen.codes.entries(); ++s)
+    if (seen.codes.value[at(s)] > 0) marks[at(seen.codes.index[at(s)])] = 1;
   if (!gathers()) comm::sum(comm_, marks);
   std::vector<std::uint8_t> fired;
   fired.reserve(marks.size());
@@ -109,7 +122,7 @@ void Exchange::gradients(const StepRows& seen, const FlatParameters& parameters,
     });
     return;
   }
-  SharedSums sums = weight_gradients(seen, parameters, first(), scale, share, each);
+  SharedSums sums = weight_gradients(seen, architecture_, parameters, first(), scale, share, each);
   const auto pieces = comm_.size() > 1 ? comm::all_gather(comm_, sums.through_encoder) : std::move(sums.through_encoder);
   auto b_dec = share.b_dec();
   std::copy(sums.error.begin(), sums.error.end(), b_dec.begin());
@@ -122,7 +135,7 @@ void Exchange::sum_gradients(const StepRows& mine, const FlatParameters& paramet
   for (int step = 0; step < comm_.size(); ++step) {
     const int owner = step; // in the same order everywhere, as MPI wants it
     auto& part = owners_[at(owner)];
-    const SharedSums sums = weight_gradients(mine, parameters, firsts_[at(owner)], scale, part);
+    const SharedSums sums = weight_gradients(mine, architecture_, parameters, firsts_[at(owner)], scale, part);
     if (step == 0) b_dec = sums.error; // the same for every owner
     for (std::size_t i = 0; i < sums.through_encoder.size(); ++i) b_dec[i % at(d_)] += sums.through_encoder[i];
     std::fill(part.b_dec().begin(), part.b_dec().end(), 0.0F);
@@ -130,6 +143,7 @@ void Exchange::sum_gradients(const StepRows& mine, const FlatParameters& paramet
   }
   comm::sum(comm_, b_dec);
   reductions.finish();
+  bytes_ += static_cast<double>(comm_.size() - 1) * static_cast<double>(share.data.size()) * sizeof(float);
   std::swap(share.data, owners_[at(comm_.rank())].data);
   std::copy(b_dec.begin(), b_dec.end(), share.b_dec().begin());
 }
@@ -145,14 +159,15 @@ void Exchange::spread(FlatParameters& parameters) const {
   const Index row = d_ * static_cast<Index>(sizeof(float));
   comm::all_gather_rows(comm_, nullptr, counts_, row, parameters.encoder().data());
   comm::all_gather_rows(comm_, nullptr, counts_, row, parameters.decoder().data());
-  comm::all_gather_rows(comm_, nullptr, counts_, sizeof(float), parameters.b_enc().data());
+  for (Index s = 0; s < parameters.scalars; ++s) comm::all_gather_rows(comm_, nullptr, counts_, sizeof(float), parameters.scalar(s).data());
+  bytes_ += static_cast<double>((latents_ - count()) * (2 * d_ + parameters.scalars)) * sizeof(float);
 }
 
 void Exchange::gather(const FlatParameters& share, FlatParameters& all) const {
   const Index row = d_ * static_cast<Index>(sizeof(float));
   comm::gather_rows(comm_, share.encoder().data(), counts_, row, all.encoder().data());
   comm::gather_rows(comm_, share.decoder().data(), counts_, row, all.decoder().data());
-  comm::gather_rows(comm_, share.b_enc().data(), counts_, sizeof(float), all.b_enc().data());
+  for (Index s = 0; s < share.scalars; ++s) comm::gather_rows(comm_, share.scalar(s).data(), counts_, sizeof(float), all.scalar(s).data());
   std::copy(share.b_dec().begin(), share.b_dec().end(), all.b_dec().begin());
 }
 
@@ -162,14 +177,17 @@ void Exchange::take_share(std::span<const float> all, FlatParameters& share) con
   const auto size = at(count() * d_);
   std::copy_n(all.begin() + static_cast<Index>(begin), size, share.encoder().begin());
   std::copy_n(all.begin() + static_cast<Index>(rows + begin), size, share.decoder().begin());
-  std::copy_n(all.begin() + static_cast<Index>(2 * rows) + first(), count(), share.b_enc().begin());
+  for (Index s = 0; s < share.scalars; ++s)
+    std::copy_n(all.begin() + static_cast<Index>(2 * rows) + s * latents_ + first(), count(), share.scalar(s).begin());
   std::copy_n(all.end() - d_, d_, share.b_dec().begin());
 }
 
-double Exchange::bytes_a_step(Index rows, Index slots) const {
+double Exchange::bytes_a_step(Index rows, double active) const {
   const auto others = static_cast<double>(comm_.size() - 1) / static_cast<double>(comm_.size());
-  const double weights = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + 1) * others;
-  const double gathered = static_cast<double>(rows) * static_cast<double>(8 * d_ + 12 * slots + 8) * others;
+  const double weights = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * others;
+  const double per_code = 12 + 4 * static_cast<double>(architecture_.scalars() - 1);
+  const auto vectors = static_cast<double>(architecture_.prefixes().size() > 1 ? 2 + architecture_.prefixes().size() : 2);
+  const double gathered = static_cast<double>(rows) * (4 * vectors * static_cast<double>(d_) + per_code * active + 16) * others;
   return weights + (reduction_ == Reduction::reproducible ? gathered : weights);
 }
 

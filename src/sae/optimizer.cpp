@@ -9,23 +9,15 @@
 namespace concord::sae {
 namespace {
 
-double squared_norm(const float* x, Index n) {
-  double sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (Index c = 0; c < n; ++c) sum += static_cast<double>(x[c]) * x[c];
-  return sum;
-}
-
 void unit_row(float* row, Index d) {
-  const auto inverse = static_cast<float>(1.0 / std::max(std::sqrt(squared_norm(row, d)), 1e-12));
+  const auto inverse = static_cast<float>(1.0 / std::max(std::sqrt(squared_norm({row, at(d)})), 1e-12));
 #pragma omp simd
   for (Index c = 0; c < d; ++c) row[c] *= inverse;
 }
 
 struct AdamRates {
-  float rate, correction, scale;
+  float rate, correction, scale, beta1;
   void move(float* p, float* m, float* v, const float* g, Index n) const {
-    constexpr float beta1 = 0.9F;
     constexpr float beta2 = 0.999F;
     constexpr float epsilon = 1e-8F;
 #pragma omp simd
@@ -46,8 +38,9 @@ double project_decoder_gradient(const FlatParameters& parameters, FlatParameters
   const float* row = parameters.decoder().data() + (first + i) * d;
   const float along = dot(gradient, row, d);
   if (along != 0) add_scaled(gradient, row, -along, d);
-  const double bias = gradients.b_enc()[at(i)];
-  return squared_norm(gradient, d) + squared_norm(gradients.encoder().data() + i * d, d) + bias * bias;
+  double scalars = 0;
+  for (Index s = 0; s < gradients.scalars; ++s) scalars += static_cast<double>(gradients.scalar(s)[at(i)]) * gradients.scalar(s)[at(i)];
+  return squared_norm({gradient, at(d)}) + squared_norm({gradients.encoder().data() + i * d, at(d)}) + scalars;
 }
 
 void unit_decoder_rows(FlatParameters& parameters) {
@@ -56,8 +49,8 @@ void unit_decoder_rows(FlatParameters& parameters) {
 
 void Adam::step(FlatParameters& parameters, const FlatParameters& gradients, Index first, double rate, float scale, Index t) {
   const auto steps = static_cast<double>(t);
-  const AdamRates rates{static_cast<float>(rate / (1 - std::pow(0.9, steps))),
-                        static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, steps))), scale};
+  const AdamRates rates{static_cast<float>(rate / (1 - std::pow(beta1, steps))),
+                        static_cast<float>(1 / std::sqrt(1 - std::pow(0.999, steps))), scale, beta1};
   const Index d = parameters.d;
   const auto move = [&](std::span<float> p, std::span<float> m, std::span<float> v, std::span<const float> g) {
     rates.move(p.data(), m.data(), v.data(), g.data(), static_cast<Index>(p.size()));
@@ -71,7 +64,9 @@ void Adam::step(FlatParameters& parameters, const FlatParameters& gradients, Ind
       unit_row(parameters.decoder().data() + j * d, d);
     }
   });
-  move(parameters.b_enc().subspan(at(first), at(gradients.latents)), first_moment.b_enc(), second_moment.b_enc(), gradients.b_enc());
+  for (Index s = 0; s < gradients.scalars; ++s)
+    move(parameters.scalar(s).subspan(at(first), at(gradients.latents)), first_moment.scalar(s), second_moment.scalar(s),
+         gradients.scalar(s));
   move(parameters.b_dec(), first_moment.b_dec(), second_moment.b_dec(), gradients.b_dec());
 }
 

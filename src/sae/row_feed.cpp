@@ -1,5 +1,6 @@
 #include "concord/sae/row_feed.hpp"
 
+#include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/io/hdf5.hpp"
 
@@ -41,7 +42,7 @@ Index FileFeed::sample_rows() const {
   return std::min(sample_size, order_->training_rows());
 }
 
-void FileFeed::take(Index begin, Index count, float scale, Batch& batch) const {
+void FileFeed::take(Index begin, Index count, Batch& batch) const {
   open();
   std::vector<Index> mine;
   batch.positions.clear();
@@ -52,23 +53,25 @@ void FileFeed::take(Index begin, Index count, float scale, Batch& batch) const {
     batch.positions.push_back(p - begin);
   }
   batch.rows.resize(mine.size() * at(source_.cols()));
-  share_->gather(mine, scale, batch.rows);
+  share_->gather(mine, batch.rows);
 }
 
 void FileFeed::sample(Batch& sample) {
-  take(0, sample_rows(), 1.0F, sample);
+  take(0, sample_rows(), sample);
 }
 
-void FileFeed::batch(Index step, float scale, Batch& batch) {
+void FileFeed::read(Index step, Batch& batch) const {
+  take(step * settings_.batch, settings_.batch, batch);
+}
+
+void FileFeed::batch(Index step, Batch& batch) {
   if (ahead_.done.valid()) ahead_.done.get(); // throws what the thread met
-  if (ahead_.step == step && ahead_.scale == scale)
+  if (ahead_.step == step)
     std::swap(batch, ahead_.batch);
   else
-    take(step * settings_.batch, settings_.batch, scale, batch);
+    read(step, batch);
   ahead_.step = step + 1;
-  ahead_.scale = scale;
-  ahead_.done =
-      std::async(std::launch::async, [this, step, scale] { take((step + 1) * settings_.batch, settings_.batch, scale, ahead_.batch); });
+  ahead_.done = std::async(std::launch::async, [this, step] { read(step + 1, ahead_.batch); });
 }
 
 void FileFeed::held_out(const std::function<void(std::span<const float>)>& each) {
@@ -81,7 +84,7 @@ void FileFeed::held_out(const std::function<void(std::span<const float>)>& each)
   for (std::size_t begin = 0; begin < owned.size(); begin += held_out_piece) {
     const std::span<const Index> part(owned.data() + begin, std::min(held_out_piece, owned.size() - begin));
     rows.resize(part.size() * at(source_.cols()));
-    share_->gather(part, 1.0F, rows);
+    share_->gather(part, rows);
     each(rows);
   }
 }
@@ -114,7 +117,7 @@ void WindowFeed::need(const std::vector<Index>& blocks) {
   }
 }
 
-void WindowFeed::take(const std::vector<BufferOrder::Row>& from, float scale, Batch& batch) {
+void WindowFeed::take(const std::vector<BufferOrder::Row>& from, Batch& batch) {
   batch.positions.clear();
   for (const auto& row : from) batch.positions.push_back(row.position);
   auto& rows = batch.rows;
@@ -127,7 +130,6 @@ void WindowFeed::take(const std::vector<BufferOrder::Row>& from, float scale, Ba
     to_float(block.data() + at(from[i].row) * row_bytes, dtype_, to);
     io::check_finite(to, cols_, from[i].file_row, names_.location);
   }
-  for (float& x : rows) x *= scale;
 }
 
 Index WindowFeed::sample_rows() const {
@@ -138,12 +140,12 @@ Index WindowFeed::sample_rows() const {
 
 void WindowFeed::sample(Batch& sample) {
   need(order_->window_of(0).blocks);
-  take(order_->first_rows(sample_size, part_, parts_), 1.0F, sample);
+  take(order_->first_rows(sample_size, part_, parts_), sample);
 }
 
-void WindowFeed::batch(Index step, float scale, Batch& batch) {
+void WindowFeed::batch(Index step, Batch& batch) {
   need(order_->window_of(step).blocks);
-  take(order_->rows_of(step, part_, parts_), scale, batch);
+  take(order_->rows_of(step, part_, parts_), batch);
 }
 
 void WindowFeed::held_out(const std::function<void(std::span<const float>)>& each) {
@@ -152,10 +154,88 @@ void WindowFeed::held_out(const std::function<void(std::span<const float>)>& eac
   Batch piece;
   for (std::size_t begin = 0; begin < all.size(); begin += held_out_piece) {
     const std::size_t end = std::min(all.size(), begin + held_out_piece);
-    take({all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end)}, 1.0F, piece);
+    take({all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end)}, piece);
     each(piece.rows);
   }
 }
+
+// --- two models ---------------------------------------------------------------------------------------------------------
+
+PairFeed::PairFeed(const std::string& location_a, const std::string& location_b, const FeedSettings& settings)
+    : a_(location_a, settings), b_(location_b, settings) {
+  const auto& a = a_.source();
+  const auto& b = b_.source();
+  require(a.rows() == b.rows() && a.row_kinds() == b.row_kinds(), ExitCode::bad_data,
+          "{} has {} rows and {} has {}: a crosscoder needs the activations of both models for the same tokens", a.location(), a.rows(),
+          b.location(), b.rows());
+  const auto hash_a = a.attribute("token_hash");
+  const auto hash_b = b.attribute("token_hash");
+  require(hash_a == hash_b || hash_a.empty() || hash_b.empty(), ExitCode::bad_data,
+          "{} is of the tokens {}, {} of the tokens {}; extract both from one tokens.h5", a.location(), hash_a, b.location(), hash_b);
+}
+
+std::string PairFeed::digest() const {
+  return digest_of(a_.digest() + b_.digest());
+}
+
+void PairFeed::join(Batch& batch) {
+  const Index d_a = a_.cols();
+  const Index d_b = b_.cols();
+  batch.positions = of_a_.positions;
+  batch.rows.resize(batch.positions.size() * at(d_a + d_b));
+  for (std::size_t r = 0; r < batch.positions.size(); ++r) {
+    const auto to = batch.rows.begin() + static_cast<Index>(r) * (d_a + d_b);
+    std::copy_n(of_a_.rows.begin() + static_cast<Index>(r) * d_a, d_a, to);
+    std::copy_n(of_b_.rows.begin() + static_cast<Index>(r) * d_b, d_b, to + d_a);
+  }
+}
+
+/// One thread at a time calls HDF5, so the two do not read ahead by themselves.
+void PairFeed::read(Index step) {
+  a_.read(step, of_a_);
+  b_.read(step, of_b_);
+}
+
+void PairFeed::sample(Batch& sample) {
+  a_.sample(of_a_);
+  b_.sample(of_b_);
+  join(sample);
+}
+
+void PairFeed::batch(Index step, Batch& batch) {
+  if (ahead_.valid()) ahead_.get(); // throws what the thread met
+  if (ahead_step_ != step) read(step);
+  join(batch);
+  ahead_step_ = step + 1;
+  ahead_ = std::async(std::launch::async, [this, step] { read(step + 1); });
+}
+
+void PairFeed::held_out(const std::function<void(std::span<const float>)>& each) {
+  if (ahead_.valid()) ahead_.wait();
+  std::vector<float> rows_a; // of this rank
+  a_.held_out([&](std::span<const float> rows) { rows_a.insert(rows_a.end(), rows.begin(), rows.end()); });
+  Index before = 0;
+  Batch both;
+  b_.held_out([&](std::span<const float> rows) {
+    const Index n = static_cast<Index>(rows.size()) / b_.cols();
+    of_a_.rows.assign(rows_a.begin() + before * a_.cols(), rows_a.begin() + (before + n) * a_.cols());
+    of_b_.rows.assign(rows.begin(), rows.end());
+    of_a_.positions.resize(at(n));
+    join(both);
+    each(both.rows);
+    before += n;
+  });
+}
+
+// --- several trainings --------------------------------------------------------------------------------------------------
+
+void SharedFeed::batch(Index step, Batch& batch) {
+  if (step != step_) source_.batch(step, kept_);
+  step_ = step;
+  batch = kept_;
+}
+
+// --- windows of a file --------------------------------------------------------------------------------------------------
 
 std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const FeedSettings& s, Index buffer_rows) {
   auto source = std::make_shared<io::RowSource>(location);

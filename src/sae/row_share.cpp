@@ -57,7 +57,7 @@ void RowShare::load() {
   }
 }
 
-void RowShare::gather(std::span<const Index> usable_rows, float scale, std::span<float> out) const {
+void RowShare::gather(std::span<const Index> usable_rows, std::span<float> out) const {
   const Index d = source_.cols();
   if (memory_.empty()) {
     read_sorted(usable_rows, out);
@@ -68,7 +68,6 @@ void RowShare::gather(std::span<const Index> usable_rows, float scale, std::span
   }
   for (std::size_t i = 0; i < usable_rows.size(); ++i) // row by row, so that the message names the row of the file
     io::check_finite(out.subspan(i * at(d), at(d)), d, rows_[at(usable_rows[i] - begin_)], source_.location());
-  for (float& x : out) x *= scale;
 }
 
 void RowShare::read_sorted(std::span<const Index> usable_rows, std::span<float> out) const {

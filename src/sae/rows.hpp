@@ -6,6 +6,8 @@
 #include <ATen/Parallel.h>
 #include <algorithm>
 #include <atomic>
+#include <span>
+#include <vector>
 
 namespace concord::sae {
 
@@ -28,6 +30,19 @@ inline float dot(const float* a, const float* b, Index n) {
   return (s0 + s1) + (s2 + s3);
 }
 
+inline double sum_in_order(const std::vector<double>& numbers) {
+  double sum = 0;
+  for (const double number : numbers) sum += number;
+  return sum;
+}
+
+inline double squared_norm(std::span<const float> values) {
+  double sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::size_t i = 0; i < values.size(); ++i) sum += static_cast<double>(values[i]) * values[i];
+  return sum;
+}
+
 /// Asks for a row that will be needed soon: rows lie scattered, which the processor cannot foresee.
 inline void prefetch_row(const float* row, Index n) {
   for (Index c = 0; c < n; c += 16) __builtin_prefetch(row + c);
@@ -47,16 +62,11 @@ inline void sum4(float* to, const float* const* from, const float* scale, Index 
   for (Index i = 0; i < n; ++i) to[i] = (add ? to[i] : 0.0F) + ((sa * a[i] + sb * b[i]) + (sc * c[i] + sd * d[i]));
 }
 
-/// Sums rows with weights into one row, four at a time; `fresh`: whatever is there is overwritten.
+/// Sums rows with weights into one row, four at a time; `fresh`: whatever is there is overwritten. finish() adds what waits.
 class RowSum {
 public:
+  RowSum() = default;
   RowSum(float* to, Index n, bool fresh = false) : to_(to), n_(n), fresh_(fresh) {}
-  ~RowSum() {
-    if (fresh_) std::fill_n(to_, n_, 0.0F);
-    for (int i = 0; i < waiting_; ++i) add_scaled(to_, from_[i], scale_[i], n_);
-  }
-  RowSum(const RowSum&) = delete;
-  RowSum& operator=(const RowSum&) = delete;
   void add(const float* from, float scale) {
     from_[waiting_] = from;
     scale_[waiting_] = scale;
@@ -65,14 +75,20 @@ public:
     fresh_ = false;
     waiting_ = 0;
   }
+  void finish() {
+    if (fresh_) std::fill_n(to_, n_, 0.0F);
+    for (int i = 0; i < waiting_; ++i) add_scaled(to_, from_[i], scale_[i], n_);
+    fresh_ = false;
+    waiting_ = 0;
+  }
 
 private:
-  float* to_;
-  Index n_;
-  bool fresh_;
+  float* to_ = nullptr;
+  Index n_ = 0;
+  bool fresh_ = false;
   int waiting_ = 0;
-  const float* from_[4];
-  float scale_[4];
+  const float* from_[4] = {};
+  float scale_[4] = {};
 };
 
 /// Calls f(piece) for pieces 0, 1, ...; the next free thread takes the next one.
@@ -87,11 +103,17 @@ void for_pieces(Index pieces, const F& f) {
 /// Rows that one thread takes at once.
 inline constexpr Index row_piece = 64;
 
+/// Calls f(begin, end) for the pieces of rows 0 to n - 1.
+template <typename F>
+void for_row_pieces(Index n, const F& f) {
+  for_pieces((n + row_piece - 1) / row_piece, [&](Index piece) { f(piece * row_piece, std::min(n, (piece + 1) * row_piece)); });
+}
+
 /// Calls f(r) for rows 0 to n - 1.
 template <typename F>
 void for_rows(Index n, const F& f) {
-  for_pieces((n + row_piece - 1) / row_piece, [&](Index piece) {
-    for (Index r = piece * row_piece; r < std::min(n, (piece + 1) * row_piece); ++r) f(r);
+  for_row_pieces(n, [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r) f(r);
   });
 }
 

@@ -6,7 +6,9 @@
 #include "concord/io/npy.hpp"
 #include "concord/io/safetensors.hpp"
 
+#include <cctype>
 #include <cmath>
+#include <functional>
 
 namespace concord::sae {
 
@@ -37,9 +39,10 @@ Sae::Architecture architecture_of(const nlohmann::json& cfg, const std::string& 
   // SAELens before 6 wrote TopK as "standard" with an activation function.
   if (name == "topk" || (name == "standard" && cfg.value("activation_fn_str", cfg.value("activation_fn", std::string())) == "topk"))
     return Sae::Architecture::topk;
-  if (name == "jumprelu") return Sae::Architecture::jumprelu;
+  if (name == "jumprelu" || name == "jump_relu") return Sae::Architecture::jumprelu;
   if (name == "standard") return Sae::Architecture::standard;
-  fail(ExitCode::bad_data, "{}: architecture \"{}\" is not supported; concord encodes topk, jumprelu and standard", file, name);
+  if (name == "gated") return Sae::Architecture::gated;
+  fail(ExitCode::bad_data, "{}: architecture \"{}\" is not supported; concord encodes topk, jumprelu, standard and gated", file, name);
 }
 
 int k_of(const nlohmann::json& cfg, const std::string& file) {
@@ -48,116 +51,282 @@ int k_of(const nlohmann::json& cfg, const std::string& file) {
   fail(ExitCode::bad_data, "{}: a topk SAE needs k", file);
 }
 
+nlohmann::json read_cfg(const std::string& file) {
+  auto cfg = nlohmann::json::parse(read_text(file, "SAE config"), nullptr, false);
+  require(cfg.is_object(), ExitCode::bad_data, "{} is not valid JSON", file);
+  return cfg;
+}
+
+double row_norm(const Sae& sae, Index j) {
+  double squares = 0;
+  for (Index c = 0; c < sae.d; ++c) squares += std::pow(sae.decoder[static_cast<std::size_t>(j * sae.d + c)], 2);
+  return std::sqrt(squares);
+}
+
+/// TopK that was selected by a |W_dec[j]|: the same with unit decoder rows.
+void fold_decoder_norms(Sae& sae) {
+  for (Index j = 0; j < sae.latents; ++j) {
+    const double norm = row_norm(sae, j);
+    if (norm <= 0) continue;
+    for (Index c = j * sae.d; c < (j + 1) * sae.d; ++c) {
+      sae.encoder[static_cast<std::size_t>(c)] *= static_cast<float>(norm);
+      sae.decoder[static_cast<std::size_t>(c)] /= static_cast<float>(norm);
+    }
+    sae.b_enc[static_cast<std::size_t>(j)] *= static_cast<float>(norm);
+  }
+}
+
+/// An SAE of x s as one of x: W_enc s, W_dec / s, b_dec / s.
+void fold_scale(Sae& sae, float scale) {
+  for (float& w : sae.encoder) w *= scale;
+  for (auto* values : {&sae.decoder, &sae.b_dec})
+    for (float& w : *values) w /= scale;
+}
+
 Sae load_saelens(const fs::path& folder) {
   const std::string file = (folder / "cfg.json").string();
-  const auto cfg = nlohmann::json::parse(read_text(file, "SAE config"), nullptr, false);
-  require(cfg.is_object(), ExitCode::bad_data, "{} is not valid JSON", file);
+  const auto cfg = read_cfg(file);
   Sae sae;
+  std::string normalise = "none";
   try {
     sae.architecture = architecture_of(cfg, file);
     sae.d = cfg.at("d_in").get<Index>();
     sae.latents = cfg.at("d_sae").get<Index>();
     if (sae.architecture == Sae::Architecture::topk) sae.k = k_of(cfg, file);
     sae.subtract_b_dec = cfg.value("apply_b_dec_to_input", true);
-    const auto normalise = cfg.contains("normalize_activations") && cfg["normalize_activations"].is_string()
-                               ? cfg["normalize_activations"].get<std::string>()
-                               : std::string("none");
+    if (cfg.contains("normalize_activations") && cfg["normalize_activations"].is_string())
+      normalise = cfg["normalize_activations"].get<std::string>();
     require(normalise == "none" || normalise == "expected_average_only_in", ExitCode::bad_data,
-            "{}: normalize_activations \"{}\" is not supported", file, normalise);
+            "{}: normalize_activations \"{}\" depends on each row and cannot be folded into weights; concord does not read it", file,
+            normalise);
   } catch (const nlohmann::json::exception& error) {
     fail(ExitCode::bad_data, "{}: {}", file, error.what());
   }
   const io::SafetensorsFile weights(folder / "sae_weights.safetensors");
   sae.encoder = transposed(floats_of(weights, "W_enc", {sae.d, sae.latents}), sae.d, sae.latents);
   sae.decoder = floats_of(weights, "W_dec", {sae.latents, sae.d});
-  sae.b_enc = floats_of(weights, "b_enc", {sae.latents});
   sae.b_dec = floats_of(weights, "b_dec", {sae.d});
+  const bool gated = sae.architecture == Sae::Architecture::gated;
+  sae.b_enc = floats_of(weights, gated ? "b_gate" : "b_enc", {sae.latents});
+  if (gated) {
+    sae.b_mag = floats_of(weights, "b_mag", {sae.latents});
+    sae.r_mag = floats_of(weights, "r_mag", {sae.latents});
+  }
   if (sae.architecture == Sae::Architecture::jumprelu) sae.threshold = floats_of(weights, "threshold", {sae.latents});
-  if (cfg.value("rescale_acts_by_decoder_norm", false))
-    for (Index j = 0; j < sae.latents; ++j) {
-      double norm = 0;
-      for (Index c = 0; c < sae.d; ++c) norm += std::pow(sae.decoder[static_cast<std::size_t>(j * sae.d + c)], 2);
-      require(std::abs(norm - 1) < 1e-3, ExitCode::bad_data,
-              "{}: decoder rows are not of unit norm, which rescale_acts_by_decoder_norm of a saved topk SAE promises", file);
-    }
+  if (sae.architecture == Sae::Architecture::topk && cfg.value("rescale_acts_by_decoder_norm", false)) fold_decoder_norms(sae);
+  // Version 6 saves the scale folded; a file that still carries it was trained on x times it.
+  if (normalise != "none" && weights.has("scaling_factor"))
+    fold_scale(sae, floats_of(weights, "scaling_factor", weights.tensor("scaling_factor").shape).at(0));
   return sae;
+}
+
+/// sparsify: encoder.weight [F, d], W_dec [F, d]; b_dec is always subtracted.
+Sae load_sparsify(const fs::path& folder) {
+  const std::string file = (folder / "cfg.json").string();
+  const auto cfg = read_cfg(file);
+  Sae sae;
+  try {
+    sae.d = cfg.at("d_in").get<Index>();
+    sae.latents = cfg.value("num_latents", Index{0});
+    if (sae.latents == 0) sae.latents = cfg.at("expansion_factor").get<Index>() * sae.d;
+    sae.k = cfg.at("k").get<int>();
+    const auto activation = cfg.value("activation", std::string("topk"));
+    require(activation == "topk" && !cfg.value("transcode", false) && !cfg.value("skip_connection", false), ExitCode::bad_data,
+            "{}: concord reads TopK SAEs of sparsify, not activation \"{}\", transcoders or skip connections", file, activation);
+  } catch (const nlohmann::json::exception& error) {
+    fail(ExitCode::bad_data, "{}: {}", file, error.what());
+  }
+  const io::SafetensorsFile weights(folder / "sae.safetensors");
+  sae.encoder = floats_of(weights, "encoder.weight", {sae.latents, sae.d});
+  sae.decoder = floats_of(weights, "W_dec", {sae.latents, sae.d});
+  sae.b_enc = floats_of(weights, "encoder.bias", {sae.latents});
+  sae.b_dec = floats_of(weights, "b_dec", {sae.d});
+  return sae;
+}
+
+/// A JumpReLU SAE of Gemma Scope from arrays by name: W_enc [d, F] and so on, in either case of letters.
+Sae gemma_scope(const std::string& file,
+                const std::function<std::pair<std::vector<Index>, std::vector<float>>(const std::string&)>& array) {
+  Sae sae;
+  sae.architecture = Sae::Architecture::jumprelu;
+  sae.subtract_b_dec = false;
+  const auto [shape, w_enc] = array("W_enc");
+  require(shape.size() == 2, ExitCode::bad_data, "{}: W_enc is no matrix", file);
+  sae.d = shape[0];
+  sae.latents = shape[1];
+  const auto sized = [&](const std::string& name, const std::vector<Index>& wanted) {
+    auto [found, values] = array(name);
+    require(found == wanted, ExitCode::bad_data, "{}: {} has shape [{}]; with W_enc [{}, {}] it should have [{}]", file, name,
+            fmt::join(found, ", "), sae.d, sae.latents, fmt::join(wanted, ", "));
+    return values;
+  };
+  sae.encoder = transposed(w_enc, sae.d, sae.latents);
+  sae.decoder = sized("W_dec", {sae.latents, sae.d});
+  sae.b_enc = sized("b_enc", {sae.latents});
+  sae.b_dec = sized("b_dec", {sae.d});
+  sae.threshold = sized("threshold", {sae.latents});
+  for (const auto* values : {&sae.encoder, &sae.decoder, &sae.b_enc, &sae.b_dec, &sae.threshold})
+    for (const float v : *values) require(std::isfinite(v), ExitCode::bad_data, "{} holds a value that is not finite", file);
+  return sae;
+}
+
+std::string lower_case(std::string name) {
+  for (char& c : name) c = static_cast<char>(std::tolower(c));
+  return name;
 }
 
 Sae load_gemma_scope(const fs::path& path) {
   const auto arrays = io::read_npz(path);
-  const auto values = [&](const char* upper, const char* lower) {
-    const auto found = arrays.contains(upper) ? arrays.find(upper) : arrays.find(lower);
-    require(found != arrays.end(), ExitCode::bad_data, "{} has no array {}; a Gemma Scope params.npz is expected", path.string(), upper);
-    return found->second;
-  };
-  const auto floats = [](const io::NpyArray& array) {
-    const auto wide = array.as_double();
-    return std::vector<float>(wide.begin(), wide.end());
-  };
-  const auto w_enc = values("W_enc", "w_enc");
-  require(w_enc.shape.size() == 2, ExitCode::bad_data, "{}: W_enc is no matrix", path.string());
+  return gemma_scope(path.string(), [&](const std::string& name) {
+    const auto found = arrays.contains(name) ? arrays.find(name) : arrays.find(lower_case(name));
+    require(found != arrays.end(), ExitCode::bad_data, "{} has no array {}; a Gemma Scope params.npz is expected", path.string(), name);
+    const auto wide = found->second.as_double();
+    return std::pair(found->second.shape, std::vector<float>(wide.begin(), wide.end()));
+  });
+}
+
+Sae load_gemma_scope_2(const fs::path& path) {
+  const io::SafetensorsFile file(path);
+  require(!file.has("affine_skip_connection"), ExitCode::bad_data, "{} is a transcoder with a skip connection, not an SAE", path.string());
+  return gemma_scope(path.string(), [&](const std::string& name) {
+    const std::string there = file.has(name) ? name : lower_case(name);
+    const auto& shape = file.tensor(there).shape;
+    return std::pair(shape, floats_of(file, there, shape));
+  });
+}
+
+/// Columns [begin, begin + width) of a matrix [rows, d].
+std::vector<float> columns(const std::vector<float>& matrix, Index rows, Index d, Index begin, Index width) {
+  std::vector<float> out;
+  out.reserve(static_cast<std::size_t>(rows * width));
+  for (Index r = 0; r < rows; ++r) out.insert(out.end(), matrix.begin() + r * d + begin, matrix.begin() + r * d + begin + width);
+  return out;
+}
+
+/// "W_enc" of a lone model, "W_enc_a", "W_enc_b" of a crosscoder's.
+std::string part_name(const std::string& name, const Sae& sae, std::size_t part) {
+  return sae.parts.size() > 1 ? name + "_" + static_cast<char>('a' + static_cast<char>(part)) : name;
+}
+
+Sae load_crosscoder(const fs::path& folder) {
+  const std::string file = (folder / "cfg.json").string();
+  const auto cfg = read_cfg(file);
   Sae sae;
-  sae.architecture = Sae::Architecture::jumprelu;
-  sae.subtract_b_dec = false;
-  sae.d = w_enc.shape[0];
-  sae.latents = w_enc.shape[1];
-  const auto w_dec = values("W_dec", "w_dec");
-  require(w_dec.shape == std::vector<Index>{sae.latents, sae.d}, ExitCode::bad_data, "{}: W_dec does not fit W_enc", path.string());
-  sae.encoder = transposed(floats(w_enc), sae.d, sae.latents);
-  sae.decoder = floats(w_dec);
-  sae.b_enc = floats(values("b_enc", "b_enc"));
-  sae.b_dec = floats(values("b_dec", "b_dec"));
-  sae.threshold = floats(values("threshold", "threshold"));
-  require(static_cast<Index>(sae.b_enc.size()) == sae.latents && static_cast<Index>(sae.threshold.size()) == sae.latents &&
-              static_cast<Index>(sae.b_dec.size()) == sae.d,
-          ExitCode::bad_data, "{}: biases or thresholds do not fit W_enc", path.string());
+  try {
+    sae.architecture = architecture_of({{"architecture", cfg.at("activation")}}, file);
+    sae.latents = cfg.at("d_sae").get<Index>();
+    sae.parts = cfg.at("d_in_parts").get<std::vector<Index>>();
+    if (sae.architecture == Sae::Architecture::topk) sae.k = k_of(cfg, file);
+  } catch (const nlohmann::json::exception& error) {
+    fail(ExitCode::bad_data, "{}: {}", file, error.what());
+  }
+  for (const Index width : sae.parts) sae.d += width;
+  const io::SafetensorsFile weights(folder / "sae_weights.safetensors");
+  sae.encoder.resize(static_cast<std::size_t>(sae.latents * sae.d));
+  sae.decoder.resize(sae.encoder.size());
+  Index begin = 0;
+  for (std::size_t part = 0; part < sae.parts.size(); ++part) {
+    const Index width = sae.parts[part];
+    const auto w_enc = transposed(floats_of(weights, part_name("W_enc", sae, part), {width, sae.latents}), width, sae.latents);
+    const auto w_dec = floats_of(weights, part_name("W_dec", sae, part), {sae.latents, width});
+    for (Index j = 0; j < sae.latents; ++j) {
+      std::copy_n(w_enc.begin() + j * width, width, sae.encoder.begin() + j * sae.d + begin);
+      std::copy_n(w_dec.begin() + j * width, width, sae.decoder.begin() + j * sae.d + begin);
+    }
+    const auto b_dec = floats_of(weights, part_name("b_dec", sae, part), {width});
+    sae.b_dec.insert(sae.b_dec.end(), b_dec.begin(), b_dec.end());
+    begin += width;
+  }
+  const bool gated = sae.architecture == Sae::Architecture::gated;
+  sae.b_enc = floats_of(weights, gated ? "b_gate" : "b_enc", {sae.latents});
+  if (gated) sae.b_mag = floats_of(weights, "b_mag", {sae.latents});
+  if (gated) sae.r_mag = floats_of(weights, "r_mag", {sae.latents});
+  if (sae.architecture == Sae::Architecture::jumprelu) sae.threshold = floats_of(weights, "threshold", {sae.latents});
   return sae;
+}
+
+const char* saelens_name(Sae::Architecture architecture) {
+  switch (architecture) {
+  case Sae::Architecture::topk:
+    return "topk";
+  case Sae::Architecture::jumprelu:
+    return "jumprelu";
+  case Sae::Architecture::standard:
+    return "standard";
+  case Sae::Architecture::gated:
+    return "gated";
+  }
+  return "";
+}
+
+nlohmann::json cfg_of(const Sae& sae, const nlohmann::json& metadata) {
+  nlohmann::json cfg{{"d_sae", sae.latents}, {"dtype", "float32"}, {"device", "cpu"}, {"metadata", metadata}};
+  if (sae.architecture == Sae::Architecture::topk) cfg["k"] = sae.k;
+  if (sae.parts.size() > 1) {
+    cfg.update({{"architecture", "crosscoder"}, {"activation", saelens_name(sae.architecture)}, {"d_in_parts", sae.parts}});
+    return cfg;
+  }
+  cfg.update({{"architecture", saelens_name(sae.architecture)},
+              {"d_in", sae.d},
+              {"apply_b_dec_to_input", sae.subtract_b_dec},
+              {"normalize_activations", "none"},
+              {"reshape_activations", "none"}});
+  if (sae.architecture == Sae::Architecture::topk) cfg["rescale_acts_by_decoder_norm"] = false;
+  return cfg;
 }
 
 } // namespace
 
 Sae load_sae(const fs::path& path) {
   require(fs::exists(path), ExitCode::input_missing, "there is no SAE {}", path.string());
-  return path.extension() == ".npz" ? load_gemma_scope(path) : load_saelens(path);
+  if (path.extension() == ".npz") return load_gemma_scope(path);
+  if (path.extension() == ".safetensors") return load_gemma_scope_2(path);
+  require(path.extension() != ".pt", ExitCode::bad_data,
+          "{} is a Python pickle, which can run code; convert it with scripts/convert_sae.py", path.string());
+  if (fs::exists(path / "params.safetensors")) return load_gemma_scope_2(path / "params.safetensors");
+  if (fs::exists(path / "sae.safetensors")) return load_sparsify(path);
+  require(!fs::exists(path / "ae.pt") || fs::exists(path / "cfg.json"), ExitCode::bad_data,
+          "{} is an SAE of dictionary_learning; convert it with scripts/convert_sae.py", path.string());
+  if (read_cfg((path / "cfg.json").string()).value("architecture", std::string()) == "crosscoder") return load_crosscoder(path);
+  return load_saelens(path);
 }
 
-void save_saelens(const fs::path& folder, const Sae& sae, const nlohmann::json& metadata) {
+void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& metadata) {
   make_folder(folder);
-  const auto w_enc = transposed(sae.encoder, sae.latents, sae.d);
-  std::map<std::string, io::TensorView> tensors{{"W_enc", {Dtype::f32, {sae.d, sae.latents}, w_enc.data()}},
-                                                {"W_dec", {Dtype::f32, {sae.latents, sae.d}, sae.decoder.data()}},
-                                                {"b_enc", {Dtype::f32, {sae.latents}, sae.b_enc.data()}},
-                                                {"b_dec", {Dtype::f32, {sae.d}, sae.b_dec.data()}}};
-  nlohmann::json cfg{{"d_in", sae.d},
-                     {"d_sae", sae.latents},
-                     {"dtype", "float32"},
-                     {"device", "cpu"},
-                     {"apply_b_dec_to_input", sae.subtract_b_dec},
-                     {"normalize_activations", "none"},
-                     {"reshape_activations", "none"},
-                     {"metadata", metadata}};
-  switch (sae.architecture) {
-  case Sae::Architecture::topk:
-    cfg["architecture"] = "topk";
-    cfg["k"] = sae.k;
-    cfg["rescale_acts_by_decoder_norm"] = false;
-    break;
-  case Sae::Architecture::jumprelu:
-    cfg["architecture"] = "jumprelu";
-    tensors["threshold"] = {Dtype::f32, {sae.latents}, sae.threshold.data()};
-    break;
-  case Sae::Architecture::standard:
-    cfg["architecture"] = "standard";
-    break;
+  const std::vector<Index> parts = sae.parts.empty() ? std::vector<Index>{sae.d} : sae.parts;
+  std::map<std::string, io::TensorView> tensors;
+  std::vector<std::vector<float>> kept; // what the views show
+  kept.reserve(3 * parts.size());
+  const auto add = [&](const std::string& name, const std::vector<Index>& shape, const std::vector<float>& values) {
+    if (!values.empty()) tensors[name] = {Dtype::f32, shape, values.data()};
+  };
+  Index begin = 0;
+  for (std::size_t part = 0; part < parts.size(); ++part) {
+    const Index width = parts[part];
+    const bool whole = parts.size() == 1;
+    kept.push_back(whole ? transposed(sae.encoder, sae.latents, sae.d)
+                         : transposed(columns(sae.encoder, sae.latents, sae.d, begin, width), sae.latents, width));
+    add(part_name("W_enc", sae, part), {width, sae.latents}, kept.back());
+    if (!whole) kept.push_back(columns(sae.decoder, sae.latents, sae.d, begin, width));
+    add(part_name("W_dec", sae, part), {sae.latents, width}, whole ? sae.decoder : kept.back());
+    if (!whole) kept.push_back(columns(sae.b_dec, 1, sae.d, begin, width));
+    add(part_name("b_dec", sae, part), {width}, whole ? sae.b_dec : kept.back());
+    begin += width;
   }
+  add(sae.architecture == Sae::Architecture::gated ? "b_gate" : "b_enc", {sae.latents}, sae.b_enc);
+  add("threshold", {sae.latents}, sae.threshold);
+  add("b_mag", {sae.latents}, sae.b_mag);
+  add("r_mag", {sae.latents}, sae.r_mag);
   io::write_safetensors(folder / "sae_weights.safetensors", tensors);
-  write_text_atomic(folder / "cfg.json", cfg.dump(2) + "\n");
+  write_text_atomic(folder / "cfg.json", cfg_of(sae, metadata).dump(2) + "\n");
 }
 
 std::string sae_digest(const fs::path& path) {
   require(fs::exists(path), ExitCode::input_missing, "there is no SAE {}", path.string());
-  if (path.extension() == ".npz") return fingerprint_of_file(path);
-  return digest_of(digest_of_file(path / "cfg.json") + fingerprint_of_file(path / "sae_weights.safetensors"));
+  if (!fs::is_directory(path)) return fingerprint_of_file(path);
+  if (fs::exists(path / "params.safetensors")) return fingerprint_of_file(path / "params.safetensors");
+  const fs::path weights = fs::exists(path / "sae.safetensors") ? path / "sae.safetensors" : path / "sae_weights.safetensors";
+  return digest_of(digest_of_file(path / "cfg.json") + fingerprint_of_file(weights));
 }
 
 fs::path sae_path(const std::string& location, int layer) {

@@ -1,5 +1,7 @@
 #include "concord/sae/step_rows.hpp"
 
+#include "concord/sae/architecture.hpp"
+
 #include "sae/rows.hpp"
 #include <algorithm>
 #include <numeric>
@@ -50,7 +52,7 @@ StepMoments moments_of(const StepRows& rows) {
       const Index r = order[at(i)];
       add(rows.error.data() + r * d, to, to[2 * d]);
       add(rows.centred.data() + r * d, to + d, to[2 * d + 1]);
-      for (Index s = r * rows.codes.slots; s < (r + 1) * rows.codes.slots; ++s) to[2 * d + 2] += rows.codes.index[at(s)] >= 0 ? 1 : 0;
+      for (Index s = rows.codes.begin(r); s < rows.codes.end(r); ++s) to[2 * d + 2] += rows.codes.value[at(s)] > 0 ? 1 : 0;
     }
   });
   StepMoments moments(d);
@@ -60,48 +62,88 @@ StepMoments moments_of(const StepRows& rows) {
 
 namespace {
 
-/// Latent by latent, so that its two rows of gradients stay near while the rows of the batch pass by.
+/// The gradients of one latent while the entries of its codes pass by.
+struct LatentSum {
+  RowSum encoder, decoder;
+  float through_encoder = 0; ///< dL/d(W_enc[j] (x - b_dec)) over rows
+  float values = 0;
+
+  LatentSum(FlatParameters& gradients, Index i)
+      : encoder(gradients.encoder().data() + i * gradients.d, gradients.d, /*fresh=*/true),
+        decoder(gradients.decoder().data() + i * gradients.d, gradients.d, /*fresh=*/true) {}
+
+  /// Entries [begin, end): x on their rows goes to the encoder, `pull` (rows `stride` apart) to the decoder.
+  void add(const std::vector<CodesByLatent::Entry>& entries, Index begin, Index end, const float* centred, Index d, const float* pull,
+           Index stride, float scale) {
+    for (Index e = begin; e < end; ++e) {
+      const auto& entry = entries[at(e)];
+      const auto ahead = at(std::min(e + 4, end - 1)); // sums take four rows at once
+      prefetch_row(centred + entries[ahead].row * d, d);
+      prefetch_row(pull + entries[ahead].row * stride, d);
+      if (entry.gradient != 0) encoder.add(centred + entry.row * d, entry.gradient);
+      if (entry.value != 0) decoder.add(pull + entry.row * stride, scale * entry.value);
+      through_encoder += entry.gradient;
+      values += entry.value;
+    }
+  }
+  void finish() {
+    encoder.finish();
+    decoder.finish();
+  }
+};
+
+/// A few latents at a time, so that their rows of gradients stay near while the rows of the batch pass by.
 class LatentGradients {
 public:
-  LatentGradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients)
-      : rows_(rows), parameters_(parameters), first_(first), scale_(scale), gradients_(gradients) {
+  LatentGradients(const StepRows& rows, const Architecture& architecture, const FlatParameters& parameters, Index first, float scale,
+                  FlatParameters& gradients)
+      : rows_(rows), architecture_(architecture), parameters_(parameters), first_(first), scale_(scale), gradients_(gradients) {
     const auto order = rows.order();
     codes_.sort(rows.codes, order, first, gradients.latents);
-    if (with_aux()) aux_.sort(rows.aux, order, first, gradients.latents);
+    if (rows.with_aux) aux_.sort(rows.aux, order, first, gradients.latents);
   }
 
-  /// Latent `i` of the share; adds to `through_encoder` [d].
-  void run(Index i, float* through_encoder) {
-    const Index d = rows_.d;
-    float* encoder = gradients_.encoder().data() + i * d;
-    float* decoder = gradients_.decoder().data() + i * d;
-    float bias = sum(codes_, i, rows_.error, scale_, encoder, decoder, /*fresh=*/true);
-    if (with_aux()) bias += sum(aux_, i, rows_.aux_gradient, 1.0F, encoder, decoder, /*fresh=*/false);
-    gradients_.b_enc()[at(i)] = bias;
-    if (bias != 0) add_scaled(through_encoder, parameters_.encoder().data() + (first_ + i) * d, -bias, d);
+  /// Latents [begin, end) of the share; adds to `through_encoder` [d].
+  void run(Index begin, Index end, float* through_encoder) {
+    std::vector<LatentSum> sums;
+    for (Index i = begin; i < end; ++i) sums.emplace_back(gradients_, i);
+    // Latents that are active on many rows take them by turns: rows that one has fetched are near for the next.
+    const Index rounds = 1 + (codes_.begin[at(end)] - codes_.begin[at(begin)]) / ((end - begin) * row_piece);
+    for (Index round = 0; round < rounds; ++round)
+      for (Index i = begin; i < end; ++i) {
+        const Index from = codes_.begin[at(i)];
+        const Index entries = codes_.begin[at(i + 1)] - from;
+        const std::size_t g = prefix_of(first_ + i);
+        sums[at(i - begin)].add(codes_.entries, from + entries * round / rounds, from + entries * (round + 1) / rounds,
+                                rows_.centred.data(), rows_.d, rows_.pull(g), rows_.stride(), scale_);
+      }
+    for (Index i = begin; i < end; ++i) finish(i, sums[at(i - begin)], through_encoder);
   }
 
 private:
-  bool with_aux() const { return !rows_.aux_gradient.empty(); }
+  std::size_t prefix_of(Index latent) const {
+    return static_cast<std::size_t>(std::upper_bound(rows_.prefixes.begin(), rows_.prefixes.end() - 1, latent) - rows_.prefixes.begin());
+  }
 
-  float sum(const CodesByLatent& codes, Index i, const std::vector<float>& error_gradient, float scale, float* encoder, float* decoder,
-            bool fresh) const {
-    float bias = 0;
-    RowSum to_encoder(encoder, rows_.d, fresh);
-    RowSum to_decoder(decoder, rows_.d, fresh);
-    for (Index e = codes.begin[at(i)]; e < codes.begin[at(i + 1)]; ++e) {
-      const auto& entry = codes.entries[at(e)];
-      const auto ahead = at(std::min(e + 4, codes.begin[at(i + 1)] - 1)); // sums take four rows at once
-      prefetch_row(rows_.centred.data() + codes.entries[ahead].row * rows_.d, rows_.d);
-      prefetch_row(error_gradient.data() + codes.entries[ahead].row * rows_.d, rows_.d);
-      to_encoder.add(rows_.centred.data() + entry.row * rows_.d, entry.gradient);
-      to_decoder.add(error_gradient.data() + entry.row * rows_.d, scale * entry.value);
-      bias += entry.gradient;
+  void finish(Index i, LatentSum& sum, float* through_encoder) {
+    const float values = sum.values; // AuxK's codes are not penalised
+    if (rows_.with_aux)
+      sum.add(aux_.entries, aux_.begin[at(i)], aux_.begin[at(i + 1)], rows_.centred.data(), rows_.d, rows_.aux_gradient.data(), rows_.d,
+              1.0F);
+    sum.finish();
+    gradients_.b_enc()[at(i)] = sum.through_encoder;
+    for (Index x = 0; x < codes_.extras; ++x) {
+      float of_scalar = 0;
+      for (Index e = codes_.begin[at(i)]; e < codes_.begin[at(i + 1)]; ++e) of_scalar += codes_.extra[at(e * codes_.extras + x)];
+      gradients_.scalar(x + 1)[at(i)] = of_scalar;
     }
-    return bias;
+    const Index j = first_ + i;
+    if (sum.through_encoder != 0) add_scaled(through_encoder, parameters_.encoder().data() + j * rows_.d, -sum.through_encoder, rows_.d);
+    architecture_.finish_gradients(parameters_, j, values, gradients_, i);
   }
 
   const StepRows& rows_;
+  const Architecture& architecture_;
   const FlatParameters& parameters_;
   Index first_;
   float scale_;
@@ -110,18 +152,22 @@ private:
   CodesByLatent aux_;
 };
 
+constexpr Index latents_together = 16;
+
 } // namespace
 
-SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients,
-                            const std::function<void(Index)>& each) {
+SharedSums weight_gradients(const StepRows& rows, const Architecture& architecture, const FlatParameters& parameters, Index first,
+                            float scale, FlatParameters& gradients, const std::function<void(Index)>& each) {
   const Index d = rows.d;
   const Index pieces = (gradients.latents + latent_piece - 1) / latent_piece;
   SharedSums sums{std::vector<float>(at(pieces * d), 0.0F), std::vector<float>(at(d), 0.0F)};
-  LatentGradients latents(rows, parameters, first, scale, gradients);
+  LatentGradients latents(rows, architecture, parameters, first, scale, gradients);
   for_pieces(pieces, [&](Index piece) {
-    for (Index i = piece * latent_piece; i < std::min(gradients.latents, (piece + 1) * latent_piece); ++i) {
-      latents.run(i, sums.through_encoder.data() + piece * d);
-      if (each) each(i);
+    const Index piece_end = std::min(gradients.latents, (piece + 1) * latent_piece);
+    for (Index begin = piece * latent_piece; begin < piece_end; begin += latents_together) {
+      const Index end = std::min(piece_end, begin + latents_together);
+      latents.run(begin, end, sums.through_encoder.data() + piece * d);
+      for (Index i = begin; each && i < end; ++i) each(i);
     }
   });
   const auto order = rows.order();
@@ -129,7 +175,7 @@ SharedSums weight_gradients(const StepRows& rows, const FlatParameters& paramete
   std::vector<float> errors(at(row_pieces * d), 0.0F);
   for_pieces(row_pieces, [&](Index piece) {
     for (Index i = piece * row_piece; i < std::min(rows.count(), (piece + 1) * row_piece); ++i)
-      add_scaled(errors.data() + piece * d, rows.error.data() + order[at(i)] * d, scale, d);
+      add_scaled(errors.data() + piece * d, rows.pull(0) + order[at(i)] * rows.stride(), scale, d);
   });
   add_pieces(errors, sums.error.data(), d);
   return sums;

@@ -1,4 +1,5 @@
 """What the tests of the program share: running it, a small study, golden files. Each test is a plain unittest script."""
+import contextlib
 import json
 import os
 import pathlib
@@ -96,9 +97,9 @@ def run_and_kill(arguments, until, ranks=None):
         while process.poll() is None and time.monotonic() < deadline:
             if until():
                 children = subprocess.run(["pgrep", "-P", str(process.pid)], stdout=subprocess.PIPE, text=True).stdout.split()
-                for pid in children:
-                    os.kill(int(pid), signal.SIGKILL)
-                os.killpg(process.pid, signal.SIGKILL)
+                for kill, pid in [*((os.kill, int(child)) for child in children), (os.killpg, process.pid)]:
+                    with contextlib.suppress(ProcessLookupError):  # it ended by itself meanwhile
+                        kill(pid, signal.SIGKILL)
                 return True
             time.sleep(0.002)
         return False

@@ -10,6 +10,10 @@ import numpy as np
 from support import RANKS, fresh, run, run_and_kill
 
 
+# TopK, and a kind with more to remember than weights and moments.
+KIND = "topk" if RANKS == 2 else "batch-topk"
+
+
 class TrainSaeKills(unittest.TestCase):
     def test_killed_at_random_moments_on_any_ranks(self):
         folder = fresh("train_sae_kills")
@@ -19,7 +23,7 @@ class TrainSaeKills(unittest.TestCase):
         np.save(folder / "x.npy", (active @ directions + 0.1 * rng.standard_normal((8000, 64))).astype(np.float32))
 
         def arguments(out):
-            return ["train-sae", "--activations", folder / "x.npy", "--d-sae", 1500, "--k", 8, "--steps", 400, "--batch", 512, "--dead-after", 20000,
+            return ["train-sae", "--activations", folder / "x.npy", "--kind", KIND, "--d-sae", 1500, "--k", 8, "--steps", 400, "--batch", 512, "--dead-after", 20000,
                     "--checkpoint-seconds", 0, "--out", out]
 
         run(*arguments(folder / "undisturbed"), ranks=1)

@@ -54,14 +54,12 @@ void expect_top_k(const Problem& p, int k, Screen::Precision precision, const st
   Screen screen(p.d, precision);
   screen.update(p.encoder, p.bias, subset);
   Codes codes;
-  codes.slots = k;
-  screen.top_k(p.x, codes);
+  screen.top_k(p.x, k, codes);
   ASSERT_EQ(codes.rows(), p.n);
   for (Index r = 0; r < p.n; ++r) {
     const auto want = plainly(p, r, subset.empty() ? every(p.latents) : subset);
     std::vector<std::int32_t> got;
-    for (Index s = r * k; s < (r + 1) * k; ++s)
-      if (codes.index[static_cast<std::size_t>(s)] >= 0) got.push_back(codes.index[static_cast<std::size_t>(s)]);
+    for (Index s = codes.begin(r); s < codes.end(r); ++s) got.push_back(codes.index[static_cast<std::size_t>(s)]);
     ASSERT_TRUE(std::is_sorted(got.begin(), got.end()));
     const std::size_t kept = std::min<std::size_t>(static_cast<std::size_t>(k), want.size());
     ASSERT_NEAR(static_cast<double>(got.size()), static_cast<double>(kept), want.empty() || want.back().first > tolerance ? 0.0 : 1.0)
@@ -72,7 +70,7 @@ void expect_top_k(const Problem& p, int k, Screen::Precision precision, const st
       const auto found = std::find_if(want.begin(), want.end(), [&](const auto& w) { return w.second == got[s]; });
       ASSERT_NE(found, want.end());
       EXPECT_GE(found->first, last - tolerance) << "row " << r << " latent " << got[s];
-      EXPECT_NEAR(codes.value[static_cast<std::size_t>(r * k) + s], found->first, tolerance);
+      EXPECT_NEAR(codes.value[static_cast<std::size_t>(codes.begin(r)) + s], found->first, tolerance);
     }
   }
 }
@@ -122,8 +120,7 @@ TEST(Screen, EqualLatentsGoToTheSmallerIndex) {
   Screen screen(16);
   screen.update(p.encoder, p.bias);
   Codes codes;
-  codes.slots = 3;
-  screen.top_k(p.x, codes);
+  screen.top_k(p.x, 3, codes);
   for (Index r = 0; r < 20; ++r)
     for (Index s = 0; s < 3; ++s) EXPECT_EQ(codes.index[static_cast<std::size_t>(3 * r + s)], s);
 }
@@ -136,13 +133,45 @@ TEST(Screen, ASubsetIsSearchedAlone) {
   expect_top_k(p, 100, subset); // more than there are
 }
 
+/// All latents above a floor of each, from none to all of them.
+TEST(Screen, FindsAllAboveAFloor) {
+  auto p = random_problem(103, 64, 700, 9);
+  std::vector<float> floors;
+  for (Index j = 0; j < p.latents; ++j) floors.push_back(0.05F * static_cast<float>(j % 17));
+  for (const auto precision : {Screen::Precision::int8, Screen::Precision::bf16, Screen::Precision::f32})
+    for (const float limit : {-10.0F, 0.0F, 1.0F, 100.0F}) {
+      Screen screen(p.d, precision);
+      screen.update(p.encoder, p.bias, {}, floors);
+      Codes codes;
+      screen.above(p.x, limit, codes);
+      ASSERT_EQ(codes.rows(), p.n);
+      for (Index r = 0; r < p.n; ++r) {
+        Index s = codes.begin(r);
+        for (std::int32_t j = 0; j < p.latents; ++j) {
+          double h = p.bias[static_cast<std::size_t>(j)];
+          for (Index c = 0; c < p.d; ++c)
+            h += static_cast<double>(p.x[static_cast<std::size_t>(r * p.d + c)]) *
+                 static_cast<double>(p.encoder[static_cast<std::size_t>(j * p.d + c)]);
+          const bool there = s < codes.end(r) && codes.index[static_cast<std::size_t>(s)] == j;
+          const double above = h - static_cast<double>(floors[static_cast<std::size_t>(j)]) - static_cast<double>(limit);
+          if (std::abs(above) > tolerance) {
+            ASSERT_EQ(there, above > 0) << "row " << r << " latent " << j;
+          }
+          if (there) {
+            EXPECT_NEAR(codes.value[static_cast<std::size_t>(s++)], h, tolerance);
+          }
+        }
+        EXPECT_EQ(s, codes.end(r)) << "ascending by latent";
+      }
+    }
+}
+
 TEST(Screen, LooksAtFewLatentsInF32) {
   const auto p = random_problem(200, 256, 4096, 7);
   Screen screen(256);
   screen.update(p.encoder, p.bias);
   Codes codes;
-  codes.slots = 32;
-  screen.top_k(p.x, codes);
+  screen.top_k(p.x, 32, codes);
   EXPECT_LT(screen.computed_per_row(), 72);
   EXPECT_GE(screen.computed_per_row(), 32);
 }
@@ -154,10 +183,9 @@ TEST(Screen, Int8GivesWayWhereItLeavesTooMany) {
   for (Index j = 0; j < p.latents; ++j) p.encoder[static_cast<std::size_t>(j * p.d)] *= 1e-3F;
   Screen screen(p.d);
   Codes codes;
-  codes.slots = 4;
   for (int round = 0; round < 2; ++round) {
     screen.update(p.encoder, p.bias);
-    screen.top_k(p.x, codes);
+    screen.top_k(p.x, 4, codes);
   }
   EXPECT_NE(screen.precision(), Screen::Precision::int8);
   expect_top_k(p, 4);

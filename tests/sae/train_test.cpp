@@ -4,7 +4,7 @@
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/row_share.hpp"
-#include "concord/sae/train.hpp"
+#include "concord/sae/trainings.hpp"
 
 #include "support/support.hpp"
 #include <csignal>
@@ -107,6 +107,105 @@ TEST(Train, ReproducibleSumsGiveTheSameBitsAtAnyNumberOfRanks) {
   o.steps = 60;
   o.dead_after = 1000; // AuxK at work
   expect_same_bits_alone(o, folder);
+}
+
+/// Every kind learns, and its weights depend on ranks no more than TopK's; a stop and a restart change nothing.
+class TrainKind : public testing::TestWithParam<const char*> {};
+
+TEST_P(TrainKind, LearnsTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
+  const auto folder = empty_folder(std::string("kind_") + GetParam());
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.kind = GetParam();
+  o.latents = 700;
+  o.steps = 120;
+  o.dead_after = 1000;
+  if (o.kind == "jumprelu") { // a threshold that learns within so few steps
+    o.sparsity = 0.3;
+    o.bandwidth = 0.5;
+    o.threshold = 0.3;
+  }
+  expect_same_bits_alone(o, folder);
+  EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.5);
+  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
+  o.out = folder / "stopped";
+  comm::install_stop_flag(1e-9);
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  comm::install_stop_flag(0);
+  train(world(), o);
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, TrainKind, testing::Values("batch-topk", "matryoshka", "relu", "gated", "jumprelu"));
+
+/// The saved SAE, in its inference form and on unscaled rows, reconstructs as well as training did: nothing was lost in folding.
+TEST_P(TrainKind, IsFoldedForUnscaledRows) {
+  const auto folder = empty_folder(std::string("folded_") + GetParam());
+  auto o = small_options(folder, planted(folder, 2000, 16));
+  o.kind = GetParam();
+  o.steps = 200;
+  if (o.kind == "jumprelu") o.sparsity = 0.3;
+  std::map<std::string, double> of_scale;
+  for (const char* normalise : {"sqrt-d", "unit-square"}) {
+    o.normalise = normalise;
+    o.out = folder / normalise;
+    train(world(), o);
+    const auto result = record(o.out);
+    const auto log = read_text(o.out / "training.jsonl", "log");
+    const auto last = nlohmann::json::parse(log.substr(log.rfind('\n', log.size() - 2) + 1));
+    EXPECT_NEAR(result["fvu"].get<double>(), last["fvu"].get<double>(), 0.05 + 0.3 * last["fvu"].get<double>()) << normalise;
+    EXPECT_NEAR(result["l0"].get<double>(), last["l0"].get<double>(), 0.2 + 0.15 * last["l0"].get<double>()) << normalise;
+    of_scale[normalise] = result["scale"][0].get<double>();
+  }
+  EXPECT_GT(of_scale["sqrt-d"], 3.5 * of_scale["unit-square"]); // by sqrt(16), and the spread of norms
+  EXPECT_LT(of_scale["sqrt-d"], 6 * of_scale["unit-square"]);
+}
+
+TEST(Train, VariantsShareRowsAndEqualTrainingsByThemselves) {
+  const auto folder = empty_folder("variants");
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.steps = 40;
+  o.out = folder / "saes" / "layer_000";
+  train_variants(world(), o, {"k=2", "kind=batch-topk latents=100 seed=5"});
+  const auto weights = [](const std::filesystem::path& sae) { return read_text(sae / "sae_weights.safetensors", "weights"); };
+  const std::string first = weights(folder / "saes@k=2" / "layer_000");
+  const std::string second = weights(folder / "saes@kind=batch-topk,latents=100,seed=5" / "layer_000");
+  const std::string main = weights(o.out);
+  auto alone = o;
+  alone.out = folder / "alone";
+  train(world(), alone);
+  EXPECT_EQ(weights(alone.out), main);
+  alone.k = 2;
+  alone.out = folder / "alone_k2";
+  train(world(), alone);
+  EXPECT_EQ(weights(alone.out), first);
+  alone = o;
+  alone.kind = "batch-topk";
+  alone.latents = 100;
+  alone.seed = 5;
+  alone.order_seed = o.seed;
+  alone.out = folder / "alone_seed";
+  train(world(), alone);
+  EXPECT_EQ(weights(alone.out), second);
+  expect_error(ExitCode::config, "is not one of kind, latents", [&] { train_variants(world(), o, {"width=3"}); });
+  expect_error(ExitCode::config, "is no number for k", [&] { train_variants(world(), o, {"k=many"}); });
+}
+
+TEST(Train, LayersSideBySideEqualLayersInTurn) {
+  const auto folder = empty_folder("side_by_side");
+  const auto activations = planted(folder, 1000, 16);
+  std::vector<TrainOptions> layers;
+  for (int layer = 0; layer < 3; ++layer) {
+    auto o = small_options(folder, activations);
+    o.steps = 30;
+    o.layer = layer;
+    o.out = folder / "in_turn" / layer_name(layer);
+    layers.push_back(o);
+  }
+  train_side_by_side(world(), layers, 1, {});
+  for (auto& o : layers) o.out = folder / "side_by_side" / layer_name(o.layer);
+  train_side_by_side(world(), layers, 2, {});
+  for (const auto& o : layers)
+    EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"),
+              read_text(folder / "in_turn" / layer_name(o.layer) / "sae_weights.safetensors", "weights"));
 }
 
 TEST(Train, FastSumsTrainAsWell) {

@@ -8,17 +8,51 @@
 
 namespace concord::sae {
 
-/// `slots` places a row, ascending by latent; unused ones behind them hold index -1.
+/// Entries of rows, behind one another; those of a row ascend by latent.
 struct Codes {
-  Index slots = 0;
+  Index extras = 0;        ///< further numbers an entry: gradients of the latent's scalars behind b_enc
+  std::vector<Index> ends; ///< row r is the entries [ends[r - 1], ends[r])
   std::vector<std::int32_t> index;
-  std::vector<float> value;
-  std::vector<float> gradient; ///< dL/dh of each slot
-  void resize(Index rows);
-  Index rows() const { return slots == 0 ? 0 : static_cast<Index>(index.size()) / slots; }
+  std::vector<float> value;    ///< a; 0 for a latent that takes part without being active
+  std::vector<float> gradient; ///< dL/da, then dL/dh
+  std::vector<float> extra;    ///< [entries, extras]
+  Index rows() const { return static_cast<Index>(ends.size()); }
+  Index entries() const { return static_cast<Index>(index.size()); }
+  Index begin(Index r) const { return r == 0 ? 0 : ends[static_cast<std::size_t>(r - 1)]; }
+  Index end(Index r) const { return ends[static_cast<std::size_t>(r)]; }
+  void clear();
+  /// Makes room for gradients and extras, all 0.
+  void begin_gradients();
 };
 
-/// The used slots of some latents' codes, by latent and then in the order of rows: what gradients of weights are summed over.
+/// Drops the entries s for which keep(s) is false. Before begin_gradients().
+template <typename Keep>
+void keep_if(Codes& codes, const Keep& keep) {
+  Index to = 0;
+  Index s = 0;
+  for (Index& end : codes.ends) {
+    for (; s < end; ++s) {
+      if (!keep(s)) continue;
+      codes.index[static_cast<std::size_t>(to)] = codes.index[static_cast<std::size_t>(s)];
+      codes.value[static_cast<std::size_t>(to++)] = codes.value[static_cast<std::size_t>(s)];
+    }
+    end = to;
+  }
+  codes.index.resize(static_cast<std::size_t>(to));
+  codes.value.resize(static_cast<std::size_t>(to));
+}
+
+/// Entries of a run of rows, as a thread finds them.
+struct CodesPart {
+  std::vector<Index> sizes; ///< of each row
+  std::vector<std::int32_t> index;
+  std::vector<float> value;
+  void clear();
+};
+/// Puts parts behind one another. Threads share the work.
+void join_parts(const std::vector<CodesPart>& parts, Codes& codes);
+
+/// The entries of some latents, by latent and then in the order of rows: what gradients of weights are summed over.
 struct CodesByLatent {
   struct Entry {
     std::int32_t row;
@@ -27,6 +61,8 @@ struct CodesByLatent {
   };
   std::vector<Index> begin; ///< entries of latent first + i are [begin[i], begin[i + 1])
   std::vector<Entry> entries;
+  Index extras = 0;
+  std::vector<float> extra; ///< [entries, extras]
   /// Of the latents [first, first + count).
   void sort(const Codes& codes, const std::vector<Index>& order, Index first, Index count);
 };

@@ -29,6 +29,8 @@ public:
 
 private:
   struct Buffers;
+  void select_above(std::span<const float> hidden, SparseRows& out) const;
+  void select_gated(std::span<const float> hidden, SparseRows& out) const;
   const Sae& sae_;
   std::unique_ptr<Buffers> buffers_;
 };

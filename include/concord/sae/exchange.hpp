@@ -2,13 +2,14 @@
 /// How the ranks of a training share its work: rows are dealt to all of them for the forward pass, latents for gradients and
 /// Adam. Collective over `comm` where it does not say Local.
 ///
-/// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 12 k + 8) bytes) and makes the gradients of
+/// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 12 L0 + 16) bytes) and makes the gradients of
 /// its own latents from them, in the order of the batch: the same bits at any number of ranks.
 /// `fast`: every rank makes the gradients of all latents from its own rows, and those of each owner are summed there while the
 /// next owner's are made: 8 F d bytes. Either way the owners' new weights go to everyone (8 F d bytes), and no rank holds
 /// Adam's moments of more than its own latents. With B below F `reproducible` moves less.
 
 #include "concord/comm/session.hpp"
+#include "concord/sae/architecture.hpp"
 #include "concord/sae/step_rows.hpp"
 
 #include <functional>
@@ -18,14 +19,14 @@ namespace concord::sae {
 class Exchange {
 public:
   enum class Reduction { fast, reproducible };
-  Exchange(const comm::Communicator& comm, Index d, Index latents, Reduction reduction);
+  Exchange(const comm::Communicator& comm, const Architecture& architecture, Reduction reduction);
   /// This rank's latents: [first(), first() + count()). Local.
   Index first() const { return firsts_[static_cast<std::size_t>(comm_.rank())]; }
   Index count() const { return counts_[static_cast<std::size_t>(comm_.rank())]; }
 
   /// The rows that this rank makes gradients from: all of the batch, or its own.
   const StepRows& collect(const StepRows& mine);
-  /// The same with AuxK's part, behind TopKStep::backward_dead.
+  /// The same with AuxK's part, behind Step::backward_dead.
   const StepRows& collect_dead(const StepRows& mine);
   /// Of the whole batch.
   StepMoments moments(const StepRows& seen) const;
@@ -43,13 +44,19 @@ public:
   void gather(const FlatParameters& share, FlatParameters& all) const;
   /// This rank's share of all. Local.
   void take_share(std::span<const float> all, FlatParameters& share) const;
-  /// Bytes that this rank receives for a step of `rows` rows of the batch with `slots` codes each, without AuxK. Local.
-  double bytes_a_step(Index rows, Index slots) const;
+  /// Bytes that this rank receives for a step of `rows` rows of the batch with `active` codes each, without AuxK. Local.
+  double bytes_a_step(Index rows, double active) const;
+  /// Bytes that this rank has received by steps so far, as its calls counted them. Local.
+  double bytes_received() const { return bytes_; }
 
 private:
   bool gathers() const { return reduction_ == Reduction::reproducible && comm_.size() > 1; }
   void sum_gradients(const StepRows& mine, const FlatParameters& parameters, float scale, FlatParameters& share);
+  void gather_codes(const Codes& mine, Codes& all);
+  template <typename T>
+  void gather_rows(const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all, Index width);
   const comm::Communicator& comm_;
+  const Architecture& architecture_;
   Index d_;
   Index latents_;
   Reduction reduction_;
@@ -57,6 +64,7 @@ private:
   std::vector<Index> counts_;
   std::vector<Index> row_counts_;
   StepRows all_;
+  mutable double bytes_ = 0;
   std::vector<FlatParameters> owners_; ///< `fast`: gradients of each owner's latents from this rank's rows
 };
 

@@ -3,7 +3,7 @@
 /// decoder's rows become unit vectors again; in this order, each rank for its own latents [first, first + share). Local; the
 /// same bits at any number of threads.
 ///
-/// Adam: Kingma and Ba 2015, beta = (0.9, 0.999), epsilon 1e-8. Projection and unit rows: Bricken et al. 2023.
+/// Adam: Kingma and Ba 2015, beta = (0.9 or the kind's, 0.999), epsilon 1e-8. Projection and unit rows: Bricken et al. 2023.
 
 #include "concord/sae/parameters.hpp"
 
@@ -19,7 +19,9 @@ void unit_decoder_rows(FlatParameters& parameters);
 struct Adam {
   FlatParameters first_moment;
   FlatParameters second_moment;
-  Adam(Index d, Index share) : first_moment(d, share), second_moment(d, share) {}
+  float beta1;
+  Adam(Index d, Index share, Index scalars, double first_beta)
+      : first_moment(d, share, scalars), second_moment(d, share, scalars), beta1(static_cast<float>(first_beta)) {}
   /// Step `t` (1, 2, ...) with gradients times `scale`: moves the share's latents of `parameters`, whose decoder rows have norm
   /// 1 behind it, and b_dec.
   void step(FlatParameters& parameters, const FlatParameters& gradients, Index first, double rate, float scale, Index t);

@@ -38,8 +38,8 @@ public:
   RowShare(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes);
   Index usable() const { return static_cast<Index>(usable_total_); }
   bool owns(Index usable_row) const { return usable_row >= begin_ && usable_row < end_; }
-  /// Rows in the order given (all owned), times `scale`, into out [n, d]. @throws Error bad_data when not finite.
-  void gather(std::span<const Index> usable_rows, float scale, std::span<float> out) const;
+  /// Rows in the order given (all owned) into out [n, d]. @throws Error bad_data when not finite.
+  void gather(std::span<const Index> usable_rows, std::span<float> out) const;
 
 private:
   void load();

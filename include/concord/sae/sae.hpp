@@ -12,27 +12,37 @@
 namespace concord::sae {
 
 /// h = (x - b_dec * subtract_b_dec) W_enc + b_enc;  a = selected(relu(h));  reconstruction = a W_dec + b_dec.
-/// Selected: the k largest of a row (topk), those above a threshold each (jumprelu), or all (standard).
+/// Selected: the k largest of a row (topk), those above a threshold each (jumprelu), all (standard); gated: where h > 0,
+/// a = relu(exp(r_mag) (h - b_enc) + b_mag), b_enc being the gate's bias.
+/// A crosscoder is one SAE over the rows of two models side by side: `parts` are their widths.
 struct Sae {
-  enum class Architecture { topk, jumprelu, standard };
+  enum class Architecture { topk, jumprelu, standard, gated };
   Architecture architecture = Architecture::topk;
   Index d = 0;       ///< width of the residual stream
   Index latents = 0; ///< F
   int k = 0;         ///< topk only
   bool subtract_b_dec = true;
-  std::vector<float> encoder;   ///< [F, d], row j is column j of W_enc
-  std::vector<float> decoder;   ///< [F, d], W_dec
-  std::vector<float> b_enc;     ///< [F]
-  std::vector<float> b_dec;     ///< [d]
-  std::vector<float> threshold; ///< [F], jumprelu only
+  std::vector<float> encoder;    ///< [F, d], row j is column j of W_enc
+  std::vector<float> decoder;    ///< [F, d], W_dec
+  std::vector<float> b_enc;      ///< [F]
+  std::vector<float> b_dec;      ///< [d]
+  std::vector<float> threshold;  ///< [F], jumprelu only
+  std::vector<float> b_mag;      ///< [F], gated only
+  std::vector<float> r_mag;      ///< [F], gated only
+  std::vector<Index> parts = {}; ///< widths of the models of a crosscoder, else empty
 };
 
-/// Loads a SAELens folder (cfg.json + sae_weights.safetensors, version 6 or older topk/standard/jumprelu) or a Gemma Scope
-/// params.npz. Orientation and sizes are checked. @throws Error input_missing or bad_data.
+/// Loads an SAE of any format that concord reads; which one is told from the files:
+///   a folder of SAELens (cfg.json + sae_weights.safetensors), version 6 or older: topk, jumprelu, standard, gated; or a crosscoder of
+///   concord's own; a folder of sparsify (cfg.json + sae.safetensors): topk; Gemma Scope: params.npz, or a folder with params.safetensors
+///   (Gemma Scope 2).
+/// dictionary_learning's pickles: scripts/convert_sae.py. Orientation, sizes and finiteness are checked.
+/// @throws Error input_missing or bad_data.
 Sae load_sae(const std::filesystem::path& path);
 
-/// Writes cfg.json and sae_weights.safetensors as SAELens 6 reads them. `metadata` becomes cfg.metadata. @throws Error io.
-void save_saelens(const std::filesystem::path& folder, const Sae& sae, const nlohmann::json& metadata);
+/// Writes cfg.json and sae_weights.safetensors as SAELens 6 reads them; a crosscoder, which it does not know, with the arrays of
+/// each model by themselves (docs/formats.md). `metadata` becomes cfg.metadata. @throws Error io.
+void save_sae(const std::filesystem::path& folder, const Sae& sae, const nlohmann::json& metadata);
 
 /// Digest of the files behind load_sae(path). @throws Error input_missing.
 std::string sae_digest(const std::filesystem::path& path);

@@ -1,6 +1,6 @@
 #pragma once
-/// The k largest pre-activations of each row without computing them all in f32: a product of rounded numbers screens the
-/// latents, and the few that can be among the k largest are computed again in f32. Local.
+/// The k largest pre-activations of each row, or all above a floor, without computing them all in f32: a product of rounded
+/// numbers screens the latents, and the few that can be among those are computed again in f32. Local.
 ///
 /// With x^, w^ the rounded row and weights, s = x^ w^ + b the score and h = x w + b,  h - s = (x - x^) w + x^ (w - w^).
 ///   bf16, rounded to nearest: Cauchy and Schwarz give |h - s| <= |x - x^| |w| + |x^| |w - w^| =: e, always.
@@ -12,11 +12,13 @@
 /// result is that of f32, in bf16 always, in int8 but for less than a latent in 1e7, and that one can only be a near-tie: what it
 /// misses the k largest by is less than the error that it met. int8 gives way to bf16 where rows or weights are so uneven that it leaves
 /// too many candidates. Without such instructions the screening product is f32's own, and e its rounding alone.
+/// Above a floor the same holds with the floor in the place of the k-th largest.
 
 #include "concord/sae/codes.hpp"
 
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace concord::sae {
 
@@ -29,24 +31,27 @@ public:
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
   /// Takes the weights anew. encoder [F, d], bias [F]; `subset`: the latents to look at (all when empty). Both must stay
-  /// where they are while top_k() is called.
-  void update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset = {});
-  /// Fills index and value of `codes` (codes.slots = k) with the k largest positive h = w x + b of each row of x [n, d];
-  /// ties go to the smaller index.
-  void top_k(std::span<const float> x, Codes& codes);
-  /// Latents computed in f32 in the last top_k(), a row.
+  /// where they are while top_k() or above() is called. `floors` [F]: what above() measures each latent from (0 when empty).
+  void update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset = {},
+              std::span<const float> floors = {});
+  /// Fills `codes` with the k largest positive h = w x + b of each row of x [n, d]; ties go to the smaller index.
+  void top_k(std::span<const float> x, int k, Codes& codes);
+  /// Fills `codes` with all h >= floor + limit of each row of x [n, d].
+  void above(std::span<const float> x, float limit, Codes& codes);
+  /// Latents computed in f32 in the last call, a row.
   double computed_per_row() const { return computed_per_row_; }
-  /// What the next update() rounds to.
+  /// What the next update() rounds to, and setting it: a training that goes on where it was screens as it did.
   Precision precision() const { return precision_; }
+  void set_precision(Precision precision);
 
 private:
   struct Weights;
   struct Row;
-  void screen_rows(std::span<const float> x, Index begin, Index end, int k, std::vector<Row>& rows) const;
-  Index choose(const float* x, Row& row, Index r, Codes& codes) const;
+  void count(Index rows, Index wanted, Index computed, Index candidates);
   Index d_;
   Precision precision_;
   std::unique_ptr<Weights> weights_;
+  std::vector<CodesPart> parts_; ///< keep their memory
   double computed_per_row_ = 0;
 };
 

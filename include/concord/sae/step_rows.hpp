@@ -9,15 +9,24 @@
 
 namespace concord::sae {
 
+class Architecture;
+
 struct StepRows {
   Index d = 0;
-  std::vector<Index> positions;    ///< place of each row in the global batch
-  std::vector<float> centred;      ///< x - b_dec, [n, d]
-  std::vector<float> error;        ///< x^ - x, [n, d]
-  std::vector<float> aux_gradient; ///< dL/de^ of AuxK, [n, d]; empty without it
+  std::vector<std::int32_t> prefixes; ///< latents [0, prefixes[g]) reconstruct the rows in the loss; the last is F, and often the only one
+  std::vector<Index> positions;       ///< place of each row in the global batch
+  std::vector<float> centred;         ///< x - b_dec, [n, d]
+  std::vector<float> error;           ///< x^ - x by all latents, [n, d]
+  std::vector<float> prefix_pull;     ///< [n, prefixes, d] where there are several: what pulls at the latents between prefix g - 1 and g,
+                                      ///< the errors of the prefixes g and up over their number
   Codes codes;
-  Codes aux; ///< of dead latents; no slots without AuxK
+  bool with_aux = false;           ///< AuxK has its part:
+  std::vector<float> aux_gradient; ///< dL/de^, [n, d]
+  Codes aux;                       ///< of dead latents
   Index count() const { return static_cast<Index>(positions.size()); }
+  /// The error that the loss sees through latents of prefix g: its rows are stride() apart.
+  const float* pull(std::size_t g) const { return prefixes.size() > 1 ? prefix_pull.data() + static_cast<Index>(g) * d : error.data(); }
+  Index stride() const { return static_cast<Index>(prefixes.size()) * d; }
   /// Rows in the order of the batch.
   std::vector<Index> order() const;
 };
@@ -40,8 +49,8 @@ StepMoments moments_of(const StepRows& rows);
 
 /// Sums over pieces of the latents that are still to be added over all latents, and over rows.
 struct SharedSums {
-  std::vector<float> through_encoder; ///< [pieces of the latents, d]: -sum_j W_enc[j] dL/db_enc[j]
-  std::vector<float> error;           ///< [d]: 2/B sum e
+  std::vector<float> through_encoder; ///< [pieces of the latents, d]: -sum_j W_enc[j] dL/d(W_enc[j] (x - b_dec))
+  std::vector<float> error;           ///< [d]: 2/B sum of what pulls at all latents
 };
 
 /// Latents a piece: shares of ranks are made of whole pieces.
@@ -50,7 +59,7 @@ inline constexpr Index latent_piece = 256;
 /// Gradients of the latents [first, first + gradients.latents) from `rows`: the b_dec of `gradients` is left alone.
 /// `scale` = 2/B, the factor of the error in the loss. `each` is called with the place of a latent in the share when its
 /// gradients are made and still near, by several threads.
-SharedSums weight_gradients(const StepRows& rows, const FlatParameters& parameters, Index first, float scale, FlatParameters& gradients,
-                            const std::function<void(Index i)>& each = {});
+SharedSums weight_gradients(const StepRows& rows, const Architecture& architecture, const FlatParameters& parameters, Index first,
+                            float scale, FlatParameters& gradients, const std::function<void(Index i)>& each = {});
 
 } // namespace concord::sae

@@ -1,5 +1,11 @@
 #pragma once
-/// Stage `train-sae`: activations -> one TopK SAE. Collective over `comm`.
+/// Stage `train-sae`: activations -> an SAE, or a crosscoder of two models' activations. Collective over `comm`.
+///
+/// Data-parallel: a global batch is the next rows of one counter-based permutation of all rows; each rank takes the rows
+/// of it that it owns, and gradients are summed (exchange.hpp). With reduction "reproducible" the weights have the same bits at
+/// any number of ranks and threads, and a run that was killed and continued, on other ranks too, ends in the bits of an
+/// undisturbed one; with "fast" that holds for the same ranks.
+/// Writes cfg.json and sae_weights.safetensors (SAELens 6), training.json (metrics, settings, inputs) and training.jsonl (its course).
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
@@ -8,18 +14,28 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace concord::sae {
 
 struct TrainOptions {
-  std::string activations; ///< "acts.h5:/layer_003/x" or "x.npy"
-  Index latents = 16384;   ///< F
-  int k = 64;
+  std::string activations;                ///< "acts.h5:/layer_003/x" or "x.npy"
+  std::string with;                       ///< the same tokens' activations in another model: train a crosscoder of both
+  std::string kind = "topk";              ///< topk, batch-topk, matryoshka, relu, gated or jumprelu (architecture.hpp)
+  Index latents = 16384;                  ///< F
+  int k = 64;                             ///< of the TopK kinds
+  int prefixes = 5;                       ///< of matryoshka
+  double sparsity = 0;                    ///< lambda of relu, gated and jumprelu; 0: the default of architecture.hpp
+  double sparsity_warmup = 0.05;          ///< first part of the steps, over which lambda rises from 0
+  std::string penalty = "step";           ///< of jumprelu: step or tanh
+  double bandwidth = 0;                   ///< of jumprelu; 0: the default
+  double threshold = 0;                   ///< of jumprelu, at the start; 0: the default
+  std::string normalise = "sqrt-d";       ///< or "unit-square" or "none" (start.hpp)
   Index steps = 0;                        ///< 0: as many as `rows` needs
   Index rows = 500'000'000;               ///< rows seen in all, used when steps is 0
   Index batch = 4096;                     ///< rows of a global batch
-  double learning_rate = 0;               ///< 0: 2e-4 / sqrt(F / 2^14)
+  double learning_rate = 0;               ///< 0: the kind's, times sqrt(2^14 / F)
   Index warmup_steps = 1000;              ///< linear warm-up, at most a tenth of the steps
   double decay_fraction = 0.2;            ///< the last part of the steps, with linear decay to 0
   double clip = 1.0;                      ///< largest norm of the gradient
@@ -34,26 +50,29 @@ struct TrainOptions {
   double memory_gib = 4;                  ///< rows a rank holds in memory; beyond it they are read in sorted windows
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
-  int layer = 0; ///< keys the random numbers and names the SAE
+  std::optional<std::uint64_t> order_seed; ///< of the order of the rows, which variants share; seed where it is not given
+  int layer = 0;                ///< keys the random numbers and names the SAE
   std::string stage_word = "train-sae";
   std::filesystem::path out; ///< SAELens folder
   bool force = false;
 };
 
-/// One training in steps, on rows of any feed; train() is what most callers want.
+/// One training in steps, on rows of any feed; train() of trainings.hpp is what most callers want.
 class Trainer {
 public:
   /// Collective over `comm`, like all that follows; `comm` and `feed` must outlive it. @throws Error config; agreed.
   Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed);
   ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
   /// Whether the SAE is there already. @throws Error config when it was made with other settings, unless `force`.
   bool is_done() const;
   /// Takes memory and loads the checkpoint of an earlier run, if there is one.
   void prepare();
   Index step() const;  ///< steps done. Local.
   Index steps() const; ///< steps in all. Local.
-  /// Trains until `end` steps are done. A stoppable run saves checkpoints; returns whether it was asked to stop.
-  bool run_to(Index end, bool stoppable);
+  /// Trains until `end` steps are done.
+  void run_to(Index end);
   void save_checkpoint();
   /// Evaluates on the held-out rows and writes the SAE.
   void finish();
@@ -62,13 +81,5 @@ private:
   class Work;
   std::unique_ptr<Work> work_;
 };
-
-/// Data-parallel: a global batch is the next rows of one counter-based permutation of all rows; each rank takes the rows
-/// of it that it owns, and gradients are summed (exchange.hpp). With reduction "reproducible" the weights have the same bits at
-/// any number of ranks and threads, and a run that was killed and continued, on other ranks too, ends in the bits of an
-/// undisturbed one; with "fast" that holds for the same ranks.
-/// Writes cfg.json and sae_weights.safetensors (SAELens 6), and training.json (metrics, settings, inputs).
-/// @throws Error input_missing, bad_data, config, io, stopped; agreed.
-void train(const comm::Communicator& comm, const TrainOptions& options);
 
 } // namespace concord::sae

@@ -1,0 +1,38 @@
+#pragma once
+/// How a training begins: scales, b_dec from a geometric median, random decoder, fitted encoder. Collective over `comm`; the same bits at
+/// any number of ranks.
+
+#include "concord/comm/session.hpp"
+#include "concord/sae/parameters.hpp"
+#include "concord/sae/row_feed.hpp"
+#include "concord/sae/step.hpp"
+
+#include <string>
+#include <vector>
+
+namespace concord::sae {
+
+/// What rows are multiplied by before training, one number a model: E|s x| = sqrt(d) ("sqrt-d": Anthropic, SAELens), E|s x|^2 = 1
+/// ("unit-square": Gemma Scope, dictionary_learning) or 1 ("none"), E over the sample.
+enum class Normalisation { sqrt_d, unit_square, none };
+/// @throws Error config.
+Normalisation parse_normalisation(const std::string& name);
+/// Mean norm of the rows behind it; 0 where it is not known.
+double norm_after(Normalisation normalisation, Index d);
+
+/// rows [n, cols of all parts] times the scale of their part. Local; threads share the work.
+void scale_rows(std::span<float> rows, const std::vector<Index>& parts, const std::vector<double>& scales);
+
+struct Start {
+  Normalisation normalisation = Normalisation::sqrt_d;
+  std::uint64_t seed = 0;
+  int layer = 0;
+};
+
+/// Sets all parameters from the feed's sample: b_dec its geometric median, decoder rows random of unit norm, the encoder the multiple
+/// of their transpose for which the first reconstructions fit best. Returns the scales.
+/// @throws Error bad_data (all rows zero, not finite); agreed.
+std::vector<double> start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step,
+                          FlatParameters& parameters);
+
+} // namespace concord::sae

@@ -1,0 +1,59 @@
+#include "concord/sae/relu.hpp"
+
+#include "sae/rows.hpp"
+#include <cmath>
+
+namespace concord::sae {
+namespace {
+
+/// Calls f(begin, norm) for the part of a decoder row that belongs to each model.
+template <typename F>
+void for_parts(const std::vector<Index>& parts, const float* row, const F& f) {
+  Index begin = 0;
+  for (const Index width : parts) {
+    f(begin, width, std::sqrt(dot(row + begin, row + begin, width)));
+    begin += width;
+  }
+}
+
+} // namespace
+
+void Relu::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
+  screen_.update(parameters.encoder(), parameters.b_enc());
+  screen_.above(centred, 0.0F, codes);
+}
+
+double Relu::backward(const FlatParameters& parameters, StepRows& rows, float warmth) {
+  strength_ = warmth * static_cast<float>(settings_.sparsity / static_cast<double>(settings_.batch));
+  std::vector<float> weights(at(settings_.latents), 1.0F);
+  if (settings_.parts.size() > 1)
+    for (Index j = 0; j < settings_.latents; ++j) {
+      weights[at(j)] = 0;
+      for_parts(settings_.parts, parameters.decoder().data() + j * parameters.d, [&](Index, Index, float norm) { weights[at(j)] += norm; });
+    }
+  Codes& codes = rows.codes;
+  std::vector<double> penalties(at(rows.count()), 0.0);
+  for_rows(rows.count(), [&](Index r) {
+    for (Index s = codes.begin(r); s < codes.end(r); ++s) {
+      const float weight = weights[at(codes.index[at(s)])];
+      codes.gradient[at(s)] += strength_ * weight;
+      penalties[at(r)] += static_cast<double>(codes.value[at(s)]) * static_cast<double>(weight);
+    }
+  });
+  return settings_.sparsity * sum_in_order(penalties);
+}
+
+void Relu::finish_gradients(const FlatParameters& parameters, Index j, float values, FlatParameters& gradients, Index i) const {
+  if (settings_.parts.size() == 1) return; // along the row, which stays a unit vector
+  const float* row = parameters.decoder().data() + j * parameters.d;
+  float* gradient = gradients.decoder().data() + i * parameters.d;
+  for_parts(settings_.parts, row, [&](Index begin, Index width, float norm) {
+    if (norm > 0) add_scaled(gradient + begin, row + begin, strength_ * values / norm, width);
+  });
+}
+
+void Relu::describe(const FlatParameters& /*parameters*/, Sae& sae) const {
+  sae.architecture = Sae::Architecture::standard;
+}
+
+} // namespace concord::sae

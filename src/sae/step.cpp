@@ -1,0 +1,96 @@
+#include "concord/sae/step.hpp"
+
+#include "sae/decode.hpp"
+#include <algorithm>
+
+namespace concord::sae {
+
+Step::Step(Architecture& architecture, Index k_aux, double alpha)
+    : architecture_(architecture), d_(architecture.settings().d), k_aux_(k_aux), alpha_(alpha), dead_screen_(d_) {
+  rows_.d = d_;
+  rows_.prefixes = architecture.prefixes();
+}
+
+double Step::forward(const FlatParameters& parameters, std::span<const float> rows, std::vector<Index> positions,
+                     const std::vector<std::uint8_t>& dead, float warmth) {
+  rows_.positions = std::move(positions);
+  rows_.centred.resize(rows.size()); // keeps its memory: fresh pages are dear
+  rows_.error.resize(rows.size());
+  if (rows_.prefixes.size() > 1) rows_.prefix_pull.resize(rows.size() * rows_.prefixes.size());
+  rows_.with_aux = false;
+  const float* b_dec = parameters.b_dec().data();
+  for_rows(rows_.count(), [&](Index r) {
+    for (Index c = 0; c < d_; ++c) rows_.centred[at(r * d_ + c)] = rows[at(r * d_ + c)] - b_dec[c];
+  });
+  architecture_.encode(parameters, rows_.centred, rows_.codes);
+  rows_.codes.begin_gradients();
+  decode(parameters);
+  const double penalty = architecture_.backward(parameters, rows_, warmth);
+  encode_dead(parameters, dead);
+  return penalty;
+}
+
+/// Errors of all prefixes, and with the decoder's rows still near dL/da of the codes.
+void Step::decode(const FlatParameters& parameters) {
+  const float* decoder = parameters.decoder().data();
+  const auto& prefixes = rows_.prefixes;
+  const std::size_t several = prefixes.size() > 1 ? prefixes.size() : 0;
+  for_row_pieces(rows_.count(), [&](Index begin, Index end) {
+    float* error = rows_.error.data();
+    for (Index i = begin * d_; i < end * d_; ++i) error[i] = -rows_.centred[at(i)];
+    std::int32_t low = 0;
+    for (std::size_t g = 0; g < prefixes.size(); ++g) {
+      decode_rows(rows_.codes, rows_.codes.value.data(), decoder, d_, low, prefixes[g], begin, end, error);
+      low = prefixes[g];
+      for (Index r = begin; several != 0 && r < end; ++r)
+        std::copy_n(error + r * d_, d_, rows_.prefix_pull.data() + (r * static_cast<Index>(several) + static_cast<Index>(g)) * d_);
+    }
+    // The errors of a prefix and of all larger ones pull at its latents.
+    const float share = 1.0F / static_cast<float>(prefixes.size());
+    for (Index r = begin; several != 0 && r < end; ++r) {
+      float* pull = rows_.prefix_pull.data() + r * rows_.stride();
+      for (Index i = rows_.stride() - 1; i >= 0; --i) pull[i] = share * pull[i] + (i + d_ < rows_.stride() ? pull[i + d_] : 0.0F);
+    }
+    low = 0;
+    for (std::size_t g = 0; g < prefixes.size(); ++g) {
+      add_products(rows_.codes, rows_.pull(g), rows_.stride(), decoder, d_, architecture_.settings().scale(), low, prefixes[g], begin, end,
+                   rows_.codes.gradient.data());
+      low = prefixes[g];
+    }
+  });
+}
+
+void Step::encode_dead(const FlatParameters& parameters, const std::vector<std::uint8_t>& dead) {
+  std::vector<std::int32_t> list;
+  for (std::size_t j = 0; j < dead.size(); ++j)
+    if (dead[j] != 0) list.push_back(static_cast<std::int32_t>(j));
+  rows_.aux.clear();
+  const Index most = std::min<Index>(k_aux_, static_cast<Index>(list.size()));
+  has_dead_ = most > 0;
+  if (!has_dead_) return;
+  dead_screen_.update(parameters.encoder(), parameters.b_enc(), list);
+  dead_screen_.top_k(rows_.centred, static_cast<int>(most), rows_.aux);
+  rows_.aux.begin_gradients();
+}
+
+double Step::backward_dead(const FlatParameters& parameters, double error_variance) {
+  const auto scale = static_cast<float>(2.0 * alpha_ / error_variance);
+  const float* decoder = parameters.decoder().data();
+  const auto latents = static_cast<std::int32_t>(parameters.latents);
+  rows_.with_aux = true;
+  rows_.aux_gradient.resize(rows_.error.size());
+  std::vector<double> errors(rows_.positions.size());
+  for_row_pieces(rows_.count(), [&](Index begin, Index end) {
+    float* g = rows_.aux_gradient.data();
+    std::copy(rows_.error.begin() + begin * d_, rows_.error.begin() + end * d_, g + begin * d_); // e^ - e = e^ + (x^ - x)
+    decode_rows(rows_.aux, rows_.aux.value.data(), decoder, d_, 0, latents, begin, end, g);
+    for (Index r = begin; r < end; ++r) {
+      errors[at(r)] = squared_norm({g + r * d_, at(d_)});
+      for (Index c = r * d_; c < (r + 1) * d_; ++c) g[c] *= scale;
+    }
+    add_products(rows_.aux, g, d_, decoder, d_, 1.0F, 0, latents, begin, end, rows_.aux.gradient.data());
+  });
+  return sum_in_order(errors);
+}
+
+} // namespace concord::sae
