@@ -77,6 +77,25 @@ public:
     encoder_->encode(rows_, out);
   }
 
+  std::optional<sae::Fit> fit() override {
+    constexpr Index windows = 8;
+    constexpr Index window_rows = 64;
+    const auto& kinds = source_->row_kinds();
+    std::vector<float> rows;
+    Index end = 0; // windows of a short file do not overlap
+    for (Index w = 0; w < windows; ++w) {
+      const Index begin = std::max(end, w * source_->rows() / windows);
+      end = std::min(source_->rows(), std::max(begin, w * source_->rows() / windows + window_rows));
+      for (Index r = begin; r < end; ++r) {
+        if (kinds[at(r)] != 0) continue;
+        rows.resize(rows.size() + at(sae_.d));
+        source_->read_float(r, 1, std::span(rows).last(at(sae_.d)));
+      }
+    }
+    if (rows.empty()) return std::nullopt;
+    return sae::fit_of(sae_, rows);
+  }
+
 private:
   const EncodeOptions& options_;
   sae::Sae sae_;
@@ -155,10 +174,21 @@ private:
       return;
     }
     const Index latents = comm::agreed(comm_, [&] { return source.open(layer); });
+    comm::agree(comm_, [&] { check_fit(layer, source); });
     LocalLayer local(latents);
     comm::agree(comm_, [&] { encode_rows(source, local); });
     gather_statistics(local);
     write_layer(layer, local);
+  }
+
+  /// On rank 0, which writes it down.
+  void check_fit(int layer, CodeSource& source) {
+    fit_ = comm_.rank() == 0 ? source.fit() : std::nullopt;
+    if (!fit_ || (fit_->fvu < 0.5 && fit_->l0 > 0)) return;
+    log_warn("{}: the SAE {} leaves {:.0f} % of the variance of rows of {} unexplained (L0 {:.1f}): is it of this layer and model, and in "
+             "the scale "
+             "of these activations?",
+             options_.stage_word, sae::sae_path(options_.saes, layer).string(), 100 * fit_->fvu, layer_name(layer), fit_->l0);
   }
 
   /// This rank's share of the pieces, in order.
@@ -257,6 +287,10 @@ private:
         rows[at(j * options_.top) + p] = local.top[at(j)].entries()[p].row;
         values[at(j * options_.top) + p] = local.top[at(j)].entries()[p].value;
       }
+    if (fit_) {
+      file.write_attribute("reference_fvu", fmt::format("{}", fit_->fvu));
+      file.write_attribute("reference_l0", fmt::format("{}", fit_->l0));
+    }
     file.write("/top_rows", rows, {latents, options_.top});
     file.write("/top_values", values, {latents, options_.top});
   }
@@ -285,6 +319,7 @@ private:
   Index rows_ = 0;
   Index first_row_ = 0;
   Index nnz_ = 0;
+  std::optional<sae::Fit> fit_; ///< of the layer at hand
   StageKey key_;
 };
 

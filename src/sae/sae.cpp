@@ -259,6 +259,25 @@ const char* saelens_name(Sae::Architecture architecture) {
   return "";
 }
 
+/// Which format a path is of, and its files.
+struct Files {
+  enum class Format { gemma_scope, gemma_scope_2, sparsify, saelens };
+  Format format;
+  fs::path weights;
+  fs::path cfg = {};
+};
+
+Files files_of(const fs::path& path) {
+  require(fs::exists(path), ExitCode::input_missing, "there is no SAE {}", path.string());
+  require(path.extension() != ".pt" && (!fs::exists(path / "ae.pt") || fs::exists(path / "cfg.json")), ExitCode::bad_data,
+          "{} is an SAE of dictionary_learning, a Python pickle; convert it with scripts/convert_sae.py", path.string());
+  if (path.extension() == ".npz") return {Files::Format::gemma_scope, path};
+  if (path.extension() == ".safetensors") return {Files::Format::gemma_scope_2, path};
+  if (fs::exists(path / "params.safetensors")) return {Files::Format::gemma_scope_2, path / "params.safetensors"};
+  if (fs::exists(path / "sae.safetensors")) return {Files::Format::sparsify, path / "sae.safetensors", path / "cfg.json"};
+  return {Files::Format::saelens, path / "sae_weights.safetensors", path / "cfg.json"};
+}
+
 nlohmann::json cfg_of(const Sae& sae, const nlohmann::json& metadata) {
   nlohmann::json cfg{{"d_sae", sae.latents}, {"dtype", "float32"}, {"device", "cpu"}, {"metadata", metadata}};
   if (sae.architecture == Sae::Architecture::topk) cfg["k"] = sae.k;
@@ -278,17 +297,19 @@ nlohmann::json cfg_of(const Sae& sae, const nlohmann::json& metadata) {
 } // namespace
 
 Sae load_sae(const fs::path& path) {
-  require(fs::exists(path), ExitCode::input_missing, "there is no SAE {}", path.string());
-  if (path.extension() == ".npz") return load_gemma_scope(path);
-  if (path.extension() == ".safetensors") return load_gemma_scope_2(path);
-  require(path.extension() != ".pt", ExitCode::bad_data,
-          "{} is a Python pickle, which can run code; convert it with scripts/convert_sae.py", path.string());
-  if (fs::exists(path / "params.safetensors")) return load_gemma_scope_2(path / "params.safetensors");
-  if (fs::exists(path / "sae.safetensors")) return load_sparsify(path);
-  require(!fs::exists(path / "ae.pt") || fs::exists(path / "cfg.json"), ExitCode::bad_data,
-          "{} is an SAE of dictionary_learning; convert it with scripts/convert_sae.py", path.string());
-  if (read_cfg((path / "cfg.json").string()).value("architecture", std::string()) == "crosscoder") return load_crosscoder(path);
-  return load_saelens(path);
+  const Files files = files_of(path);
+  switch (files.format) {
+  case Files::Format::gemma_scope:
+    return load_gemma_scope(files.weights);
+  case Files::Format::gemma_scope_2:
+    return load_gemma_scope_2(files.weights);
+  case Files::Format::sparsify:
+    return load_sparsify(path);
+  case Files::Format::saelens:
+    break;
+  }
+  const auto architecture = read_cfg(files.cfg.string()).value("architecture", std::string());
+  return architecture == "crosscoder" ? load_crosscoder(path) : load_saelens(path);
 }
 
 void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& metadata) {
@@ -322,11 +343,9 @@ void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& meta
 }
 
 std::string sae_digest(const fs::path& path) {
-  require(fs::exists(path), ExitCode::input_missing, "there is no SAE {}", path.string());
-  if (!fs::is_directory(path)) return fingerprint_of_file(path);
-  if (fs::exists(path / "params.safetensors")) return fingerprint_of_file(path / "params.safetensors");
-  const fs::path weights = fs::exists(path / "sae.safetensors") ? path / "sae.safetensors" : path / "sae_weights.safetensors";
-  return digest_of(digest_of_file(path / "cfg.json") + fingerprint_of_file(weights));
+  const Files files = files_of(path);
+  const std::string weights = fingerprint_of_file(files.weights);
+  return files.cfg.empty() ? weights : digest_of(digest_of_file(files.cfg) + weights);
 }
 
 fs::path sae_path(const std::string& location, int layer) {

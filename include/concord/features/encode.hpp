@@ -4,8 +4,10 @@
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 #include "concord/sae/encoder.hpp"
+#include "concord/sae/metrics.hpp"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +48,8 @@ public:
   virtual ~CodeSource() = default;
   /// Turns to a layer; returns its number of latents.
   virtual Index open(int layer) = 0;
+  /// How well the layer's SAE fits some of its rows, where they are at hand: an SAE of another layer, or read by another convention, shows.
+  virtual std::optional<sae::Fit> fit() { return std::nullopt; }
   /// Appends the codes of the rows of a piece: a run of rows within one block.
   virtual void codes(Index begin, Index end, sae::SparseRows& out) = 0;
 };

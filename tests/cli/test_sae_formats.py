@@ -1,0 +1,103 @@
+"""SAEs as other programs save them, encoded by the program itself: codes and reconstructions equal those of the programs they come from
+(tests/golden/saes, made by make_sae_golden.py)."""
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import unittest
+
+import h5py
+import numpy as np
+
+from support import GOLDEN, SOURCE, fresh, run
+
+SAES = GOLDEN / "saes"
+
+
+def activations(path, x, layers=1):
+    """The same rows as every layer."""
+    with h5py.File(path, "w") as f:
+        for layer in range(layers):
+            f[f"layer_{layer:03d}/x"] = x
+        f["row_kind"] = np.zeros(len(x), np.uint8)
+        f["block_offsets"] = np.array([0, len(x)], np.int64)
+        for name, value in {"layers": str(list(range(layers))), "token_hash": "t", "stage_digest": "d"}.items():
+            f.attrs[name] = np.bytes_(value)
+
+
+class SaeFormats(unittest.TestCase):
+    def check(self, folder, names, saes):
+        """Encodes layer i with the SAE names[i]."""
+        x = np.load(SAES / "x.npy")
+        activations(folder / "acts.h5", x, len(names))
+        output = run("encode", "--activations", folder / "acts.h5", "--saes", saes, "--out", folder / "features.h5")
+        self.assertEqual(output.count("unexplained"), len(names), "random weights explain nothing, which must be said")
+        with h5py.File(folder / "features.h5") as f:
+            for layer, name in enumerate(names):
+                with self.subTest(name):
+                    self.check_layer(f[f"layer_{layer:03d}"], x.astype(np.float64), np.load(SAES / f"{name}.expected.npz"))
+
+    def check_layer(self, group, x, expected):
+        codes = np.zeros((len(x), len(group["count"])), np.float32)
+        for r, (begin, end) in enumerate(zip(group["indptr"][:-1], group["indptr"][1:])):
+            codes[r, group["indices"][begin:end]] = group["data"][begin:end]
+        np.testing.assert_allclose(codes, expected["codes"], atol=1e-5)
+        want = ((x - expected["reconstruction"]) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+        self.assertAlmostEqual(float(group.attrs["reference_fvu"]), want, delta=1e-5 * want)
+        self.assertAlmostEqual(float(group.attrs["reference_l0"]), (expected["codes"] > 0).sum(1).mean())
+
+    def test_folders(self):
+        """SAELens 6 and 5, sparsify, Gemma Scope 2, and dictionary_learning by the converter."""
+        folder = fresh("formats_folders")
+        names = [p.name for p in sorted(SAES.iterdir()) if p.is_dir() and p.name != "gemma_scope"]
+        self.assertEqual(len(names), 15)
+        for layer, name in enumerate(names):
+            target = folder / f"layer_{layer:03d}"
+            if name.startswith("dictionary_learning"):
+                subprocess.run([sys.executable, SOURCE / "scripts/convert_sae.py", SAES / name / "ae.pt", target], check=True, capture_output=True)
+                metadata = json.loads((target / "cfg.json").read_text())["metadata"]
+                self.assertEqual(metadata["hook_name"], "blocks.3.hook_resid_post")
+            else:
+                shutil.copytree(SAES / name, target)
+        self.check(folder, names, folder)
+
+    def test_gemma_scope_archives(self):
+        folder = fresh("formats_archives")
+        for layer, variant in enumerate(("stored", "deflated")):
+            shutil.copy(SAES / "gemma_scope" / f"{variant}.npz", folder / f"params_{layer}.npz")
+        self.check(folder, ["gemma_scope", "gemma_scope"], folder / "params_{layer}.npz")
+
+    def test_a_pickle_that_would_run_code_is_not_loaded(self):
+        import pickle
+        import zipfile
+
+        class Harm:
+            def __reduce__(self):
+                return (pathlib.Path.touch, (pathlib.Path("touched"),))
+
+        folder = fresh("formats_pickle")
+        with zipfile.ZipFile(folder / "ae.pt", "w") as archive:
+            archive.writestr("ae/data.pkl", pickle.dumps(Harm()))
+        result = subprocess.run([sys.executable, SOURCE / "scripts/convert_sae.py", folder / "ae.pt", folder / "out"], capture_output=True, text=True, cwd=folder)
+        self.assertEqual(result.returncode, 65, result.stderr)
+        self.assertIn("not loaded", result.stderr)
+        self.assertFalse((folder / "touched").exists())
+
+    def test_bad_files_say_what_is_wrong(self):
+        folder = fresh("formats_bad")
+        shutil.copytree(SAES / "sparsify_topk", folder / "layer_000")
+        cfg = json.loads((folder / "layer_000/cfg.json").read_text())
+        (folder / "layer_000/cfg.json").write_text(json.dumps(cfg | {"num_latents": 41}))
+        activations(folder / "acts.h5", np.load(SAES / "x.npy"))
+        arguments = ["encode", "--activations", folder / "acts.h5", "--saes", folder, "--out", folder / "features.h5"]
+        self.assertIn("encoder.weight has shape [40, 12], cfg.json asks for [41, 12]", run(*arguments, code=65))
+        (folder / "layer_000/cfg.json").write_text(json.dumps(cfg | {"transcode": True}))
+        self.assertIn("transcoders", run(*arguments, code=65))
+        shutil.rmtree(folder / "layer_000")
+        shutil.copytree(SAES / "dictionary_learning_AutoEncoderTopK", folder / "layer_000")
+        self.assertIn("scripts/convert_sae.py", run(*arguments, code=65))
+
+
+if __name__ == "__main__":
+    unittest.main()
