@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Loads an SAE folder that concord wrote with sae-lens and compares its encoding with features.h5.
+"""Loads an SAE folder that concord wrote with sae-lens: its codes must equal features.h5, and its reconstructions those of the codes
+in features.h5 by the saved decoder, both to 1e-5 of the largest.
 
-Needs: pip install sae-lens h5py.  usage: check_sae_lens.py SAE_FOLDER ACTIVATIONS.h5 FEATURES.h5 LAYER
+  scripts/setup --bench && .venv-bench/bin/python scripts/check_sae_lens.py SAE_FOLDER ACTIVATIONS.h5 FEATURES.h5 LAYER
 """
 import sys
 
@@ -24,7 +25,9 @@ with h5py.File(features) as f:
     for row in range(4096):
         ours[row, indices[indptr[row]:indptr[row + 1]]] = data[indptr[row]:indptr[row + 1]]
 worst = np.abs(codes - ours)[text].max() / np.abs(codes[text]).max()
+by_hand = ours.astype(np.float64) @ sae.W_dec.detach().numpy() + sae.b_dec.detach().numpy()
+worst_decoded = np.abs(by_hand - reconstruction)[text].max() / np.abs(reconstruction[text]).max()
 x = x.numpy()[text]
 fvu = ((x - reconstruction[text]) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
-print(f"{type(sae).__name__} {sae.cfg.d_in} x {sae.cfg.d_sae}: largest difference of codes {worst:.2e} of the largest code, FVU {fvu:.4f}")
-sys.exit(0 if worst < 1e-5 else 1)
+print(f"{type(sae).__name__} {sae.cfg.d_in} x {sae.cfg.d_sae}: largest difference of codes {worst:.2e} of the largest code, of reconstructions {worst_decoded:.2e}, FVU {fvu:.4f}")
+sys.exit(0 if max(worst, worst_decoded) < 1e-5 else 1)
