@@ -24,6 +24,10 @@ using study::Study;
 
 StudyFiles::StudyFiles(const Study& study) : output(study.path("study.output")) {}
 
+std::filesystem::path StudyFiles::crosscoder(int layer_a, int layer_b) const {
+  return output / "crosscoders" / (layer_name(layer_a) + "_" + layer_name(layer_b));
+}
+
 std::string StudyFiles::saes(const Study& study, char model) const {
   const std::string given = study.text(std::string("model.") + model + ".saes");
   return given.empty() ? (folder(model) / "saes").string() : study.location(given);
@@ -145,6 +149,19 @@ sae::TrainOptions layer_options(const Study& study, const StudyFiles& files, cha
   return o;
 }
 
+/// "3:5": layer 3 of A and layer 5 of B.
+sae::TrainOptions crosscoder_options(const Study& study, const StudyFiles& files, const std::string& pair, bool force) {
+  int layers[2] = {0, 0};
+  int used = 0;
+  require(std::sscanf(pair.c_str(), "%d:%d%n", &layers[0], &layers[1], &used) == 2 && used == static_cast<int>(pair.size()),
+          ExitCode::config, "sae.crosscoders: write \"layer of A:layer of B\", not \"{}\"", pair);
+  sae::TrainOptions o = layer_options(study, files, 'a', layers[0], force);
+  o.with = files.activations('b').string() + ":/" + layer_name(layers[1]) + "/x";
+  o.stage_word = fmt::format("train-sae {}", pair);
+  o.out = files.crosscoder(layers[0], layers[1]);
+  return o;
+}
+
 void train_sae(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
   const auto variants = study.list("sae.variants");
   std::vector<sae::TrainOptions> trainings;
@@ -166,6 +183,12 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
     }
     for (const int layer : extracted_layers(comm, files.activations(model))) trainings.push_back(options(layer));
   }
+  const auto pairs = study.list("sae.crosscoders");
+  comm::agree(comm, [&] {
+    require(pairs.empty() || !study.flag("extract.fused"), ExitCode::config,
+            "sae.crosscoders need the activations of both models in files; they are not trained with extract.fused");
+    for (const auto& pair : pairs) trainings.push_back(crosscoder_options(study, files, pair, force));
+  });
   sae::train_side_by_side(comm, trainings, static_cast<int>(study.integer("sae.groups")), variants);
 }
 

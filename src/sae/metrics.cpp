@@ -161,13 +161,13 @@ Fit fit_of(const Sae& sae, std::span<const float> rows) {
   return {metrics.fvu, metrics.l0};
 }
 
-std::vector<double> relative_decoder_norms(const Sae& crosscoder) {
+std::vector<double> relative_decoder_norms(const Sae& crosscoder, const std::vector<double>& scales) {
   std::vector<double> shares;
   const Index d_a = crosscoder.parts.at(0);
   for (Index j = 0; j < crosscoder.latents; ++j) {
     const float* row = crosscoder.decoder.data() + j * crosscoder.d;
-    const double a = std::sqrt(squared_norm({row, at(d_a)}));
-    const double b = std::sqrt(squared_norm({row + d_a, at(crosscoder.d - d_a)}));
+    const double a = scales.at(0) * std::sqrt(squared_norm({row, at(d_a)}));
+    const double b = scales.at(1) * std::sqrt(squared_norm({row + d_a, at(crosscoder.d - d_a)}));
     shares.push_back(a + b > 0 ? b / (a + b) : 0.5);
   }
   return shares;

@@ -419,7 +419,7 @@ private:
                           {"ranks", comm_.size()},
                           {"date", utc_now()}};
     record.update(metrics.json());
-    if (sae.parts.size() > 1) record["relative_decoder_norms"] = relative_decoder_norms(sae);
+    if (sae.parts.size() > 1) record["relative_decoder_norms"] = relative_decoder_norms(sae, state_->scales);
     write_text_atomic(partial() / "training.json", record.dump(2) + "\n");
     if (fs::exists(o_.out)) fs::remove_all(o_.out);
     fs::rename(partial(), o_.out);

@@ -17,7 +17,8 @@ namespace {
 std::unique_ptr<RowFeed> feed_for(const comm::Communicator& comm, const TrainOptions& o) {
   require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
   require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
-  const FeedSettings settings{o.batch, o.held_out, o.keep_special, o.memory_gib * 0x1p30, o.order_seed.value_or(o.seed), o.layer, comm.rank(), comm.size()};
+  const FeedSettings settings{o.batch, o.held_out,  o.keep_special, o.memory_gib * 0x1p30, o.order_seed.value_or(o.seed),
+                              o.layer, comm.rank(), comm.size()};
   if (!o.with.empty()) return std::make_unique<PairFeed>(o.activations, o.with, settings);
   if (o.order == "buffer") return window_feed_of_file(o.activations, settings, o.buffer_rows);
   return std::make_unique<FileFeed>(o.activations, settings);

@@ -4,6 +4,7 @@
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/row_share.hpp"
+#include "concord/sae/sae.hpp"
 #include "concord/sae/trainings.hpp"
 
 #include "support/support.hpp"
@@ -187,6 +188,80 @@ TEST(Train, VariantsShareRowsAndEqualTrainingsByThemselves) {
   EXPECT_EQ(weights(alone.out), second);
   expect_error(ExitCode::config, "is not one of kind, latents", [&] { train_variants(world(), o, {"width=3"}); });
   expect_error(ExitCode::config, "is no number for k", [&] { train_variants(world(), o, {"k=many"}); });
+}
+
+/// Two models of the same tokens: 16 directions that both have, 8 that only A and 8 that only B has.
+std::pair<std::string, std::string> planted_pair(const std::filesystem::path& folder, Index rows) {
+  constexpr Index d_a = 16, d_b = 24;
+  if (world().rank() == 0) {
+    const Philox random(4, "planted-pair");
+    const auto n = [&](Index i) { return static_cast<float>(random.normal(static_cast<std::uint64_t>(i))); };
+    std::vector<float> a(static_cast<std::size_t>(rows * d_a), 0.0F);
+    std::vector<float> b(static_cast<std::size_t>(rows * d_b), 0.0F);
+    for (Index r = 0; r < rows; ++r)
+      for (Index s = 0; s < 3; ++s) {
+        const Index direction = static_cast<Index>(random.below(static_cast<std::uint64_t>((1 << 24) + 3 * r + s), 32));
+        const float size = 1 + std::abs(n((1 << 22) + 3 * r + s));
+        for (Index c = 0; c < d_a && direction < 24; ++c) a[static_cast<std::size_t>(r * d_a + c)] += size * n(direction * 64 + c);
+        for (Index c = 0; c < d_b && (direction < 16 || direction >= 24); ++c)
+          b[static_cast<std::size_t>(r * d_b + c)] += 30 * size * n(direction * 64 + d_a + c); // in another scale
+      }
+    for (const auto& [name, x, d] : {std::tuple{"a.h5", &a, d_a}, std::tuple{"b.h5", &b, d_b}}) {
+      auto file = io::File::create(folder / name);
+      file.write("/layer_000/x", *x, {rows, d});
+      file.write("/row_kind", std::vector<std::uint8_t>(static_cast<std::size_t>(rows), 0));
+      file.write_attribute("token_hash", "tokens");
+      file.close();
+    }
+  }
+  world().barrier();
+  return {(folder / "a.h5").string() + ":/layer_000/x", (folder / "b.h5").string() + ":/layer_000/x"};
+}
+
+TEST(Crosscoder, FindsWhatBothModelsHaveAndWhatOneHas) {
+  const auto folder = empty_folder("crosscoder");
+  const auto [a, b] = planted_pair(folder, 3000);
+  auto o = small_options(folder, a);
+  o.with = b;
+  o.kind = "batch-topk";
+  o.latents = 40;
+  o.steps = 1500;
+  train(world(), o);
+  const auto result = record(o.out);
+  EXPECT_LT(result["part_fvu"][0].get<double>(), 0.25);
+  EXPECT_LT(result["part_fvu"][1].get<double>(), 0.25);
+  int only_a = 0, only_b = 0, both = 0;
+  for (const auto& share : result["relative_decoder_norms"]) {
+    const auto s = share.get<double>();
+    only_a += s < 0.1 ? 1 : 0;
+    only_b += s > 0.9 ? 1 : 0;
+    both += s > 0.3 && s < 0.7 ? 1 : 0;
+  }
+  EXPECT_GE(only_a, 4);
+  EXPECT_GE(only_b, 4);
+  EXPECT_GE(both, 12);
+  const Sae back = load_sae(o.out);
+  EXPECT_EQ(back.parts, (std::vector<Index>{16, 24}));
+  EXPECT_EQ(back.encoder.size(), 40U * 40U);
+}
+
+TEST(Crosscoder, GivesTheSameBitsAtAnyNumberOfRanks) {
+  const auto folder = empty_folder("crosscoder_bits");
+  const auto [a, b] = planted_pair(folder, 500);
+  auto o = small_options(folder, a);
+  o.with = b;
+  o.kind = "relu";
+  o.sparsity = 0.2;
+  o.steps = 40;
+  expect_same_bits_alone(o, folder);
+}
+
+TEST(Crosscoder, RefusesRowsOfOtherTokens) {
+  const auto folder = empty_folder("crosscoder_refusal");
+  const auto [a, b] = planted_pair(folder, 100);
+  auto o = small_options(folder, planted(folder, 90, 16));
+  o.with = b;
+  expect_error(ExitCode::bad_data, "for the same tokens", [&] { train(world(), o); });
 }
 
 TEST(Train, LayersSideBySideEqualLayersInTurn) {

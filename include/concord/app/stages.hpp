@@ -20,6 +20,7 @@ struct StudyFiles {
   std::filesystem::path features(char model) const { return folder(model) / "features.h5"; }
   std::filesystem::path matches() const { return output / "matches.h5"; }
   std::filesystem::path similarity() const { return output / "similarity.h5"; }
+  std::filesystem::path crosscoder(int layer_a, int layer_b) const;
   std::filesystem::path report() const { return output / "report"; }
   std::filesystem::path resolved() const { return output / "study.resolved.toml"; }
   /// Folder of trained SAEs, or the location that the study gives.

@@ -38,8 +38,9 @@ struct Fit {
 };
 Fit fit_of(const Sae& sae, std::span<const float> rows);
 
-/// Of each latent of a crosscoder, |W_dec of model B| / (|W_dec of model A| + |W_dec of model B|): near 1/2 it is in both models, near 0
-/// in A alone, near 1 in B alone (Lindsey et al. 2024). Local.
-std::vector<double> relative_decoder_norms(const Sae& crosscoder);
+/// Of each latent of a crosscoder, |W_dec of model B| / (|W_dec of model A| + |W_dec of model B|), each on its model's training scale
+/// (`scales`, which the weights are free of): near 1/2 it is in both models, near 0 in A alone, near 1 in B alone (Lindsey et al. 2024).
+/// Local.
+std::vector<double> relative_decoder_norms(const Sae& crosscoder, const std::vector<double>& scales);
 
 } // namespace concord::sae
