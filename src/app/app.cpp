@@ -13,6 +13,7 @@
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"
 #include "concord/features/encode.hpp"
+#include "concord/fused/recovered.hpp"
 #include "concord/sae/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 
@@ -173,20 +174,25 @@ private:
       extract_.force = common_.force;
       extract::extract(world_, extract_);
     });
+    add_model_options(sub);
+    sub->add_option("--dtype", dtype_, "stored type: f32, f16 or bf16")->capture_default_str();
+    sub->add_flag("--loss", extract_.loss, "also print the mean next-token cross-entropy over the corpus");
+    sub->add_option("--commit-seconds", extract_.commit_seconds, "time between commits")->capture_default_str();
+    sub->add_option("--compress", extract_.compress, "level of deflate for the stored rows, 1 to 9; 0: none")->capture_default_str();
+    sub->add_option("--out", extract_.out, "activations.h5 to write");
+  }
+
+  /// What every command that runs a model understands.
+  void add_model_options(CLI::App* sub) {
     sub->add_option("--model", extract_.model, "Hugging Face folder of a Gemma-2 or Llama model");
     sub->add_option("--tokens", extract_.tokens, "tokens.h5");
     sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5 (-1: the embedding)")->capture_default_str();
-    sub->add_option("--dtype", dtype_, "stored type: f32, f16 or bf16")->capture_default_str();
     sub->add_option("--compute", compute_, "type of the forward pass: f32 or bf16")->capture_default_str();
     sub->add_option("--batch", extract_.batch, "contexts in one forward pass")->capture_default_str();
-    sub->add_flag("--loss", extract_.loss, "also print the mean next-token cross-entropy over the corpus");
     sub->add_option("--device", extract_.device, "cpu, cuda or auto")->capture_default_str();
     sub->add_flag("--allow-shared-gpu", extract_.allow_shared_gpu, "let several ranks share a GPU");
     sub->add_option("--layer-shards", extract_.layer_shards, "ranks that share one copy of the model")->capture_default_str();
     sub->add_option("--memory-gib", extract_.memory_gib, "memory a rank may take; 0: its share of the node")->capture_default_str();
-    sub->add_option("--commit-seconds", extract_.commit_seconds, "time between commits")->capture_default_str();
-    sub->add_option("--compress", extract_.compress, "level of deflate for the stored rows, 1 to 9; 0: none")->capture_default_str();
-    sub->add_option("--out", extract_.out, "activations.h5 to write");
   }
 
   void add_train_sae() {
@@ -308,6 +314,20 @@ private:
       });
     });
     verify_sub->add_option("files", paths_, "tokens.h5, activations.h5, features.h5, matches.h5, similarity.h5 or SAE folders")->required();
+    auto* recovered = add("recovered", "cross-entropy of a model with the reconstructions of its SAEs spliced in", [this] {
+      comm::agree(world_, [&] {
+        require(!extract_.model.empty() && !extract_.tokens.empty() && !recovered_.saes.empty() && !recovered_.out.empty(), ExitCode::usage,
+                "recovered needs --model, --tokens, --saes and --out");
+        extract_.layers = extract::parse_layers(layers_);
+        extract_.compute = parse_dtype(compute_);
+        extract_.stage_word = "recovered";
+      });
+      fused::cross_entropy_recovered(world_, extract_, recovered_);
+    });
+    add_model_options(recovered);
+    recovered->add_option("--saes", recovered_.saes, "folder of layer_LLL folders, or a path with {layer}");
+    recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")->capture_default_str();
+    recovered->add_option("--out", recovered_.out, "JSON to write");
     auto* plan = add("plan", "bytes, flops, memory and time of each stage of a study", [this] {
       const auto study = load_study();
       comm::agree(world_, [&] { print_plan(study, static_cast<int>(ranks_), gflops_); });
@@ -326,6 +346,7 @@ private:
   extract::ExtractOptions extract_;
   sae::TrainOptions train_;
   std::vector<std::string> variants_;
+  fused::RecoveredOptions recovered_;
   features::EncodeOptions encode_;
   correlate::CorrelateOptions correlate_;
   similarity::CompareOptions compare_;

@@ -8,6 +8,7 @@
 #include "concord/extract/extract.hpp"
 #include "concord/features/encode.hpp"
 #include "concord/fused/encode.hpp"
+#include "concord/fused/recovered.hpp"
 #include "concord/fused/train.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
@@ -190,6 +191,12 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
     for (const auto& pair : pairs) trainings.push_back(crosscoder_options(study, files, pair, force));
   });
   sae::train_side_by_side(comm, trainings, static_cast<int>(study.integer("sae.groups")), variants);
+  if (study.integer("sae.recovered_contexts") <= 0) return;
+  for (const char model : models) {
+    auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
+    o.stage_word = named("recovered", model);
+    fused::cross_entropy_recovered(comm, o, {files.saes(study, model), study.integer("sae.recovered_contexts"), files.recovered(model)});
+  }
 }
 
 void encode(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {

@@ -212,7 +212,9 @@ void Extractor::one_block(Flow& flow, Index block, Index next) {
   transformer.run(flow.residual, contexts, [&](int layer, const Tensor&) {
     flow.pipe.progress();
     flow.vote.progress();
-    if (std::binary_search(my_layers_.begin(), my_layers_.end(), layer)) flow.taker.rows(layer, block, stored(flow, layer, block));
+    if (layer == flow.taker.replace_layer) replace(flow, block);
+    if (flow.taker.rows && std::binary_search(my_layers_.begin(), my_layers_.end(), layer))
+      flow.taker.rows(layer, block, stored(flow, layer, block));
   });
   if (has_head_) take_loss(flow, block, ids, offsets);
   if (shard + 1 < grid_.shards) {
@@ -220,6 +222,13 @@ void Extractor::one_block(Flow& flow, Index block, Index next) {
     flow.pipe.start_send(message->data_ptr(), message->numel() * static_cast<Index>(message->element_size()), message);
   }
   flow.residual.reset();
+}
+
+/// In place, whatever type and device the forward pass has.
+void Extractor::replace(Flow& flow, Index block) const {
+  Tensor wide = flow.residual.to(at::kCPU, at::kFloat).contiguous();
+  flow.taker.replace(block, {wide.data_ptr<float>(), static_cast<std::size_t>(wide.numel())});
+  flow.residual.copy_(wide);
 }
 
 /// Hands out the loss of the block's next tokens; the last of a context has none.

@@ -2,6 +2,7 @@
 
 #include "concord/core/error.hpp"
 
+#include "sae/rows.hpp"
 #include <ATen/ATen.h>
 #include <algorithm>
 #include <cmath>
@@ -48,6 +49,14 @@ void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t
     indices.push_back(entry.index);
     selected.push_back(entry.value);
   }
+}
+
+void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<float> row) {
+  std::copy(sae.b_dec.begin(), sae.b_dec.end(), row.begin());
+  const Index begin = r == 0 ? 0 : codes.row_ends[static_cast<std::size_t>(r - 1)];
+  for (Index e = begin; e < codes.row_ends[static_cast<std::size_t>(r)]; ++e)
+    add_scaled(row.data(), sae.decoder.data() + codes.indices[static_cast<std::size_t>(e)] * sae.d,
+               codes.values[static_cast<std::size_t>(e)], sae.d);
 }
 
 struct Encoder::Buffers {

@@ -61,6 +61,8 @@ std::vector<Key> all_keys() {
       {"sae.normalise", std::string("sqrt-d"),
        "scale of training: \"sqrt-d\" (mean norm sqrt(d)), \"unit-square\" (mean squared norm 1) or \"none\"; folded into the saved SAE"},
       {"sae.groups", Index{1}, "groups of ranks that train layers side by side; 1: all ranks train one layer after the other"},
+      {"sae.recovered_contexts", Index{64},
+       "contexts on which the model runs with each SAE spliced in, for the cross-entropy recovered; 0: none"},
       {"sae.crosscoders", Texts{},
        "pairs of a layer of A and one of B, [\"3:5\"], on which to train a crosscoder: one SAE over the rows of both"},
       {"sae.variants", Texts{}, "also train these on the same rows, each batch read once: [\"k=32\", \"latents=4096 seed=2\"]"},

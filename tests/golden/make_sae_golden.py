@@ -108,13 +108,50 @@ def gemma_scope(x):
         record(name, x, codes, codes @ w_dec + b_dec)
 
 
+def spliced(x_unused):
+    """Cross-entropies of tiny_old_style with a random TopK SAE, or zeros, in the place of a layer's output; BOS rows stay."""
+    from transformers import AutoModelForCausalLM
+    tiny = HERE.parent / "tiny_old_style"
+    model = AutoModelForCausalLM.from_pretrained(tiny, dtype=torch.float32, attn_implementation="eager").eval()
+    ids = torch.from_numpy(np.load(HERE.parent / "tiny_old_style_ids.npy").astype(np.int64))
+    d = model.config.hidden_size
+    layers = {}
+    for layer in (0, 2):
+        sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=d, d_sae=3 * d, k=24, device="cpu", dtype="float32"))
+        randomise(sae)
+        with torch.no_grad():
+            sae.W_dec.copy_(sae.W_enc.T)
+        sae.save_inference_model(HERE / "spliced" / f"layer_{layer:03d}")
+        layers[layer] = SAE.load_from_disk(HERE / "spliced" / f"layer_{layer:03d}")
+
+    def cross_entropy(layer=None, replace=None):
+        def hook(_module, _inputs, output):
+            rows = output[0] if isinstance(output, tuple) else output
+            new = rows.clone()
+            new[:, 1:] = replace(rows[:, 1:])
+            return (new, *output[1:]) if isinstance(output, tuple) else new
+
+        handle = model.model.layers[layer].register_forward_hook(hook) if layer is not None else None
+        with torch.no_grad():
+            logits = model(ids).logits
+        if handle:
+            handle.remove()
+        return torch.nn.functional.cross_entropy(logits[:, :-1].reshape(-1, logits.shape[-1]), ids[:, 1:].reshape(-1)).item()
+
+    record_of = {"clean": cross_entropy(), "layers": {}}
+    for layer, sae in layers.items():
+        with torch.no_grad():
+            record_of["layers"][layer] = {"sae": cross_entropy(layer, lambda rows: sae.decode(sae.encode(rows))), "zero": cross_entropy(layer, torch.zeros_like)}
+    (HERE / "spliced" / "expected.json").write_text(json.dumps(record_of, indent=1) + "\n")
+
+
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
     HERE.mkdir()
     torch.manual_seed(0)
     x = torch.randn(ROWS, D)
     np.save(HERE / "x.npy", x.numpy())
-    for make in (saelens, sparsify, dictionary_learning, gemma_scope):
+    for make in (saelens, sparsify, dictionary_learning, gemma_scope, spliced):
         make(x)
     versions = {name: __import__("importlib.metadata").metadata.version(name) for name in ("sae-lens", "eai-sparsify", "dictionary-learning", "torch", "numpy")}
     (HERE / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")

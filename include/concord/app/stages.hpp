@@ -18,6 +18,7 @@ struct StudyFiles {
   std::filesystem::path tokens() const { return output / "tokens.h5"; }
   std::filesystem::path activations(char model) const { return folder(model) / "activations.h5"; }
   std::filesystem::path features(char model) const { return folder(model) / "features.h5"; }
+  std::filesystem::path recovered(char model) const { return folder(model) / "recovered.json"; }
   std::filesystem::path matches() const { return output / "matches.h5"; }
   std::filesystem::path similarity() const { return output / "similarity.h5"; }
   std::filesystem::path crosscoder(int layer_a, int layer_b) const;

@@ -18,16 +18,20 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace concord::extract {
 
 /// What receives the numbers, on the rank that computed them.
 struct Taker {
-  /// The rows of a block behind a layer, in the stored type; the buffer goes back to the extractor's pool in the end.
-  std::function<void(int layer, Index block, io::RowBuffer rows)> rows;
+  /// The rows of a block behind a layer, in the stored type; the buffer goes back to the extractor's pool in the end. May be empty.
+  std::function<void(int layer, Index block, io::RowBuffer rows)> rows = {};
   /// Sum of the next-token cross-entropies of a block, and their count.
   std::function<void(Index block, double sum, double count)> loss = {};
+  /// What it leaves of the rows [n, d] of a block behind this layer, seen before `rows` are, is what the next layer gets. -2: none.
+  int replace_layer = -2;
+  std::function<void(Index block, std::span<float> rows)> replace = {};
 };
 
 class Extractor {
@@ -72,6 +76,7 @@ private:
   void check_memory() const;
   void one_block(Flow& flow, Index block, Index next);
   void take_loss(const Flow& flow, Index block, const std::vector<std::int32_t>& ids, const std::vector<Index>& offsets);
+  void replace(Flow& flow, Index block) const;
   io::RowBuffer stored(const Flow& flow, int layer, Index block);
 
   const comm::Communicator& comm_;

@@ -19,6 +19,9 @@ struct SparseRows {
 /// The k largest positive entries of `values` (ties: the smaller index), appended in ascending index order.
 void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t>& indices, std::vector<float>& selected);
 
+/// The reconstruction of row r of `codes` into `row` [d]: its codes by the decoder, and b_dec.
+void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<float> row);
+
 /// Encodes blocks of rows; holds the weights as tensors and reuses its buffers.
 class Encoder {
 public:

@@ -51,7 +51,7 @@ struct TrainOptions {
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
   std::optional<std::uint64_t> order_seed; ///< of the order of the rows, which variants share; seed where it is not given
-  int layer = 0;                ///< keys the random numbers and names the SAE
+  int layer = 0;                           ///< keys the random numbers and names the SAE
   std::string stage_word = "train-sae";
   std::filesystem::path out; ///< SAELens folder
   bool force = false;

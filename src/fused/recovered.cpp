@@ -1,0 +1,167 @@
+#include "concord/fused/recovered.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/progress.hpp"
+#include "concord/core/text.hpp"
+#include "concord/extract/extractor.hpp"
+#include "concord/sae/encoder.hpp"
+
+#include "fused/facts.hpp"
+
+namespace concord::fused {
+
+namespace {
+
+/// What stands in the place of a layer's rows.
+class Replacement {
+public:
+  Replacement(const extract::Extractor& extractor, const std::vector<std::uint8_t>& kinds) : extractor_(extractor), kinds_(kinds) {}
+
+  void zeros() { sae_ = nullptr; }
+  void reconstructions_by(const sae::Sae& sae) {
+    sae_ = &sae;
+    encoder_ = std::make_unique<sae::Encoder>(sae);
+  }
+
+  /// rows [n, d] of a block; those of text are replaced.
+  void operator()(Index block, std::span<float> rows) {
+    const Index d = extractor_.config().hidden;
+    const Index first = extractor_.block_offsets()[static_cast<std::size_t>(block)];
+    if (sae_ != nullptr) {
+      codes_.clear();
+      encoder_->encode(rows, codes_);
+    }
+    for (Index r = 0; r < static_cast<Index>(rows.size()) / d; ++r) {
+      if (kinds_[static_cast<std::size_t>(first + r)] != 0) continue;
+      const auto row = rows.subspan(static_cast<std::size_t>(r * d), static_cast<std::size_t>(d));
+      if (sae_ == nullptr)
+        std::fill(row.begin(), row.end(), 0.0F);
+      else
+        sae::decode_row(*sae_, codes_, r, row);
+    }
+  }
+
+private:
+  const extract::Extractor& extractor_;
+  const std::vector<std::uint8_t>& kinds_;
+  const sae::Sae* sae_ = nullptr;
+  std::unique_ptr<sae::Encoder> encoder_;
+  sae::SparseRows codes_;
+};
+
+class Recovery {
+public:
+  Recovery(const comm::Communicator& comm, const extract::ExtractOptions& extract, const RecoveredOptions& options)
+      : comm_(comm), options_(options), stage_word_(extract.stage_word), extractor_(comm, extract), kinds_(facts_of(extractor_).row_kinds),
+        replacement_(extractor_, kinds_) {
+    comm::agree(comm_, [&] { plan(); });
+  }
+
+  void run() {
+    if (comm::agreed(comm_, [&] { return is_done(); })) {
+      log_info("{}: {} is done", stage_word_, options_.out.string());
+      return;
+    }
+    extractor_.load_model();
+    Progress progress(stage_word_, static_cast<Index>(layers_.size()), "layers");
+    const double clean = cross_entropy(-2, [](Index, std::span<float>) {});
+    nlohmann::json layers = nlohmann::json::array();
+    double least = 1;
+    for (const int layer : layers_) {
+      layers.push_back(of_layer(layer, clean));
+      least = std::min(least, layers.back()["recovered"].get<double>());
+      progress.update(static_cast<Index>(layers.size()));
+    }
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      make_folder(options_.out.parent_path());
+      const nlohmann::json record{
+          {"stage_digest", key_.digest()}, {"inputs", key_.inputs}, {"predictions", predictions_}, {"clean", clean}, {"layers", layers}};
+      write_text_atomic(options_.out, record.dump(2) + "\n");
+    });
+    say_stage_ok(stage_word_, progress.seconds(),
+                 fmt::format("layers={} predictions={:.0f} clean={:.4f} least={:.4f}", layers_.size(), predictions_, clean, least),
+                 options_.out.string());
+  }
+
+private:
+  void plan() {
+    key_ = {"recovered", {{"contexts", options_.contexts}}, {{"activations", extractor_.key().digest()}}};
+    for (const int layer : extractor_.layers()) {
+      const auto path = sae::sae_path(options_.saes, layer);
+      if (!std::filesystem::exists(path)) continue;
+      layers_.push_back(layer);
+      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(path);
+    }
+    require(!layers_.empty(), ExitCode::input_missing, "{} holds no SAE of any layer", options_.saes);
+    const Index wanted = std::clamp<Index>(options_.contexts * extractor_.blocks() / std::max<Index>(1, extractor_.tokens().contexts()), 1,
+                                           extractor_.blocks());
+    for (Index i = 0; i < wanted; ++i) blocks_.push_back(i * extractor_.blocks() / wanted);
+  }
+
+  bool is_done() const {
+    if (!std::filesystem::exists(options_.out)) return false;
+    const auto old = nlohmann::json::parse(read_text(options_.out, "record"), nullptr, false);
+    return old.is_object() && old.value("stage_digest", "") == key_.digest();
+  }
+
+  nlohmann::json of_layer(int layer, double clean) {
+    const auto sae = comm::agreed(comm_, [&] {
+      auto loaded = sae::load_sae(sae::sae_path(options_.saes, layer));
+      require(loaded.d == extractor_.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {}",
+              sae::sae_path(options_.saes, layer).string(), loaded.d, extractor_.config().hidden);
+      return loaded;
+    });
+    replacement_.zeros();
+    const double zero = cross_entropy(layer, std::ref(replacement_));
+    replacement_.reconstructions_by(sae);
+    const double spliced = cross_entropy(layer, std::ref(replacement_));
+    return {{"layer", layer}, {"sae", spliced}, {"zero", zero}, {"recovered", (zero - spliced) / (zero - clean)}};
+  }
+
+  /// Mean over the next tokens of the blocks; each block is done by one replica, so its sum has the same bits anywhere.
+  double cross_entropy(int layer, const std::function<void(Index, std::span<float>)>& replace) {
+    std::vector<double> sums(2 * blocks_.size(), 0.0);
+    extract::Taker taker;
+    taker.loss = [&](Index block, double sum, double count) {
+      const auto place = static_cast<std::size_t>(std::find(blocks_.begin(), blocks_.end(), block) - blocks_.begin());
+      sums[2 * place] = sum;
+      sums[2 * place + 1] = count;
+    };
+    taker.replace_layer = layer;
+    taker.replace = replace;
+    extractor_.run(blocks_, taker, /*stoppable=*/false);
+    comm::sum(comm_, sums);
+    double sum = 0;
+    predictions_ = 0;
+    for (std::size_t b = 0; b < blocks_.size(); ++b) {
+      sum += sums[2 * b];
+      predictions_ += sums[2 * b + 1];
+    }
+    return sum / std::max(1.0, predictions_);
+  }
+
+  const comm::Communicator& comm_;
+  const RecoveredOptions& options_;
+  std::string stage_word_;
+  extract::Extractor extractor_;
+  std::vector<std::uint8_t> kinds_;
+  Replacement replacement_;
+  std::vector<int> layers_;
+  std::vector<Index> blocks_;
+  double predictions_ = 0;
+  StageKey key_;
+};
+
+} // namespace
+
+void cross_entropy_recovered(const comm::Communicator& comm, const extract::ExtractOptions& extract, const RecoveredOptions& options) {
+  extract::ExtractOptions with_loss = extract;
+  with_loss.loss = true;
+  with_loss.compress = 0;
+  Recovery(comm, with_loss, options).run();
+}
+
+} // namespace concord::fused
