@@ -142,18 +142,53 @@ def figure_correlations(results, i, j):
     return figure
 
 
-def figure_training(records):
-    figure, axes = plt.subplots(1, 2, figsize=(11, 3.6), constrained_layout=True)
-    for side in ("a", "b"):
-        rows = [r for r in records if r["model"] == side]
-        if rows:
-            axes[0].plot([r["layer"] for r in rows], [r["fvu"] for r in rows], "o-", label=f"model {side.upper()}")
-            axes[1].plot([r["layer"] for r in rows], [100 * r["dead"] / r["latents"] for r in rows], "o-", label=f"model {side.upper()}")
-    for axis, label in zip(axes, ("FVU on held-out rows", "dead latents (%)")):
-        axis.set_xlabel("layer")
-        axis.set_ylabel(label)
+SIDE_COLOURS = {"a": "Blues", "b": "Oranges"}
+
+
+def shade(record, records):
+    """A colour for each SAE: the model's, darker for later layers."""
+    layers = sorted({r["layer"] for r in records if r["model"] == record["model"]})
+    return plt.get_cmap(SIDE_COLOURS[record["model"]])(0.35 + 0.6 * layers.index(record["layer"]) / max(1, len(layers) - 1))
+
+
+def figure_training(records, courses):
+    """What the SAEs came to, layer by layer, and how they got there (training.jsonl)."""
+    figure, axes = plt.subplots(2, 3, figsize=(15, 7), constrained_layout=True)
+    by_layer = [("fvu", "FVU on held-out rows", 1), ("recovered", "cross-entropy recovered", 1), ("dead_share", "dead latents (%)", 100)]
+    for axis, (key, label, factor) in zip(axes[0], by_layer):
+        for side in ("a", "b"):
+            points = [(r["layer"], factor * r[key]) for r in records if r["model"] == side and r[key] is not None]
+            if points:
+                axis.plot(*zip(*points), "o-", label=f"model {side.upper()}", color=plt.get_cmap(SIDE_COLOURS[side])(0.8))
+                axis.legend(fontsize=8)
+        axis.set(xlabel="layer", ylabel=label)
         axis.set_ylim(bottom=0)
-        axis.legend(fontsize=8)
+    for axis, (key, label) in zip(axes[1], [("fvu", "FVU of the batch"), ("dead", "dead latents")]):
+        for record, course in zip(records, courses):
+            if course:
+                axis.plot([line["rows"] for line in course], [line[key] for line in course], color=shade(record, records), linewidth=1)
+        axis.set(xlabel="rows seen", ylabel=label)
+    axes[1][0].set_yscale("log")
+    for record in records:
+        if record["density"]:
+            edges = np.array(record["density"]["log10_edges"])
+            axes[1][2].step(edges, record["density"]["latents"], where="post", color=shade(record, records), linewidth=1)
+    axes[1][2].set(xlabel="log10 of the share of rows on which a latent fires", ylabel="latents")
+    return figure
+
+
+def figure_crosscoders(crosscoders):
+    """Whose a latent is: its decoder norm in B of that in both."""
+    columns = min(3, len(crosscoders))
+    rows = -(-len(crosscoders) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(5 * columns, 3 * rows), constrained_layout=True, squeeze=False)
+    for axis in axes.ravel()[len(crosscoders):]:
+        axis.axis("off")
+    for axis, crosscoder in zip(axes.ravel(), crosscoders):
+        axis.hist(crosscoder["relative_decoder_norms"], np.linspace(0, 1, 51))
+        fvu_a, fvu_b = crosscoder["part_fvu"]
+        axis.set_title(f"{crosscoder['name']}: FVU {fvu_a:.3f} of A, {fvu_b:.3f} of B", fontsize=9)
+        axis.set(xlabel="A alone  <  |W_dec B| / (|W_dec A| + |W_dec B|)  >  B alone", ylabel="latents")
     return figure
 
 
@@ -258,16 +293,33 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
-def training_records(saes):
-    """FVU, L0 and dead latents of every SAE that concord trained."""
-    records = []
+RECORD_KEYS = ("kind", "fvu", "explained_variance", "l0", "l1", "cosine", "relative_norm", "dead", "silent", "dense", "latents", "held_out_rows", "density")
+
+
+def training_records(saes, output):
+    """What is known of every SAE that concord trained, and the course of its training; both in the same order."""
+    records, courses = [], []
     for side, location in saes.items():
         folder = pathlib.Path(location) if location else None
+        recovered = recovered_of(output / side / "recovered.json")
         for path in sorted(folder.glob("*/training.json")) if folder and folder.is_dir() else []:
             record = json.loads(path.read_text())
-            records.append({"model": side, "layer": record["settings"]["layer"], **{k: record[k] for k in
-                            ("fvu", "l0", "dead", "latents", "held_out_rows")}})
-    return records
+            layer = record["settings"]["layer"]
+            records.append({"model": side, "layer": layer, **{k: record.get(k) for k in RECORD_KEYS}, "dead_share": record["dead"] / record["latents"],
+                            "recovered": recovered.get(layer)})
+            log = path.parent / "training.jsonl"
+            courses.append([json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [])
+    return records, courses
+
+
+def recovered_of(path):
+    """Cross-entropy recovered by layer."""
+    return {layer["layer"]: layer["recovered"] for layer in json.loads(path.read_text())["layers"]} if path.exists() else {}
+
+
+def crosscoder_records(output):
+    paths = sorted((output / "crosscoders").glob("*/training.json"))
+    return [{"name": path.parent.name.replace("_layer", " x layer").replace("layer_", "layer "), **json.loads(path.read_text())} for path in paths]
 
 
 def finite(value):
@@ -317,8 +369,11 @@ def page(name, results, images, rows, best, matches, records):
     training = ""
     if records:
         training = "<h2>Sparse autoencoders</h2>" + images["training"] + html_table(
-            records, [("model", "model"), ("layer", "layer"), ("fvu", "FVU"), ("l0", "L0"), ("dead", "dead"), ("latents", "latents")],
-            {"fvu": ".4f", "l0": ".2f"})
+            records, [("model", "model"), ("layer", "layer"), ("kind", "kind"), ("fvu", "FVU"), ("explained_variance", "explained variance"), ("recovered", "CE recovered"),
+                      ("l0", "L0"), ("l1", "L1"), ("cosine", "cosine"), ("relative_norm", "relative norm"), ("dead", "dead"), ("dense", "dense"), ("latents", "latents")],
+            dict.fromkeys(("fvu", "explained_variance", "recovered", "cosine", "relative_norm"), ".4f") | {"l0": ".2f", "l1": ".2f"})
+    if "crosscoders" in images:
+        training += "<h2>Crosscoders</h2><p>One SAE over the rows of both models: which of its latents both have, and which one has alone.</p>" + images["crosscoders"]
     return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title><style>{STYLE}</style></head><body>
 <h1>{html.escape(name)}</h1><p class="lead">{lead(best, results)}</p>
 <p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA and RSA then
@@ -352,13 +407,16 @@ def main():
     i, j = results.best_pair()
     rows = pair_rows(results)
     best = rows[i * len(results.layers_b) + j]
-    records = training_records({"a": arguments.saes_a, "b": arguments.saes_b})
+    records, courses = training_records({"a": arguments.saes_a, "b": arguments.saes_b}, arguments.output)
     matches = best_matches(results, Corpus(arguments.output), i, j, arguments.top)
     images = {"maps": save(figure_maps(results), folder, "maps"),
               "correlations": save(figure_correlations(results, i, j), folder, "correlations")}
     if records:
-        images["training"] = save(figure_training(records), folder, "training")
-        write_csv(folder / "saes.csv", records)
+        images["training"] = save(figure_training(records, courses), folder, "training")
+        write_csv(folder / "saes.csv", [{k: v for k, v in record.items() if k != "density"} for record in records])
+    crosscoders = crosscoder_records(arguments.output)
+    if crosscoders:
+        images["crosscoders"] = save(figure_crosscoders(crosscoders), folder, "crosscoders")
     write_csv(folder / "pairs.csv", rows)
     write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "runner_up", "cofire")} for m in matches] or [{"a": ""}])
     summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "saes": records, "settings": results.settings, "provenance": results.provenance}

@@ -116,7 +116,7 @@ std::string verify_sae(const fs::path& path) {
 
 std::string verify(const fs::path& path) {
   require(fs::exists(path), ExitCode::input_missing, "there is no file {}", path.string());
-  if (fs::is_directory(path) || path.extension() == ".npz") return verify_sae(path);
+  if (fs::is_directory(path) || path.extension() == ".npz" || path.extension() == ".safetensors") return verify_sae(path);
   require(!path.string().ends_with(".partial"), ExitCode::bad_data, "{} is unfinished: run its stage again", path.string());
   const auto file = io::File::open(path);
   require(file.has_attribute("concord_stage"), ExitCode::bad_data, "{} was not made by concord", path.string());

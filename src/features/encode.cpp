@@ -174,16 +174,22 @@ private:
       return;
     }
     const Index latents = comm::agreed(comm_, [&] { return source.open(layer); });
-    comm::agree(comm_, [&] { check_fit(layer, source); });
+    check_fit(layer, source);
     LocalLayer local(latents);
     comm::agree(comm_, [&] { encode_rows(source, local); });
     gather_statistics(local);
     write_layer(layer, local);
   }
 
-  /// On rank 0, which writes it down.
+  /// By rank 0; all ranks write it down, since they make the file together.
   void check_fit(int layer, CodeSource& source) {
-    fit_ = comm_.rank() == 0 ? source.fit() : std::nullopt;
+    std::vector<sae::Fit> fits;
+    comm::agree(comm_, [&] {
+      const auto fit = comm_.rank() == 0 ? source.fit() : std::nullopt;
+      if (fit) fits.push_back(*fit);
+    });
+    comm::broadcast(comm_, fits);
+    fit_ = fits.empty() ? std::nullopt : std::optional(fits.front());
     if (!fit_ || (fit_->fvu < 0.5 && fit_->l0 > 0)) return;
     log_warn("{}: the SAE {} leaves {:.0f} % of the variance of rows of {} unexplained (L0 {:.1f}): is it of this layer and model, and in "
              "the scale "

@@ -12,24 +12,42 @@ class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh("pipeline")
-        cls.study = small_study(cls.folder)
+        cls.study = small_study(cls.folder, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2)
         cls.first = run("run", cls.study)
         cls.out = cls.folder / "out"
 
     def test_every_stage_says_ok(self):
-        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "encode b", "correlate", "compare", "report"):
+        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "train-sae 2:4", "recovered b", "encode b", "correlate", "compare", "report"):
             self.assertIn(f"concord {stage}: OK", self.first)
 
     def test_rerun_does_nothing_and_keeps_every_byte(self):
         before = {p: p.read_bytes() for p in self.out.rglob("*.h5")}
         second = run("run", self.study)
-        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "compare"):
+        for stage in ("tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare"):
             self.assertNotIn(f"concord {stage}: OK", second)
         self.assertEqual(before, {p: p.read_bytes() for p in self.out.rglob("*.h5")})
 
     def test_verify_knows_every_file(self):
-        files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "a/saes/layer_002")]
+        files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]
         self.assertEqual(run("verify", *files).count(": OK, "), len(files))
+
+    def test_training_says_how_good_each_sae_is(self):
+        record = json.loads((self.out / "a/saes/layer_002/training.json").read_text())
+        self.assertEqual(sum(record["density"]["latents"]) + record["silent"], 256)
+        self.assertGreater(record["explained_variance"], 1 - record["fvu"] - 1e-9)
+        self.assertTrue(0.5 < record["cosine"] <= 1 and 0.5 < record["relative_norm"] < 1.1)
+        course = [json.loads(line) for line in (self.out / "a/saes/layer_002/training.jsonl").read_text().splitlines()]
+        self.assertEqual([line["step"] for line in course], list(range(1, 121)))
+        self.assertLess(course[-1]["fvu"], course[0]["fvu"])
+        recovered = json.loads((self.out / "b/recovered.json").read_text())
+        self.assertEqual([layer["layer"] for layer in recovered["layers"]], [4, 6])
+        for layer in recovered["layers"]:
+            self.assertTrue(recovered["clean"] < layer["sae"] < layer["zero"], layer)
+        variant = json.loads((self.out / "a/saes@k=4/layer_003/cfg.json").read_text())
+        self.assertEqual(variant["k"], 4)
+        crosscoder = json.loads((self.out / "crosscoders/layer_002_layer_004/training.json").read_text())
+        self.assertEqual(len(crosscoder["relative_decoder_norms"]), 256)
+        self.assertEqual(len(crosscoder["part_fvu"]), 2)
 
     def test_features_are_the_top_k_of_the_activations(self):
         with h5py.File(self.out / "a/activations.h5") as f:
@@ -67,7 +85,7 @@ class Pipeline(unittest.TestCase):
         summary = json.loads((report / "summary.json").read_text())
         self.assertEqual(len(summary["pairs"]), 4)
         self.assertEqual(summary["best_pair"]["svcca_p"], max(summary["best_pair"]["svcca_p"], 1 / 20))
-        for name in ("pairs.csv", "matches.csv", "saes.csv", "maps.png", "maps.pdf", "correlations.pdf"):
+        for name in ("pairs.csv", "matches.csv", "saes.csv", "maps.png", "maps.pdf", "correlations.pdf", "training.pdf", "crosscoders.pdf"):
             self.assertGreater((report / name).stat().st_size, 50, name)
 
     def test_provenance_is_in_every_file(self):
@@ -80,7 +98,7 @@ class Pipeline(unittest.TestCase):
         self.assertIn("train-sae", run("plan", self.study, ranks=1))
         self.assertIn("BLAS from libtorch_cpu.so", run("info"))
         self.assertIn("`latents`", run("keys", ranks=1))
-        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report", "verify", "plan"):
+        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report", "verify", "plan", "recovered"):
             self.assertIn("--help", run(word, "--help", ranks=1))
 
 
