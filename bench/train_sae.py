@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Speed, memory and quality of `train-sae` beside SAELens, dictionary_learning and sparsify, in one run on one machine.
 
-  scripts/setup --bench && .venv-bench/bin/python bench/train_sae.py [--width 16384] [--steps 12] [--quality-steps 0]
+  scripts/setup --bench && .venv-bench/bin/python bench/train_sae.py [--aux [--dead-after 8192]] [--width 16384] [--steps 10]
 
 All train a TopK SAE in f32 on the same rows with batches of the same size; each draws its own random order. A step's time is the
 loop alone, without the first steps; every peer runs in its best mode (sparsify: fused encoder; SAELens: with and without sparse
-activations). FVU is of held-out rows, by one routine, from the weights each peer saved; with --quality-steps all train that long.
+activations). FVU is of held-out rows, by one routine, from the weights each peer saved.
 """
 import argparse
 import json
@@ -55,6 +55,7 @@ class Clock:
 
     def __init__(self, skip=2):
         self.times, self.skip = [], skip
+        self.dead = 0  # latents at the end
 
     def __call__(self, source):
         for item in source:
@@ -80,7 +81,7 @@ def train_sparsify(x, o, clock):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / warm, (o.steps - step) / max(1.0, 0.2 * o.steps))
         sae.set_decoder_norm_to_unit_norm()
-        out = sae(rows, dead_mask=(since > 10_000_000) if o.aux else None)
+        out = sae(rows, dead_mask=(since >= o.dead_after) if o.aux else None)
         (out.fvu + (1 / 32) * out.auxk_loss if o.aux else out.fvu).backward()
         sae.remove_gradient_parallel_to_decoder_directions()
         optimizer.step()
@@ -88,6 +89,7 @@ def train_sparsify(x, o, clock):
         since += len(rows)
         since[out.latent_indices.flatten().unique()] = 0
     sae.set_decoder_norm_to_unit_norm()
+    clock.dead = int((since >= o.dead_after).sum())
     return dict(encoder=sae.encoder.weight, b_enc=sae.encoder.bias, decoder=sae.W_dec, b_dec=sae.b_dec)
 
 
@@ -99,9 +101,11 @@ def train_dictionary_learning(x, o, clock):
     from dictionary_learning.trainers.top_k import AutoEncoderTopK, TopKTrainer
     trainer = TopKTrainer(steps=o.steps, activation_dim=x.shape[1], dict_size=o.width, k=o.k, layer=0, lm_name="x", warmup_steps=max(1, o.steps // 10),
                           decay_start=int(0.8 * o.steps), auxk_alpha=1 / 32 if o.aux else 0.0, device="cpu", seed=0, dict_class=AutoEncoderTopK)
+    trainer.dead_feature_threshold = o.dead_after
     for step, rows in enumerate(clock(batches(x, o.batch, o.steps))):
         trainer.update(step, rows)
     ae = trainer.ae
+    clock.dead = int((trainer.num_tokens_since_fired >= o.dead_after).sum())
     return dict(encoder=ae.encoder.weight, b_enc=ae.encoder.bias, decoder=ae.decoder.weight.T, b_dec=ae.b_dec)
 
 
@@ -116,8 +120,10 @@ def train_saelens(x, o, clock, sparse=False):
     with torch.no_grad():
         sae.b_dec.copy_(x[:o.batch].mean(0))
     settings = SAETrainerConfig(total_training_samples=o.steps * o.batch, train_batch_size_samples=o.batch, lr=2e-4 / (o.width / 2 ** 14) ** 0.5, lr_end=2e-5,
-                                device="cpu", n_checkpoints=0, checkpoint_path=None, save_final_checkpoint=False, logger=LoggingConfig(log_to_wandb=False))
-    SAETrainer(cfg=settings, sae=sae, data_provider=clock(batches(x, o.batch, o.steps + 5))).fit()
+                                dead_feature_window=max(1, o.dead_after // o.batch), device="cpu", n_checkpoints=0, checkpoint_path=None, save_final_checkpoint=False, logger=LoggingConfig(log_to_wandb=False))
+    trainer = SAETrainer(cfg=settings, sae=sae, data_provider=clock(batches(x, o.batch, o.steps + 5)))
+    trainer.fit()
+    clock.dead = int((trainer.n_forward_passes_since_fired > settings.dead_feature_window).sum())
     clock.times = clock.times[:o.steps + 1]
     norms = sae.W_dec.norm(dim=1)
     return dict(encoder=(sae.W_enc * norms).T, b_enc=sae.b_enc * norms, decoder=sae.W_dec / norms[:, None], b_dec=sae.b_dec)
@@ -134,7 +140,7 @@ def run_peer(name, o):
     weights = {k: v.detach().numpy().astype(np.float32) for k, v in trainers[name](x, o, clock).items()}
     peak = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text()).group(1)) / 1024
     np.savez(o.work / "peer.npz", **weights)
-    print("RESULT", json.dumps({"step": clock.step(), "peak": peak}))
+    print("RESULT", json.dumps({"step": clock.step(), "peak": peak, "dead": clock.dead}))
 
 
 def fvu(weights, x, k):
@@ -170,7 +176,7 @@ def concord(o, ranks, threads):
     env = dict(os.environ, OMP_NUM_THREADS=str(threads))
     command = ["mpirun", *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "--oversubscribe", "--bind-to", "none" if threads > 1 else "core", "-np", ranks, CONCORD, "train-sae",
                "--activations", o.work / "train.npy", "--d-sae", o.width, "--k", o.k, "--steps", o.steps, "--batch", o.batch, "--held-out", 0.0,
-               "--aux-weight", 1 / 32 if o.aux else 0.0, "--out", out]
+               "--aux-weight", 1 / 32 if o.aux else 0.0, "--dead-after", o.dead_after, "--out", out]
     result = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True)
     if result.returncode != 0:
         sys.exit(result.stdout + result.stderr)
@@ -178,7 +184,8 @@ def concord(o, ranks, threads):
     unit = {"MiB": 1.0, "GiB": 1024.0}
     value, name = re.search(r"peak=([\d.]+) (\w+)", result.stdout).groups()
     weights = load_file(out / "sae_weights.safetensors")
-    return {"step": step, "peak": float(value) * unit[name]}, {"encoder": np.ascontiguousarray(weights["W_enc"].T), "b_enc": weights["b_enc"], "decoder": weights["W_dec"], "b_dec": weights["b_dec"]}
+    dead = int(re.search(r"dead=(\d+)", result.stdout).group(1))
+    return {"step": step, "peak": float(value) * unit[name], "dead": dead}, {"encoder": np.ascontiguousarray(weights["W_enc"].T), "b_enc": weights["b_enc"], "decoder": weights["W_dec"], "b_dec": weights["b_dec"]}
 
 
 def main():
@@ -191,6 +198,7 @@ def main():
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--aux", action="store_true", help="with AuxK")
+    parser.add_argument("--dead-after", type=int, default=10_000_000, help="rows without firing that make a latent dead; a few batches: AuxK has much to do")
     parser.add_argument("--only", default="", help="peers to run, separated by commas; none: concord alone")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "bench" / "train_sae")
     parser.add_argument("--peer", default="", help=argparse.SUPPRESS)
@@ -206,19 +214,19 @@ def main():
         np.save(o.work / "held_out.npy", rows[o.rows:])
         (o.work / f"rows-{o.d}-{o.rows}").touch()
     held_out = np.load(o.work / "held_out.npy")
-    print(f"d = {o.d}, F = {o.width}, k = {o.k}, batch {o.batch}, {o.steps} steps, AuxK {'on' if o.aux else 'off'}, {o.threads} threads\n")
-    print("| trainer | s a step | rows/s | of concord's time | peak MiB | FVU held out | latents that never fire |\n|---|---|---|---|---|---|---|", flush=True)
+    print(f"d = {o.d}, F = {o.width}, k = {o.k}, batch {o.batch}, {o.steps} steps, AuxK {f'on, dead after {o.dead_after} rows' if o.aux else 'off'}, {o.threads} threads\n")
+    print("| trainer | s a step | rows/s | of concord's time | peak MiB | FVU held out | dead at the end | never fire on held-out rows |\n|---|---|---|---|---|---|---|---|", flush=True)
     base = None
     names = ["concord, 1 rank", *[f"concord, {o.threads} ranks"] * (o.threads > 1), *([n for n in o.only.split(",") if n in PEERS] if o.only else PEERS)]
     for name in names:
         ranks = o.threads if name.endswith("ranks") else 1
         measured, weights = concord(o, ranks, o.threads // ranks) if name.startswith("concord") else peer(name, o)
         if measured is None:
-            print(f"| {name} | does not run here: {weights} | | | | | |", flush=True)
+            print(f"| {name} | does not run here: {weights} | | | | | | |", flush=True)
             continue
         base = base or measured["step"]
         error, silent = fvu(weights, held_out, o.k)
-        print(f"| {name} | {measured['step']:.3f} | {o.batch / measured['step']:.0f} | {measured['step'] / base:.2f} | {measured['peak']:.0f} | {error:.4f} | {100 * silent:.1f}% |", flush=True)
+        print(f"| {name} | {measured['step']:.3f} | {o.batch / measured['step']:.0f} | {measured['step'] / base:.2f} | {measured['peak']:.0f} | {error:.4f} | {100 * measured['dead'] / o.width:.1f}% | {100 * silent:.1f}% |", flush=True)
 
 
 if __name__ == "__main__":

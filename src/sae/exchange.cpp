@@ -14,7 +14,7 @@ namespace {
 class Reductions {
 public:
   explicit Reductions(const comm::Communicator& comm) : comm_(comm) {}
-  void start(std::vector<float>& values, int owner) {
+  void start(std::span<float> values, int owner) {
     constexpr std::size_t most = std::size_t{1} << 28; // MPI counts are 32 bits wide
     for (std::size_t begin = 0; begin < values.size(); begin += most) {
       const int count = static_cast<int>(std::min(most, values.size() - begin));
@@ -46,8 +46,9 @@ void Exchange::gather_rows(const std::vector<Index>& counts, const std::vector<T
 }
 
 Exchange::Exchange(const comm::Communicator& comm, const Architecture& architecture, Reduction reduction)
-    : comm_(comm), architecture_(architecture), d_(architecture.settings().d), latents_(architecture.settings().latents),
-      reduction_(reduction) {
+    : comm_(comm), architecture_(architecture),
+      weights_(comm, FlatParameters::count(architecture.settings().d, architecture.settings().latents, architecture.scalars())),
+      d_(architecture.settings().d), latents_(architecture.settings().latents), reduction_(reduction) {
   const Index latents = latents_;
   const dist::Partition pieces{(latents + latent_piece - 1) / latent_piece, comm.size()};
   for (int rank = 0; rank < comm.size(); ++rank) {
@@ -138,13 +139,12 @@ void Exchange::sum_gradients(const StepRows& mine, const FlatParameters& paramet
     const SharedSums sums = weight_gradients(mine, architecture_, parameters, firsts_[at(owner)], scale, part);
     if (step == 0) b_dec = sums.error; // the same for every owner
     for (std::size_t i = 0; i < sums.through_encoder.size(); ++i) b_dec[i % at(d_)] += sums.through_encoder[i];
-    std::fill(part.b_dec().begin(), part.b_dec().end(), 0.0F);
-    reductions.start(part.data, owner);
+    reductions.start(part.of_latents(), owner);
   }
   comm::sum(comm_, b_dec);
   reductions.finish();
-  bytes_ += static_cast<double>(comm_.size() - 1) * static_cast<double>(share.data.size()) * sizeof(float);
-  std::swap(share.data, owners_[at(comm_.rank())].data);
+  bytes_ += static_cast<double>(comm_.size() - 1) * static_cast<double>(share.of_latents().size()) * sizeof(float);
+  std::swap(share, owners_[at(comm_.rank())]);
   std::copy(b_dec.begin(), b_dec.end(), share.b_dec().begin());
 }
 
@@ -154,13 +154,15 @@ double Exchange::sum_over_latents(const std::vector<double>& mine) const {
   return sum;
 }
 
-void Exchange::spread(FlatParameters& parameters) const {
+FlatParameters Exchange::parameters() {
+  return {d_, latents_, architecture_.scalars(), weights_.values()};
+}
+
+void Exchange::spread() {
   if (comm_.size() == 1) return;
-  const Index row = d_ * static_cast<Index>(sizeof(float));
-  comm::all_gather_rows(comm_, nullptr, counts_, row, parameters.encoder().data());
-  comm::all_gather_rows(comm_, nullptr, counts_, row, parameters.decoder().data());
-  for (Index s = 0; s < parameters.scalars; ++s) comm::all_gather_rows(comm_, nullptr, counts_, sizeof(float), parameters.scalar(s).data());
-  bytes_ += static_cast<double>((latents_ - count()) * (2 * d_ + parameters.scalars)) * sizeof(float);
+  bytes_ += weights_.share(0, counts_, d_);
+  bytes_ += weights_.share(latents_ * d_, counts_, d_);
+  for (Index s = 0; s < architecture_.scalars(); ++s) bytes_ += weights_.share(latents_ * (2 * d_ + s), counts_, 1);
 }
 
 void Exchange::gather(const FlatParameters& share, FlatParameters& all) const {
@@ -168,27 +170,31 @@ void Exchange::gather(const FlatParameters& share, FlatParameters& all) const {
   comm::gather_rows(comm_, share.encoder().data(), counts_, row, all.encoder().data());
   comm::gather_rows(comm_, share.decoder().data(), counts_, row, all.decoder().data());
   for (Index s = 0; s < share.scalars; ++s) comm::gather_rows(comm_, share.scalar(s).data(), counts_, sizeof(float), all.scalar(s).data());
-  std::copy(share.b_dec().begin(), share.b_dec().end(), all.b_dec().begin());
 }
 
 void Exchange::take_share(std::span<const float> all, FlatParameters& share) const {
-  const auto rows = static_cast<std::size_t>(latents_ * d_);
-  const auto begin = at(first() * d_);
-  const auto size = at(count() * d_);
-  std::copy_n(all.begin() + static_cast<Index>(begin), size, share.encoder().begin());
-  std::copy_n(all.begin() + static_cast<Index>(rows + begin), size, share.decoder().begin());
-  for (Index s = 0; s < share.scalars; ++s)
-    std::copy_n(all.begin() + static_cast<Index>(2 * rows) + s * latents_ + first(), count(), share.scalar(s).begin());
-  std::copy_n(all.end() - d_, d_, share.b_dec().begin());
+  const Index rows = latents_ * d_;
+  std::copy_n(all.begin() + first() * d_, count() * d_, share.encoder().begin());
+  std::copy_n(all.begin() + rows + first() * d_, count() * d_, share.decoder().begin());
+  for (Index s = 0; s < share.scalars; ++s) std::copy_n(all.begin() + 2 * rows + s * latents_ + first(), count(), share.scalar(s).begin());
+}
+
+void Exchange::take_share_into_all(std::span<const float> all, FlatParameters& parameters) const {
+  const auto copy = [&](Index begin, Index n) { std::copy_n(all.begin() + begin, n, parameters.of_latents().begin() + begin); };
+  copy(first() * d_, count() * d_);
+  copy(latents_ * d_ + first() * d_, count() * d_);
+  for (Index s = 0; s < parameters.scalars; ++s) copy(latents_ * (2 * d_ + s) + first(), count());
 }
 
 double Exchange::bytes_a_step(Index rows, double active) const {
   const auto others = static_cast<double>(comm_.size() - 1) / static_cast<double>(comm_.size());
-  const double weights = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * others;
+  const double sums = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * others;
+  const auto of_node = static_cast<double>(weights_.ranks_a_copy()) / static_cast<double>(comm_.size());
+  const double weights = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * (1 - of_node);
   const double per_code = 12 + 4 * static_cast<double>(architecture_.scalars() - 1);
   const auto vectors = static_cast<double>(architecture_.prefixes().size() > 1 ? 2 + architecture_.prefixes().size() : 2);
   const double gathered = static_cast<double>(rows) * (4 * vectors * static_cast<double>(d_) + per_code * active + 16) * others;
-  return weights + (reduction_ == Reduction::reproducible ? gathered : weights);
+  return weights + (reduction_ == Reduction::reproducible ? gathered : sums);
 }
 
 } // namespace concord::sae

@@ -12,8 +12,8 @@ constexpr float tanh_slope = 4;
 
 } // namespace
 
-void JumpRelu::initialise(FlatParameters& parameters) const {
-  auto thresholds = parameters.scalar(theta);
+void JumpRelu::initialise(FlatParameters& parameters, Index first, Index count) const {
+  const auto thresholds = parameters.scalar(theta).subspan(at(first), at(count));
   std::fill(thresholds.begin(), thresholds.end(), static_cast<float>(settings_.threshold));
 }
 

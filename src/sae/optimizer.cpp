@@ -9,12 +9,6 @@
 namespace concord::sae {
 namespace {
 
-void unit_row(float* row, Index d) {
-  const auto inverse = static_cast<float>(1.0 / std::max(std::sqrt(squared_norm({row, at(d)})), 1e-12));
-#pragma omp simd
-  for (Index c = 0; c < d; ++c) row[c] *= inverse;
-}
-
 struct AdamRates {
   float rate, correction, scale, beta1;
   void move(float* p, float* m, float* v, const float* g, Index n) const {
@@ -43,8 +37,10 @@ double project_decoder_gradient(const FlatParameters& parameters, FlatParameters
   return squared_norm({gradient, at(d)}) + squared_norm({gradients.encoder().data() + i * d, at(d)}) + scalars;
 }
 
-void unit_decoder_rows(FlatParameters& parameters) {
-  for (Index j = 0; j < parameters.latents; ++j) unit_row(parameters.decoder().data() + j * parameters.d, parameters.d);
+void unit_row(float* row, Index d) {
+  const auto inverse = static_cast<float>(1.0 / std::max(std::sqrt(squared_norm({row, at(d)})), 1e-12));
+#pragma omp simd
+  for (Index c = 0; c < d; ++c) row[c] *= inverse;
 }
 
 void Adam::step(FlatParameters& parameters, const FlatParameters& gradients, Index first, double rate, float scale, Index t) {

@@ -165,24 +165,27 @@ void scale_rows(std::span<float> rows, const std::vector<Index>& parts, const st
 }
 
 std::vector<double> start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step,
-                          FlatParameters& parameters) {
+                          Exchange& exchange, FlatParameters& parameters) {
   Beginning beginning(comm, feed, how);
   auto scales = beginning.scales();
   const auto centre = beginning.geometric_median();
   std::copy(centre.begin(), centre.end(), parameters.b_dec().begin());
   const Index d = parameters.d;
-  auto decoder = parameters.decoder();
-  for_rows(parameters.latents, [&](Index j) {
-    const Philox random(how.seed, "sae-init", static_cast<std::uint64_t>(how.layer), static_cast<std::uint64_t>(j));
-    for (Index c = 0; c < d; ++c) decoder[at(j * d + c)] = static_cast<float>(random.normal(static_cast<std::uint64_t>(c)));
+  const auto mine = [&](std::span<float> rows) { return rows.subspan(at(exchange.first() * d), at(exchange.count() * d)); };
+  const auto decoder = mine(parameters.decoder());
+  for_rows(exchange.count(), [&](Index i) {
+    const Philox random(how.seed, "sae-init", static_cast<std::uint64_t>(how.layer), static_cast<std::uint64_t>(exchange.first() + i));
+    for (Index c = 0; c < d; ++c) decoder[at(i * d + c)] = static_cast<float>(random.normal(static_cast<std::uint64_t>(c)));
+    unit_row(decoder.data() + i * d, d);
   });
-  unit_decoder_rows(parameters);
-  std::copy(decoder.begin(), decoder.end(), parameters.encoder().begin());
-  architecture.initialise(parameters);
+  std::copy(decoder.begin(), decoder.end(), mine(parameters.encoder()).begin());
+  architecture.initialise(parameters, exchange.first(), exchange.count());
+  exchange.spread();
   const auto state = architecture.state();
   const float factor = beginning.encoder_factor(parameters, step);
   architecture.set_state(state); // as if the sample had not been seen
-  for (float& w : parameters.encoder()) w *= factor;
+  for (float& w : mine(parameters.encoder())) w *= factor;
+  exchange.spread();
   return scales;
 }
 

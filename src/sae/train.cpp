@@ -97,8 +97,9 @@ struct State {
   std::vector<float> rows_since_fired; ///< in global batches (times batch: rows); f32 is exact below 2^24
   Index step = 0;
   std::vector<double> scales; ///< training sees s x, one s a model
-  State(Index d, Index latents, Index share, Index scalars, double beta1)
-      : parameters(d, latents, scalars), adam(d, share, scalars, beta1), rows_since_fired(at(latents), 0.0F) {}
+  State(FlatParameters weights, Index share, double beta1)
+      : parameters(std::move(weights)), adam(parameters.d, share, parameters.scalars, beta1),
+        rows_since_fired(at(parameters.latents), 0.0F) {}
 };
 
 } // namespace
@@ -126,17 +127,18 @@ public:
 
   void prepare() {
     const Index d = feed_.cols();
+    exchange_ = std::make_unique<Exchange>(comm_, *architecture_,
+                                           o_.reduction == "fast" ? Exchange::Reduction::fast : Exchange::Reduction::reproducible);
     comm::agree(comm_, [&] {
-      exchange_ = std::make_unique<Exchange>(comm_, *architecture_,
-                                             o_.reduction == "fast" ? Exchange::Reduction::fast : Exchange::Reduction::reproducible);
       const Index scalars = architecture_->scalars();
-      state_ = std::make_unique<State>(d, o_.latents, exchange_->count(), scalars, architecture_kind(o_.kind).beta1);
+      state_ = std::make_unique<State>(exchange_->parameters(), exchange_->count(), architecture_kind(o_.kind).beta1);
       gradients_ = std::make_unique<FlatParameters>(d, exchange_->count(), scalars);
       step_ = std::make_unique<Step>(*architecture_, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight);
       if (comm_.rank() == 0) make_folder(partial());
     });
     comm_.barrier();
     const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
+    if (resumed) exchange_->spread();
     if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
     comm::agree(comm_, [&] {
       log_ = std::make_unique<TrainingLog>(partial() / "training.jsonl", o_.steps);
@@ -149,8 +151,8 @@ public:
     end = std::min(end, o_.steps);
     if (state_->step >= end) return;
     if (state_->step == 0)
-      state_->scales =
-          start(comm_, feed_, {parse_normalisation(o_.normalise), o_.seed, o_.layer}, *architecture_, *step_, state_->parameters);
+      state_->scales = start(comm_, feed_, {parse_normalisation(o_.normalise), o_.seed, o_.layer}, *architecture_, *step_, *exchange_,
+                             state_->parameters);
     if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
     while (state_->step < end) {
       if (steps_here_++ == untimed_steps) timed_from_ = clock_.seconds();
@@ -170,12 +172,15 @@ public:
     const auto own = architecture_->state();
     comm::agree(comm_, [&] {
       if (!root) return;
-      const auto flat = [](const std::vector<float>& v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
+      const auto flat = [](std::span<const float> v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
       const auto wide = [](const std::vector<double>& v) { return io::TensorView{Dtype::f64, {static_cast<Index>(v.size())}, v.data()}; };
       io::write_safetensors(checkpoint(),
-                            {{"parameters", flat(state_->parameters.data)},
-                             {"first_moment", flat(first.data)},
-                             {"second_moment", flat(second.data)},
+                            {{"parameters", flat(std::as_const(state_->parameters).of_latents())},
+                             {"parameters.b_dec", flat(state_->parameters.b_dec())},
+                             {"first_moment", flat(std::as_const(first).of_latents())},
+                             {"first_moment.b_dec", flat(state_->adam.first_moment.b_dec())},
+                             {"second_moment", flat(std::as_const(second).of_latents())},
+                             {"second_moment.b_dec", flat(state_->adam.second_moment.b_dec())},
                              {"rows_since_fired", flat(state_->rows_since_fired)},
                              {"scales", wide(state_->scales)},
                              {"architecture", wide(own)},
@@ -244,7 +249,7 @@ private:
     const double clip = norm_ > o_.clip ? o_.clip / norm_ : 1.0;
     s.adam.step(s.parameters, *gradients_, exchange_->first(), learning_rate(), static_cast<float>(clip), s.step + 1);
     architecture_->constrain(s.parameters, exchange_->first(), exchange_->count());
-    exchange_->spread(s.parameters);
+    exchange_->spread();
     note(*seen, moments);
   }
 
@@ -333,13 +338,17 @@ private:
       std::memcpy(values.data(), tensor.data, values.size() * sizeof(double));
       return values;
     };
-    const auto load = [&](const char* name, std::vector<float>& to) {
+    const auto load = [&](const char* name, std::span<float> to) {
       const auto from = view(name, to.size());
       std::copy(from.begin(), from.end(), to.begin());
     };
-    load("parameters", state_->parameters.data);
-    exchange_->take_share(view("first_moment", state_->parameters.data.size()), state_->adam.first_moment);
-    exchange_->take_share(view("second_moment", state_->parameters.data.size()), state_->adam.second_moment);
+    const auto size = state_->parameters.of_latents().size();
+    exchange_->take_share_into_all(view("parameters", size), state_->parameters);
+    load("parameters.b_dec", state_->parameters.b_dec());
+    exchange_->take_share(view("first_moment", size), state_->adam.first_moment);
+    exchange_->take_share(view("second_moment", size), state_->adam.second_moment);
+    load("first_moment.b_dec", state_->adam.first_moment.b_dec());
+    load("second_moment.b_dec", state_->adam.second_moment.b_dec());
     load("rows_since_fired", state_->rows_since_fired);
     state_->scales = wide(file.tensor("scales"));
     require(state_->scales.size() == feed_.parts().size(), ExitCode::bad_data, "{}: scales has the wrong size", checkpoint().string());
@@ -386,8 +395,12 @@ private:
 
   /// Every rank holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
   void check_ranks_agree() const {
-    std::string mine = digest_of(
-        std::string_view(reinterpret_cast<const char*>(state_->parameters.data.data()), state_->parameters.data.size() * sizeof(float)));
+    const auto weights = std::as_const(state_->parameters).of_latents();
+    const auto b_dec = std::as_const(state_->parameters).b_dec();
+    Digest digest;
+    digest.add(weights);
+    digest.add(b_dec);
+    const std::string mine = digest.hex();
     std::vector<char> root(mine.begin(), mine.end());
     comm::broadcast(comm_, root);
     comm::agree(comm_, [&] {

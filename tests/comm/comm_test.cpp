@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/node_array.hpp"
 #include "concord/comm/stop.hpp"
 
 #include "support/support.hpp"
@@ -61,6 +62,33 @@ TEST(Stop, OneRanksSignalIsEveryRanksStop) {
   if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
   EXPECT_TRUE(stop_requested(world()));
   EXPECT_TRUE(stop_requested(world())); // and it stays
+}
+
+/// Rows of uneven and empty shares reach every copy, whatever ranks share one.
+TEST(NodeArray, AllCopiesHoldWhatEachRankWrote) {
+  const auto& comm = test::world();
+  std::vector<Index> counts;
+  Index rows = 0;
+  Index first = 0;
+  for (int rank = 0; rank < comm.size(); ++rank) {
+    if (rank == comm.rank()) first = rows;
+    counts.push_back(rank % 3 == 1 ? 0 : 5 + rank);
+    rows += counts.back();
+  }
+  constexpr Index width = 7, before = 3;
+  for (const int most_ranks : {0, 1, 2}) {
+    NodeArray array(comm, before + rows * width, most_ranks);
+    EXPECT_EQ(array.ranks_a_copy() == 1, most_ranks == 1 || comm.size() == 1 || (most_ranks == 2 && comm.size() == 3 && comm.rank() == 2));
+    for (int round = 0; round < 3; ++round) {
+      const auto value = [&](Index i) { return static_cast<float>(1000 * round + i); };
+      for (Index i = first * width; i < (first + counts[static_cast<std::size_t>(comm.rank())]) * width; ++i)
+        array.values()[static_cast<std::size_t>(before + i)] = value(i);
+      array.share(before, counts, width);
+      for (Index i = 0; i < rows * width; ++i) EXPECT_EQ(array.values()[static_cast<std::size_t>(before + i)], value(i)) << i;
+      for (Index i = 0; i < before; ++i) EXPECT_EQ(array.values()[static_cast<std::size_t>(i)], 0.0F);
+      comm.barrier(); // all have looked before anyone writes again
+    }
+  }
 }
 
 } // namespace

@@ -45,8 +45,8 @@ public:
   virtual Index scalars() const { return 1; }
   /// Ends of the prefixes of the latents that the loss looks at.
   virtual std::vector<std::int32_t> prefixes() const { return {static_cast<std::int32_t>(settings_.latents)}; }
-  /// Scalars at the start.
-  virtual void initialise(FlatParameters& /*parameters*/) const {}
+  /// Scalars of latents [first, first + count) at the start.
+  virtual void initialise(FlatParameters& /*parameters*/, Index /*first*/, Index /*count*/) const {}
   /// Codes of rows x - b_dec [n, d]. Collective where the choice is among the rows of all ranks.
   virtual void encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) = 0;
   /// Gradients of codes: from dL/da of the error to dL/dh and the extras, the penalty times `warmth` (its warm-up) included. Returns

@@ -5,9 +5,11 @@
 /// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 12 L0 + 16) bytes) and makes the gradients of
 /// its own latents from them, in the order of the batch: the same bits at any number of ranks.
 /// `fast`: every rank makes the gradients of all latents from its own rows, and those of each owner are summed there while the
-/// next owner's are made: 8 F d bytes. Either way the owners' new weights go to everyone (8 F d bytes), and no rank holds
-/// Adam's moments of more than its own latents. With B below F `reproducible` moves less.
+/// next owner's are made: 8 F d bytes. Either way the owners' new weights go to every node (8 F d bytes), and no rank holds
+/// Adam's moments of more than its own latents. The weights themselves are there once a node, in memory that its ranks share: each
+/// rank writes its own latents' and reads all. With B below F `reproducible` moves less.
 
+#include "concord/comm/node_array.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/sae/architecture.hpp"
 #include "concord/sae/step_rows.hpp"
@@ -24,6 +26,8 @@ public:
   Index first() const { return firsts_[static_cast<std::size_t>(comm_.rank())]; }
   Index count() const { return counts_[static_cast<std::size_t>(comm_.rank())]; }
 
+  /// All latents' weights, zeros at first, in the node's memory, which this object holds. Local.
+  FlatParameters parameters();
   /// The rows that this rank makes gradients from: all of the batch, or its own.
   const StepRows& collect(const StepRows& mine);
   /// The same with AuxK's part, behind Step::backward_dead.
@@ -38,12 +42,15 @@ public:
                  const std::function<void(Index i)>& each);
   /// Sum of numbers that each rank has for its latents, in the order of the latents.
   double sum_over_latents(const std::vector<double>& mine) const;
-  /// Sends every rank's latents of `parameters` to all.
-  void spread(FlatParameters& parameters) const;
-  /// A share's numbers in their places among all, on rank 0.
+  /// Makes every rank's latents of parameters() known to all. Between it and the next call, nobody may write to them but behind a
+  /// collective step that all reach after their last look.
+  void spread();
+  /// A share's numbers of latents in their places among all, on rank 0.
   void gather(const FlatParameters& share, FlatParameters& all) const;
-  /// This rank's share of all. Local.
+  /// This rank's share of all, which have the layout of FlatParameters::of_latents(). Local.
   void take_share(std::span<const float> all, FlatParameters& share) const;
+  /// The same into this rank's latents of parameters(). Local.
+  void take_share_into_all(std::span<const float> all, FlatParameters& parameters) const;
   /// Bytes that this rank receives for a step of `rows` rows of the batch with `active` codes each, without AuxK. Local.
   double bytes_a_step(Index rows, double active) const;
   /// Bytes that this rank has received by steps so far, as its calls counted them. Local.
@@ -57,6 +64,7 @@ private:
   void gather_rows(const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all, Index width);
   const comm::Communicator& comm_;
   const Architecture& architecture_;
+  comm::NodeArray weights_;
   Index d_;
   Index latents_;
   Reduction reduction_;

@@ -15,7 +15,7 @@ class JumpRelu final : public Architecture {
 public:
   using Architecture::Architecture;
   Index scalars() const override { return 2; }
-  void initialise(FlatParameters& parameters) const override;
+  void initialise(FlatParameters& parameters, Index first, Index count) const override;
   void encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) override;
   double backward(const FlatParameters& parameters, StepRows& rows, float warmth) override;
   void constrain(FlatParameters& parameters, Index first, Index count) const override;

@@ -13,8 +13,8 @@ namespace concord::sae {
 /// of all gradients of the latent.
 double project_decoder_gradient(const FlatParameters& parameters, FlatParameters& gradients, Index first, Index i);
 
-/// Divides each decoder row by its norm.
-void unit_decoder_rows(FlatParameters& parameters);
+/// Divides a row by its norm.
+void unit_row(float* row, Index d);
 
 struct Adam {
   FlatParameters first_moment;

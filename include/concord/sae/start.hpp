@@ -3,6 +3,7 @@
 /// any number of ranks.
 
 #include "concord/comm/session.hpp"
+#include "concord/sae/exchange.hpp"
 #include "concord/sae/parameters.hpp"
 #include "concord/sae/row_feed.hpp"
 #include "concord/sae/step.hpp"
@@ -33,6 +34,6 @@ struct Start {
 /// of their transpose for which the first reconstructions fit best. Returns the scales.
 /// @throws Error bad_data (all rows zero, not finite); agreed.
 std::vector<double> start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step,
-                          FlatParameters& parameters);
+                          Exchange& exchange, FlatParameters& parameters);
 
 } // namespace concord::sae

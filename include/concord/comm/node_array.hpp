@@ -1,0 +1,36 @@
+#pragma once
+/// An array of which each node of a job holds one copy, in memory that its ranks share. Collective over `comm` where it does not say Local.
+
+#include "concord/comm/session.hpp"
+#include "concord/core/index.hpp"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace concord::comm {
+
+class NodeArray {
+public:
+  /// `count` zeros a node. `most_ranks`: take no more ranks than that as a node (0: all that share memory). Where memory cannot be shared,
+  /// or a node's ranks do not follow one another, every rank has a copy of its own.
+  NodeArray(const Communicator& comm, Index count, int most_ranks = 0);
+  ~NodeArray();
+  NodeArray(const NodeArray&) = delete;
+  NodeArray& operator=(const NodeArray&) = delete;
+  /// The node's copy: ranks may read all of it and write parts that no other rank touches; share() makes them known. Local.
+  std::span<float> values();
+  /// Ranks that share this rank's copy. Local.
+  int ranks_a_copy() const;
+  /// Rows of `width` numbers from `begin` on, `counts` of each rank in rank order, which each has written: behind it all copies hold them
+  /// all. Returns the bytes that this rank received from other copies.
+  double share(Index begin, const std::vector<Index>& counts, Index width);
+
+private:
+  struct Storage;
+  void sync();
+  const Communicator& comm_;
+  std::unique_ptr<Storage> storage_;
+};
+
+} // namespace concord::comm
