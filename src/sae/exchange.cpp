@@ -59,6 +59,17 @@ Exchange::Exchange(const comm::Communicator& comm, const Architecture& architect
     for (const Index count : counts_) owners_.emplace_back(d_, count, architecture.scalars());
 }
 
+/// Rows of `width` numbers from every rank, behind one another, in the memory of the node: each rank puts its own there.
+std::span<const float> Exchange::show_rows(std::unique_ptr<comm::NodeArray>& array, std::span<const float> mine, Index width) {
+  if (!array) array = std::make_unique<comm::NodeArray>(comm_, architecture_.settings().batch * width);
+  const Index before = std::accumulate(row_counts_.begin(), row_counts_.begin() + comm_.rank(), Index{0});
+  for_row_pieces(row_counts_[at(comm_.rank())], [&](Index begin, Index end) {
+    std::copy(mine.begin() + begin * width, mine.begin() + end * width, array->values().begin() + (before + begin) * width);
+  });
+  bytes_ += array->share(0, row_counts_, width);
+  return array->values();
+}
+
 void Exchange::gather_codes(const Codes& mine, Codes& all) {
   const auto counts = comm::all_gather(comm_, std::vector<Index>{mine.entries()});
   gather_rows(row_counts_, mine.ends, all.ends, 1);
@@ -81,9 +92,9 @@ const StepRows& Exchange::collect(const StepRows& mine) {
   all_.d = d_;
   all_.prefixes = mine.prefixes;
   gather_rows(row_counts_, mine.positions, all_.positions, 1);
-  gather_rows(row_counts_, mine.centred, all_.centred, d_);
-  gather_rows(row_counts_, mine.error, all_.error, d_);
-  if (mine.prefixes.size() > 1) gather_rows(row_counts_, mine.prefix_pull, all_.prefix_pull, mine.stride());
+  all_.centred = show_rows(centred_, mine.centred, d_);
+  all_.error = show_rows(error_, mine.error, d_);
+  if (mine.prefixes.size() > 1) all_.prefix_pull = show_rows(prefix_pull_, mine.prefix_pull, mine.stride());
   gather_codes(mine.codes, all_.codes);
   all_.with_aux = false;
   return all_;
@@ -91,7 +102,7 @@ const StepRows& Exchange::collect(const StepRows& mine) {
 
 const StepRows& Exchange::collect_dead(const StepRows& mine) {
   if (!gathers()) return mine;
-  gather_rows(row_counts_, mine.aux_gradient, all_.aux_gradient, d_);
+  all_.aux_gradient = show_rows(aux_gradient_, mine.aux_gradient, d_);
   gather_codes(mine.aux, all_.aux);
   all_.with_aux = true;
   return all_;
@@ -193,7 +204,8 @@ double Exchange::bytes_a_step(Index rows, double active) const {
   const double weights = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * (1 - of_node);
   const double per_code = 12 + 4 * static_cast<double>(architecture_.scalars() - 1);
   const auto vectors = static_cast<double>(architecture_.prefixes().size() > 1 ? 2 + architecture_.prefixes().size() : 2);
-  const double gathered = static_cast<double>(rows) * (4 * vectors * static_cast<double>(d_) + per_code * active + 16) * others;
+  const double gathered =
+      static_cast<double>(rows) * (4 * vectors * static_cast<double>(d_) * (1 - of_node) + (per_code * active + 16) * others);
   return weights + (reduction_ == Reduction::reproducible ? gathered : sums);
 }
 

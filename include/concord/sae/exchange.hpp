@@ -2,12 +2,12 @@
 /// How the ranks of a training share its work: rows are dealt to all of them for the forward pass, latents for gradients and
 /// Adam. Collective over `comm` where it does not say Local.
 ///
-/// `reproducible`: every rank is sent all rows of the batch (x, errors, codes: B (8 d + 12 L0 + 16) bytes) and makes the gradients of
-/// its own latents from them, in the order of the batch: the same bits at any number of ranks.
-/// `fast`: every rank makes the gradients of all latents from its own rows, and those of each owner are summed there while the
-/// next owner's are made: 8 F d bytes. Either way the owners' new weights go to every node (8 F d bytes), and no rank holds
-/// Adam's moments of more than its own latents. The weights themselves are there once a node, in memory that its ranks share: each
-/// rank writes its own latents' and reads all. With B below F `reproducible` moves less.
+/// `reproducible`: every rank sees all rows of the batch (x and errors, B 8 d bytes a node, and codes, B (12 L0 + 16) bytes a rank) and
+/// makes the gradients of its own latents from them, in the order of the batch: the same bits at any number of ranks. `fast`: every rank
+/// makes the gradients of all latents from its own rows, and those of each owner are summed there while the next owner's are made: 8 F d
+/// bytes. Either way the owners' new weights go to every node (8 F d bytes), and no rank holds Adam's moments of more than its own latents.
+/// The weights themselves are there once a node, in memory that its ranks share: each rank writes its own latents' and reads all. With B
+/// below F `reproducible` moves less.
 
 #include "concord/comm/node_array.hpp"
 #include "concord/comm/session.hpp"
@@ -15,6 +15,8 @@
 #include "concord/sae/step_rows.hpp"
 
 #include <functional>
+#include <memory>
+#include <span>
 
 namespace concord::sae {
 
@@ -59,6 +61,7 @@ public:
 private:
   bool gathers() const { return reduction_ == Reduction::reproducible && comm_.size() > 1; }
   void sum_gradients(const StepRows& mine, const FlatParameters& parameters, float scale, FlatParameters& share);
+  std::span<const float> show_rows(std::unique_ptr<comm::NodeArray>& array, std::span<const float> mine, Index width);
   void gather_codes(const Codes& mine, Codes& all);
   template <typename T>
   void gather_rows(const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all, Index width);
@@ -71,7 +74,8 @@ private:
   std::vector<Index> firsts_; ///< of each rank
   std::vector<Index> counts_;
   std::vector<Index> row_counts_;
-  StepRows all_;
+  StepRows all_; ///< of these, a copy a node:
+  std::unique_ptr<comm::NodeArray> centred_, error_, prefix_pull_, aux_gradient_;
   mutable double bytes_ = 0;
   std::vector<FlatParameters> owners_; ///< `fast`: gradients of each owner's latents from this rank's rows
 };

@@ -40,7 +40,8 @@ private:
   double alpha_;
   Screen dead_screen_; ///< of dead latents alone
   bool has_dead_ = false;
-  StepRows rows_;
+  StepRows rows_; ///< of these:
+  std::vector<float> centred_, error_, prefix_pull_, aux_gradient_;
 };
 
 } // namespace concord::sae

@@ -6,23 +6,25 @@
 #include "concord/sae/parameters.hpp"
 
 #include <functional>
+#include <span>
 
 namespace concord::sae {
 
 class Architecture;
 
+/// The large arrays are others' memory: a Step's own, or what the ranks of a node share.
 struct StepRows {
   Index d = 0;
   std::vector<std::int32_t> prefixes; ///< latents [0, prefixes[g]) reconstruct the rows in the loss; the last is F, and often the only one
   std::vector<Index> positions;       ///< place of each row in the global batch
-  std::vector<float> centred;         ///< x - b_dec, [n, d]
-  std::vector<float> error;           ///< x^ - x by all latents, [n, d]
-  std::vector<float> prefix_pull;     ///< [n, prefixes, d] where there are several: what pulls at the latents between prefix g - 1 and g,
+  std::span<const float> centred;     ///< x - b_dec, [n, d]
+  std::span<const float> error;       ///< x^ - x by all latents, [n, d]
+  std::span<const float> prefix_pull; ///< [n, prefixes, d] where there are several: what pulls at the latents between prefix g - 1 and g,
                                       ///< the errors of the prefixes g and up over their number
   Codes codes;
-  bool with_aux = false;           ///< AuxK has its part:
-  std::vector<float> aux_gradient; ///< dL/de^, [n, d]
-  Codes aux;                       ///< of dead latents
+  bool with_aux = false;               ///< AuxK has its part:
+  std::span<const float> aux_gradient; ///< dL/de^, [n, d]
+  Codes aux;                           ///< of dead latents
   Index count() const { return static_cast<Index>(positions.size()); }
   /// The error that the loss sees through latents of prefix g: its rows are stride() apart.
   const float* pull(std::size_t g) const { return prefixes.size() > 1 ? prefix_pull.data() + static_cast<Index>(g) * d : error.data(); }
