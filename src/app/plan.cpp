@@ -114,11 +114,12 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
       train.disk += m.layers * 8 * latents * d;
       train.flops += m.layers * steps * batch * (2 * d * latents + 12 * d * k);
       const double share = std::min(tokens * d * stored / ranks, study.real("sae.memory_gib") * 0x1p30);
-      train.memory = std::max(train.memory, share + 4 * (8 * latents * d + batch / ranks * (latents + 3 * d)) + 25 * tokens);
+      // Weights; gradients and moments of the rank's latents; rounded weights; rows and errors of a batch, read ahead and at work.
+      train.memory = std::max(train.memory, share + 8 * latents * d * (1 + 3.0 / ranks) + latents * d + 24 * batch * d + 25 * tokens);
     }
     encode.disk += m.layers * tokens * (8 + 8 * k);
     encode.flops += m.layers * tokens * 2 * d * latents;
-    encode.memory = std::max(encode.memory, 8 * latents * d + 2048 * 4 * (latents + d) + tokens / ranks * (16 + 8 * k));
+    encode.memory = std::max(encode.memory, 10 * latents * d + 2048 * 12 * d + tokens / ranks * (16 + 8 * k));
   }
   plans.push_back(train);
   plans.push_back(encode);

@@ -1,37 +1,13 @@
-// The selection against sorting, and the file formats.
+// SAE folders that concord writes itself; those of other programs are read in tests/cli/test_sae_formats.py.
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
 #include "concord/sae/encoder.hpp"
 #include "concord/sae/sae.hpp"
 
 #include "support/support.hpp"
-#include <algorithm>
-#include <numeric>
 
 namespace concord::sae {
 namespace {
-
-TEST(SelectTopK, EqualsASortWithTies) {
-  const Philox random(1, "select");
-  for (int round = 0; round < 200; ++round) {
-    const Index n = 1 + static_cast<Index>(random.below(static_cast<std::uint64_t>(round), 150));
-    const int k = 1 + round % 12;
-    std::vector<float> values;
-    for (Index i = 0; i < n; ++i) // few distinct values: many ties, and negatives that must not be selected
-      values.push_back(static_cast<float>(static_cast<int>(random.below(static_cast<std::uint64_t>(1000 * round + i), 9)) - 3));
-    std::vector<std::int32_t> order(values.size());
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int a, int b) { return values[static_cast<std::size_t>(a)] > values[static_cast<std::size_t>(b)]; });
-    order.resize(std::min<std::size_t>(order.size(), static_cast<std::size_t>(k)));
-    std::erase_if(order, [&](int i) { return values[static_cast<std::size_t>(i)] <= 0; });
-    std::sort(order.begin(), order.end());
-    std::vector<std::int32_t> indices;
-    std::vector<float> selected;
-    select_top_k(values, k, indices, selected);
-    EXPECT_EQ(indices, order) << "round " << round;
-  }
-}
 
 TEST(Saelens, RoundTripsAndEncodesTheSame) {
   const auto folder = test::empty_folder("saelens");

@@ -1,7 +1,8 @@
 #pragma once
-/// Sparse codes of dense rows. Local.
+/// Sparse codes of dense rows, by a trained SAE. Local.
 
 #include "concord/sae/sae.hpp"
+#include "concord/sae/screen.hpp"
 
 #include <span>
 #include <vector>
@@ -16,26 +17,23 @@ struct SparseRows {
   void clear();
 };
 
-/// The k largest positive entries of `values` (ties: the smaller index), appended in ascending index order.
-void select_top_k(std::span<const float> values, int k, std::vector<std::int32_t>& indices, std::vector<float>& selected);
-
 /// The reconstruction of row r of `codes` into `row` [d]: its codes by the decoder, and b_dec.
 void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<float> row);
 
-/// Encodes blocks of rows; holds the weights as tensors and reuses its buffers.
+/// Encodes blocks of rows as sae.hpp says, exactly in f32: latents are screened in bf16, whose bound always holds. A row's codes depend on
+/// it alone. Keeps the SAE, which must stay where it is, and its buffers.
 class Encoder {
 public:
   explicit Encoder(const Sae& sae);
-  ~Encoder();
   /// rows [n, d] row-major; appends n rows to `out`.
   void encode(std::span<const float> rows, SparseRows& out);
 
 private:
-  struct Buffers;
-  void select_above(std::span<const float> hidden, SparseRows& out) const;
-  void select_gated(std::span<const float> hidden, SparseRows& out) const;
+  float value(std::int32_t latent, float hidden) const;
   const Sae& sae_;
-  std::unique_ptr<Buffers> buffers_;
+  Screen screen_;
+  std::vector<float> centred_;
+  Codes codes_;
 };
 
 } // namespace concord::sae
