@@ -105,7 +105,10 @@ int NodeArray::ranks_a_copy() const {
   return storage_->node_size();
 }
 
-/// Behind it every rank of the node sees what all of them wrote before.
+int NodeArray::rank_in_copy() const {
+  return storage_->node_rank();
+}
+
 void NodeArray::sync() {
   if (storage_->window == MPI_WIN_NULL) return;
   MPI_Win_sync(storage_->window);

@@ -21,7 +21,7 @@ std::unique_ptr<Architecture> make(const comm::Communicator& comm, const Archite
 } // namespace
 
 Architecture::Architecture(const comm::Communicator& comm, const ArchitectureSettings& settings)
-    : comm_(comm), settings_(settings), screen_(settings.d) {
+    : comm_(comm), settings_(settings), screen_(settings.d, Screen::Precision::int8, comm.size() > 1 ? &comm : nullptr) {
   if (settings_.parts.empty()) settings_.parts = {settings.d};
 }
 

@@ -1,11 +1,16 @@
 #include "concord/sae/screen.hpp"
 
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/node_array.hpp"
+#include "concord/dist/partition.hpp"
+
 #include "sae/rows.hpp"
 #include "sae/screen_kernels.hpp"
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <memory>
 
 namespace concord::sae {
 namespace {
@@ -73,24 +78,28 @@ struct Screen::Row {
   }
 };
 
-/// The latents that are screened, as the screening product wants them: in panels, with zeros behind the last.
+/// The latents that are screened, as the screening product wants them: in panels.
 struct Screen::Weights {
-  explicit Weights(Index width) : d(width) {}
+  Weights(Index width, const comm::Communicator* ranks) : d(width), comm(ranks) {}
   Index d;
+  const comm::Communicator* comm;
+  std::unique_ptr<comm::NodeArray> shared; ///< what is packed, or
+  std::vector<float> own;
   std::span<const float> encoder;
   std::span<const float> bias_of_all;
   std::span<const float> floors;
   std::vector<std::int32_t> subset; ///< empty: all
   Index count = 0;
   Precision precision = Precision::f32; ///< of what is packed
-  std::vector<screen::Line> lines;
-  std::vector<float> f32;    ///< of a subset, when the product is f32's
-  std::vector<float> bias;   ///< less the floor; minus infinity behind the last
-  std::vector<float> scale;  ///< of a latent's integers
-  std::vector<float> offset; ///< what a score is too large by in units of scale: x is stored as x + 128
-  std::vector<float> norm;   ///< |w|
-  std::vector<float> loss;   ///< |w - w^|, or t D_w
-  std::vector<float> unit;   ///< of the error: |w|, or more where the loss is out of proportion
+  screen::Line* lines = nullptr;        ///< rounded
+  float* f32 = nullptr;                 ///< of a subset, when the product is f32's
+  // A number a latent, padded to whole panels.
+  std::span<float> bias;   ///< less the floor; minus infinity behind the last
+  std::span<float> scale;  ///< of a latent's integers
+  std::span<float> offset; ///< what a score is too large by in units of scale: x is stored as x + 128
+  std::span<float> norm;   ///< |w|
+  std::span<float> loss;   ///< |w - w^|, or t D_w
+  std::span<float> unit;   ///< of the error: |w|, or more where the loss is out of proportion
   float loss_of_unit = 0;
   std::int32_t latent(std::int32_t place) const { return subset.empty() ? place : subset[static_cast<std::size_t>(place)]; }
   Index panels() const { return (count + screen::panel - 1) / screen::panel; }
@@ -98,10 +107,57 @@ struct Screen::Weights {
   float pre_activation(const float* x, std::int32_t j) const { return dot(x, encoder.data() + j * d, d) + bias_of_all[at(j)]; }
   Index lines_a_panel() const { return 2 * screen::groups(d, precision == Precision::int8 ? 4 : 2); }
 
+  /// Memory for `floats` numbers that begins at a whole line.
+  float* memory(Index floats) {
+    constexpr Index line = sizeof(screen::Line) / sizeof(float);
+    const auto wanted = static_cast<std::size_t>(floats + line);
+    if (comm != nullptr && (!shared || shared->values().size() < wanted)) {
+      const std::size_t before = shared ? shared->values().size() : 0;
+      shared.reset(); // the old one first: it may be large
+      shared = std::make_unique<comm::NodeArray>(*comm, static_cast<Index>(std::max(wanted, before + before / 4)));
+    }
+    if (comm == nullptr && own.size() < wanted) own.resize(wanted);
+    void* begin = comm != nullptr ? shared->values().data() : own.data();
+    std::size_t space = wanted * sizeof(float);
+    return static_cast<float*>(std::align(alignof(screen::Line), static_cast<std::size_t>(floats) * sizeof(float), begin, space));
+  }
+
+  void lay_out() {
+    const Index places = panels() * screen::panel;
+    const bool rounded = precision != Precision::f32;
+    const Index floats = rounded ? panels() * lines_a_panel() * static_cast<Index>(sizeof(screen::Line) / sizeof(float))
+                                 : static_cast<Index>(subset.size()) * d;
+    float* next = memory(floats + 6 * places);
+    lines = reinterpret_cast<screen::Line*>(next);
+    f32 = next;
+    next += floats;
+    for (auto* numbers : {&bias, &scale, &offset, &norm, &loss, &unit}) {
+      *numbers = {next, at(places)};
+      next += places;
+    }
+  }
+
+  /// Calls f(begin, end) for this rank's panels among those of the ranks that share them, in pieces, and waits for the others.
+  template <typename F>
+  void for_my_panels(const F& f) const {
+    const dist::Partition parts{panels(), shared ? shared->ranks_a_copy() : 1};
+    const int part = shared ? shared->rank_in_copy() : 0;
+    for_pieces(parts.end(part) - parts.begin(part), [&](Index piece) { f(parts.begin(part) + piece); });
+    if (shared) shared->sync();
+  }
+
+  void pack_panel(Index q) {
+    for (Index i = q * screen::panel; i < (q + 1) * screen::panel; ++i) {
+      for (const auto& numbers : {scale, offset, norm, loss, unit}) numbers[at(i)] = 0;
+      bias[at(i)] = minus_infinity;
+      if (i < count) pack(i);
+    }
+  }
+
   void pack(Index i) {
     const std::int32_t j = latent(static_cast<std::int32_t>(i));
     const float* row = encoder.data() + j * d;
-    auto* to = lines.data() + i / screen::panel * lines_a_panel();
+    auto* to = lines + i / screen::panel * lines_a_panel();
     norm[at(i)] = std::sqrt(dot(row, row, d));
     bias[at(i)] = bias_of_all[at(j)] - floor(j);
     if (precision == Precision::int8) {
@@ -112,7 +168,7 @@ struct Screen::Weights {
     } else if (precision == Precision::bf16) {
       loss[at(i)] = screen::round_weights_bf16(row, d, i % screen::panel, to);
     } else if (!subset.empty()) {
-      std::copy_n(row, d, f32.begin() + i * d);
+      std::copy_n(row, d, f32 + i * d);
     }
   }
 
@@ -125,7 +181,10 @@ struct Screen::Weights {
       norms += norm[at(i)];
     }
     loss_of_unit = norms > 0 ? static_cast<float>(1.2 * losses / norms) : 0;
-    for (Index i = 0; i < count; ++i) unit[at(i)] = loss_of_unit > 0 ? std::max(norm[at(i)], loss[at(i)] / loss_of_unit) : norm[at(i)];
+    for_my_panels([&](Index q) {
+      for (Index i = q * screen::panel; i < std::min(count, (q + 1) * screen::panel); ++i)
+        unit[at(i)] = loss_of_unit > 0 ? std::max(norm[at(i)], loss[at(i)] / loss_of_unit) : norm[at(i)];
+    });
   }
 
   Index groups() const { return screen::groups(d, precision == Precision::int8 ? 4 : 2); }
@@ -157,7 +216,7 @@ struct Screen::Weights {
     thread_local std::vector<std::uint32_t> words;
     round(x, n, rows, words);
     if (precision == Precision::f32) {
-      screen::for_scores_f32(x, n, subset.empty() ? encoder.data() : f32.data(), count, d, bias.data(), take);
+      screen::for_scores_f32(x, n, subset.empty() ? encoder.data() : f32, count, d, bias.data(), take);
       return;
     }
     alignas(64) float scores[screen::tile_rows * screen::panel];
@@ -171,7 +230,7 @@ struct Screen::Weights {
 
   /// Panel q with a tile of rows.
   void score_tile(const std::uint32_t* words, const Row* rows, Index in_tile, Index q, float* scores) const {
-    const auto* panel_lines = lines.data() + q * lines_a_panel();
+    const auto* panel_lines = lines + q * lines_a_panel();
     const Index first = q * screen::panel;
     if (precision == Precision::bf16) {
       screen::score_tile_bf16(words, groups(), panel_lines, bias.data() + first, scores);
@@ -215,7 +274,8 @@ struct Screen::Weights {
   }
 };
 
-Screen::Screen(Index d, Precision roughest) : d_(d), precision_(roughest), weights_(std::make_unique<Weights>(d)) {
+Screen::Screen(Index d, Precision roughest, const comm::Communicator* comm)
+    : d_(d), precision_(roughest), comm_(comm), weights_(std::make_unique<Weights>(d, comm)) {
   set_precision(roughest);
 }
 
@@ -235,16 +295,8 @@ void Screen::update(std::span<const float> encoder, std::span<const float> bias,
   w.subset.assign(subset.begin(), subset.end());
   w.count = subset.empty() ? static_cast<Index>(bias.size()) : static_cast<Index>(subset.size());
   w.precision = precision_;
-  const auto places = at(w.panels() * screen::panel);
-  w.bias.assign(places, minus_infinity);
-  for (auto* numbers : {&w.scale, &w.offset, &w.norm, &w.loss, &w.unit}) numbers->assign(places, 0.0F);
-  if (precision_ == Precision::f32)
-    w.f32.resize(at(static_cast<Index>(subset.size()) * d_));
-  else
-    w.lines.resize(at(w.panels() * w.lines_a_panel()));
-  for_pieces(w.panels(), [&](Index q) {
-    for (Index i = q * screen::panel; i < std::min(w.count, (q + 1) * screen::panel); ++i) w.pack(i);
-  });
+  w.lay_out();
+  w.for_my_panels([&](Index q) { w.pack_panel(q); });
   w.set_units();
 }
 
@@ -306,10 +358,12 @@ void Screen::above(std::span<const float> x, float limit, Codes& codes) {
   count(n, codes.entries(), computed, computed);
 }
 
-/// Eight times as many candidates as it takes cost more than the finer product.
+/// Eight times as many candidates as it takes cost more than the finer product. All ranks decide alike.
 void Screen::count(Index rows, Index wanted, Index computed, Index candidates) {
-  computed_per_row_ = static_cast<double>(computed) / static_cast<double>(std::max<Index>(1, rows));
-  if (rows > 0 && weights_->precision == Precision::int8 && candidates > 8 * (wanted + 8 * rows))
+  std::vector<Index> sums{rows, wanted, computed, candidates};
+  if (comm_ != nullptr) comm::sum(*comm_, sums);
+  computed_per_row_ = static_cast<double>(sums[2]) / static_cast<double>(std::max<Index>(1, sums[0]));
+  if (sums[0] > 0 && weights_->precision == Precision::int8 && sums[3] > 8 * (sums[1] + 8 * sums[0]))
     set_precision(can(Precision::bf16) ? Precision::bf16 : Precision::f32);
 }
 

@@ -6,7 +6,8 @@
 namespace concord::sae {
 
 Step::Step(Architecture& architecture, Index k_aux, double alpha)
-    : architecture_(architecture), d_(architecture.settings().d), k_aux_(k_aux), alpha_(alpha), dead_screen_(d_) {
+    : architecture_(architecture), d_(architecture.settings().d), k_aux_(k_aux), alpha_(alpha),
+      dead_screen_(d_, Screen::Precision::int8, architecture.comm().size() > 1 ? &architecture.comm() : nullptr) {
   rows_.d = d_;
   rows_.prefixes = architecture.prefixes();
 }

@@ -20,15 +20,17 @@ public:
   NodeArray& operator=(const NodeArray&) = delete;
   /// The node's copy: ranks may read all of it and write parts that no other rank touches; share() makes them known. Local.
   std::span<float> values();
-  /// Ranks that share this rank's copy. Local.
+  /// Ranks that share this rank's copy, and this rank's number among them. Local.
   int ranks_a_copy() const;
+  int rank_in_copy() const;
+  /// Behind it the ranks of a copy see what all of them wrote before. Collective over the ranks of a copy.
+  void sync();
   /// Rows of `width` numbers from `begin` on, `counts` of each rank in rank order, which each has written: behind it all copies hold them
   /// all. Returns the bytes that this rank received from other copies.
   double share(Index begin, const std::vector<Index>& counts, Index width);
 
 private:
   struct Storage;
-  void sync();
   const Communicator& comm_;
   std::unique_ptr<Storage> storage_;
 };

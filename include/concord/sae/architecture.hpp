@@ -66,6 +66,7 @@ public:
   /// Latents computed in f32 in the last encode(), a row.
   double computed_per_row() const { return screen_.computed_per_row(); }
   const ArchitectureSettings& settings() const { return settings_; }
+  const comm::Communicator& comm() const { return comm_; }
 
 protected:
   const comm::Communicator& comm_;

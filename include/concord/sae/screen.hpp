@@ -1,6 +1,7 @@
 #pragma once
 /// The k largest pre-activations of each row, or all above a floor, without computing them all in f32: a product of rounded
-/// numbers screens the latents, and the few that can be among those are computed again in f32. Local.
+/// numbers screens the latents, and the few that can be among those are computed again in f32. Local, or, with a communicator, collective
+/// over it: then the ranks of a node share the rounded weights, and each rounds its part of them.
 ///
 /// With x^, w^ the rounded row and weights, s = x^ w^ + b the score and h = x w + b,  h - s = (x - x^) w + x^ (w - w^).
 ///   bf16, rounded to nearest: Cauchy and Schwarz give |h - s| <= |x - x^| |w| + |x^| |w - w^| =: e, always.
@@ -14,6 +15,7 @@
 /// too many candidates. Without such instructions the screening product is f32's own, and e its rounding alone.
 /// Above a floor the same holds with the floor in the place of the k-th largest.
 
+#include "concord/comm/session.hpp"
 #include "concord/sae/codes.hpp"
 
 #include <memory>
@@ -26,7 +28,7 @@ class Screen {
 public:
   enum class Precision { int8, bf16, f32 };
   /// Begins with `roughest`, or the roughest finer one that the processor has instructions for.
-  explicit Screen(Index d, Precision roughest = Precision::int8);
+  explicit Screen(Index d, Precision roughest = Precision::int8, const comm::Communicator* comm = nullptr);
   ~Screen();
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
@@ -38,7 +40,7 @@ public:
   void top_k(std::span<const float> x, int k, Codes& codes);
   /// Fills `codes` with all h >= floor + limit of each row of x [n, d].
   void above(std::span<const float> x, float limit, Codes& codes);
-  /// Latents computed in f32 in the last call, a row.
+  /// Latents computed in f32 in the last call, a row, over all ranks.
   double computed_per_row() const { return computed_per_row_; }
   /// What the next update() rounds to, and setting it: a training that goes on where it was screens as it did.
   Precision precision() const { return precision_; }
@@ -50,6 +52,7 @@ private:
   void count(Index rows, Index wanted, Index computed, Index candidates);
   Index d_;
   Precision precision_;
+  const comm::Communicator* comm_;
   std::unique_ptr<Weights> weights_;
   std::vector<CodesPart> parts_; ///< keep their memory
   double computed_per_row_ = 0;
