@@ -162,7 +162,7 @@ def figure_training(records, courses):
                 axis.plot(*zip(*points), "o-", label=f"model {side.upper()}", color=plt.get_cmap(SIDE_COLOURS[side])(0.8))
                 axis.legend(fontsize=8)
         axis.set(xlabel="layer", ylabel=label)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.02 if key == "recovered" else 1.1 * max(axis.get_ylim()[1], 0.01))
     for axis, (key, label) in zip(axes[1], [("fvu", "FVU of the batch"), ("dead", "dead latents")]):
         for record, course in zip(records, courses):
             if course:

@@ -42,14 +42,14 @@ void BatchTopK::encode(const FlatParameters& parameters, std::span<const float> 
   if (floor_ < 0) floor_ = find_floor(centred, codes);
   screen_.above(centred, floor_, codes);
   while (floor_ > 0 && comm::sum_of(comm_, codes.entries()) < wanted) { // the floor of the step before was too high
-    floor_ *= floor_ > 1e-6F ? 0.5F : 0.0F;
+    floor_ *= floor_ > 1e-6F ? 0.8F : 0.0F;
     screen_.above(centred, floor_, codes);
   }
   const float smallest = nth_largest(comm_, codes.value, wanted);
   keep_if(codes, [&](Index s) { return codes.value[at(s)] > 0 && codes.value[at(s)] >= smallest; });
   steps_ += 1;
   threshold_ += (static_cast<double>(smallest) - threshold_) / std::min(steps_, 100.0);
-  floor_ = 0.8F * smallest;
+  floor_ = 0.92F * smallest;
 }
 
 void BatchTopK::describe(const FlatParameters& /*parameters*/, Sae& sae) const {

@@ -116,7 +116,7 @@ private:
     for (const double size : sizes) sum += fixed(size);
     const double mean = fixed.back(comm::sum_of(comm_, sum)) / static_cast<double>(total_);
     comm::agree(comm_, [&] { require(mean > 0, ExitCode::bad_data, "{}: all rows are zero", feed_.location()); });
-    return squares ? 1 / std::sqrt(mean) : std::sqrt(static_cast<double>(width)) / mean;
+    return squares ? 1 / std::sqrt(mean) : std::sqrt(static_cast<double>(d_) / static_cast<double>(feed_.parts().size())) / mean;
   }
 
   void inverse_distances(const std::vector<double>& centre, std::vector<double>& weights) const {
