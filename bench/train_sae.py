@@ -180,11 +180,11 @@ def concord(o, ranks, threads):
     result = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True)
     if result.returncode != 0:
         sys.exit(result.stdout + result.stderr)
-    step = o.batch / float(re.search(r"rows/s=(\d+)", result.stdout).group(1))
+    step = o.batch / float(re.findall(r"rows/s=(\d+)", result.stdout)[-1])
     unit = {"MiB": 1.0, "GiB": 1024.0}
     value, name = re.search(r"peak=([\d.]+) (\w+)", result.stdout).groups()
     weights = load_file(out / "sae_weights.safetensors")
-    dead = int(re.search(r"dead=(\d+)", result.stdout).group(1))
+    dead = int(re.findall(r"dead=(\d+)", result.stdout)[-1])
     return {"step": step, "peak": float(value) * unit[name], "dead": dead}, {"encoder": np.ascontiguousarray(weights["W_enc"].T), "b_enc": weights["b_enc"], "decoder": weights["W_dec"], "b_dec": weights["b_dec"]}
 
 

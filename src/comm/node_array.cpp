@@ -2,25 +2,80 @@
 
 #include "concord/comm/collectives.hpp"
 
+#include <fmt/format.h>
 #include <mpi.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace concord::comm {
+namespace {
+
+/// Memory without a name, which the processes of a node can map: nothing is left behind when they are killed, and a small /dev/shm does not
+/// limit it. MPI_Win_allocate_shared does the same, but in Open MPI 4.1 hangs where its backing file finds no room.
+class Mapped {
+public:
+  Mapped() = default;
+  Mapped(const Mapped&) = delete;
+  Mapped& operator=(const Mapped&) = delete;
+  ~Mapped() {
+    if (begin_ != MAP_FAILED) munmap(begin_, bytes_);
+    if (file_ >= 0) close(file_);
+  }
+
+  /// Who made it, as which file: what another process needs to find it, and to know that it is the right one.
+  using Ticket = std::array<Index, 4>;
+
+  /// Zeros. False when there is no memory.
+  bool make(std::size_t bytes, Ticket& ticket) {
+    file_ = memfd_create("concord", MFD_CLOEXEC);
+    if (file_ < 0 || posix_fallocate(file_, 0, static_cast<off_t>(bytes)) != 0) return false;
+    struct stat facts {};
+    if (fstat(file_, &facts) != 0) return false;
+    ticket = {getpid(), file_, static_cast<Index>(facts.st_dev), static_cast<Index>(facts.st_ino)};
+    return map(bytes);
+  }
+
+  /// False where the maker cannot be seen from here (another container's processes).
+  bool open(std::size_t bytes, const Ticket& ticket) {
+    const auto path = fmt::format("/proc/{}/fd/{}", ticket[0], ticket[1]);
+    struct stat facts {};
+    file_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    const bool same = file_ >= 0 && fstat(file_, &facts) == 0 && static_cast<Index>(facts.st_dev) == ticket[2] &&
+                      static_cast<Index>(facts.st_ino) == ticket[3];
+    return same && map(bytes);
+  }
+
+  float* values() const { return static_cast<float*>(begin_); }
+
+private:
+  bool map(std::size_t bytes) {
+    bytes_ = bytes;
+    begin_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
+    return begin_ != MAP_FAILED;
+  }
+
+  int file_ = -1;
+  void* begin_ = MAP_FAILED;
+  std::size_t bytes_ = 0;
+};
+
+} // namespace
 
 struct NodeArray::Storage {
   MPI_Comm node = MPI_COMM_NULL;    ///< ranks of this copy
   MPI_Comm leaders = MPI_COMM_NULL; ///< the first rank of each copy
-  MPI_Win window = MPI_WIN_NULL;
-  std::vector<float> own; ///< where a rank has a copy for itself
+  Mapped shared;                    ///< the node's copy, or
+  std::vector<float> own;           ///< where a rank has a copy for itself
   std::span<float> values;
   std::vector<int> sizes; ///< ranks of each copy, in rank order
 
   ~Storage() {
-    if (window != MPI_WIN_NULL) {
-      MPI_Win_unlock_all(window);
-      MPI_Win_free(&window);
-    }
     if (leaders != MPI_COMM_NULL) MPI_Comm_free(&leaders);
     if (node != MPI_COMM_NULL) MPI_Comm_free(&node);
   }
@@ -58,22 +113,15 @@ struct NodeArray::Storage {
     MPI_Comm_split(comm, comm.rank(), 0, &node);
   }
 
-  /// Whether the node's ranks now share memory.
+  /// Whether the node's ranks now share memory, on every node.
   bool allocate(const Communicator& comm, Index count) {
-    float* base = nullptr;
-    const auto bytes = node_rank() == 0 ? static_cast<MPI_Aint>(count) * static_cast<MPI_Aint>(sizeof(float)) : MPI_Aint{0};
-    MPI_Comm_set_errhandler(node, MPI_ERRORS_RETURN);
-    const bool failed = MPI_Win_allocate_shared(bytes, sizeof(float), MPI_INFO_NULL, node, &base, &window) != MPI_SUCCESS;
-    if (max_of(comm, Index{failed}) > 0) {
-      if (!failed) MPI_Win_free(&window);
-      window = MPI_WIN_NULL;
-      return false;
-    }
-    MPI_Aint size = 0;
-    int unit = 0;
-    MPI_Win_shared_query(window, 0, &size, &unit, &base);
-    MPI_Win_lock_all(MPI_MODE_NOCHECK, window);
-    values = {base, static_cast<std::size_t>(count)};
+    const auto bytes = static_cast<std::size_t>(std::max<Index>(count, 1)) * sizeof(float);
+    Mapped::Ticket ticket{};
+    bool done = node_rank() != 0 || shared.make(bytes, ticket);
+    MPI_Bcast(ticket.data(), static_cast<int>(ticket.size()), MPI_INT64_T, 0, node);
+    if (node_rank() != 0) done = shared.open(bytes, ticket);
+    if (max_of(comm, Index{!done}) > 0) return false;
+    values = {shared.values(), static_cast<std::size_t>(count)};
     return true;
   }
 };
@@ -88,7 +136,6 @@ NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks) : co
     s.values = s.own;
   }
   const bool leads = s.node_rank() == 0;
-  if (leads && shared) std::fill(s.values.begin(), s.values.end(), 0.0F);
   MPI_Comm_split(comm, leads ? 0 : MPI_UNDEFINED, comm.rank(), &s.leaders);
   const auto of_ranks = all_gather(comm, std::vector<int>{leads ? s.node_size() : 0});
   std::copy_if(of_ranks.begin(), of_ranks.end(), std::back_inserter(s.sizes), [](int size) { return size > 0; });
@@ -110,10 +157,10 @@ int NodeArray::rank_in_copy() const {
 }
 
 void NodeArray::sync() {
-  if (storage_->window == MPI_WIN_NULL) return;
-  MPI_Win_sync(storage_->window);
+  if (storage_->node_size() == 1) return;
+  std::atomic_thread_fence(std::memory_order_seq_cst);
   MPI_Barrier(storage_->node);
-  MPI_Win_sync(storage_->window);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 double NodeArray::share(Index begin, const std::vector<Index>& counts, Index width) {

@@ -264,7 +264,7 @@ private:
 
   /// Progress, and the line of the log where one is due; behind a step.
   void show() {
-    progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={} rows/s={:.3g} screened={:.0f}", batch_fvu_, batch_l0_,
+    progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={} rows/s={:.0f} screened={:.0f}", batch_fvu_, batch_l0_,
                                                 dead_count_, rows_a_second(), architecture_->computed_per_row()));
     if (!log_->due(state_->step)) return;
     const double penalty = comm::sum_of(comm_, penalty_) / static_cast<double>(o_.batch);

@@ -5,7 +5,10 @@
 
 #include "support/support.hpp"
 #include <csignal>
+#include <functional>
+#include <memory>
 #include <numeric>
+#include <sys/resource.h>
 
 namespace concord::comm {
 namespace {
@@ -64,8 +67,8 @@ TEST(Stop, OneRanksSignalIsEveryRanksStop) {
   EXPECT_TRUE(stop_requested(world())); // and it stays
 }
 
-/// Rows of uneven and empty shares reach every copy, whatever ranks share one.
-TEST(NodeArray, AllCopiesHoldWhatEachRankWrote) {
+/// Rows of uneven and empty shares reach every copy of an array that `make` gives.
+void expect_shared(const std::function<std::unique_ptr<NodeArray>(Index)>& make) {
   const auto& comm = test::world();
   std::vector<Index> counts;
   Index rows = 0;
@@ -76,19 +79,43 @@ TEST(NodeArray, AllCopiesHoldWhatEachRankWrote) {
     rows += counts.back();
   }
   constexpr Index width = 7, before = 3;
-  for (const int most_ranks : {0, 1, 2}) {
-    NodeArray array(comm, before + rows * width, most_ranks);
-    EXPECT_EQ(array.ranks_a_copy() == 1, most_ranks == 1 || comm.size() == 1 || (most_ranks == 2 && comm.size() == 3 && comm.rank() == 2));
-    for (int round = 0; round < 3; ++round) {
-      const auto value = [&](Index i) { return static_cast<float>(1000 * round + i); };
-      for (Index i = first * width; i < (first + counts[static_cast<std::size_t>(comm.rank())]) * width; ++i)
-        array.values()[static_cast<std::size_t>(before + i)] = value(i);
-      array.share(before, counts, width);
-      for (Index i = 0; i < rows * width; ++i) EXPECT_EQ(array.values()[static_cast<std::size_t>(before + i)], value(i)) << i;
-      for (Index i = 0; i < before; ++i) EXPECT_EQ(array.values()[static_cast<std::size_t>(i)], 0.0F);
-      comm.barrier(); // all have looked before anyone writes again
-    }
+  const auto array = make(before + rows * width);
+  for (int round = 0; round < 3; ++round) {
+    const auto value = [&](Index i) { return static_cast<float>(1000 * round + i); };
+    for (Index i = first * width; i < (first + counts[static_cast<std::size_t>(comm.rank())]) * width; ++i)
+      array->values()[static_cast<std::size_t>(before + i)] = value(i);
+    array->share(before, counts, width);
+    for (Index i = 0; i < rows * width; ++i) EXPECT_EQ(array->values()[static_cast<std::size_t>(before + i)], value(i)) << i;
+    for (Index i = 0; i < before; ++i) EXPECT_EQ(array->values()[static_cast<std::size_t>(i)], 0.0F);
+    comm.barrier(); // all have looked before anyone writes again
   }
+}
+
+TEST(NodeArray, AllCopiesHoldWhatEachRankWrote) {
+  const auto& comm = test::world();
+  for (const int most_ranks : {0, 1, 2}) {
+    expect_shared([&](Index count) {
+      auto array = std::make_unique<NodeArray>(comm, count, most_ranks);
+      EXPECT_EQ(array->ranks_a_copy() == 1,
+                most_ranks == 1 || comm.size() == 1 || (most_ranks == 2 && comm.size() == 3 && comm.rank() == 2));
+      return array;
+    });
+  }
+}
+
+TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {
+  expect_shared([&](Index count) {
+    rlimit before{};
+    getrlimit(RLIMIT_FSIZE, &before);
+    const rlimit none{0, before.rlim_max};
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &none); // no file takes a byte, that of shared memory neither
+    auto array = std::make_unique<NodeArray>(test::world(), count);
+    setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, handler);
+    EXPECT_EQ(array->ranks_a_copy(), 1);
+    return array;
+  });
 }
 
 } // namespace
