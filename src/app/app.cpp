@@ -259,16 +259,22 @@ private:
       correlate_.force = common_.force;
       correlate::correlate(world_, correlate_);
     });
-    sub->add_option("--a", correlate_.a, "features.h5, or a scipy CSR matrix (.npz)");
+    sub->add_option("--a", correlate_.a, "features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)");
     sub->add_option("--b", correlate_.b, "the same for the other model, row for row");
-    sub->add_option("--tokens", correlate_.tokens, "tokens.h5, for the token filters");
+    sub->add_option("--tokens", correlate_.tokens, "tokens.h5, for the documents of the null and the token filters");
     sub->add_option("--best", correlate_.best, "partners kept a feature, both ways")->capture_default_str();
-    sub->add_option("--pairing", pairing_, "mutual, one-to-one or many-to-one")->capture_default_str();
+    sub->add_option("--pairing", pairing_, "mutual, greedy, optimal, many-to-one or paper")->capture_default_str();
     sub->add_option("--min-r", correlate_.rules.min_r, "keep matches with r above it")->capture_default_str();
     sub->add_option("--min-firings", correlate_.rules.min_firings, "rows on which both must be active")->capture_default_str();
     sub->add_flag("--drop-non-concept", correlate_.rules.drop_non_concept, "drop matches with a junk token in a top five");
     sub->add_flag("--need-shared-token", correlate_.rules.need_shared_token, "drop matches whose top fives share no token");
-    sub->add_option("--null-shifts", correlate_.null_shifts, "shifted passes for the null of the best r")->capture_default_str();
+    sub->add_option("--null-shifts", correlate_.null_shifts, "shifts of B's documents for the null of the best r")->capture_default_str();
+    sub->add_option("--max-q", correlate_.rules.max_q, "false discovery rate of the matches, where there is a null")->capture_default_str();
+    sub->add_option("--level", correlate_.level, "of each feature's threshold")->capture_default_str();
+    sub->add_option("--memory-gib", correlate_.memory_gib, "a rank; what does not fit is read in pieces")->capture_default_str();
+    sub->add_option("--groups", correlate_.groups, "groups of ranks with a pair of layers each; 0: by size")->capture_default_str();
+    sub->add_flag("--matrix", correlate_.matrix, "also write all correlations, OUT.matrix/");
+    sub->add_option("--csv", correlate_.csv, "also write the matches as text");
     sub->add_option("--out", correlate_.out, "matches.h5 to write");
   }
 

@@ -126,11 +126,11 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
   const double pairs = layers[0] * layers[1];
   const double passes = 1 + static_cast<double>(study.integer("correlate.null_shifts"));
   const double layer_bytes = tokens * (8 + 8 * k);
-  // An update of the row accumulator costs about as much as 100 dense operations: it waits for the cache.
+  // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
   plans.push_back({"correlate", pairs * latents * static_cast<double>(study.integer("correlate.best")) * 40,
-                   100 * passes * pairs * tokens * k * k,
-                   2 * layer_bytes + std::min(layers[1] * layer_bytes, study.real("correlate.memory_gib") * 0x1p30) +
-                       40 * latents * static_cast<double>(study.integer("correlate.best"))});
+                   30 * passes * pairs * tokens * k * k,
+                   std::min(4 * layer_bytes / ranks, study.real("correlate.memory_gib") * 0x1p30) +
+                       100 * latents * static_cast<double>(study.integer("correlate.best"))});
   const auto permutations = static_cast<double>(study.integer("compare.permutations"));
   const double rsa = std::min(latents, static_cast<double>(study.integer("compare.rsa_max_features")));
   const auto width = static_cast<double>(std::max(model_plan(study, "model.a").config.hidden, model_plan(study, "model.b").config.hidden));

@@ -225,10 +225,14 @@ void correlate(const comm::Communicator& comm, const Study& study, const StudyFi
   o.null_shifts = study.integer("correlate.null_shifts");
   o.rules.pairing = comm::agreed(comm, [&] { return correlate::parse_pairing(study.text("correlate.pairing")); });
   o.rules.min_r = study.real("correlate.min_r");
+  o.rules.max_q = study.real("correlate.max_q");
   o.rules.min_firings = study.integer("correlate.min_firings");
   o.rules.drop_non_concept = study.flag("correlate.drop_non_concept");
   o.rules.need_shared_token = study.flag("correlate.need_shared_token");
+  o.level = study.real("correlate.level");
   o.memory_gib = study.real("correlate.memory_gib");
+  o.groups = static_cast<int>(study.integer("correlate.groups"));
+  o.matrix = study.flag("correlate.matrix");
   o.out = files.matches();
   o.force = force;
   correlate::correlate(comm, o);

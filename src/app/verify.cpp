@@ -80,6 +80,25 @@ std::string verify_features(const fs::path& path) {
   return fmt::format("features of {} layers, {} non-zeros", file.layers().size(), nnz);
 }
 
+void check_between(const io::File& file, const std::string& name, double least, double most) {
+  for (const double value : file.read<double>(name))
+    require(std::isnan(value) || (value >= least && value <= most), ExitCode::bad_data, "{}:{} holds {}, which is not between {} and {}",
+            file.path().string(), name, value, least, most);
+}
+
+/// Ranges, and partners that exist.
+void check_pair(const io::File& file, const std::string& group, std::size_t features_a) {
+  for (const char* side : {"/a_to_b/", "/b_to_a/"}) {
+    check_between(file, group + side + "r", -1, 1);
+    if (file.has(group + side + "p")) check_between(file, group + side + "p", 1e-12, 1);
+  }
+  for (const char* name : {"r", "phi"}) check_between(file, group + "/match/" + name, -1, 1);
+  for (const char* name : {"p", "q", "iou"}) check_between(file, group + "/match/" + name, 0, 1);
+  for (const auto a : file.read<std::int32_t>(group + "/match/a"))
+    require(a >= -1 && a < static_cast<std::int32_t>(features_a), ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(), group,
+            a, features_a);
+}
+
 std::string verify_matches(const fs::path& path) {
   const auto index = correlate::read_matches_index(path);
   const auto file = io::File::open(path);
@@ -87,13 +106,11 @@ std::string verify_matches(const fs::path& path) {
   for (const int a : index.layers_a)
     for (const int b : index.layers_b) {
       const auto group = correlate::pair_group(a, b);
-      for (const char* side : {"/a_to_b/r", "/b_to_a/r"})
-        for (const double r : file.read<double>(group + side))
-          require(r >= -1 && r <= 1, ExitCode::bad_data, "{}:{}{} holds the correlation {}", path.string(), group, side, r);
-      for (const auto& match : correlate::read_matches(path, a, b)) {
-        require(match.a >= 0, ExitCode::bad_data, "{}:{} has a match without a partner", path.string(), group);
-        ++matched;
-      }
+      check_pair(file, group, static_cast<std::size_t>(file.dataset(group + "/a_to_b/partner").rows()));
+      matched += correlate::read_matches(path, a, b).size();
+      const auto counts = file.read<Index>(group + "/filter_counts");
+      require(std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(correlate::read_matches(path, a, b).size()),
+              ExitCode::bad_data, "{}:{} has filter counts that do not fit its matches", path.string(), group);
     }
   return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);
 }

@@ -118,6 +118,28 @@ void gather_rows(const Communicator& comm, const void* mine, const std::vector<I
   MPI_Gatherv(mine, shares.count(comm.rank()), shares.row(), all, shares.counts(), shares.offsets(), shares.row(), 0, comm);
 }
 
+std::vector<Index> exchange_counts(const Communicator& comm, const std::vector<Index>& count) {
+  std::vector<Index> received(count.size());
+  MPI_Alltoall(count.data(), 1, MPI_INT64_T, received.data(), 1, MPI_INT64_T, comm);
+  return received;
+}
+
+void exchange_items(const Communicator& comm, const void* out, const std::vector<Index>& begin, const std::vector<Index>& count, void* in,
+                    const std::vector<Index>& received, Index item_bytes) {
+  const auto narrowed = [](const std::vector<Index>& values) {
+    std::vector<int> result;
+    for (const Index value : values) result.push_back(narrow_int(value, "items that ranks exchange"));
+    return result;
+  };
+  std::vector<Index> arriving(received.size());
+  std::exclusive_scan(received.begin(), received.end(), arriving.begin(), Index{0});
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  MPI_Type_contiguous(static_cast<int>(item_bytes), MPI_BYTE, &type);
+  MPI_Type_commit(&type);
+  MPI_Alltoallv(out, narrowed(count).data(), narrowed(begin).data(), type, in, narrowed(received).data(), narrowed(arriving).data(), type, comm);
+  MPI_Type_free(&type);
+}
+
 std::string host_names(const Communicator& comm) {
   std::vector<std::string> names;
   boost::mpi::all_gather(comm, boost::mpi::environment::processor_name(), names);

@@ -1,5 +1,8 @@
 #include "concord/core/memory.hpp"
 
+#include <sys/mman.h>
+
+#include <cstdint>
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -53,6 +56,13 @@ double available_memory() {
 double peak_memory() {
   // Not getrusage: its maximum survives exec, so that a small program started by a large one looks large.
   return kib_in("/proc/self/status", "VmHWM:").value_or(0) * 1024;
+}
+
+void prefer_huge_pages(const void* begin, std::size_t bytes) {
+  constexpr std::uintptr_t page = 2 << 20;
+  const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
+  const auto last = (reinterpret_cast<std::uintptr_t>(begin) + bytes) / page * page;
+  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE); // refused: then small ones
 }
 
 } // namespace concord

@@ -5,13 +5,20 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
 #include "concord/corpus/tokens.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/output.hpp"
 
+#include "pair_result.hpp"
+
+#include <chrono>
+#include <fstream>
 #include <map>
+#include <numeric>
 #include <optional>
 
 namespace concord::correlate {
@@ -21,12 +28,13 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-/// One model's features: a features.h5, or a single matrix from a .npz as layer 0.
+/// One model's features: a features.h5, or a single matrix as layer 0.
 class Side {
 public:
   explicit Side(const std::filesystem::path& path) : path_(path) {
-    if (path.extension() == ".npz") {
-      matrix_ = io::read_scipy_csr(path);
+    const auto extension = path.extension();
+    if (extension == ".npz" || extension == ".npy") {
+      matrix_ = std::make_shared<MatrixSource>(extension == ".npz" ? io::read_scipy_csr(path) : csr_of(io::read_npy(path), path.string()));
       layers_ = {0};
       digest_ = digest_of_file(path);
     } else {
@@ -38,10 +46,12 @@ public:
   const std::vector<int>& layers() const { return layers_; }
   const std::string& digest() const { return digest_; }
   std::string token_hash() const { return file_ ? file_->token_hash() : ""; }
-  const std::filesystem::path& path() const { return path_; }
-  io::CsrMatrix csr(int layer) const { return file_ ? file_->counted_csr(layer) : matrix_; }
-  Index features(int layer) const { return file_ ? static_cast<Index>(file_->statistics(layer).count.size()) : matrix_.cols; }
-  Index rows() const { return file_ ? file_->counted_rows() : matrix_.rows; }
+  Index rows() const { return file_ ? file_->counted_rows() : matrix_->rows(); }
+  Index features(int layer) const { return file_ ? file_->features(layer) : matrix_->features(); }
+  std::shared_ptr<const FeatureSource> source(int layer) const {
+    if (matrix_) return matrix_;
+    return std::make_shared<FileSource>(*file_, layer);
+  }
   TopTokens top_tokens(int layer, const corpus::Tokens& tokens) const {
     constexpr Index strongest = 5;
     const auto top = file_->top(layer);
@@ -53,56 +63,135 @@ public:
       }
     return texts;
   }
-  bool has_tokens() const { return file_.has_value(); }
+  const features::FeaturesFile* file() const { return file_ ? &*file_ : nullptr; }
 
 private:
   std::filesystem::path path_;
   std::optional<features::FeaturesFile> file_;
-  io::CsrMatrix matrix_;
+  std::shared_ptr<const MatrixSource> matrix_;
   std::vector<int> layers_;
   std::string digest_;
 };
 
-/// A layer's matrix and what matching needs of it.
+/// A layer of one side and what matching needs of it.
 struct Layer {
-  io::CsrMatrix csr;
-  std::vector<Index> counts;
-  TopTokens tokens;
+  std::shared_ptr<const FeatureSource> source;
+  MatchSide facts;
 };
+
+/// Rows by which B is shifted against A: as far apart as can be, and by whole documents (else contexts) where their starts are known, so that
+/// the text of a document stays beside the text of one document.
+std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index>& starts) {
+  std::vector<Index> result;
+  for (Index s = 1; s <= shifts; ++s) {
+    Index shift = s * rows / (shifts + 1);
+    if (!starts.empty()) {
+      const auto next = std::lower_bound(starts.begin(), starts.end(), shift);
+      const Index above = next == starts.end() ? starts.back() : *next;
+      const Index below = next == starts.begin() ? starts.front() : next[-1];
+      shift = above - shift < shift - below && above < rows ? above : below;
+    }
+    if (shift > 0 && shift < rows && std::find(result.begin(), result.end(), shift) == result.end()) result.push_back(shift);
+  }
+  return result;
+}
+
+/// The matches of all pairs as text.
+void write_csv(const std::filesystem::path& matches, const std::filesystem::path& csv) {
+  const auto index = read_matches_index(matches);
+  const auto file = io::File::open(matches);
+  const auto partial = csv.string() + ".partial";
+  std::ofstream out(partial);
+  out << "layer_a,layer_b,a,b,r,margin,p,q,cofire,iou,phi\n";
+  for (const int layer_a : index.layers_a)
+    for (const int layer_b : index.layers_b) {
+      const std::string group = pair_group(layer_a, layer_b) + "/match/";
+      const auto a = file.read<std::int32_t>(group + "a");
+      const auto cofire = file.read<Index>(group + "cofire");
+      std::map<std::string, std::vector<double>> columns;
+      for (const char* name : {"r", "margin", "p", "q", "iou", "phi"}) columns[name] = file.read<double>(group + name);
+      for (std::size_t b = 0; b < a.size(); ++b)
+        if (a[b] >= 0)
+          out << fmt::format("{},{},{},{},{:.17g},{:.6g},{:.6g},{:.6g},{},{:.6g},{:.6g}\n", layer_a, layer_b, a[b], b, columns["r"][b],
+                             columns["margin"][b], columns["p"][b], columns["q"][b], cofire[b], columns["iou"][b], columns["phi"][b]);
+    }
+  out.close();
+  require(out.good(), ExitCode::io, "cannot write {}", csv.string());
+  std::filesystem::rename(partial, csv);
+}
 
 class Correlation {
 public:
   Correlation(const comm::Communicator& comm, const CorrelateOptions& options) : comm_(comm), options_(options) {
     comm::agree(comm_, [&] { open(); });
+    groups_ = groups();
+    group_ = comm_.split(comm_.rank() * groups_ / comm_.size());
+    number_ = comm_.rank() * groups_ / comm_.size();
   }
 
   void run() {
-    if (io::output_is_done(comm_, options_.out, key_, options_.force)) {
+    if (io::output_is_done(comm_, options_.out, key_, options_.force))
       log_info("correlate: {} is done", options_.out.string());
-      return;
-    }
-    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, file_bytes(),
-                      [&](io::File& file) { lay_out(file); });
-    const auto pairs = static_cast<Index>(a_->layers().size() * b_->layers().size());
-    Progress progress("correlate", pairs, "pairs", output.units_done());
-    const Index begun = output.units_done(); // the last line counts the pairs of this run
-    Index matched = 0;
-    for (Index done = begun; done < pairs; ++done) {
-      const int layer_a = a_->layers()[at(done) / b_->layers().size()];
-      const int layer_b = b_->layers()[at(done) % b_->layers().size()];
-      matched += run_pair(output, layer_a, layer_b);
-      output.commit(done + 1);
-      progress.update(done + 1);
-      if (done + 1 < pairs && comm::stop_requested(comm_)) comm::throw_stopped("correlate");
-    }
-    output.finish();
-    say_stage_ok("correlate", progress.seconds(), fmt::format("pairs={} matched={}", pairs - begun, matched), options_.out.string());
+    else
+      correlate_pairs();
+    if (options_.csv.empty()) return;
+    comm::agree(comm_, [&] {
+      if (comm_.rank() == 0) write_csv(options_.out, options_.csv);
+    });
   }
 
 private:
+  void correlate_pairs() {
+    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, file_bytes(),
+                      [&](io::File& file) { lay_out(file); });
+    Progress progress("correlate", pairs(), "pairs", output.units_done());
+    const Index begun = output.units_done(); // the last line counts the pairs of this run
+    PairCorrelator correlator(group_, settings());
+    Index matched = 0;
+    for (Index done = begun; done < pairs(); done += groups_) {
+      const Index last = std::min(pairs(), done + groups_);
+      matched += run_round(output, correlator, done, last);
+      output.commit(last);
+      progress.update(last);
+      if (last < pairs() && comm::stop_requested(comm_)) comm::throw_stopped("correlate");
+    }
+    output.finish();
+    say_stage_ok("correlate", progress.seconds(),
+                 fmt::format("pairs={} matched={} correlating={:.3f} peak={}", pairs() - begun, matched, comm::max_of(comm_, correlating_),
+                             human_bytes(comm::max_of(comm_, peak_memory()))),
+                 options_.out.string());
+  }
+
+  Index pairs() const { return static_cast<Index>(a_->layers().size() * b_->layers().size()); }
+  int layer_a(Index pair) const { return a_->layers()[at(pair) / b_->layers().size()]; }
+  int layer_b(Index pair) const { return b_->layers()[at(pair) % b_->layers().size()]; }
+
   void open() {
     a_ = std::make_unique<Side>(options_.a);
     b_ = std::make_unique<Side>(options_.b);
+    check_rows();
+    check_options();
+    std::vector<Index> starts;
+    if (!options_.tokens.empty() && a_->file() != nullptr) starts = read_documents();
+    shifts_ = null_shifts(options_.null_shifts, a_->rows(), starts);
+    require(static_cast<Index>(shifts_.size()) == options_.null_shifts, ExitCode::config,
+            "{} rows in {} documents give no {} different shifts; lower correlate.null_shifts", a_->rows(), starts.size(), options_.null_shifts);
+    const auto& rules = options_.rules;
+    key_ = {"correlate",
+            {{"best", options_.best},
+             {"null_shifts", shifts_},
+             {"pairing", static_cast<int>(rules.pairing)},
+             {"min_r", rules.min_r},
+             {"max_q", rules.max_q},
+             {"level", options_.level},
+             {"min_firings", rules.min_firings},
+             {"drop_non_concept", rules.drop_non_concept},
+             {"need_shared_token", rules.need_shared_token},
+             {"matrix", options_.matrix}},
+            {{"a", a_->digest()}, {"b", b_->digest()}}};
+  }
+
+  void check_rows() const {
     require(a_->token_hash() == b_->token_hash(), ExitCode::bad_data,
             "the features do not come from the same tokens: {} has token hash {}, {} has {}; extract both models from one tokens.h5",
             options_.a.string(), a_->token_hash(), options_.b.string(), b_->token_hash());
@@ -110,122 +199,189 @@ private:
             options_.a.string(), a_->rows(), options_.b.string(), b_->rows());
     require(a_->rows() > 1, ExitCode::bad_data, "{} has {} rows; a correlation needs at least 2", options_.a.string(), a_->rows());
     require(a_->rows() < (Index{1} << 31), ExitCode::unavailable, "{} rows are more than 2^31", a_->rows());
+  }
+
+  void check_options() const {
     require(options_.best >= 2, ExitCode::config, "correlate.best must be at least 2 (the best and its runner-up), not {}", options_.best);
+    require(options_.null_shifts >= 0, ExitCode::config, "correlate.null_shifts must not be negative");
+    require(options_.level > 0 && options_.level < 1, ExitCode::config, "correlate.level must lie between 0 and 1, not {}", options_.level);
+    require(options_.memory_gib > 0, ExitCode::config, "correlate.memory_gib must be positive, not {}", options_.memory_gib);
+  }
+
+  /// Reads what the filters need of the tokens; returns where documents begin, in counted rows.
+  std::vector<Index> read_documents() {
     const auto& rules = options_.rules;
-    if (rules.drop_non_concept || rules.need_shared_token) {
-      require(!options_.tokens.empty() && a_->has_tokens() && b_->has_tokens(), ExitCode::config,
-              "the token filters need features.h5 files and their tokens.h5");
-      tokens_ = corpus::read_tokens(options_.tokens);
-      require(tokens_.hash == a_->token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
-              tokens_.hash, a_->token_hash());
-    }
-    key_ = {"correlate",
-            {{"best", options_.best},
-             {"null_shifts", options_.null_shifts},
-             {"pairing", static_cast<int>(rules.pairing)},
-             {"min_r", rules.min_r},
-             {"min_firings", rules.min_firings},
-             {"drop_non_concept", rules.drop_non_concept},
-             {"need_shared_token", rules.need_shared_token}},
-            {{"a", a_->digest()}, {"b", b_->digest()}}};
+    auto tokens = corpus::read_tokens(options_.tokens);
+    require(tokens.hash == a_->token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
+            tokens.hash, a_->token_hash());
+    std::vector<Index> starts;
+    for (std::size_t c = 0; c + 1 < tokens.context_offsets.size(); ++c)
+      if (tokens.context_document.empty() || c == 0 || tokens.context_document[c] != tokens.context_document[c - 1])
+        starts.push_back(a_->file()->counted_before(tokens.context_offsets[c]));
+    if (rules.drop_non_concept || rules.need_shared_token) tokens_ = std::move(tokens);
+    return starts;
+  }
+
+  int groups() const {
+    const int most = static_cast<int>(std::min<Index>(pairs(), comm_.size()));
+    if (options_.groups > 0) return std::min(options_.groups, most);
+    constexpr int ranks_a_group = 64; // beyond it the rows of B's shares get short
+    return std::clamp(comm_.size() / ranks_a_group, 1, most);
+  }
+
+  PearsonSettings settings() const {
+    PearsonSettings s;
+    s.best = options_.best;
+    s.shifts = shifts_;
+    s.memory = options_.memory_gib * 0x1p30;
+    s.threads = options_.matrix ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
+    s.grid_columns = options_.matrix ? 1 : options_.grid_columns;
+    return s;
   }
 
   double file_bytes() const {
     double bytes = 1 << 20;
     for (const int la : a_->layers())
-      for (const int lb : b_->layers())
-        bytes += 20.0 * static_cast<double>(options_.best * (a_->features(la) + b_->features(lb))) +
-                 static_cast<double>(b_->features(lb) * (2 + 8 * options_.null_shifts)) + 8192;
+      for (const int lb : b_->layers()) {
+        const auto features = static_cast<double>(a_->features(la) + b_->features(lb));
+        bytes += features * static_cast<double>(20 * options_.best + 16 + 8 * options_.null_shifts) +
+                 62.0 * static_cast<double>(b_->features(lb)) + 16384;
+        if (options_.matrix) bytes += 4.0 * static_cast<double>(a_->features(la)) * static_cast<double>(b_->features(lb));
+      }
     return bytes;
   }
 
   void lay_out(io::File& file) const {
     for (const int la : a_->layers())
-      for (const int lb : b_->layers()) {
-        const std::string group = pair_group(la, lb);
-        const Index fa = a_->features(la);
-        const Index fb = b_->features(lb);
-        for (const auto& [side, features] : {std::pair{"/a_to_b/", fa}, std::pair{"/b_to_a/", fb}}) {
-          file.create_dataset(group + side + "partner", {features, options_.best}, Dtype::i32);
-          file.create_dataset(group + side + "r", {features, options_.best}, Dtype::f64);
-          file.create_dataset(group + side + "cofire", {features, options_.best}, Dtype::i64);
-        }
-        file.create_dataset(group + "/kept", {fb}, Dtype::u8);
-        file.create_dataset(group + "/mutual", {fb}, Dtype::u8);
-        file.create_dataset(group + "/filter_counts", {static_cast<Index>(filter_steps)}, Dtype::i64);
-        if (options_.null_shifts > 0) file.create_dataset(group + "/null_r", {options_.null_shifts, fb}, Dtype::f64);
-      }
+      for (const int lb : b_->layers())
+        lay_out_pair(file, pair_group(la, lb), a_->features(la), b_->features(lb), options_.best, static_cast<Index>(shifts_.size()));
     file.write_attribute("layers_a", nlohmann::json(a_->layers()).dump());
     file.write_attribute("layers_b", nlohmann::json(b_->layers()).dump());
     file.write_attribute("token_hash", a_->token_hash());
     file.write_attribute("counted_rows", std::to_string(a_->rows()));
+    file.write_attribute("null_shifts", nlohmann::json(shifts_).dump());
+    file.write_attribute("level", fmt::format("{}", options_.level));
+    file.write_attribute("summary_columns", nlohmann::json(summary_columns()).dump());
   }
 
-  std::shared_ptr<Layer> load(const Side& side, int layer) const {
-    auto loaded = std::make_shared<Layer>();
-    comm::agree(comm_, [&] {
-      loaded->csr = side.csr(layer);
-      loaded->counts = column_counts(loaded->csr);
-      if (!tokens_.ids.empty()) loaded->tokens = side.top_tokens(layer, tokens_);
+  Layer load(const Side& side, int layer) const {
+    Layer loaded;
+    comm::agree(group_, [&] {
+      loaded.source = side.source(layer);
+      loaded.facts.counts = loaded.source->totals().count;
+      if (!tokens_.ids.empty() && group_.rank() == 0) loaded.facts.tokens = side.top_tokens(layer, tokens_);
     });
     return loaded;
   }
 
-  /// Layers of B stay in memory while they fit; beyond that they are read again for every layer of A.
-  std::shared_ptr<Layer> layer_of_b(int layer) {
-    if (const auto found = cache_.find(layer); found != cache_.end()) return found->second;
-    auto loaded = load(*b_, layer);
-    const double bytes = 8.0 * static_cast<double>(loaded->csr.nnz() + loaded->csr.rows);
-    if (cached_bytes_ + bytes <= options_.memory_gib * 0x1p30) {
-      cached_bytes_ += bytes;
-      cache_[layer] = loaded;
-    }
-    return loaded;
-  }
-
-  Index run_pair(io::Output& output, int layer_a, int layer_b) {
-    if (!layer_a_ || loaded_a_ != layer_a) {
-      layer_a_ = load(*a_, layer_a);
-      loaded_a_ = layer_a;
-    }
-    const auto b = layer_of_b(layer_b);
-    const PairCorrelation pair = best_correlations(comm_, layer_a_->csr, b->csr, options_.best);
-    const Matching matching = match(pair, options_.rules, layer_a_->counts, b->counts, layer_a_->tokens, b->tokens);
-    std::vector<double> null_r;
-    for (Index s = 0; s < options_.null_shifts; ++s) {
-      const Index shift = (s + 1) * a_->rows() / (options_.null_shifts + 1);
-      const auto null = best_correlations(comm_, layer_a_->csr, b->csr, 1, shift);
-      null_r.insert(null_r.end(), null.b_to_a.r.begin(), null.b_to_a.r.end());
-    }
+  /// Each group does one of the pairs [done, last); rank 0 writes them. Returns the matched features.
+  Index run_round(io::Output& output, PairCorrelator& correlator, Index done, Index last) {
+    std::vector<char> bytes;
+    // A group that fails must not leave the others waiting for its pair.
     comm::agree(comm_, [&] {
-      if (output.writes()) write_pair(output.file(), pair_group(layer_a, layer_b), pair, matching, null_r);
+      if (done + number_ >= last) return;
+      const PairResult result = run_pair(correlator, done + number_);
+      if (group_.rank() == 0) bytes = packed(result);
     });
-    return matching.counts.back();
+    const auto counts = comm::all_gather(comm_, std::vector<Index>{static_cast<Index>(bytes.size())});
+    std::vector<char> all(comm_.rank() == 0 ? at(std::accumulate(counts.begin(), counts.end(), Index{0})) : 0);
+    comm::gather_rows(comm_, bytes.data(), counts, 1, all.data());
+    Index matched = 0;
+    comm::agree(comm_, [&] {
+      const char* next = all.data();
+      for (Index pair = done; pair < last && output.writes(); ++pair) {
+        const PairResult result = unpacked(next);
+        const MatchSide a{a_->source(layer_a(pair))->totals().count, {}};
+        const MatchSide b{b_->source(layer_b(pair))->totals().count, {}};
+        write_pair(output.file(), pair_group(layer_a(pair), layer_b(pair)), result, a_->rows(), a, b);
+        matched += result.matching.counts.back();
+      }
+    });
+    return comm::max_of(comm_, matched);
   }
 
-  static void write_pair(io::File& file, const std::string& group, const PairCorrelation& pair, const Matching& matching,
-                         const std::vector<double>& null_r) {
-    for (const auto& [side, best] : {std::pair{"/a_to_b/", &pair.a_to_b}, std::pair{"/b_to_a/", &pair.b_to_a}}) {
-      file.dataset(group + side + "partner").write_all(best->partner);
-      file.dataset(group + side + "r").write_all(best->r);
-      file.dataset(group + side + "cofire").write_all(best->cofire);
+  /// Whole on the first rank of the group.
+  PairResult run_pair(PairCorrelator& correlator, Index pair) {
+    const Layer a = load(*a_, layer_a(pair));
+    const Layer b = load(*b_, layer_b(pair));
+    const auto begin = std::chrono::steady_clock::now();
+    correlator.open(*a.source, layer_a(pair), *b.source, layer_b(pair));
+    PairCorrelation correlation = correlator.correlate();
+    correlating_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (options_.matrix) write_matrix(correlator, *a.source, *b.source, pair);
+    std::optional<Matcher> matcher;
+    if (group_.rank() == 0) matcher.emplace(correlation, options_.rules, a.facts, b.facts);
+    std::vector<Edge> edges;
+    const bool by_edges = options_.rules.pairing == Pairing::greedy || options_.rules.pairing == Pairing::optimal;
+    if (matcher && by_edges) edges = matcher->edges();
+    Proof proof;
+    if (options_.rules.pairing == Pairing::optimal) proof = prove(correlator, correlation, matcher ? &*matcher : nullptr, a.facts, b.facts, edges);
+    if (!matcher) return {};
+    Matching matching = matcher->match(edges);
+    return pair_result(std::move(correlation), *matcher, std::move(matching), a.facts, b.facts, a.source->totals().sum, b.source->totals().sum,
+                       options_.level, options_.rules, proof);
+  }
+
+  /// Adds candidates until the duals of the optimal matching prove that no pair at all could better it. The matcher is on rank 0.
+  Proof prove(PairCorrelator& correlator, const PairCorrelation& correlation, const Matcher* matcher, const MatchSide& a, const MatchSide& b,
+              std::vector<Edge>& edges) const {
+    constexpr int rounds = 16;
+    Proof proof;
+    for (int round = 0; round < rounds; ++round) {
+      Bounds bounds;
+      if (matcher != nullptr)
+        bounds = unproven(optimal_matching(edges, static_cast<Index>(a.counts.size()), static_cast<Index>(b.counts.size()), options_.rules.min_r),
+                          correlation, options_.rules, a, b);
+      proof.optimal = comm::max_of(group_, Index{matcher != nullptr && bounds.none()}) > 0;
+      if (proof.optimal) return proof;
+      Index added = 0;
+      for (const auto& found : correlator.exceeding(bounds.a, bounds.b))
+        if (matcher != nullptr && matcher->passes(found.a, found.b)) {
+          edges.push_back({found.a, found.b, found.r, found.cofire});
+          ++added;
+        }
+      added = comm::max_of(group_, added);
+      proof.added += added;
+      proof.optimal = added == 0;
+      if (proof.optimal) return proof;
     }
-    file.dataset(group + "/kept").write_all(matching.kept);
-    file.dataset(group + "/mutual").write_all(matching.mutual);
-    file.dataset(group + "/filter_counts").write_all(std::vector<Index>(matching.counts.begin(), matching.counts.end()));
-    if (!null_r.empty()) file.dataset(group + "/null_r").write_all(null_r);
+    return proof;
+  }
+
+  /// All correlations of the pair; every rank writes the rows of its features.
+  void write_matrix(PairCorrelator& correlator, const FeatureSource& a, const FeatureSource& b, Index pair) const {
+    const auto folder = std::filesystem::path(options_.out.string() + ".matrix");
+    const auto path = folder / (pair_group(layer_a(pair), layer_b(pair)).substr(1) + ".h5");
+    const auto partial = std::filesystem::path(path.string() + ".partial");
+    comm::agree(group_, [&] {
+      if (group_.rank() == 0) std::filesystem::create_directories(folder);
+    });
+    auto file = io::File::create_parallel(partial, group_);
+    auto matrix = file.create_dataset("/r", {a.features(), b.features()}, Dtype::f32);
+    const auto write = [&](Index feature, const std::vector<float>& row) { matrix.write_rows(feature, 1, row.data()); };
+    comm::agree(group_, [&] {
+      const std::vector<float> zeros(at(b.features()), 0.0F);
+      for (Index i = 0; i < a.features() && group_.rank() == 0; ++i)
+        if (a.totals().count[at(i)] == 0) write(i, zeros);
+    });
+    correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r) { write(feature, {r.begin(), r.end()}); });
+    file.close();
+    comm::agree(group_, [&] {
+      if (group_.rank() == 0) std::filesystem::rename(partial, path);
+    });
   }
 
   const comm::Communicator& comm_;
   const CorrelateOptions& options_;
   std::unique_ptr<Side> a_;
   std::unique_ptr<Side> b_;
-  corpus::Tokens tokens_;
+  corpus::Tokens tokens_; ///< with the filters alone
+  std::vector<Index> shifts_;
   StageKey key_;
-  std::shared_ptr<Layer> layer_a_;
-  int loaded_a_ = 0;
-  std::map<int, std::shared_ptr<Layer>> cache_;
-  double cached_bytes_ = 0;
+  int groups_ = 1;
+  int number_ = 0; ///< of this rank's group
+  comm::Communicator group_;
+  double correlating_ = 0; ///< seconds from features in their files to best partners
 };
 
 } // namespace
@@ -248,15 +404,12 @@ MatchesIndex read_matches_index(const std::filesystem::path& path) {
 
 std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, int layer_b) {
   const auto file = io::File::open(path);
-  const std::string group = pair_group(layer_a, layer_b);
-  const auto kept = file.read<std::uint8_t>(group + "/kept");
-  const auto partner_set = file.dataset(group + "/b_to_a/partner");
-  const auto partner = partner_set.read_all<std::int32_t>();
-  const auto r = file.read<double>(group + "/b_to_a/r");
-  const auto places = static_cast<std::size_t>(partner_set.row_size());
+  const std::string group = pair_group(layer_a, layer_b) + "/match/";
+  const auto a = file.read<std::int32_t>(group + "a");
+  const auto r = file.read<double>(group + "r");
   std::vector<Match> matches;
-  for (std::size_t j = 0; j < kept.size(); ++j)
-    if (kept[j] != 0) matches.push_back({partner[j * places], static_cast<std::int32_t>(j), r[j * places]});
+  for (std::size_t j = 0; j < a.size(); ++j)
+    if (a[j] >= 0) matches.push_back({a[j], static_cast<std::int32_t>(j), r[j]});
   return matches;
 }
 

@@ -1,201 +1,372 @@
 #include "concord/correlate/pearson.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "sweep.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <numeric>
+#include <bit>
+#include <limits>
+#include <list>
+#include <mutex>
+#include <optional>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 namespace concord::correlate {
 namespace {
+
+using kernels::Accumulator;
 
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-/// Sums of every column in row order.
-struct Moments {
-  std::vector<double> sum;
-  std::vector<double> variance; ///< N S_jj - S_j^2, 0 for a constant column
-};
-
-Moments moments_of(const io::CsrMatrix& m) {
-  Moments moments{std::vector<double>(at(m.cols), 0.0), std::vector<double>(at(m.cols), 0.0)};
-  for (std::size_t e = 0; e < m.indices.size(); ++e) {
-    const double value = m.values[e];
-    moments.sum[at(m.indices[e])] += value;
-    moments.variance[at(m.indices[e])] += value * value;
-  }
-  const auto n = static_cast<double>(m.rows);
-  for (std::size_t j = 0; j < moments.sum.size(); ++j) {
-    const double whole = n * moments.variance[j];
-    const double variance = whole - moments.sum[j] * moments.sum[j];
-    // What is left of a constant column is rounding of two equal numbers.
-    moments.variance[j] = variance > whole * n * 1e-16 + 1e-300 ? variance : 0.0;
-  }
-  return moments;
-}
-
-/// Posting lists: for each column, its rows ascending with their values.
-struct Postings {
-  std::vector<Index> begin;
-  std::vector<std::int32_t> row;
-  std::vector<float> value;
-};
-
-Postings postings_of(const io::CsrMatrix& m) {
-  Postings postings{std::vector<Index>(at(m.cols) + 1, 0), std::vector<std::int32_t>(m.indices.size()),
-                    std::vector<float>(m.indices.size())};
-  for (const auto column : m.indices) ++postings.begin[at(column) + 1];
-  std::partial_sum(postings.begin.begin(), postings.begin.end(), postings.begin.begin());
-  std::vector<Index> next(postings.begin.begin(), postings.begin.end() - 1);
-  for (Index r = 0; r < m.rows; ++r)
-    for (Index e = m.indptr[at(r)]; e < m.indptr[at(r) + 1]; ++e) {
-      const Index place = next[at(m.indices[at(e)])]++;
-      postings.row[at(place)] = static_cast<std::int32_t>(r);
-      postings.value[at(place)] = m.values[at(e)];
-    }
-  return postings;
-}
-
-/// Rows of B with index and value side by side: one run of memory a row.
-struct Entry {
-  std::int32_t column;
-  float value;
-};
-
-std::vector<Entry> entries_of(const io::CsrMatrix& m) {
-  std::vector<Entry> entries(m.indices.size());
-  for (std::size_t e = 0; e < entries.size(); ++e) entries[e] = {m.indices[e], m.values[e]};
-  return entries;
-}
-
-/// Sum of products and count of common rows of the feature at hand with one feature of B: side by side in one cache line.
-struct Accumulator {
-  double sum;
-  Index cofire;
-};
-
-/// Adds up one feature of A (its postings [begin, end)) against all rows of B, in row order. The rows lie scattered over
-/// memory, so those a few postings ahead are fetched beforehand.
-void accumulate(const Postings& a, Index begin, Index end, const io::CsrMatrix& b, const std::vector<Entry>& entries, Index shift,
-                std::vector<Accumulator>& accumulators) {
-  constexpr Index ahead = 8;
-  const auto row_of = [&](Index p) {
-    const Index row = a.row[at(p)] + shift;
-    return row < b.rows ? row : row - b.rows;
-  };
-  for (Index p = begin; p < end; ++p) {
-    if (p + 2 * ahead < end) __builtin_prefetch(&b.indptr[at(row_of(p + 2 * ahead))]);
-    if (p + ahead < end) {
-      const Entry* next = entries.data() + b.indptr[at(row_of(p + ahead))];
-      __builtin_prefetch(next);
-      __builtin_prefetch(next + 8);
-    }
-    const double value = a.value[at(p)];
-    const Index row = row_of(p);
-    const Entry* last = entries.data() + b.indptr[at(row) + 1];
-    for (const Entry* entry = entries.data() + b.indptr[at(row)]; entry != last; ++entry) {
-      Accumulator& accumulator = accumulators[at(entry->column)];
-      accumulator.sum += value * static_cast<double>(entry->value);
-      ++accumulator.cofire;
-    }
-  }
-}
-
-struct Candidate {
-  double r;
-  std::int32_t partner;
-  std::int32_t owner; ///< the feature whose candidate this is
-  Index cofire;
-};
-
-bool better(const Candidate& x, const Candidate& y) {
-  return x.r > y.r || (x.r == y.r && x.partner < y.partner);
-}
-
-/// The best `places` candidates seen so far, as a heap with the worst in front.
-class BestHeap {
+/// What is kept of a layer for the next pairs, within a limit of bytes; what was not used for longest goes first.
+template <typename ShareType>
+class Kept {
 public:
-  void offer(const Candidate& candidate, Index places) {
-    if (static_cast<Index>(heap_.size()) == places) {
-      if (!better(candidate, heap_.front())) return;
-      std::pop_heap(heap_.begin(), heap_.end(), better);
-      heap_.back() = candidate;
-    } else {
-      heap_.push_back(candidate);
-    }
-    std::push_heap(heap_.begin(), heap_.end(), better);
+  std::shared_ptr<const ShareType> find(int layer) {
+    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
+      if (entry->first == layer) {
+        entries_.splice(entries_.begin(), entries_, entry);
+        return entries_.front().second;
+      }
+    return nullptr;
   }
-  const std::vector<Candidate>& entries() const { return heap_; }
+  void keep(int layer, std::shared_ptr<const ShareType> share) { entries_.emplace_front(layer, std::move(share)); }
+  double bytes() const {
+    double sum = 0;
+    for (const auto& entry : entries_) sum += entry.second->bytes();
+    return sum;
+  }
+  bool drop_oldest() {
+    if (entries_.empty()) return false;
+    entries_.pop_back();
+    return true;
+  }
 
 private:
-  std::vector<Candidate> heap_;
+  std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
 };
 
-/// Columns of A dealt to ranks in order of falling work, so that each rank gets a like share of the heavy ones.
-std::vector<std::int32_t> owned_columns(const Postings& a, int rank, int ranks) {
-  const auto columns = static_cast<std::int32_t>(a.begin.size() - 1);
-  std::vector<std::int32_t> order(static_cast<std::size_t>(columns));
-  std::iota(order.begin(), order.end(), 0);
-  const auto work = [&](std::int32_t i) { return a.begin[at(i) + 1] - a.begin[at(i)]; };
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t x, std::int32_t y) { return work(x) > work(y); });
-  std::vector<std::int32_t> owned;
-  for (std::size_t i = static_cast<std::size_t>(rank); i < order.size(); i += static_cast<std::size_t>(ranks)) owned.push_back(order[i]);
-  std::sort(owned.begin(), owned.end());
-  return owned;
-}
-
-BestPartners collect(const comm::Communicator& comm, const std::vector<BestHeap>& heaps, Index features, Index places) {
-  std::vector<Candidate> mine;
-  for (const auto& heap : heaps) mine.insert(mine.end(), heap.entries().begin(), heap.entries().end());
-  auto all = comm::all_gather(comm, mine);
-  std::sort(all.begin(), all.end(),
-            [](const Candidate& x, const Candidate& y) { return x.owner < y.owner || (x.owner == y.owner && better(x, y)); });
-  BestPartners best{places, std::vector<std::int32_t>(at(features * places), -1), std::vector<double>(at(features * places), 0.0),
-                    std::vector<Index>(at(features * places), 0)};
-  Index filled = 0;
-  for (std::size_t i = 0; i < all.size(); ++i) {
-    filled = i > 0 && all[i].owner == all[i - 1].owner ? filled + 1 : 0;
-    if (filled >= places) continue;
-    const auto place = at(all[i].owner * places + filled);
-    best.partner[place] = all[i].partner;
-    best.r[place] = all[i].r;
-    best.cofire[place] = all[i].cofire;
+/// The grid with the least to hold and to receive a rank: rows of B's share as short as 8 entries at most, shorter ones cost more than they
+/// save.
+ShareGrid grid_for(int ranks, int columns, const FeatureSource& a, const FeatureSource& b) {
+  if (columns > 0) {
+    require(ranks % columns == 0, ExitCode::config, "{} ranks are no grid of {} columns", ranks, columns);
+    return {ranks / columns, columns};
   }
+  const double most = std::max(1.0, static_cast<double>(b.entries()) / static_cast<double>(8 * b.rows()));
+  ShareGrid best{ranks, 1};
+  double least = std::numeric_limits<double>::infinity();
+  for (int c = 1; c <= ranks && c <= most; ++c)
+    if (const int r = ranks / c; r * c == ranks)
+      if (const double held = static_cast<double>(a.entries()) / r + static_cast<double>(b.entries()) / c; held < least) {
+        least = held;
+        best = {r, c};
+      }
   return best;
 }
 
-} // namespace
+/// What is found of the features of this rank's shares.
+struct Found {
+  BestTable best_of_a;
+  std::vector<BestTable> best_of_b;           ///< of each thread
+  std::vector<double> largest_a;              ///< [shifts, share of A]
+  std::vector<std::vector<double>> largest_b; ///< of each thread, [shifts, share of B]
 
-PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, Index best, Index shift) {
-  const Moments moments_a = moments_of(a);
-  const Moments moments_b = moments_of(b);
-  const Postings postings = postings_of(a);
-  const auto n = static_cast<double>(a.rows);
-  const auto entries = entries_of(b);
-  std::vector<Accumulator> accumulators(at(b.cols));
-  std::vector<BestHeap> best_of_a(at(a.cols));
-  std::vector<BestHeap> best_of_b(at(b.cols));
-  for (const std::int32_t i : owned_columns(postings, comm.rank(), comm.size())) {
-    if (moments_a.variance[at(i)] == 0) continue;
-    std::fill(accumulators.begin(), accumulators.end(), Accumulator{0, 0});
-    accumulate(postings, postings.begin[at(i)], postings.begin[at(i) + 1], b, entries, shift, accumulators);
-    for (std::int32_t j = 0; j < b.cols; ++j) {
-      if (moments_b.variance[at(j)] == 0) continue;
-      const double covariance = n * accumulators[at(j)].sum - moments_a.sum[at(i)] * moments_b.sum[at(j)];
-      const double r = std::clamp(covariance / (std::sqrt(moments_a.variance[at(i)]) * std::sqrt(moments_b.variance[at(j)])), -1.0, 1.0);
-      best_of_a[at(i)].offer({r, j, i, accumulators[at(j)].cofire}, best);
-      best_of_b[at(j)].offer({r, i, j, accumulators[at(j)].cofire}, best);
+  Found(const Sweep& sweep, Index best, Index shifts, int threads)
+      : best_of_a(static_cast<Index>(sweep.features_a().size()), best),
+        best_of_b(at(threads), BestTable(static_cast<Index>(sweep.features_b().size()), best)),
+        largest_a(at(shifts) * sweep.features_a().size(), 0.0),
+        largest_b(at(threads), std::vector<double>(at(shifts) * sweep.features_b().size(), 0.0)) {}
+
+  void merge_threads() {
+    for (std::size_t thread = 1; thread < best_of_b.size(); ++thread) {
+      best_of_b.front().merge(best_of_b[thread]);
+      for (std::size_t i = 0; i < largest_b.front().size(); ++i) largest_b.front()[i] = std::max(largest_b.front()[i], largest_b[thread][i]);
     }
   }
-  return {collect(comm, best_of_a, a.cols, best), collect(comm, best_of_b, b.cols, best)};
+};
+
+/// Looks through the sums of one feature of A with B's: best partners both ways, the largest r of shifted rows.
+class Finder {
+public:
+  Finder(const Sweep& sweep, Index rows, int threads, Found& found)
+      : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())),
+        r_(at(threads), std::vector<double>(at(width_))), found_(found) {}
+
+  void look(int thread, Index feature, Index shift, const FeatureSums& sums) {
+    if (sums.places != nullptr) {
+      if (shift == 0)
+        offer_listed(thread, feature, sums);
+      else
+        note_largest_listed(thread, feature, shift - 1, sums);
+      return;
+    }
+    const double* r = correlations(thread, feature, sums.of);
+    if (shift == 0)
+      offer(thread, feature, sums.of, r);
+    else
+      note_largest(thread, feature, shift - 1, r);
+  }
+
+private:
+  /// r with each feature of B; minus infinity or NaN where that is no candidate.
+  const double* correlations(int thread, Index feature, const Accumulator* sums) {
+    double* r = r_[at(thread)].data();
+    const double sum = sweep_.moments_a().sum[at(feature)];
+    const double inverse = sweep_.moments_a().inverse[at(feature)];
+    const double* sum_b = sweep_.moments_b().sum.data();
+    const double* inverse_b = sweep_.moments_b().inverse.data();
+#pragma omp simd
+    for (Index j = 0; j < width_; ++j) {
+      const double value = pearson(n_, sums[j].sum, sum, inverse, sum_b[j], inverse_b[j]);
+      r[j] = sums[j].cofire > 0 ? value : -std::numeric_limits<double>::infinity();
+    }
+    return r;
+  }
+
+  void offer(int thread, Index feature, const Accumulator* sums, const double* r) {
+    BestTable& of_b = found_.best_of_b[at(thread)];
+    for (Index first = 0; first < width_; first += group) {
+      const Index count = std::min(group, width_ - first);
+      unsigned hits = candidates(r + first, of_b.floors() + first, found_.best_of_a.floor(feature), count);
+      for (; hits != 0; hits &= hits - 1) {
+        const Index j = first + std::countr_zero(hits);
+        if (sums[j].cofire > 0) offer_pair(of_b, feature, j, sums[j], std::clamp(r[j], -1.0, 1.0));
+      }
+    }
+  }
+
+  static constexpr Index group = 8;
+
+  /// Bit j is set where r[j] reaches one of its floors.
+  static unsigned candidates(const double* r, const double* floors, double floor, Index count) {
+#ifdef __AVX512F__
+    const auto lanes = static_cast<__mmask8>((1U << static_cast<unsigned>(count)) - 1);
+    const __m512d x = _mm512_maskz_loadu_pd(lanes, r);
+    return _mm512_mask_cmp_pd_mask(lanes, x, _mm512_set1_pd(floor), _CMP_GE_OQ) |
+           static_cast<unsigned>(_mm512_mask_cmp_pd_mask(lanes, x, _mm512_maskz_loadu_pd(lanes, floors), _CMP_GE_OQ));
+#else
+    unsigned hits = 0;
+    for (Index j = 0; j < count; ++j) hits |= static_cast<unsigned>(r[j] >= floor || r[j] >= floors[j]) << static_cast<unsigned>(j);
+    return hits;
+#endif
+  }
+
+  /// r with the feature of B at a listed place; minus infinity or NaN where that is no candidate.
+  double listed(Index feature, std::size_t j, const Accumulator& sums) const {
+    const auto& a = sweep_.moments_a();
+    const auto& b = sweep_.moments_b();
+    const double r = pearson(n_, sums.sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
+    return sums.cofire > 0 ? r : -std::numeric_limits<double>::infinity();
+  }
+
+  void offer_listed(int thread, Index feature, const FeatureSums& sums) {
+    BestTable& of_b = found_.best_of_b[at(thread)];
+    for (Index i = 0; i < sums.listed; ++i) {
+      const auto j = at((*sums.places)[at(i)]);
+      const double r = listed(feature, j, sums.of[j]);
+      if (sums.of[j].cofire > 0 && (r >= found_.best_of_a.floor(feature) || r >= of_b.floors()[j]))
+        offer_pair(of_b, feature, static_cast<Index>(j), sums.of[j], std::clamp(r, -1.0, 1.0));
+    }
+  }
+
+  void note_largest_listed(int thread, Index feature, Index shift, const FeatureSums& sums) {
+    double* of_b = found_.largest_b[at(thread)].data() + shift * width_;
+    double& largest = found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)];
+    for (Index i = 0; i < sums.listed; ++i) {
+      const auto j = at((*sums.places)[at(i)]);
+      const double r = listed(feature, j, sums.of[j]);
+      if (!(r > 0)) continue;
+      largest = std::max(largest, std::min(r, 1.0));
+      of_b[j] = std::max(of_b[j], std::min(r, 1.0));
+    }
+  }
+
+  void offer_pair(BestTable& of_b, Index feature, Index j, const Accumulator& sums, double r) {
+    const auto cofire = static_cast<std::int32_t>(sums.cofire);
+    if (r >= found_.best_of_a.floor(feature)) found_.best_of_a.offer(feature, {r, sweep_.features_b()[at(j)], cofire});
+    if (r >= of_b.floor(j)) of_b.offer(j, {r, sweep_.features_a()[at(feature)], cofire});
+  }
+
+  void note_largest(int thread, Index feature, Index shift, const double* r) {
+    double* of_b = found_.largest_b[at(thread)].data() + shift * width_;
+    double largest = 0;
+#pragma omp simd reduction(max : largest)
+    for (Index j = 0; j < width_; ++j) {
+      const double clamped = r[j] < 1.0 ? r[j] : (r[j] >= 1.0 ? 1.0 : 0.0); // NaN is no r
+      largest = std::max(largest, clamped);
+      of_b[j] = std::max(of_b[j], clamped);
+    }
+    found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)] = largest;
+  }
+
+  const Sweep& sweep_;
+  double n_;
+  Index width_;
+  std::vector<std::vector<double>> r_; ///< of each thread
+  Found& found_;
+};
+
+} // namespace
+
+struct PairCorrelator::State {
+  const comm::Communicator& comm;
+  PearsonSettings settings;
+  std::optional<ShareGrid> grid;
+  Kept<PostingShare> kept_a;
+  Kept<RowShare> kept_b;
+  const FeatureSource* a = nullptr;
+  const FeatureSource* b = nullptr;
+  std::optional<Deal> deal_a;
+  std::optional<Deal> deal_b;
+  std::optional<Sweep> sweep;
+
+  int row() const { return grid->row(comm.rank()); }
+  int column() const { return grid->column(comm.rank()); }
+
+  double tables_bytes() const {
+    const auto features = static_cast<double>(deal_a->features(row()).size() + deal_b->features(column()).size() * at(settings.threads));
+    return features * static_cast<double>(settings.best * 16 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
+  }
+
+  /// What a whole share takes while it is loaded, an upper bound.
+  static double bytes(const FeatureSource& source, const Deal& deal, int part, Index width, double an_entry) {
+    const auto& count = source.totals().count;
+    double entries = 0;
+    for (std::size_t j = at(deal.dense(part)); j < deal.features(part).size(); ++j) entries += static_cast<double>(count[at(deal.features(part)[j])]);
+    return an_entry * entries + static_cast<double>(source.rows()) * (8.0 + 4.0 * static_cast<double>(deal.dense(part) + width));
+  }
+
+  /// Makes room for `bytes`; false when that cannot be. The same on every rank.
+  bool make_room(double bytes) {
+    const auto too_much = [&] { return kept_a.bytes() + kept_b.bytes() + bytes + tables_bytes() > settings.memory; };
+    while (comm::max_of(comm, Index{too_much()}) > 0)
+      if (!kept_b.drop_oldest() && !kept_a.drop_oldest()) return false;
+    return true;
+  }
+
+  PairRows rows(int layer_a, int layer_b) {
+    PairRows rows{*a, *b, *deal_a, *deal_b, kept_a.find(layer_a), kept_b.find(layer_b)};
+    const double needed = (rows.whole_a ? 0.0 : bytes(*a, *deal_a, row(), strip_a, 28)) + (rows.whole_b ? 0.0 : bytes(*b, *deal_b, column(), strip_b, 16));
+    if (!make_room(needed)) return {*a, *b, *deal_a, *deal_b, nullptr, nullptr};
+    if (!rows.whole_a) {
+      while (kept_a.drop_oldest()) {} // pairs come by layers of A
+      rows.whole_a = std::make_shared<PostingShare>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows()));
+      kept_a.keep(layer_a, rows.whole_a);
+    }
+    if (!rows.whole_b) {
+      rows.whole_b = std::make_shared<RowShare>(load_rows(comm, *grid, *b, *deal_b, 0, b->rows()));
+      kept_b.keep(layer_b, rows.whole_b);
+    }
+    return rows;
+  }
+};
+
+PairCorrelator::PairCorrelator(const comm::Communicator& comm, PearsonSettings settings)
+    : state_(std::make_unique<State>(State{comm, std::move(settings), {}, {}, {}, nullptr, nullptr, {}, {}, {}})) {}
+
+PairCorrelator::~PairCorrelator() = default;
+
+void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b) {
+  State& s = *state_;
+  s.sweep.reset();
+  s.a = &a;
+  s.b = &b;
+  if (!s.grid) s.grid = grid_for(s.comm.size(), s.settings.grid_columns, a, b);
+  s.deal_a.emplace(a, s.grid->rows);
+  s.deal_b.emplace(b, s.grid->columns);
+  s.sweep.emplace(s.comm, *s.grid, s.rows(layer_a, layer_b), std::max(1.0, s.settings.memory - s.tables_bytes()), s.settings.threads);
 }
 
-std::vector<Index> column_counts(const io::CsrMatrix& matrix) {
-  std::vector<Index> counts(at(matrix.cols), 0);
-  for (const auto column : matrix.indices) ++counts[at(column)];
-  return counts;
+PairCorrelation PairCorrelator::correlate() {
+  State& s = *state_;
+  std::vector<Index> shifts{0};
+  shifts.insert(shifts.end(), s.settings.shifts.begin(), s.settings.shifts.end());
+  const auto nulls = s.settings.shifts.size();
+  Found found(*s.sweep, s.settings.best, static_cast<Index>(nulls), s.settings.threads);
+  Finder finder(*s.sweep, s.a->rows(), s.settings.threads, found);
+  s.sweep->run(shifts, [&](int thread, Index feature, Index shift, const FeatureSums& sums) { finder.look(thread, feature, shift, sums); });
+  found.merge_threads();
+  const auto& names_a = s.sweep->features_a();
+  const auto& names_b = s.sweep->features_b();
+  PairCorrelation pair{merged(s.comm, found.best_of_a, names_a, s.a->features(), s.settings.best),
+                       merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best), {}, {}};
+  for (std::size_t shift = 0; shift < nulls; ++shift) {
+    const auto of = [&](const std::vector<double>& largest, const std::vector<std::int32_t>& names, Index features) {
+      const auto first = largest.begin() + static_cast<Index>(shift * names.size());
+      return merged_largest(s.comm, {first, first + static_cast<Index>(names.size())}, names, features);
+    };
+    const auto a = of(found.largest_a, names_a, s.a->features());
+    const auto b = of(found.largest_b.front(), names_b, s.b->features());
+    pair.null_a.insert(pair.null_a.end(), a.begin(), a.end());
+    pair.null_b.insert(pair.null_b.end(), b.begin(), b.end());
+  }
+  return pair;
+}
+
+std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, std::vector<double> limit_b) {
+  State& s = *state_;
+  comm::broadcast(s.comm, limit_a);
+  comm::broadcast(s.comm, limit_b);
+  const auto of_share = [](const std::vector<double>& limits, const std::vector<std::int32_t>& names) {
+    std::vector<double> own;
+    for (const auto name : names) own.push_back(limits[at(name)]);
+    return own;
+  };
+  const auto own_a = of_share(limit_a, s.sweep->features_a());
+  const auto own_b = of_share(limit_b, s.sweep->features_b());
+  std::vector<std::uint8_t> wanted;
+  for (const double limit : own_a) wanted.push_back(limit < std::numeric_limits<double>::infinity() ? 1 : 0);
+  std::vector<Exceeding> found;
+  std::mutex lock;
+  const auto n = static_cast<double>(s.a->rows());
+  s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& all) {
+    const Accumulator* sums = all.of;
+    const auto& a = s.sweep->moments_a();
+    const auto& b = s.sweep->moments_b();
+    for (std::size_t j = 0; j < own_b.size(); ++j) {
+      const double r = pearson(n, sums[j].sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
+      if (sums[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
+      const std::lock_guard guard(lock);
+      found.push_back({s.sweep->features_a()[at(feature)], s.sweep->features_b()[j], std::clamp(r, -1.0, 1.0),
+                       static_cast<std::int32_t>(sums[j].cofire)});
+    }
+  }, &wanted);
+  auto all = comm::all_gather(s.comm, found);
+  std::sort(all.begin(), all.end(), [](const Exceeding& x, const Exceeding& y) { return std::pair(x.a, x.b) < std::pair(y.a, y.b); });
+  return all;
+}
+
+void PairCorrelator::for_each_row(const std::function<void(std::int32_t, const std::vector<double>&)>& row) {
+  State& s = *state_;
+  require(s.grid->columns == 1, ExitCode::internal, "whole rows of correlations need a grid of one column");
+  std::mutex lock;
+  std::vector<double> r(at(s.b->features()));
+  const auto n = static_cast<double>(s.a->rows());
+  s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& all) {
+    const Accumulator* sums = all.of;
+    const std::lock_guard guard(lock);
+    std::fill(r.begin(), r.end(), 0.0);
+    const auto& a = s.sweep->moments_a();
+    const auto& b = s.sweep->moments_b();
+    for (std::size_t j = 0; j < s.sweep->features_b().size(); ++j) {
+      const double value = pearson(n, sums[j].sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
+      r[at(s.sweep->features_b()[j])] = std::isnan(value) ? 0.0 : std::clamp(value, -1.0, 1.0);
+    }
+    row(s.sweep->features_a()[at(feature)], r);
+  });
+}
+
+PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, const PearsonSettings& settings) {
+  const MatrixSource source_a(a);
+  const MatrixSource source_b(b);
+  PairCorrelator correlator(comm, settings);
+  correlator.open(source_a, 0, source_b, 0);
+  return correlator.correlate();
 }
 
 } // namespace concord::correlate

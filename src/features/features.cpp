@@ -7,6 +7,11 @@
 #include <algorithm>
 
 namespace concord::features {
+namespace {
+
+constexpr Index rows_a_mark = Index{1} << 16;
+
+} // namespace
 
 FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::open(path)) {
   require(file_.has_attribute("concord_stage") && file_.attribute("concord_stage") == "encode", ExitCode::bad_data,
@@ -15,6 +20,36 @@ FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::
   token_hash_ = file_.attribute("token_hash");
   digest_ = file_.attribute("stage_digest");
   counted_rows_ = std::stoll(file_.attribute("counted_rows"));
+  rows_ = file_.dataset("/row_kind").rows();
+  if (counted_rows_ == rows_) return;
+  for (Index counted = 0, row = 0; row < rows_; row += rows_a_mark) {
+    counted_marks_.push_back(counted);
+    const auto kinds = row_kinds(row, std::min(rows_, row + rows_a_mark));
+    counted += std::count(kinds.begin(), kinds.end(), std::uint8_t{0});
+  }
+}
+
+std::vector<std::uint8_t> FeaturesFile::row_kinds(Index begin, Index end) const {
+  return file_.dataset("/row_kind").read<std::uint8_t>(begin, end - begin);
+}
+
+Index FeaturesFile::counted_before(Index rows) const {
+  if (counted_marks_.empty() || rows == 0) return rows;
+  const Index mark = std::min(rows / rows_a_mark, static_cast<Index>(counted_marks_.size()) - 1);
+  const auto kinds = row_kinds(mark * rows_a_mark, rows);
+  return counted_marks_[static_cast<std::size_t>(mark)] + std::count(kinds.begin(), kinds.end(), std::uint8_t{0});
+}
+
+Index FeaturesFile::row_of_counted(Index counted) const {
+  if (counted_marks_.empty()) return counted;
+  const auto next = std::upper_bound(counted_marks_.begin(), counted_marks_.end(), counted);
+  const Index mark = next - counted_marks_.begin() - 1;
+  const Index first = mark * rows_a_mark;
+  const auto kinds = row_kinds(first, std::min(rows_, first + rows_a_mark));
+  Index left = counted - counted_marks_[static_cast<std::size_t>(mark)];
+  for (std::size_t i = 0; i < kinds.size(); ++i)
+    if (kinds[i] == 0 && left-- == 0) return first + static_cast<Index>(i);
+  fail(ExitCode::bad_data, "{} has no {} counted rows", file_.path().string(), counted + 1);
 }
 
 std::string FeaturesFile::group(int layer) const {
@@ -39,19 +74,28 @@ io::CsrMatrix FeaturesFile::csr(int layer) const {
   return matrix;
 }
 
-io::CsrMatrix FeaturesFile::counted_csr(int layer) const {
-  io::CsrMatrix matrix = csr(layer);
-  if (counted_rows_ == matrix.rows) return matrix;
-  const auto kinds = file_.read<std::uint8_t>("/row_kind");
-  require(static_cast<Index>(kinds.size()) == matrix.rows, ExitCode::bad_data, "{}: row_kind does not fit the layers",
-          file_.path().string());
-  std::vector<Index> indptr{0};
-  for (Index r = 0; r < matrix.rows; ++r)
-    if (kinds[static_cast<std::size_t>(r)] == 0) indptr.push_back(matrix.indptr[static_cast<std::size_t>(r) + 1]);
-  matrix.indptr = std::move(indptr); // rows left out are empty, so dropping their ends drops them
-  matrix.rows = counted_rows_;
-  check_csr(matrix, file_.path().string() + ":" + group(layer));
+io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const {
+  if (end < 0) end = counted_rows_;
+  const std::string at = group(layer);
+  io::CsrMatrix matrix{end - begin, file_.dataset(at + "count").rows(), {0}, {}, {}};
+  if (begin == end) return matrix;
+  const Index first = row_of_counted(begin);
+  const Index last = row_of_counted(end - 1) + 1;
+  const auto kinds = row_kinds(first, last);
+  const auto indptr = file_.dataset(at + "indptr").read<Index>(first, last - first + 1);
+  require(indptr.front() >= 0 && indptr.back() >= indptr.front(), ExitCode::bad_data, "{}:{} indptr decreases", file_.path().string(), at);
+  if (indptr.back() > indptr.front()) { // an empty layer is stored with one unused place
+    matrix.indices = file_.dataset(at + "indices").read<std::int32_t>(indptr.front(), indptr.back() - indptr.front());
+    matrix.values = file_.dataset(at + "data").read<float>(indptr.front(), indptr.back() - indptr.front());
+  }
+  for (std::size_t r = 0; r < kinds.size(); ++r) // rows left out are empty, so dropping their ends drops them
+    if (kinds[r] == 0) matrix.indptr.push_back(indptr[r + 1] - indptr.front());
+  check_csr(matrix, fmt::format("{}:{} from row {}", file_.path().string(), at, first));
   return matrix;
+}
+
+Index FeaturesFile::features(int layer) const {
+  return file_.dataset(group(layer) + "count").rows();
 }
 
 FeatureStatistics FeaturesFile::statistics(int layer) const {

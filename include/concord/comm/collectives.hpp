@@ -47,6 +47,21 @@ std::vector<T> all_gather(const Communicator& comm, const std::vector<T>& local)
   return all;
 }
 
+/// Sends items [begin[r], begin[r] + count[r]) of `out` to each rank r; the runs may overlap. Returns what came, in rank order.
+/// Fewer than 2^31 items come and go.
+std::vector<Index> exchange_counts(const Communicator& comm, const std::vector<Index>& count);
+void exchange_items(const Communicator& comm, const void* out, const std::vector<Index>& begin, const std::vector<Index>& count, void* in,
+                    const std::vector<Index>& received, Index item_bytes);
+template <typename T>
+std::vector<T> exchange(const Communicator& comm, const std::vector<T>& out, const std::vector<Index>& begin, const std::vector<Index>& count) {
+  const auto received = exchange_counts(comm, count);
+  Index items = 0;
+  for (const Index from_rank : received) items += from_rank;
+  std::vector<T> in(static_cast<std::size_t>(items));
+  exchange_items(comm, out.data(), begin, count, in.data(), received, sizeof(T));
+  return in;
+}
+
 /// Shares of rows, `counts` of each rank, of `row_bytes` bytes, in rank order on every rank, or on rank 0. `mine` is this rank's
 /// share; nullptr: it is in its place in `all` already.
 void all_gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all);

@@ -1,6 +1,9 @@
 #pragma once
 /// How much memory this process and its node have. Local.
 
+#include <cstddef>
+#include <vector>
+
 namespace concord {
 
 /// Bytes that processes of this node can still take: the kernel's estimate, or what is left of the job's control group.
@@ -11,5 +14,16 @@ double peak_memory();
 inline constexpr double base_memory = 170.0 * (1 << 20);
 /// What each further thread of the matrix libraries keeps for itself (measured, as above).
 inline constexpr double thread_memory = 30.0 * (1 << 20);
+
+/// Asks for huge pages where whole ones lie in the memory: what is read here and there then waits for the memory alone, not for its address
+/// as well. Before the memory is first touched.
+void prefer_huge_pages(const void* begin, std::size_t bytes);
+
+/// Room for `count` elements on huge pages.
+template <typename T>
+void reserve_huge(std::vector<T>& values, std::size_t count) {
+  values.reserve(count);
+  prefer_huge_pages(values.data(), count * sizeof(T));
+}
 
 } // namespace concord

@@ -11,18 +11,23 @@
 namespace concord::correlate {
 
 struct CorrelateOptions {
-  std::filesystem::path a; ///< features.h5, or a scipy CSR matrix (.npz)
+  std::filesystem::path a; ///< features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)
   std::filesystem::path b;
-  std::filesystem::path tokens; ///< tokens.h5; needed by the token filters alone
+  std::filesystem::path tokens; ///< tokens.h5: documents for the null's shifts, texts for the token filters; may be left out
   Index best = 16;              ///< partners kept a feature, both ways
-  Index null_shifts = 1;        ///< shifted passes for the null of the best r; 0: none
+  Index null_shifts = 4;        ///< shifts of B's documents for the null of the best r; 0: none
   MatchRules rules;
-  double memory_gib = 4; ///< layers of B kept in memory for the next layer of A
+  double level = 0.05;     ///< of each feature's threshold
+  double memory_gib = 4;   ///< a rank, for features and sums; what does not fit is read in pieces
+  int groups = 0;          ///< groups of ranks with a layer pair each; 0: by size
+  int grid_columns = 0;    ///< of a group's grid of ranks; 0: by size
+  bool matrix = false;     ///< also all correlations, OUT.matrix/layer_LLL_layer_MMM.h5
+  std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;
   bool force = false;
 };
 
-/// Writes the best partners both ways, the matches and the shifted null of every pair; committed pair by pair.
+/// Writes the best partners both ways with their null, and the matches, of every pair; committed as pairs are done.
 /// @throws Error input_missing, bad_data (different tokens), config, io, stopped; agreed.
 void correlate(const comm::Communicator& comm, const CorrelateOptions& options);
 
@@ -44,5 +49,8 @@ struct MatchesIndex {
 };
 MatchesIndex read_matches_index(const std::filesystem::path& path);
 std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, int layer_b);
+
+/// Columns of `summary`.
+const std::vector<std::string>& summary_columns();
 
 } // namespace concord::correlate

@@ -1,7 +1,9 @@
 #pragma once
-/// From best partners to matched features: pairing rules and the paper's filters. Local.
+/// From best partners to matched features: pairing rules, the paper's filters, significance. Local.
 
+#include "concord/correlate/assignment.hpp"
 #include "concord/correlate/pearson.hpp"
+#include "concord/correlate/significance.hpp"
 
 #include <array>
 #include <set>
@@ -10,39 +12,87 @@
 
 namespace concord::correlate {
 
-/// How features are paired; candidates are B's best partners in A throughout.
+/// How features are paired.
 ///   mutual       i and j are each other's best
-///   one_to_one   the published rule: an A feature chosen by several B features keeps the first of them that passed the
-///                filters, not the best (docs/concepts.md)
+///   greedy       the pairs of largest r first, while both are free
+///   optimal      one to one with the largest sum of r
 ///   many_to_one  every B feature takes its best A feature
-enum class Pairing { mutual, one_to_one, many_to_one };
+///   paper        the published rule (arXiv 2410.06981): of the B features that choose an A feature, the first that passed the filters keeps
+///                it, not the best (docs/concepts.md)
+enum class Pairing { mutual, greedy, optimal, many_to_one, paper };
 /// @throws Error config for an unknown word.
 Pairing parse_pairing(const std::string& word);
 
 struct MatchRules {
   Pairing pairing = Pairing::mutual;
   double min_r = 0;               ///< a match needs r above it
+  double max_q = 0.05;            ///< and a false discovery rate of at most this, where there is a null
   Index min_firings = 10;         ///< both features must be active on at least so many rows
-  bool drop_non_concept = false;  ///< drop a match with a junk token among the top five of either feature
-  bool need_shared_token = false; ///< drop a match whose top fives share no token
+  bool drop_non_concept = false;  ///< drop a pair with a junk token among the top five of either feature
+  bool need_shared_token = false; ///< drop a pair whose top fives share no token
 };
 
 /// Texts of the five strongest activations of each feature, fewer when it fires less often.
 using TopTokens = std::vector<std::vector<std::string>>;
 
-/// Candidates left behind each step: with a partner, firing often enough, passing the token filters, paired, above min_r.
-constexpr std::size_t filter_steps = 5;
+/// What matching must know of a side's features.
+struct MatchSide {
+  std::vector<Index> counts; ///< active rows of each feature
+  TopTokens tokens;          ///< needed by the token filters, else empty
+};
 
+/// B features left behind each step: with a partner, firing often enough, passing the token filters, paired, above min_r, significant.
+constexpr std::size_t filter_steps = 6;
+
+/// Of each feature of B; unmatched ones have a = -1 and NaN.
 struct Matching {
-  std::vector<std::uint8_t> kept;   ///< [F_B]: 1 when (a = b_to_a.partner[j][0], j) is a match
-  std::vector<std::uint8_t> mutual; ///< [F_B]: 1 when j is also the best of its best
+  std::vector<std::int32_t> a;
+  std::vector<double> r;
+  std::vector<double> margin;         ///< r less the best r that either feature has with another one
+  std::vector<double> p;              ///< of a best r this large by chance: the larger of both features'
+  std::vector<double> q;              ///< the same as a false discovery rate over all B features that fire often enough
+  std::vector<Index> cofire;          ///< 0 where unmatched
+  std::vector<std::uint8_t> mutual;   ///< 1 when j is the best of its best, matched or not
   std::array<Index, filter_steps> counts{};
 };
 
-/// @param counts_a, counts_b  active rows of each feature
-/// @param tokens_a, tokens_b  needed by the token filters, else empty
-Matching match(const PairCorrelation& pair, const MatchRules& rules, const std::vector<Index>& counts_a, const std::vector<Index>& counts_b,
-               const TopTokens& tokens_a, const TopTokens& tokens_b);
+class Matcher {
+public:
+  Matcher(const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a, const MatchSide& b);
+  /// Candidates of greedy and optimal: pairs of either list that pass the filters, with r > min_r.
+  std::vector<Edge> edges() const;
+  /// Whether a pair passes the filters that do not ask for r.
+  bool passes(std::int32_t a, std::int32_t b) const;
+  /// The matches; greedy and optimal choose among `edges`.
+  Matching match(const std::vector<Edge>& edges) const;
+  const BestNull& null_a() const { return null_a_; }
+  const BestNull& null_b() const { return null_b_; }
+
+private:
+  bool fires(std::int32_t a, std::int32_t b) const;
+  bool passes_tokens(std::int32_t a, std::int32_t b) const;
+  void pair_by_best(Matching& m) const;
+  void pair_by_edges(Matching& m, const std::vector<Edge>& edges) const;
+  void take(Matching& m, std::size_t b, std::int32_t a, double r, Index cofire) const;
+  void drop(Matching& m, std::size_t b) const;
+  double margin(std::size_t b, std::int32_t a, double r) const;
+  void keep_significant(Matching& m) const;
+  const PairCorrelation& pair_;
+  const MatchRules& rules_;
+  const MatchSide& a_;
+  const MatchSide& b_;
+  BestNull null_a_;
+  BestNull null_b_;
+};
+
+/// Bounds for PairCorrelator::exceeding that find every pair which an optimal matching of `edges` may have missed: no bound is finite when
+/// the places kept of each feature prove that there is none.
+struct Bounds {
+  std::vector<double> a;
+  std::vector<double> b;
+  bool none() const;
+};
+Bounds unproven(const OptimalMatching& matching, const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a, const MatchSide& b);
 
 /// Tokens that the published filter drops (arXiv 2410.06981).
 const std::set<std::string>& non_concept_tokens();

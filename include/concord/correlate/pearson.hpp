@@ -3,39 +3,68 @@
 ///
 ///   r_ij = (N S_ij - S_i S_j) / sqrt((N S_ii - S_i^2) (N S_jj - S_j^2)),   S_ij = sum over rows of a_i b_j
 ///
-/// Output-stationary: feature i of A belongs to one rank, which adds up S_ij over all rows in row order in float64 (a
-/// posting list of i against the rows of B). So every number has the same bits at any number of ranks. The matrix is never
-/// stored; the best partners of each feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
+/// Output-stationary: the pair (i, j) belongs to one rank of a grid, which adds up S_ij over all rows in row order in float64. So every
+/// number has the same bits at any number of ranks, on any grid, in any pieces. The matrix is never stored; the best partners of each
+/// feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
 
 #include "concord/comm/session.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/correlate/best_partners.hpp"
+#include "concord/correlate/feature_share.hpp"
 
+#include <functional>
+#include <memory>
 #include <vector>
 
 namespace concord::correlate {
 
-/// The best partners of each feature, best first: larger r, then the smaller index. Features of no variance (dead or
-/// constant) have none and are nobody's partner: places without a partner hold -1 and r = 0.
-struct BestPartners {
-  Index places = 0;
-  std::vector<std::int32_t> partner; ///< [F, places]
-  std::vector<double> r;             ///< [F, places]
-  std::vector<Index> cofire;         ///< [F, places] rows on which both are active
+struct PearsonSettings {
+  Index best = 16;           ///< partners kept a feature
+  std::vector<Index> shifts; ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
+  double memory = 4.0 * (1 << 30); ///< bytes a rank
+  int threads = 1;
+  int grid_columns = 0; ///< of the grid of ranks; 0: by size
 };
 
+/// On rank 0; empty elsewhere.
 struct PairCorrelation {
   BestPartners a_to_b;
   BestPartners b_to_a;
+  std::vector<double> null_a; ///< [shifts, F_A] the largest r that the feature has with shifted rows; 0 at least
+  std::vector<double> null_b; ///< [shifts, F_B]
 };
 
-/// @param a, b  CSR of the same rows (tokens in one order); every rank passes all of both
-/// @param best  partners kept a feature
-/// @param shift in [0, N): row t of A is set beside row (t + shift) mod N of B, a null that keeps each side's own structure
-/// @return on every rank
-PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, Index best,
-                                  Index shift = 0);
+/// A pair that stays above given bounds.
+struct Exceeding {
+  std::int32_t a;
+  std::int32_t b;
+  double r;
+  std::int32_t cofire;
+};
 
-/// Count of active rows of each column.
-std::vector<Index> column_counts(const io::CsrMatrix& matrix);
+/// Correlates pairs of layers of the same rows; what was loaded of a layer is kept for the next pair while memory allows.
+class PairCorrelator {
+public:
+  PairCorrelator(const comm::Communicator& comm, PearsonSettings settings);
+  ~PairCorrelator();
+  PairCorrelator(const PairCorrelator&) = delete;
+  PairCorrelator& operator=(const PairCorrelator&) = delete;
+  /// Turns to a pair. The sources must live while it is at hand; `layer_a` and `layer_b` name them for what is kept.
+  /// @throws as FeatureSource::read; agreed.
+  void open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b);
+  PairCorrelation correlate();
+  /// All pairs with r > limit_a[i] + limit_b[j], in ascending (a, b); on rank 0. Limits are given on rank 0: infinite for features that
+  /// are not asked for.
+  std::vector<Exceeding> exceeding(std::vector<double> limit_a, std::vector<double> limit_b);
+  /// Calls `row` with the correlations of one feature of A with all of B (0 without variance), on the rank that owns it; the grid must
+  /// have one column. One call at a time.
+  void for_each_row(const std::function<void(std::int32_t feature, const std::vector<double>& r)>& row);
+
+private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+/// A pair by itself. @param a, b the same on every rank.
+PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, const PearsonSettings& settings);
 
 } // namespace concord::correlate

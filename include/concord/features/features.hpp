@@ -37,18 +37,25 @@ public:
   /// All rows of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
   /// do not fit.
   io::CsrMatrix csr(int layer) const;
-  /// The counted rows alone, in order.
-  io::CsrMatrix counted_csr(int layer) const;
+  /// The counted rows [begin, end) alone, in order; every row where `end` is left out.
+  io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;
+  /// Counted rows among the first `rows` rows of the tokens.
+  Index counted_before(Index rows) const;
+  Index features(int layer) const;
   FeatureStatistics statistics(int layer) const;
   TopActivations top(int layer) const;
 
 private:
   std::string group(int layer) const;
+  std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
+  Index row_of_counted(Index counted) const;
   io::File file_;
   std::vector<int> layers_;
   std::string token_hash_;
   std::string digest_;
+  Index rows_ = 0;
   Index counted_rows_ = 0;
+  std::vector<Index> counted_marks_; ///< counted rows before every 2^16-th row; empty: all rows are counted
 };
 
 } // namespace concord::features

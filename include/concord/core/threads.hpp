@@ -1,0 +1,17 @@
+#pragma once
+/// Threads of a rank for loops of our own (the matrix libraries have theirs). Local.
+
+#include "concord/core/index.hpp"
+
+#include <functional>
+
+namespace concord {
+
+/// OMP_NUM_THREADS, as the matrix libraries read it; 1 where it is not set.
+int thread_count();
+
+/// Runs `work(thread, item)` for items [0, count): each thread takes the next item when it is done with one. An exception of any item is
+/// thrown when all threads have ended.
+void for_each_item(Index count, int threads, const std::function<void(int thread, Index item)>& work);
+
+} // namespace concord

@@ -1,0 +1,61 @@
+#pragma once
+/// The features of one layer as rows of non-zeros, wherever they lie. Local.
+
+#include "concord/features/features.hpp"
+#include "concord/io/npy.hpp"
+
+#include <vector>
+
+namespace concord::correlate {
+
+/// Of every feature of a layer over all rows.
+struct FeatureTotals {
+  std::vector<Index> count; ///< rows on which it is active
+  std::vector<double> sum;  ///< of its activations
+};
+
+class FeatureSource {
+public:
+  FeatureSource() = default;
+  FeatureSource(const FeatureSource&) = delete;
+  FeatureSource& operator=(const FeatureSource&) = delete;
+  virtual ~FeatureSource() = default;
+  virtual Index rows() const = 0; ///< N of every correlation
+  const FeatureTotals& totals() const { return totals_; }
+  Index features() const { return static_cast<Index>(totals_.count.size()); }
+  /// Active entries of all rows.
+  Index entries() const;
+  /// Rows [begin, end). @throws Error io, or bad_data where they are not what a matrix of non-zeros must be.
+  virtual io::CsrMatrix read(Index begin, Index end) const = 0;
+
+protected:
+  FeatureTotals totals_;
+};
+
+/// A matrix in memory.
+class MatrixSource final : public FeatureSource {
+public:
+  explicit MatrixSource(io::CsrMatrix matrix);
+  Index rows() const override { return matrix_.rows; }
+  io::CsrMatrix read(Index begin, Index end) const override;
+
+private:
+  io::CsrMatrix matrix_;
+};
+
+/// A layer of a features.h5; counted rows alone.
+class FileSource final : public FeatureSource {
+public:
+  FileSource(const features::FeaturesFile& file, int layer);
+  Index rows() const override { return file_.counted_rows(); }
+  io::CsrMatrix read(Index begin, Index end) const override;
+
+private:
+  const features::FeaturesFile& file_;
+  int layer_;
+};
+
+/// The non-zeros of a dense [rows, features] array. @throws Error bad_data where it is not of two dimensions, or not finite.
+io::CsrMatrix csr_of(const io::NpyArray& array, const std::string& name);
+
+} // namespace concord::correlate

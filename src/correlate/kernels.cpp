@@ -1,0 +1,210 @@
+#include "kernels.hpp"
+
+#include <array>
+#include <cstring>
+
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+namespace concord::correlate::kernels {
+namespace {
+
+constexpr Index lanes = 8; ///< doubles of a register where there are wide ones
+
+template <int width>
+using Doubles [[gnu::vector_size(width * sizeof(double))]] = double;
+template <int width>
+using Floats [[gnu::vector_size(width * sizeof(float))]] = float;
+template <int width>
+using Counts [[gnu::vector_size(width * sizeof(Index))]] = Index;
+
+template <int width>
+Doubles<width> widened(const float* values) {
+  Floats<width> x;
+  std::memcpy(&x, values, sizeof x);
+  return __builtin_convertvector(x, Doubles<width>);
+}
+
+template <int width>
+Doubles<width> loaded(const double* values) {
+  Doubles<width> x;
+  std::memcpy(&x, values, sizeof x);
+  return x;
+}
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+/// Postings ahead of which memory is fetched: the rows of B lie scattered, and waiting for them is all that costs.
+constexpr Index ahead = 8;
+
+void fetch(const void* begin, const void* end) {
+  for (const auto* line = static_cast<const char*>(begin); line < end; line += 64) __builtin_prefetch(line);
+}
+
+/// Adds value * row of B for each posting.
+template <bool noting>
+void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index shift, Accumulator* into, Touched* touched) {
+  const auto* entries = b.entries.data();
+  const auto begin = [&](Index p) { return b.begin.data() + (rows[p] + shift); };
+  std::int32_t* noted = noting ? touched->places.data() + touched->count : nullptr;
+  for (Index p = 0; p < count; ++p) {
+    if (p + 2 * ahead < count) __builtin_prefetch(begin(p + 2 * ahead));
+    if (p + ahead < count) fetch(entries + begin(p + ahead)[0], entries + begin(p + ahead)[1]);
+    const auto* entry = entries + begin(p)[0];
+    const auto* last = entries + begin(p)[1];
+#ifdef __SSE2__
+    const __m128d factor = _mm_set_pd(1.0, values[p]);
+    const __m128d ones = _mm_set1_pd(1.0);
+    for (; entry != last; ++entry) { // {b, 1} in one conversion
+      double* sums = &into[entry->feature].sum;
+      const __m128d before = _mm_load_pd(sums);
+      if (noting) {
+        *noted = entry->feature;
+        noted += _mm_movemask_pd(_mm_cmpeq_pd(before, _mm_setzero_pd())) >> 1;
+      }
+      _mm_store_pd(sums, _mm_add_pd(before, _mm_mul_pd(factor, _mm_cvtss_sd(ones, _mm_load_ss(&entry->value)))));
+    }
+#else
+    for (; entry != last; ++entry) {
+      Accumulator& sums = into[entry->feature];
+      if (noting) {
+        *noted = entry->feature;
+        noted += sums.cofire == 0 ? 1 : 0;
+      }
+      sums.sum += static_cast<double>(values[p]) * static_cast<double>(entry->value);
+      sums.cofire += 1;
+    }
+#endif
+  }
+  if (noting) touched->count = noted - touched->places.data();
+}
+
+/// One strip of B for the postings: its sums stay in registers.
+void scatter_dense(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index strip, Index shift, Index features,
+                   Accumulator* into) {
+  constexpr Index halves = strip_b / lanes;
+  std::array<Doubles<lanes>, halves> sum{}, pilots{};
+  std::array<Counts<lanes>, halves> cofire{};
+  for (Index w = 0; w < features; ++w) sum[at(w / lanes)][w % lanes] = into[w].sum;
+  for (Index h = 0; h < halves; ++h) pilots[at(h)] = loaded<lanes>(b.pilots.data() + strip * strip_b + h * lanes);
+  for (Index p = 0; p < count; ++p) {
+    if (p + 2 * ahead < count) __builtin_prefetch(b.strips.at(strip, rows[p + 2 * ahead] + shift));
+    const float* of_row = b.strips.at(strip, rows[p] + shift);
+    const auto value = static_cast<double>(values[p]);
+    for (Index h = 0; h < halves; ++h) {
+      const auto x = widened<lanes>(of_row + h * lanes);
+      sum[at(h)] += value * (x - pilots[at(h)]);
+      cofire[at(h)] -= x != 0.0;
+    }
+  }
+  for (Index w = 0; w < features; ++w) {
+    into[w].sum = sum[at(w / lanes)][w % lanes];
+    into[w].cofire += static_cast<double>(cofire[at(w / lanes)][w % lanes]);
+  }
+}
+
+/// Runs of A's rows [begin, end) beside B's rows from begin + shift on, none of which passes the end of B.
+struct Run {
+  Index begin, end, shift;
+};
+
+std::array<Run, 2> runs(Index rows, Index rows_b, Index shift) {
+  const Index first = std::min(rows, rows_b - shift);
+  return {{{0, first, shift}, {first, rows, shift - rows_b}}};
+}
+
+/// Four features of A against one strip of B, over a run of rows, in registers.
+void add_tile(const PostingShare& a, Index strip_of_a, const RowShare& b, Index strip, const Run& run, Index features, Accumulator* into) {
+  constexpr Index halves = strip_b / lanes;
+  std::array<std::array<Doubles<lanes>, halves>, strip_a> sum{};
+  std::array<std::array<Counts<lanes>, halves>, strip_a> cofire{};
+  std::array<Doubles<lanes>, halves> pilots{};
+  for (Index i = 0; i < strip_a; ++i)
+    for (Index w = 0; w < features; ++w) sum[at(i)][at(w / lanes)][w % lanes] = into[i * b.size() + w].sum;
+  for (Index h = 0; h < halves; ++h) pilots[at(h)] = loaded<lanes>(b.pilots.data() + strip * strip_b + h * lanes);
+  const double* pilots_a = a.pilots.data() + strip_of_a * strip_a;
+  for (Index t = run.begin; t < run.end; ++t) {
+    const float* of_a = a.strips.at(strip_of_a, t);
+    const float* of_b = b.strips.at(strip, t + run.shift);
+    for (Index h = 0; h < halves; ++h) {
+      const auto x = widened<lanes>(of_b + h * lanes);
+      const auto y = x - pilots[at(h)];
+      const Counts<lanes> active = x != 0.0;
+      for (Index i = 0; i < strip_a; ++i) {
+        sum[at(i)][at(h)] += (static_cast<double>(of_a[i]) - pilots_a[i]) * y;
+        cofire[at(i)][at(h)] -= active & Index{of_a[i] != 0 ? -1 : 0};
+      }
+    }
+  }
+  for (Index i = 0; i < strip_a; ++i)
+    for (Index w = 0; w < features; ++w) {
+      into[i * b.size() + w].sum = sum[at(i)][at(w / lanes)][w % lanes];
+      into[i * b.size() + w].cofire += static_cast<double>(cofire[at(i)][at(w / lanes)][w % lanes]);
+    }
+}
+
+/// Four features of A against B's sparse ones: an entry of B serves all four. `into`: of each sparse feature four sums and four counts.
+void scatter_strip(const PostingShare& a, Index strip, const RowShare& b, const Run& run, double* into) {
+  const auto pilots = loaded<strip_a>(a.pilots.data() + strip * strip_a);
+  for (Index t = run.begin; t < run.end; ++t) {
+    const auto x = widened<strip_a>(a.strips.at(strip, t));
+    const auto y = x - pilots;
+    const auto active = __builtin_convertvector(-(x != 0.0), Doubles<strip_a>);
+    const auto* last = b.entries.data() + b.begin[at(t + run.shift) + 1];
+    for (const auto* entry = b.entries.data() + b.begin[at(t + run.shift)]; entry != last; ++entry) {
+      double* sums = into + 2 * strip_a * (entry->feature - b.dense);
+      auto sum = loaded<strip_a>(sums);
+      auto cofire = loaded<strip_a>(sums + strip_a);
+      sum += static_cast<double>(entry->value) * y;
+      cofire += active;
+      std::memcpy(sums, &sum, sizeof sum);
+      std::memcpy(sums + strip_a, &cofire, sizeof cofire);
+    }
+  }
+}
+
+Index features_of_strip(const RowShare& b, Index strip) {
+  return std::min(strip_b, b.dense - strip * strip_b);
+}
+
+} // namespace
+
+void add_sparse(const PostingShare& a, Index feature, const RowShare& b, Index shift, Accumulator* into, Touched* touched) {
+  const auto* first = a.row.data() + a.begin[at(feature)];
+  const auto* last = a.row.data() + a.begin[at(feature) + 1];
+  const auto* wrapped = shift == 0 ? last : std::lower_bound(first, last, b.rows - shift);
+  const auto add = [&](const std::int32_t* begin, const std::int32_t* end, Index by) {
+    if (begin == end) return;
+    const float* values = a.value.data() + (begin - a.row.data());
+    for (Index strip = 0; strip < b.strips.count(); ++strip)
+      scatter_dense(begin, values, end - begin, b, strip, by, features_of_strip(b, strip), into + strip * strip_b);
+    if (touched != nullptr)
+      scatter<true>(begin, values, end - begin, b, by, into, touched);
+    else
+      scatter<false>(begin, values, end - begin, b, by, into, nullptr);
+  };
+  add(first, wrapped, shift);
+  add(wrapped, last, shift - b.rows);
+}
+
+void add_dense(const PostingShare& a, Index strip, const RowShare& b, Index shift, Accumulator* into, StripScratch& scratch) {
+  const Index sparse = b.size() - b.dense;
+  scratch.values.resize(at(2 * strip_a * sparse));
+  for (Index j = 0; j < sparse; ++j)
+    for (Index i = 0; i < strip_a; ++i) {
+      scratch.values[at(2 * strip_a * j + i)] = into[i * b.size() + b.dense + j].sum;
+      scratch.values[at(2 * strip_a * j + strip_a + i)] = into[i * b.size() + b.dense + j].cofire;
+    }
+  for (const Run& run : runs(a.rows, b.rows, shift)) {
+    for (Index s = 0; s < b.strips.count(); ++s) add_tile(a, strip, b, s, run, features_of_strip(b, s), into + s * strip_b);
+    scatter_strip(a, strip, b, run, scratch.values.data());
+  }
+  for (Index j = 0; j < sparse; ++j)
+    for (Index i = 0; i < strip_a; ++i)
+      into[i * b.size() + b.dense + j] = {scratch.values[at(2 * strip_a * j + i)], scratch.values[at(2 * strip_a * j + strip_a + i)]};
+}
+
+} // namespace concord::correlate::kernels

@@ -1,0 +1,198 @@
+#include "sweep.hpp"
+
+#include "concord/comm/collectives.hpp"
+#include "concord/core/threads.hpp"
+
+#include <limits>
+#include <numeric>
+
+namespace concord::correlate {
+namespace {
+
+/// Additions a feature of B below which the places touched are listed (measured).
+constexpr double rare_below = 0.25;
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+void add_dense_moments(const Share& share, Index width, Moments& moments) {
+  for (Index j = 0; j < share.dense; ++j) {
+    const double pilot = share.pilots[at(j)];
+    const float* value = share.strips.at(j / width, 0) + j % width;
+    double sum = moments.sum[at(j)];
+    double squares = moments.squares[at(j)];
+    for (Index t = 0; t < share.rows; ++t) {
+      const double x = static_cast<double>(value[t * width]) - pilot;
+      sum += x;
+      squares += x * x;
+    }
+    moments.sum[at(j)] = sum;
+    moments.squares[at(j)] = squares;
+  }
+}
+
+} // namespace
+
+void Moments::add(const PostingShare& share) {
+  add_dense_moments(share, strip_a, *this);
+  for (Index j = share.dense; j < share.size(); ++j)
+    for (Index p = share.begin[at(j - share.dense)]; p < share.begin[at(j - share.dense) + 1]; ++p) {
+      const double x = share.value[at(p)];
+      sum[at(j)] += x;
+      squares[at(j)] += x * x;
+    }
+}
+
+void Moments::add(const RowShare& share) {
+  add_dense_moments(share, strip_b, *this);
+  for (const auto& entry : share.entries) {
+    const double x = entry.value;
+    sum[at(entry.feature)] += x;
+    squares[at(entry.feature)] += x * x;
+  }
+}
+
+void Moments::finish(Index rows) {
+  const auto n = static_cast<double>(rows);
+  inverse.resize(sum.size());
+  for (std::size_t j = 0; j < sum.size(); ++j) {
+    const double whole = n * squares[j];
+    const double variance = whole - sum[j] * sum[j];
+    // What is left of a constant feature is rounding of two equal numbers.
+    inverse[j] = variance > whole * n * 1e-16 + 1e-300 ? 1.0 / std::sqrt(variance) : std::numeric_limits<double>::quiet_NaN();
+  }
+}
+
+Sweep::Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, double memory, int threads)
+    : comm_(comm), grid_(grid), rows_(rows), memory_(memory), threads_(threads), deal_a_(rows.deal_a.features(grid.row(comm.rank()))),
+      deal_b_(rows.deal_b.features(grid.column(comm.rank()))), dense_a_(rows.deal_a.dense(grid.row(comm.rank()))),
+      moments_a_(static_cast<Index>(deal_a_.size())), moments_b_(static_cast<Index>(deal_b_.size())), scratch_(at(threads)) {}
+
+std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) const {
+  const auto is_wanted = [&](Index first, Index count) {
+    return wanted == nullptr || std::any_of(wanted->begin() + first, wanted->begin() + first + count, [](std::uint8_t w) { return w != 0; });
+  };
+  std::vector<Item> items;
+  for (Index first = 0; first < dense_a_; first += strip_a)
+    if (const Index count = std::min(strip_a, dense_a_ - first); is_wanted(first, count)) items.push_back({first, count, strip_a, true});
+  for (Index j = dense_a_; j < static_cast<Index>(deal_a_.size()); ++j)
+    if (is_wanted(j, 1)) items.push_back({j, 1, 1, false});
+  return items;
+}
+
+void Sweep::run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted) {
+  if (rows_.whole_a)
+    run_whole(items(wanted), shifts, visit);
+  else
+    run_pieces(items(wanted), shifts, visit);
+}
+
+void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, Index shift, kernels::Accumulator* into, int thread,
+                kernels::Touched* touched) {
+  if (item.dense)
+    kernels::add_dense(a, item.first / strip_a, b, shift, into, scratch_[at(thread)]);
+  else
+    kernels::add_sparse(a, item.first - dense_a_, b, shift, into, touched);
+}
+
+void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
+  if (!have_moments_) {
+    moments_a_.add(*rows_.whole_a);
+    moments_b_.add(*rows_.whole_b);
+    moments_a_.finish(rows_.a.rows());
+    moments_b_.finish(rows_.b.rows());
+    have_moments_ = true;
+  }
+  const auto width = deal_b_.size();
+  struct Workplace {
+    std::vector<kernels::Accumulator> sums; ///< zeros between features
+    kernels::Touched touched;
+  };
+  std::vector<Workplace> workplaces(at(threads_));
+  for_each_item(static_cast<Index>(items.size()), threads_, [&](int thread, Index i) {
+    const Item& item = items[at(i)];
+    Workplace& own = workplaces[at(thread)];
+    own.sums.resize(std::max(own.sums.size(), at(item.places) * width), {0, 0});
+    const bool few = rare(item);
+    for (std::size_t s = 0; s < shifts.size(); ++s) {
+      if (few) {
+        own.touched.places.resize(width + 1);
+        own.touched.count = static_cast<Index>(rows_.whole_b->dense);
+        std::iota(own.touched.places.begin(), own.touched.places.begin() + own.touched.count, 0);
+      }
+      add(item, *rows_.whole_a, *rows_.whole_b, shifts[s], own.sums.data(), thread, few ? &own.touched : nullptr);
+      for (Index f = 0; f < item.features; ++f)
+        visit(thread, item.first + f, static_cast<Index>(s),
+              {own.sums.data() + at(f) * width, few ? &own.touched.places : nullptr, own.touched.count});
+      if (few)
+        for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
+      else
+        std::fill_n(own.sums.begin(), at(item.places) * width, kernels::Accumulator{0, 0});
+    }
+  });
+}
+
+/// Whether a feature of A will be active with so few of B's that looking at them alone is cheaper than looking at all in order.
+bool Sweep::rare(const Item& item) const {
+  if (item.dense) return false;
+  const auto& a = *rows_.whole_a;
+  const auto& b = *rows_.whole_b;
+  const auto postings = static_cast<double>(a.begin[at(item.first - dense_a_) + 1] - a.begin[at(item.first - dense_a_)]);
+  const double additions = postings * static_cast<double>(b.entries.size()) / static_cast<double>(std::max<Index>(1, b.rows));
+  return additions < rare_below * static_cast<double>(deal_b_.size());
+}
+
+/// Half of the memory is for a piece of A's rows and B's beside it at every shift, half for sums: as many features of A as fit are added up
+/// in one pass over all pieces, and if not all do, there is another pass.
+void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
+  const auto width = deal_b_.size();
+  const Index rows = rows_.a.rows();
+  const auto copies = static_cast<double>(shifts.size());
+  const double a_row = static_cast<double>(rows_.a.entries()) / static_cast<double>(rows * grid_.rows);
+  const double b_row = static_cast<double>(rows_.b.entries()) / static_cast<double>(rows * grid_.columns);
+  const auto dense_b = static_cast<double>(rows_.deal_b.dense(grid_.column(comm_.rank())) + strip_b);
+  const double row_bytes = 24 * a_row + 4.0 * static_cast<double>(dense_a_ + strip_a) + copies * (8 + 8 * b_row + 4 * dense_b);
+  const auto piece = rows - comm::max_of(comm_, rows - std::clamp<Index>(static_cast<Index>(memory_ / 2 / row_bytes), 1, rows));
+  const double place_bytes = std::max(1.0, sizeof(kernels::Accumulator) * static_cast<double>(width) * copies);
+  const auto places = std::max<Index>(strip_a, static_cast<Index>(memory_ / 2 / place_bytes));
+
+  std::size_t begin = 0;
+  // The ranks may need different numbers of passes, but pass together.
+  while (comm::max_of(comm_, Index{begin < items.size() || !have_moments_}) > 0) {
+    std::size_t end = begin;
+    std::vector<std::size_t> place_of;
+    Index used = 0;
+    for (; end < items.size() && used + items[end].places <= places; ++end) {
+      place_of.push_back(at(used));
+      used += items[end].places;
+    }
+    std::vector<kernels::Accumulator> sums(at(used) * width * shifts.size(), kernels::Accumulator{0, 0});
+    const auto of_item = [&](std::size_t i, std::size_t s) { return sums.data() + (s * at(used) + place_of[i - begin]) * width; };
+    for (Index first = 0; first < rows; first += piece) {
+      const Index last = std::min(rows, first + piece);
+      const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last);
+      if (!have_moments_) moments_a_.add(a);
+      for (std::size_t s = 0; s < shifts.size(); ++s) {
+        const auto b = load_rows(comm_, grid_, rows_.b, rows_.deal_b, first + shifts[s], last + shifts[s]);
+        if (!have_moments_ && s == 0) moments_b_.add(b);
+        for_each_item(static_cast<Index>(end - begin), threads_,
+                      [&](int thread, Index i) { add(items[begin + at(i)], a, b, 0, of_item(begin + at(i), s), thread); });
+      }
+    }
+    if (!have_moments_) {
+      moments_a_.finish(rows);
+      moments_b_.finish(rows);
+      have_moments_ = true;
+    }
+    for_each_item(static_cast<Index>(end - begin), threads_, [&](int thread, Index i) {
+      const Item& item = items[begin + at(i)];
+      for (std::size_t s = 0; s < shifts.size(); ++s)
+        for (Index f = 0; f < item.features; ++f)
+          visit(thread, item.first + f, static_cast<Index>(s), {of_item(begin + at(i), s) + at(f) * width});
+    });
+    begin = end;
+  }
+}
+
+} // namespace concord::correlate

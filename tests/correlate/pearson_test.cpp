@@ -1,0 +1,260 @@
+#include "concord/core/philox.hpp"
+#include "concord/correlate/pearson.hpp"
+
+#include "support/support.hpp"
+#include <algorithm>
+#include <cmath>
+
+namespace concord::correlate {
+namespace {
+
+using test::world;
+
+/// A random sparse matrix; column 0 is dead, column 1 constant, column 2 fires on every row with varying values.
+io::CsrMatrix random_csr(std::uint64_t seed, Index rows, Index cols, double density) {
+  const Philox random(seed, "csr");
+  io::CsrMatrix m{rows, cols, {0}, {}, {}};
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = 1; c < cols; ++c) {
+      const auto at = static_cast<std::uint64_t>(r * cols + c);
+      if (c > 2 && random.uniform(2 * at) > density) continue;
+      m.indices.push_back(static_cast<std::int32_t>(c));
+      m.values.push_back(c == 1 ? 2.5F : static_cast<float>(std::exp(random.normal(2 * at + 1))));
+    }
+    m.indptr.push_back(m.nnz());
+  }
+  return m;
+}
+
+std::vector<double> dense(const io::CsrMatrix& m, Index column) {
+  std::vector<double> x(static_cast<std::size_t>(m.rows), 0.0);
+  for (Index r = 0; r < m.rows; ++r)
+    for (Index e = m.indptr[static_cast<std::size_t>(r)]; e < m.indptr[static_cast<std::size_t>(r) + 1]; ++e)
+      if (m.indices[static_cast<std::size_t>(e)] == column) x[static_cast<std::size_t>(r)] = m.values[static_cast<std::size_t>(e)];
+  return x;
+}
+
+/// The definition, on densified columns with means removed first; NaN without variance.
+double plain_pearson(const std::vector<double>& x, const std::vector<double>& y) {
+  double mx = 0;
+  double my = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    mx += x[i] / static_cast<double>(x.size());
+    my += y[i] / static_cast<double>(x.size());
+  }
+  double xy = 0;
+  double xx = 0;
+  double yy = 0;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    xy += (x[i] - mx) * (y[i] - my);
+    xx += (x[i] - mx) * (x[i] - mx);
+    yy += (y[i] - my) * (y[i] - my);
+  }
+  return xx < 1e-20 || yy < 1e-20 ? std::nan("") : xy / std::sqrt(xx * yy);
+}
+
+struct Expected {
+  double r;
+  std::int32_t partner;
+  Index cofire;
+};
+
+std::vector<double> rotated(std::vector<double> x, Index shift) {
+  std::rotate(x.begin(), x.begin() + shift, x.end());
+  return x;
+}
+
+/// Partners of a column by the definition, best first; those it is never active with are none.
+std::vector<Expected> plain_best(const io::CsrMatrix& of, const io::CsrMatrix& among, Index column, Index shift_of, Index shift_among) {
+  const auto x = rotated(dense(of, column), shift_of);
+  std::vector<Expected> all;
+  for (Index j = 0; j < among.cols; ++j) {
+    const auto y = rotated(dense(among, j), shift_among);
+    Index cofire = 0;
+    for (std::size_t t = 0; t < x.size(); ++t) cofire += x[t] != 0 && y[t] != 0 ? 1 : 0;
+    const double r = plain_pearson(x, y);
+    if (!std::isnan(r) && cofire > 0) all.push_back({r, static_cast<std::int32_t>(j), cofire});
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Expected& a, const Expected& b) { return a.r > b.r; });
+  return all;
+}
+
+void expect_equal(const BestPartners& got, const std::vector<Expected>& expected, Index feature) {
+  for (Index p = 0; p < got.places; ++p) {
+    const auto at = static_cast<std::size_t>(feature * got.places + p);
+    if (p >= static_cast<Index>(expected.size())) {
+      EXPECT_EQ(got.partner[at], -1);
+      continue;
+    }
+    EXPECT_NEAR(got.r[at], expected[static_cast<std::size_t>(p)].r, 1e-12) << "feature " << feature << " place " << p;
+    EXPECT_EQ(got.partner[at], expected[static_cast<std::size_t>(p)].partner) << "feature " << feature << " place " << p;
+    EXPECT_EQ(got.cofire[at], expected[static_cast<std::size_t>(p)].cofire);
+  }
+}
+
+PearsonSettings settings(Index best, std::vector<Index> shifts = {}) {
+  PearsonSettings s;
+  s.best = best;
+  s.shifts = std::move(shifts);
+  return s;
+}
+
+/// Grids, pieces and threads that must all give the same bits.
+std::vector<PearsonSettings> ways(PearsonSettings s) {
+  std::vector<PearsonSettings> all;
+  for (int columns = 1; columns <= world().size(); ++columns)
+    if (world().size() % columns == 0)
+      for (const double memory : {1e9, 1.0, 40000.0}) // whole; row by row and strip by strip; in a few pieces
+        for (const int threads : {1, 3}) {
+          s.grid_columns = columns;
+          s.memory = memory;
+          s.threads = threads;
+          all.push_back(s);
+        }
+  return all;
+}
+
+void expect_same_bits(const PairCorrelation& x, const PairCorrelation& y) {
+  for (const auto& [p, q] : {std::pair{&x.a_to_b, &y.a_to_b}, {&x.b_to_a, &y.b_to_a}}) {
+    EXPECT_EQ(p->r, q->r);
+    EXPECT_EQ(p->partner, q->partner);
+    EXPECT_EQ(p->cofire, q->cofire);
+  }
+  EXPECT_EQ(x.null_a, y.null_a);
+  EXPECT_EQ(x.null_b, y.null_b);
+}
+
+TEST(Pearson, EqualsThePlainDefinitionOnDensifiedColumns) {
+  // Densities around that beyond which a feature is dense, on both sides.
+  const auto a = random_csr(1, 300, 23, 0.09);
+  const auto b = random_csr(2, 300, 31, 0.11);
+  const std::vector<Index> shifts{1, 150, 299};
+  const auto pair = best_correlations(world(), a, b, settings(5, shifts));
+  if (world().rank() != 0) return;
+  for (Index i = 0; i < a.cols; ++i) expect_equal(pair.a_to_b, plain_best(a, b, i, 0, 0), i);
+  for (Index j = 0; j < b.cols; ++j) expect_equal(pair.b_to_a, plain_best(b, a, j, 0, 0), j);
+  const auto largest = [](const std::vector<Expected>& best) { return best.empty() ? 0.0 : std::max(0.0, best.front().r); };
+  for (std::size_t s = 0; s < shifts.size(); ++s) {
+    for (Index i = 0; i < a.cols; ++i)
+      EXPECT_NEAR(pair.null_a[s * 23 + static_cast<std::size_t>(i)], largest(plain_best(a, b, i, 0, shifts[s])), 1e-12);
+    for (Index j = 0; j < b.cols; ++j)
+      EXPECT_NEAR(pair.null_b[s * 31 + static_cast<std::size_t>(j)], largest(plain_best(b, a, j, shifts[s], 0)), 1e-12);
+  }
+}
+
+TEST(Pearson, SameBitsAtAnyRanksGridPiecesAndThreads) {
+  const auto a = random_csr(1, 500, 40, 0.1);
+  const auto b = random_csr(2, 500, 50, 0.1);
+  const auto alone = best_correlations(world().split(world().rank()), a, b, settings(4, {100, 333}));
+  for (const auto& way : ways(settings(4, {100, 333}))) {
+    const auto pair = best_correlations(world(), a, b, way);
+    if (world().rank() == 0) expect_same_bits(pair, alone);
+  }
+}
+
+TEST(Pearson, TransposedInputsGiveTheTransposedResult) {
+  const auto a = random_csr(3, 400, 30, 0.06);
+  const auto b = random_csr(4, 400, 35, 0.06);
+  const auto pair = best_correlations(world(), a, b, settings(6));
+  const auto turned = best_correlations(world(), b, a, settings(6));
+  EXPECT_EQ(pair.a_to_b.partner, turned.b_to_a.partner);
+  for (std::size_t i = 0; i < pair.a_to_b.r.size(); ++i) EXPECT_NEAR(pair.a_to_b.r[i], turned.b_to_a.r[i], 1e-15);
+}
+
+/// A feature that is always on at a mean of a thousand standard deviations: sums without a pilot would lose half of the digits.
+TEST(Pearson, AlwaysOnFeaturesKeepTheirDigits) {
+  const Philox random(9, "on");
+  io::CsrMatrix a{2000, 2, {0}, {}, {}};
+  io::CsrMatrix b{2000, 2, {0}, {}, {}};
+  for (std::uint64_t r = 0; r < 2000; ++r) {
+    const double common = random.normal(3 * r);
+    a.indices.insert(a.indices.end(), {0, 1});
+    a.values.insert(a.values.end(), {static_cast<float>(1000 + common), static_cast<float>(-5000 + random.normal(3 * r + 1))});
+    b.indices.push_back(0);
+    b.values.push_back(static_cast<float>(2000 + common + random.normal(3 * r + 2)));
+    if (r % 50 == 0) {
+      b.indices.push_back(1);
+      b.values.push_back(static_cast<float>(std::exp(common)));
+    }
+    a.indptr.push_back(a.nnz());
+    b.indptr.push_back(b.nnz());
+  }
+  const auto pair = best_correlations(world(), a, b, settings(2));
+  const auto turned = best_correlations(world(), b, a, settings(2)); // the sparse one on the other side
+  if (world().rank() != 0) return;
+  for (Index i = 0; i < 2; ++i) {
+    expect_equal(pair.a_to_b, plain_best(a, b, i, 0, 0), i);
+    expect_equal(turned.b_to_a, plain_best(a, b, i, 0, 0), i);
+  }
+}
+
+TEST(Pearson, MoreRanksThanFeatures) {
+  const auto a = random_csr(1, 60, 3, 0.5);
+  const auto pair = best_correlations(world(), a, a, settings(2));
+  if (world().rank() != 0) return;
+  EXPECT_EQ(pair.a_to_b.partner[0], -1); // dead
+  EXPECT_EQ(pair.a_to_b.partner[2], -1); // constant
+  EXPECT_EQ(pair.a_to_b.partner[4], 2);
+  EXPECT_NEAR(pair.a_to_b.r[4], 1.0, 1e-14);
+}
+
+TEST(Pearson, NothingAtAll) {
+  const io::CsrMatrix empty{5, 3, {0, 0, 0, 0, 0, 0}, {}, {}};
+  for (const auto& way : ways(settings(2, {2}))) {
+    const auto pair = best_correlations(world(), empty, empty, way);
+    if (world().rank() != 0) continue;
+    EXPECT_EQ(pair.a_to_b.partner, (std::vector<std::int32_t>(6, -1)));
+  }
+}
+
+/// Features that are never active together are no partners, so places stay free.
+TEST(Pearson, PartnersAreActiveTogether) {
+  const io::CsrMatrix a{6, 1, {0, 1, 1, 1, 1, 1, 1}, {0}, {1}};
+  const io::CsrMatrix b{6, 2, {0, 1, 2, 2, 2, 2, 2}, {0, 1}, {2, 3}};
+  const auto pair = best_correlations(world(), a, b, settings(2));
+  if (world().rank() != 0) return;
+  EXPECT_EQ(pair.a_to_b.partner, (std::vector<std::int32_t>{0, -1}));
+  EXPECT_EQ(pair.b_to_a.partner, (std::vector<std::int32_t>{0, -1, -1, -1}));
+}
+
+TEST(Pearson, RecoversAPlantedPermutation) {
+  const auto a = random_csr(5, 400, 30, 0.1);
+  io::CsrMatrix b = a; // column c of a is column 29 - (c - 3) of b, for the columns that vary
+  for (auto& index : b.indices)
+    if (index > 2) index = 32 - index;
+  const auto pair = best_correlations(world(), a, b, settings(2));
+  if (world().rank() != 0) return;
+  for (std::int32_t i = 3; i < 30; ++i) {
+    EXPECT_EQ(pair.a_to_b.partner[static_cast<std::size_t>(2 * i)], 32 - i);
+    EXPECT_EQ(pair.b_to_a.partner[static_cast<std::size_t>(2 * i)], 32 - i);
+    EXPECT_NEAR(pair.a_to_b.r[static_cast<std::size_t>(2 * i)], 1.0, 1e-14);
+  }
+}
+
+TEST(Pearson, FindsAllPairsAboveBounds) {
+  const auto a = random_csr(6, 300, 20, 0.12);
+  const auto b = random_csr(7, 300, 25, 0.08);
+  std::vector<double> limit_a(20, std::numeric_limits<double>::infinity());
+  for (const std::size_t i : {2U, 5U, 11U}) limit_a[i] = 0.01 * static_cast<double>(i);
+  const std::vector<double> limit_b(25, 0.02);
+  std::vector<std::tuple<std::int32_t, std::int32_t>> expected;
+  for (const std::int32_t i : {2, 5, 11})
+    for (const auto& partner : plain_best(a, b, i, 0, 0))
+      if (partner.r > limit_a[static_cast<std::size_t>(i)] + 0.02) expected.emplace_back(i, partner.partner);
+  std::sort(expected.begin(), expected.end());
+  const MatrixSource source_a(a);
+  const MatrixSource source_b(b);
+  for (const auto& way : ways(settings(2))) {
+    PairCorrelator correlator(world(), way);
+    correlator.open(source_a, 0, source_b, 0);
+    const bool root = world().rank() == 0;
+    std::vector<std::tuple<std::int32_t, std::int32_t>> got;
+    for (const auto& found : correlator.exceeding(root ? limit_a : std::vector<double>{}, root ? limit_b : std::vector<double>{}))
+      got.emplace_back(found.a, found.b);
+    if (!root) continue;
+    EXPECT_EQ(got, expected);
+  }
+}
+
+} // namespace
+} // namespace concord::correlate
