@@ -42,16 +42,20 @@ class Results:
         self.add_match_columns()
 
     def add_match_columns(self):
-        """Mean best r of all features and of the shifted null, for every pair."""
+        """Mean best r of all features and of the shifted null, and what correlate sums up, for every pair."""
         shape = (len(self.layers_a), len(self.layers_b))
-        for name in ("best_r", "null_r"):
-            self.columns[name] = np.full(shape, np.nan)
         with h5py.File(self.output / "matches.h5") as f:
+            summary = [name for name in json.loads(text(f.attrs["summary_columns"])) if name not in ("matched", "mean_r")]
+            for name in ("best_r", "null_r", *summary):
+                self.columns[name] = np.full(shape, np.nan)
             for i, a in enumerate(self.layers_a):
                 for j, b in enumerate(self.layers_b):
                     best, null, _ = correlations(f, a, b)
                     self.columns["best_r"][i, j] = best.mean() if best.size else np.nan
                     self.columns["null_r"][i, j] = null.mean() if null.size else np.nan
+                    values = dict(zip(json.loads(text(f.attrs["summary_columns"])), f[f"{layer_name(a)}_{layer_name(b)}/summary"][:]))
+                    for name in summary:
+                        self.columns[name][i, j] = values[name]
 
     def best_pair(self):
         """Layer pair of the largest calibrated SVCCA (RSA where SVCCA is nowhere defined)."""
@@ -75,8 +79,9 @@ def correlations(file, a, b):
     group = file[f"{layer_name(a)}_{layer_name(b)}"]
     has_partner = group["b_to_a/partner"][:, 0] >= 0
     best = group["b_to_a/r"][:, 0]
-    null = group["null_r"][:][:, has_partner].ravel() if "null_r" in group else np.empty(0)
-    return best[has_partner], null, best[group["kept"][:] != 0]
+    null = group["b_to_a/null_r"][:][:, has_partner].ravel() if "null_r" in group["b_to_a"] else np.empty(0)
+    matched = group["match/r"][:]
+    return best[has_partner], null, matched[np.isfinite(matched)]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -258,21 +263,22 @@ def best_matches(results, corpus, i, j, count):
     a, b = results.layers_a[i], results.layers_b[j]
     with h5py.File(results.output / "matches.h5") as f:
         group = f[f"{layer_name(a)}_{layer_name(b)}"]
-        kept = np.flatnonzero(group["kept"][:])
-        partner, r, cofire = (group[f"b_to_a/{name}"][:][kept] for name in ("partner", "r", "cofire"))
-    order = [o for o in np.argsort(-r[:, 0], kind="stable") if cofire[o, 0] >= 30][:count] or np.argsort(-r[:, 0])[:count]
+        kept = np.flatnonzero(group["match/a"][:] >= 0)
+        partner, r, margin, q, cofire = (group[f"match/{name}"][:][kept] for name in ("a", "r", "margin", "q", "cofire"))
+    order = [o for o in np.argsort(-r, kind="stable") if cofire[o] >= 30][:count] or np.argsort(-r, kind="stable")[:count]
     matches = []
     with h5py.File(results.output / "a/features.h5") as fa, h5py.File(results.output / "b/features.h5") as fb:
         for o in order:
-            feature_a, feature_b = int(partner[o, 0]), int(kept[o])
-            matches.append({"a": feature_a, "b": feature_b, "r": float(r[o, 0]), "runner_up": float(r[o, 1]), "cofire": int(cofire[o, 0]),
+            feature_a, feature_b = int(partner[o]), int(kept[o])
+            matches.append({"a": feature_a, "b": feature_b, "r": float(r[o]), "margin": float(margin[o]), "q": float(q[o]), "cofire": int(cofire[o]),
                             "contexts_a": top_contexts(fa, corpus, a, feature_a), "contexts_b": top_contexts(fb, corpus, b, feature_b)})
     return matches
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
-PAIR_COLUMNS = ["matched", "mean_r", "best_r", "null_r"] + [f"{m}/{c}" for m in ("svcca", "rsa") for c in
+PAIR_COLUMNS = ["matched", "mean_r", "best_r", "null_r", "mppc_a", "mppc_b", "wmppc_a", "wmppc_b", "tested_a", "tested_b", "significant_a", "significant_b",
+                "above_fixed_a", "above_fixed_b"] + [f"{m}/{c}" for m in ("svcca", "rsa") for c in
                 ("score", "null_mean", "null_sd", "z", "p", "calibrated")] + ["svcca/k_a", "svcca/k_b", "svcca/rank_a", "svcca/rank_b"]
 
 
@@ -346,7 +352,8 @@ def match_html(match):
     for side in ("a", "b"):
         contexts = "".join(f'<div class="context"><span class="value">{value:7.2f}</span>  {context}</div>' for value, context in match[f"contexts_{side}"])
         sides += f"<div><b>model {side.upper()}, feature {match[side]}</b>{contexts}</div>"
-    title = f"r = {match['r']:.3f} (runner-up {match['runner_up']:.3f}), active together on {match['cofire']} tokens"
+    chance = f", q = {match['q']:.2g}" if np.isfinite(match["q"]) else ""
+    title = f"r = {match['r']:.3f}, {match['margin']:.3f} ahead of the runner-up{chance}, active together on {match['cofire']} tokens"
     return f'<div class="match"><h3>{title}</h3>{sides}</div>'
 
 
@@ -360,10 +367,11 @@ def lead(row, results):
 
 
 def page(name, results, images, rows, best, matches, records):
-    shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("svcca_score", "SVCCA"),
+    shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("significant_b", "B beyond chance"),
+             ("above_fixed_b", "B with r > 0.1"), ("tested_b", "B tested"), ("wmppc_b", "wMPPC of B"), ("svcca_score", "SVCCA"),
              ("svcca_null_mean", "null"), ("svcca_calibrated", "calibrated"), ("svcca_p", "p"), ("rsa_score", "RSA"), ("rsa_null_mean", "null"),
              ("rsa_z", "z"), ("rsa_p", "p")]
-    formats = {key: ".3f" for key, _ in shown} | {"layer_a": "d", "layer_b": "d", "matched": ".0f", "rsa_z": ".1f"}
+    formats = {key: ".3f" for key, _ in shown} | {"layer_a": "d", "layer_b": "d", "matched": ".0f", "rsa_z": ".1f"} | dict.fromkeys(("significant_b", "above_fixed_b", "tested_b"), ".0f")
     ranked = sorted(rows, key=lambda r: -(r["svcca_calibrated"] if np.isfinite(r["svcca_calibrated"]) else -9))[:15]
     provenance = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.provenance.items())
     training = ""
@@ -378,7 +386,8 @@ def page(name, results, images, rows, best, matches, records):
 <h1>{html.escape(name)}</h1><p class="lead">{lead(best, results)}</p>
 <p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA and RSA then
 compare the decoder rows of the matched features. The null shuffles which feature is paired with which; p = (b + 1) / (K + 1) with
-K = {results.settings['permutations']} shuffles. Calibrated means (score - null mean) / (1 - null mean). RSA is a rank correlation of
+K = {results.settings['permutations']} shuffles. <i>B beyond chance</i> counts features of B whose best partner has a larger r than the best of all
+partners reaches when B's documents are shifted against A's, at a false discovery rate; <i>r &gt; 0.1</i> is the fixed cut of the papers. Calibrated means (score - null mean) / (1 - null mean). RSA is a rank correlation of
 {'{:,}'.format(int(np.nanmax(results.columns['rsa/features'])))}-feature dissimilarity matrices at most.</p>
 <h2>All layer pairs</h2>{images['maps']}
 <h2>Best pairs</h2>{html_table(ranked, shown, formats)}<p>All pairs: <code>pairs.csv</code>.</p>
@@ -418,7 +427,7 @@ def main():
     if crosscoders:
         images["crosscoders"] = save(figure_crosscoders(crosscoders), folder, "crosscoders")
     write_csv(folder / "pairs.csv", rows)
-    write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "runner_up", "cofire")} for m in matches] or [{"a": ""}])
+    write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "margin", "q", "cofire")} for m in matches] or [{"a": ""}])
     summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "saes": records, "settings": results.settings, "provenance": results.provenance}
     clean = json.loads(json.dumps(summary), parse_constant=lambda _: None)
     (folder / "summary.json").write_text(json.dumps(clean, indent=1), encoding="utf-8")

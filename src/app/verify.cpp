@@ -95,8 +95,8 @@ void check_pair(const io::File& file, const std::string& group, std::size_t feat
   for (const char* name : {"r", "phi"}) check_between(file, group + "/match/" + name, -1, 1);
   for (const char* name : {"p", "q", "iou"}) check_between(file, group + "/match/" + name, 0, 1);
   for (const auto a : file.read<std::int32_t>(group + "/match/a"))
-    require(a >= -1 && a < static_cast<std::int32_t>(features_a), ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(), group,
-            a, features_a);
+    require(a >= -1 && a < static_cast<std::int32_t>(features_a), ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(),
+            group, a, features_a);
 }
 
 std::string verify_matches(const fs::path& path) {
@@ -109,7 +109,8 @@ std::string verify_matches(const fs::path& path) {
       check_pair(file, group, static_cast<std::size_t>(file.dataset(group + "/a_to_b/partner").rows()));
       matched += correlate::read_matches(path, a, b).size();
       const auto counts = file.read<Index>(group + "/filter_counts");
-      require(std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(correlate::read_matches(path, a, b).size()),
+      require(std::is_sorted(counts.rbegin(), counts.rend()) &&
+                  counts.back() == static_cast<Index>(correlate::read_matches(path, a, b).size()),
               ExitCode::bad_data, "{}:{} has filter counts that do not fit its matches", path.string(), group);
     }
   return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);

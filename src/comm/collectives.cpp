@@ -136,7 +136,8 @@ void exchange_items(const Communicator& comm, const void* out, const std::vector
   MPI_Datatype type = MPI_DATATYPE_NULL;
   MPI_Type_contiguous(static_cast<int>(item_bytes), MPI_BYTE, &type);
   MPI_Type_commit(&type);
-  MPI_Alltoallv(out, narrowed(count).data(), narrowed(begin).data(), type, in, narrowed(received).data(), narrowed(arriving).data(), type, comm);
+  MPI_Alltoallv(out, narrowed(count).data(), narrowed(begin).data(), type, in, narrowed(received).data(), narrowed(arriving).data(), type,
+                comm);
   MPI_Type_free(&type);
 }
 

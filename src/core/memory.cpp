@@ -1,13 +1,12 @@
 #include "concord/core/memory.hpp"
 
-#include <sys/mman.h>
-
-#include <cstdint>
 #include <algorithm>
+#include <cstdint>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
+#include <sys/mman.h>
 
 namespace concord {
 namespace {

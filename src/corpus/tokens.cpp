@@ -29,7 +29,7 @@ std::string Tokens::text_of(std::int32_t id) const {
   if (piece.size() == 6 && piece.starts_with("<0x")) {
     int byte = 0;
     std::from_chars(piece.data() + 3, piece.data() + 5, byte, 16);
-    return {1, static_cast<char>(byte)};
+    return std::string(1, static_cast<char>(byte)); // braces would make it two characters
   }
   std::string text;
   const std::string space = "\xE2\x96\x81";

@@ -25,7 +25,8 @@ public:
     std::vector<std::size_t> order;
     for (std::size_t e = 0; e < edges.size(); ++e)
       if (edges[e].r > floor) order.push_back(e);
-    std::sort(order.begin(), order.end(), [&](auto x, auto y) { return std::tie(edges[x].a, edges[x].b) < std::tie(edges[y].a, edges[y].b); });
+    std::sort(order.begin(), order.end(),
+              [&](auto x, auto y) { return std::tie(edges[x].a, edges[x].b) < std::tie(edges[y].a, edges[y].b); });
     for (const auto e : order) {
       arcs_.push_back({edges[e].a, edges[e].b, -std::llround((edges[e].r - floor) * unit), static_cast<Index>(e)});
       ++begin_[at(edges[e].a) + 1];

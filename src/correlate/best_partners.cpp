@@ -57,8 +57,7 @@ void BestTable::merge(const BestTable& other) {
     for (Index i = 0; i < other.filled_[at(feature)]; ++i) offer(feature, other.partners_[at(feature * 2 * places_ + i)]);
 }
 
-BestPartners merged(const comm::Communicator& comm, BestTable& mine, const std::vector<std::int32_t>& names, Index features,
-                    Index places) {
+BestPartners merged(const comm::Communicator& comm, BestTable& mine, const std::vector<std::int32_t>& names, Index features, Index places) {
   std::vector<Offer> offers;
   std::vector<Index> begin, count;
   for (int rank = 0; rank < comm.size(); ++rank) { // feature f is merged by rank f mod ranks

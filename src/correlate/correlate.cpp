@@ -14,7 +14,6 @@
 #include "concord/io/output.hpp"
 
 #include "pair_result.hpp"
-
 #include <chrono>
 #include <fstream>
 #include <map>
@@ -79,8 +78,8 @@ struct Layer {
   MatchSide facts;
 };
 
-/// Rows by which B is shifted against A: as far apart as can be, and by whole documents (else contexts) where their starts are known, so that
-/// the text of a document stays beside the text of one document.
+/// Rows by which B is shifted against A: as far apart as can be, and by whole documents (else contexts) where their starts are known, so
+/// that the text of a document stays beside the text of one document.
 std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index>& starts) {
   std::vector<Index> result;
   for (Index s = 1; s <= shifts; ++s) {
@@ -175,7 +174,7 @@ private:
     if (!options_.tokens.empty() && a_->file() != nullptr) starts = read_documents();
     shifts_ = null_shifts(options_.null_shifts, a_->rows(), starts);
     require(static_cast<Index>(shifts_.size()) == options_.null_shifts, ExitCode::config,
-            "{} rows in {} documents give no {} different shifts; lower correlate.null_shifts", a_->rows(), starts.size(), options_.null_shifts);
+            "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), options_.null_shifts);
     const auto& rules = options_.rules;
     key_ = {"correlate",
             {{"best", options_.best},
@@ -208,18 +207,24 @@ private:
     require(options_.memory_gib > 0, ExitCode::config, "correlate.memory_gib must be positive, not {}", options_.memory_gib);
   }
 
-  /// Reads what the filters need of the tokens; returns where documents begin, in counted rows.
+  /// Reads what the filters need of the tokens; returns where documents begin, in counted rows: contexts where documents are too few to
+  /// shift by, nothing where these are, too.
   std::vector<Index> read_documents() {
     const auto& rules = options_.rules;
     auto tokens = corpus::read_tokens(options_.tokens);
     require(tokens.hash == a_->token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
             tokens.hash, a_->token_hash());
-    std::vector<Index> starts;
-    for (std::size_t c = 0; c + 1 < tokens.context_offsets.size(); ++c)
-      if (tokens.context_document.empty() || c == 0 || tokens.context_document[c] != tokens.context_document[c - 1])
-        starts.push_back(a_->file()->counted_before(tokens.context_offsets[c]));
+    std::vector<Index> documents;
+    std::vector<Index> contexts;
+    for (std::size_t c = 0; c + 1 < tokens.context_offsets.size(); ++c) {
+      contexts.push_back(a_->file()->counted_before(tokens.context_offsets[c]));
+      if (c > 0 && !tokens.context_document.empty() && tokens.context_document[c] != tokens.context_document[c - 1])
+        documents.push_back(contexts.back());
+    }
+    const auto enough = [&](const std::vector<Index>& starts) { return static_cast<Index>(starts.size()) > 2 * options_.null_shifts; };
     if (rules.drop_non_concept || rules.need_shared_token) tokens_ = std::move(tokens);
-    return starts;
+    if (enough(documents)) return documents;
+    return enough(contexts) ? contexts : std::vector<Index>{};
   }
 
   int groups() const {
@@ -315,23 +320,25 @@ private:
     const bool by_edges = options_.rules.pairing == Pairing::greedy || options_.rules.pairing == Pairing::optimal;
     if (matcher && by_edges) edges = matcher->edges();
     Proof proof;
-    if (options_.rules.pairing == Pairing::optimal) proof = prove(correlator, correlation, matcher ? &*matcher : nullptr, a.facts, b.facts, edges);
+    if (options_.rules.pairing == Pairing::optimal)
+      proof = prove(correlator, correlation, matcher ? &*matcher : nullptr, a.facts, b.facts, edges);
     if (!matcher) return {};
     Matching matching = matcher->match(edges);
-    return pair_result(std::move(correlation), *matcher, std::move(matching), a.facts, b.facts, a.source->totals().sum, b.source->totals().sum,
-                       options_.level, options_.rules, proof);
+    return pair_result(std::move(correlation), *matcher, std::move(matching), a.facts, b.facts, a.source->totals().sum,
+                       b.source->totals().sum, options_.level, options_.rules, proof);
   }
 
   /// Adds candidates until the duals of the optimal matching prove that no pair at all could better it. The matcher is on rank 0.
-  Proof prove(PairCorrelator& correlator, const PairCorrelation& correlation, const Matcher* matcher, const MatchSide& a, const MatchSide& b,
-              std::vector<Edge>& edges) const {
+  Proof prove(PairCorrelator& correlator, const PairCorrelation& correlation, const Matcher* matcher, const MatchSide& a,
+              const MatchSide& b, std::vector<Edge>& edges) const {
     constexpr int rounds = 16;
     Proof proof;
     for (int round = 0; round < rounds; ++round) {
       Bounds bounds;
       if (matcher != nullptr)
-        bounds = unproven(optimal_matching(edges, static_cast<Index>(a.counts.size()), static_cast<Index>(b.counts.size()), options_.rules.min_r),
-                          correlation, options_.rules, a, b);
+        bounds = unproven(
+            optimal_matching(edges, static_cast<Index>(a.counts.size()), static_cast<Index>(b.counts.size()), options_.rules.min_r),
+            correlation, options_.rules, a, b);
       proof.optimal = comm::max_of(group_, Index{matcher != nullptr && bounds.none()}) > 0;
       if (proof.optimal) return proof;
       Index added = 0;

@@ -80,7 +80,8 @@ void for_each_item_of(const Routes& routes, const FeatureSource& source, const D
     const dist::Partition shares{count, comm.size()};
     std::vector<std::vector<Item>> items;
     comm::agree(comm, [&] {
-      items = items_of(source, deal, routes.parts, first + shares.begin(comm.rank()), first + shares.end(comm.rank()), first - (here - begin));
+      items =
+          items_of(source, deal, routes.parts, first + shares.begin(comm.rank()), first + shares.end(comm.rank()), first - (here - begin));
     });
     for (const Item& item : routes.exchange(items)) take(item);
     here += count;
@@ -130,8 +131,7 @@ Deal::Deal(const FeatureSource& source, int parts) : places_(at(source.features(
   }
 }
 
-Strips::Strips(Index rows, Index features, Index width)
-    : rows_(rows), width_(width), count_((features + width - 1) / width) {
+Strips::Strips(Index rows, Index features, Index width) : rows_(rows), width_(width), count_((features + width - 1) / width) {
   const auto size = static_cast<std::size_t>(count_ * rows * width);
   reserve_huge(values_, size);
   values_.resize(size, 0.0F);
@@ -145,8 +145,8 @@ double RowShare::bytes() const {
   return strips.bytes() + 8.0 * static_cast<double>(entries.size() + begin.size());
 }
 
-PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
-                           Index end) {
+PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
+                           Index begin, Index end) {
   const Routes routes{comm, parts_of(grid, comm.size(), true), grid.rows};
   PostingShare share;
   lay_out(share, source, deal, routes.mine(), end - begin, strip_a);
@@ -175,7 +175,8 @@ PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid
   return share;
 }
 
-RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin, Index end) {
+RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
+                   Index end) {
   const Routes routes{comm, parts_of(grid, comm.size(), false), grid.columns};
   RowShare share;
   lay_out(share, source, deal, routes.mine(), end - begin, strip_b);

@@ -11,7 +11,8 @@ Index FeatureSource::entries() const {
 }
 
 MatrixSource::MatrixSource(io::CsrMatrix matrix) : matrix_(std::move(matrix)) {
-  totals_ = {std::vector<Index>(static_cast<std::size_t>(matrix_.cols), 0), std::vector<double>(static_cast<std::size_t>(matrix_.cols), 0.0)};
+  totals_ = {std::vector<Index>(static_cast<std::size_t>(matrix_.cols), 0),
+             std::vector<double>(static_cast<std::size_t>(matrix_.cols), 0.0)};
   for (std::size_t e = 0; e < matrix_.indices.size(); ++e) {
     const auto feature = static_cast<std::size_t>(matrix_.indices[e]);
     ++totals_.count[feature];

@@ -46,7 +46,8 @@ void fetch(const void* begin, const void* end) {
 
 /// Adds value * row of B for each posting.
 template <bool noting>
-void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index shift, Accumulator* into, Touched* touched) {
+void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index shift, Accumulator* into,
+             Touched* touched) {
   const auto* entries = b.entries.data();
   const auto begin = [&](Index p) { return b.begin.data() + (rows[p] + shift); };
   std::int32_t* noted = noting ? touched->places.data() + touched->count : nullptr;

@@ -176,7 +176,7 @@ Matching Matcher::match(const std::vector<Edge>& edges) const {
   const auto features = b_.counts.size();
   const std::vector<double> none(features, undefined);
   Matching m{std::vector<std::int32_t>(features, -1), none, none, none, none, std::vector<Index>(features, 0),
-             std::vector<std::uint8_t>(features, 0), {}};
+             std::vector<std::uint8_t>(features, 0),  {}};
   for (std::size_t b = 0; b < features; ++b)
     if (const auto a = pair_.b_to_a.partner[first(pair_.b_to_a, b)]; a >= 0)
       m.mutual[b] = pair_.a_to_b.partner[first(pair_.a_to_b, at(a))] == static_cast<std::int32_t>(b) ? 1 : 0;
@@ -193,7 +193,8 @@ bool Bounds::none() const {
          std::all_of(b.begin(), b.end(), [](double x) { return x == infinity; });
 }
 
-Bounds unproven(const OptimalMatching& matching, const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a, const MatchSide& b) {
+Bounds unproven(const OptimalMatching& matching, const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a,
+                const MatchSide& b) {
   constexpr double rounding = 1e-11; // of gains to 2^-40
   // A pair that is in neither list has no larger r than the last place of both. Duals of the other side are at least 0.
   const auto bounds = [&](const BestPartners& best, const std::vector<Index>& counts, const std::vector<double>& dual, double floor) {

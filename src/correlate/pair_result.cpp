@@ -78,9 +78,9 @@ void for_each_array(Result& result, F&& f) {
 } // namespace
 
 const std::vector<std::string>& summary_columns() {
-  static const std::vector<std::string> columns{"mppc_a",        "mppc_b",        "wmppc_a",       "wmppc_b",  "tested_a", "tested_b",
-                                                "significant_a", "significant_b", "above_fixed_a", "above_fixed_b", "matched",  "mean_r",
-                                                "optimal",       "added"};
+  static const std::vector<std::string> columns{"mppc_a",   "mppc_b",        "wmppc_a",       "wmppc_b",       "tested_a",
+                                                "tested_b", "significant_a", "significant_b", "above_fixed_a", "above_fixed_b",
+                                                "matched",  "mean_r",        "optimal",       "added"};
   return columns;
 }
 
@@ -88,7 +88,9 @@ PairResult pair_result(PairCorrelation pair, const Matcher& matcher, Matching ma
                        const std::vector<double>& sums_a, const std::vector<double>& sums_b, double level, const MatchRules& rules,
                        const Proof& proof) {
   PairResult result{side_result(std::move(pair.a_to_b), std::move(pair.null_a), matcher.null_a(), level),
-                    side_result(std::move(pair.b_to_a), std::move(pair.null_b), matcher.null_b(), level), std::move(matching), {}};
+                    side_result(std::move(pair.b_to_a), std::move(pair.null_b), matcher.null_b(), level),
+                    std::move(matching),
+                    {}};
   const auto of_a = summarised(result.a, a, sums_a, rules);
   const auto of_b = summarised(result.b, b, sums_b, rules);
   double sum_r = 0;

@@ -1,8 +1,8 @@
 #include "concord/correlate/pearson.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "sweep.hpp"
 
+#include "sweep.hpp"
 #include <bit>
 #include <limits>
 #include <list>
@@ -85,7 +85,8 @@ struct Found {
   void merge_threads() {
     for (std::size_t thread = 1; thread < best_of_b.size(); ++thread) {
       best_of_b.front().merge(best_of_b[thread]);
-      for (std::size_t i = 0; i < largest_b.front().size(); ++i) largest_b.front()[i] = std::max(largest_b.front()[i], largest_b[thread][i]);
+      for (std::size_t i = 0; i < largest_b.front().size(); ++i)
+        largest_b.front()[i] = std::max(largest_b.front()[i], largest_b[thread][i]);
     }
   }
 };
@@ -95,10 +96,11 @@ class Finder {
 public:
   Finder(const Sweep& sweep, Index rows, int threads, Found& found)
       : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())),
-        r_(at(threads), std::vector<double>(at(width_))), found_(found) {}
+        r_(at(threads), std::vector<double>(at(width_))), columns_(at(threads)), found_(found) {}
 
   void look(int thread, Index feature, Index shift, const FeatureSums& sums) {
     if (sums.places != nullptr) {
+      prepare_columns(thread);
       if (shift == 0)
         offer_listed(thread, feature, sums);
       else
@@ -113,6 +115,12 @@ public:
   }
 
 private:
+  /// What a listed place needs of B's feature, in one piece of memory.
+  struct alignas(32) Column {
+    double sum, inverse;
+    double floor; ///< at most the table's
+  };
+
   /// r with each feature of B; minus infinity or NaN where that is no candidate.
   const double* correlations(int thread, Index feature, const Accumulator* sums) {
     double* r = r_[at(thread)].data();
@@ -156,34 +164,51 @@ private:
 #endif
   }
 
-  /// r with the feature of B at a listed place; minus infinity or NaN where that is no candidate.
-  double listed(Index feature, std::size_t j, const Accumulator& sums) const {
-    const auto& a = sweep_.moments_a();
-    const auto& b = sweep_.moments_b();
-    const double r = pearson(n_, sums.sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
+  /// r with the feature of B at a listed place; NaN or minus infinity where that is no candidate.
+  static double listed(double n, const Column& column, double sum, double inverse, const Accumulator& sums) {
+    const double r = pearson(n, sums.sum, sum, inverse, column.sum, column.inverse);
     return sums.cofire > 0 ? r : -std::numeric_limits<double>::infinity();
+  }
+
+  /// What a place further on in the list will need: it lies anywhere, and a wrong guess of a branch would wait for it anew.
+  static void fetch_listed(const Column* columns, const FeatureSums& sums, Index i) {
+    if (i >= sums.listed) return;
+    const auto j = (*sums.places)[at(i)];
+    __builtin_prefetch(columns + j);
+    __builtin_prefetch(sums.of + j);
   }
 
   void offer_listed(int thread, Index feature, const FeatureSums& sums) {
     BestTable& of_b = found_.best_of_b[at(thread)];
+    auto& columns = columns_[at(thread)];
+    const double sum = sweep_.moments_a().sum[at(feature)];
+    const double inverse = sweep_.moments_a().inverse[at(feature)];
     for (Index i = 0; i < sums.listed; ++i) {
+      fetch_listed(columns.data(), sums, i + 24);
       const auto j = at((*sums.places)[at(i)]);
-      const double r = listed(feature, j, sums.of[j]);
-      if (sums.of[j].cofire > 0 && (r >= found_.best_of_a.floor(feature) || r >= of_b.floors()[j]))
-        offer_pair(of_b, feature, static_cast<Index>(j), sums.of[j], std::clamp(r, -1.0, 1.0));
+      Column& column = columns[j];
+      const double r = listed(n_, column, sum, inverse, sums.of[j]);
+      if (!(r >= found_.best_of_a.floor(feature) || r >= column.floor) || sums.of[j].cofire <= 0) continue;
+      offer_pair(of_b, feature, static_cast<Index>(j), sums.of[j], std::clamp(r, -1.0, 1.0));
+      column.floor = of_b.floor(static_cast<Index>(j));
     }
   }
 
   void note_largest_listed(int thread, Index feature, Index shift, const FeatureSums& sums) {
     double* of_b = found_.largest_b[at(thread)].data() + shift * width_;
-    double& largest = found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)];
+    const auto& columns = columns_[at(thread)];
+    const double sum = sweep_.moments_a().sum[at(feature)];
+    const double inverse = sweep_.moments_a().inverse[at(feature)];
+    double largest = 0;
     for (Index i = 0; i < sums.listed; ++i) {
+      fetch_listed(columns.data(), sums, i + 24);
       const auto j = at((*sums.places)[at(i)]);
-      const double r = listed(feature, j, sums.of[j]);
+      const double r = listed(n_, columns[j], sum, inverse, sums.of[j]);
       if (!(r > 0)) continue;
       largest = std::max(largest, std::min(r, 1.0));
       of_b[j] = std::max(of_b[j], std::min(r, 1.0));
     }
+    found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)] = largest;
   }
 
   void offer_pair(BestTable& of_b, Index feature, Index j, const Accumulator& sums, double r) {
@@ -204,10 +229,19 @@ private:
     found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)] = largest;
   }
 
+  /// Columns of a thread, made when they are first needed.
+  void prepare_columns(int thread) {
+    auto& columns = columns_[at(thread)];
+    if (!columns.empty() || width_ == 0) return;
+    for (std::size_t j = 0; j < at(width_); ++j)
+      columns.push_back({sweep_.moments_b().sum[j], sweep_.moments_b().inverse[j], -std::numeric_limits<double>::infinity()});
+  }
+
   const Sweep& sweep_;
   double n_;
   Index width_;
-  std::vector<std::vector<double>> r_; ///< of each thread
+  std::vector<std::vector<double>> r_;       ///< of each thread
+  std::vector<std::vector<Column>> columns_; ///< of each thread
   Found& found_;
 };
 
@@ -237,7 +271,8 @@ struct PairCorrelator::State {
   static double bytes(const FeatureSource& source, const Deal& deal, int part, Index width, double an_entry) {
     const auto& count = source.totals().count;
     double entries = 0;
-    for (std::size_t j = at(deal.dense(part)); j < deal.features(part).size(); ++j) entries += static_cast<double>(count[at(deal.features(part)[j])]);
+    for (std::size_t j = at(deal.dense(part)); j < deal.features(part).size(); ++j)
+      entries += static_cast<double>(count[at(deal.features(part)[j])]);
     return an_entry * entries + static_cast<double>(source.rows()) * (8.0 + 4.0 * static_cast<double>(deal.dense(part) + width));
   }
 
@@ -251,10 +286,12 @@ struct PairCorrelator::State {
 
   PairRows rows(int layer_a, int layer_b) {
     PairRows rows{*a, *b, *deal_a, *deal_b, kept_a.find(layer_a), kept_b.find(layer_b)};
-    const double needed = (rows.whole_a ? 0.0 : bytes(*a, *deal_a, row(), strip_a, 28)) + (rows.whole_b ? 0.0 : bytes(*b, *deal_b, column(), strip_b, 16));
+    const double needed =
+        (rows.whole_a ? 0.0 : bytes(*a, *deal_a, row(), strip_a, 28)) + (rows.whole_b ? 0.0 : bytes(*b, *deal_b, column(), strip_b, 16));
     if (!make_room(needed)) return {*a, *b, *deal_a, *deal_b, nullptr, nullptr};
     if (!rows.whole_a) {
-      while (kept_a.drop_oldest()) {} // pairs come by layers of A
+      while (kept_a.drop_oldest()) {
+      } // pairs come by layers of A
       rows.whole_a = std::make_shared<PostingShare>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows()));
       kept_a.keep(layer_a, rows.whole_a);
     }
@@ -294,7 +331,9 @@ PairCorrelation PairCorrelator::correlate() {
   const auto& names_a = s.sweep->features_a();
   const auto& names_b = s.sweep->features_b();
   PairCorrelation pair{merged(s.comm, found.best_of_a, names_a, s.a->features(), s.settings.best),
-                       merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best), {}, {}};
+                       merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best),
+                       {},
+                       {}};
   for (std::size_t shift = 0; shift < nulls; ++shift) {
     const auto of = [&](const std::vector<double>& largest, const std::vector<std::int32_t>& names, Index features) {
       const auto first = largest.begin() + static_cast<Index>(shift * names.size());
@@ -324,18 +363,21 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
   std::vector<Exceeding> found;
   std::mutex lock;
   const auto n = static_cast<double>(s.a->rows());
-  s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& all) {
-    const Accumulator* sums = all.of;
-    const auto& a = s.sweep->moments_a();
-    const auto& b = s.sweep->moments_b();
-    for (std::size_t j = 0; j < own_b.size(); ++j) {
-      const double r = pearson(n, sums[j].sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
-      if (sums[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
-      const std::lock_guard guard(lock);
-      found.push_back({s.sweep->features_a()[at(feature)], s.sweep->features_b()[j], std::clamp(r, -1.0, 1.0),
-                       static_cast<std::int32_t>(sums[j].cofire)});
-    }
-  }, &wanted);
+  s.sweep->run(
+      {0},
+      [&](int, Index feature, Index, const FeatureSums& all) {
+        const Accumulator* sums = all.of;
+        const auto& a = s.sweep->moments_a();
+        const auto& b = s.sweep->moments_b();
+        for (std::size_t j = 0; j < own_b.size(); ++j) {
+          const double r = pearson(n, sums[j].sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
+          if (sums[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
+          const std::lock_guard guard(lock);
+          found.push_back({s.sweep->features_a()[at(feature)], s.sweep->features_b()[j], std::clamp(r, -1.0, 1.0),
+                           static_cast<std::int32_t>(sums[j].cofire)});
+        }
+      },
+      &wanted);
   auto all = comm::all_gather(s.comm, found);
   std::sort(all.begin(), all.end(), [](const Exceeding& x, const Exceeding& y) { return std::pair(x.a, x.b) < std::pair(y.a, y.b); });
   return all;
@@ -361,7 +403,8 @@ void PairCorrelator::for_each_row(const std::function<void(std::int32_t, const s
   });
 }
 
-PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, const PearsonSettings& settings) {
+PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b,
+                                  const PearsonSettings& settings) {
   const MatrixSource source_a(a);
   const MatrixSource source_b(b);
   PairCorrelator correlator(comm, settings);

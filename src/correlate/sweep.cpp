@@ -71,7 +71,8 @@ Sweep::Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRo
 
 std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) const {
   const auto is_wanted = [&](Index first, Index count) {
-    return wanted == nullptr || std::any_of(wanted->begin() + first, wanted->begin() + first + count, [](std::uint8_t w) { return w != 0; });
+    return wanted == nullptr ||
+           std::any_of(wanted->begin() + first, wanted->begin() + first + count, [](std::uint8_t w) { return w != 0; });
   };
   std::vector<Item> items;
   for (Index first = 0; first < dense_a_; first += strip_a)

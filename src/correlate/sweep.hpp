@@ -2,7 +2,6 @@
 /// All correlations of a pair of layers, one feature of A after another, as this rank owns them. Collective over `comm`.
 
 #include "kernels.hpp"
-
 #include <cmath>
 #include <functional>
 #include <memory>

@@ -90,7 +90,8 @@ std::vector<Key> all_keys() {
       {"encode.keep_special", false, "also encode and count BOS rows"},
 
       {"correlate.best", Index{16}, "best partners kept a feature, both ways"},
-      {"correlate.pairing", std::string("mutual"), "mutual, greedy, optimal, many-to-one, or paper (the published order-dependent one-to-one)"},
+      {"correlate.pairing", std::string("mutual"),
+       "mutual, greedy, optimal, many-to-one, or paper (the published order-dependent one-to-one)"},
       {"correlate.min_r", 0.0, "keep matches with r above it (the papers: 0.1)"},
       {"correlate.max_q", 0.05, "false discovery rate of the matches, where there is a null; 1: keep all"},
       {"correlate.min_firings", Index{10}, "both features must be active on at least so many rows"},

@@ -53,7 +53,8 @@ std::vector<Index> exchange_counts(const Communicator& comm, const std::vector<I
 void exchange_items(const Communicator& comm, const void* out, const std::vector<Index>& begin, const std::vector<Index>& count, void* in,
                     const std::vector<Index>& received, Index item_bytes);
 template <typename T>
-std::vector<T> exchange(const Communicator& comm, const std::vector<T>& out, const std::vector<Index>& begin, const std::vector<Index>& count) {
+std::vector<T> exchange(const Communicator& comm, const std::vector<T>& out, const std::vector<Index>& begin,
+                        const std::vector<Index>& count) {
   const auto received = exchange_counts(comm, count);
   Index items = 0;
   for (const Index from_rank : received) items += from_rank;

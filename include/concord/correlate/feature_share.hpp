@@ -97,8 +97,9 @@ struct ShareGrid {
 
 /// Rows [begin, end) of this rank's features; rows are read in shares and sent to the owners. `end` may lie behind the last row: then rows
 /// go on from the first. Collective over `comm`. @throws as FeatureSource::read; agreed.
-PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
-                           Index end);
-RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin, Index end);
+PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
+                           Index begin, Index end);
+RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
+                   Index end);
 
 } // namespace concord::correlate

@@ -17,7 +17,8 @@ namespace concord::correlate {
 ///   greedy       the pairs of largest r first, while both are free
 ///   optimal      one to one with the largest sum of r
 ///   many_to_one  every B feature takes its best A feature
-///   paper        the published rule (arXiv 2410.06981): of the B features that choose an A feature, the first that passed the filters keeps
+///   paper        the published rule (arXiv 2410.06981): of the B features that choose an A feature, the first that passed the filters
+///   keeps
 ///                it, not the best (docs/concepts.md)
 enum class Pairing { mutual, greedy, optimal, many_to_one, paper };
 /// @throws Error config for an unknown word.
@@ -48,11 +49,11 @@ constexpr std::size_t filter_steps = 6;
 struct Matching {
   std::vector<std::int32_t> a;
   std::vector<double> r;
-  std::vector<double> margin;         ///< r less the best r that either feature has with another one
-  std::vector<double> p;              ///< of a best r this large by chance: the larger of both features'
-  std::vector<double> q;              ///< the same as a false discovery rate over all B features that fire often enough
-  std::vector<Index> cofire;          ///< 0 where unmatched
-  std::vector<std::uint8_t> mutual;   ///< 1 when j is the best of its best, matched or not
+  std::vector<double> margin;       ///< r less the best r that either feature has with another one
+  std::vector<double> p;            ///< of a best r this large by chance: the larger of both features'
+  std::vector<double> q;            ///< the same as a false discovery rate over all B features that fire often enough
+  std::vector<Index> cofire;        ///< 0 where unmatched
+  std::vector<std::uint8_t> mutual; ///< 1 when j is the best of its best, matched or not
   std::array<Index, filter_steps> counts{};
 };
 
@@ -92,7 +93,8 @@ struct Bounds {
   std::vector<double> b;
   bool none() const;
 };
-Bounds unproven(const OptimalMatching& matching, const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a, const MatchSide& b);
+Bounds unproven(const OptimalMatching& matching, const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a,
+                const MatchSide& b);
 
 /// Tokens that the published filter drops (arXiv 2410.06981).
 const std::set<std::string>& non_concept_tokens();

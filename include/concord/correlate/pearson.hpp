@@ -18,8 +18,8 @@
 namespace concord::correlate {
 
 struct PearsonSettings {
-  Index best = 16;           ///< partners kept a feature
-  std::vector<Index> shifts; ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
+  Index best = 16;                 ///< partners kept a feature
+  std::vector<Index> shifts;       ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
   double memory = 4.0 * (1 << 30); ///< bytes a rank
   int threads = 1;
   int grid_columns = 0; ///< of the grid of ranks; 0: by size
@@ -65,6 +65,7 @@ private:
 };
 
 /// A pair by itself. @param a, b the same on every rank.
-PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b, const PearsonSettings& settings);
+PairCorrelation best_correlations(const comm::Communicator& comm, const io::CsrMatrix& a, const io::CsrMatrix& b,
+                                  const PearsonSettings& settings);
 
 } // namespace concord::correlate

@@ -1,9 +1,9 @@
 #pragma once
 /// How large the best of many correlations gets by chance, and what is beyond it. Local.
 ///
-/// The largest of F correlations of a feature that has no counterpart is far from 0, the more the rarer the feature. So r of the best partner
-/// is judged by what the same features reach when B's documents are shifted against A's (docs/concepts.md): the null of a feature is the best
-/// r of the features that fire about as often.
+/// The largest of F correlations of a feature that has no counterpart is far from 0, the more the rarer the feature. So r of the best
+/// partner is judged by what the same features reach when B's documents are shifted against A's (docs/concepts.md): the null of a feature
+/// is the best r of the features that fire about as often.
 
 #include "concord/core/index.hpp"
 
