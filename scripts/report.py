@@ -366,7 +366,15 @@ def lead(row, results):
             f"RSA {row['rsa_score']:.3f} (null {row['rsa_null_mean']:.3f}, p = {row['rsa_p']:.3g}).")
 
 
-def page(name, results, images, rows, best, matches, records):
+def skyline_html(skyline, shown, formats):
+    """The same layers by two SAEs of different seeds: the most that any comparison can be expected to give."""
+    if not skyline:
+        return ""
+    return ("<h2>Skyline: one layer, two SAEs</h2><p>A's SAE beside one trained on the same rows from another seed, through the same stages. "
+            "No pair of models can be expected to come out more alike than this.</p>" + html_table(skyline, shown, formats))
+
+
+def page(name, results, images, rows, best, matches, records, skyline):
     shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("significant_b", "B beyond chance"),
              ("above_fixed_b", "B with r > 0.1"), ("tested_b", "B tested"), ("wmppc_b", "wMPPC of B"), ("svcca_score", "SVCCA"),
              ("svcca_null_mean", "null"), ("svcca_calibrated", "calibrated"), ("svcca_p", "p"), ("rsa_score", "RSA"), ("rsa_null_mean", "null"),
@@ -391,6 +399,7 @@ partners reaches when B's documents are shifted against A's, at a false discover
 {'{:,}'.format(int(np.nanmax(results.columns['rsa/features'])))}-feature dissimilarity matrices at most.</p>
 <h2>All layer pairs</h2>{images['maps']}
 <h2>Best pairs</h2>{html_table(ranked, shown, formats)}<p>All pairs: <code>pairs.csv</code>.</p>
+{skyline_html(skyline, shown, formats)}
 <h2>Correlations in the best pair</h2>{images['correlations']}
 <h2>Best matched features of the best pair</h2><p>Each feature's strongest contexts, one a context window, the active token marked.
 Features that are active together on fewer than 30 tokens are left out.</p>{''.join(match_html(m) for m in matches)}
@@ -415,6 +424,9 @@ def main():
     folder.mkdir(exist_ok=True)
     i, j = results.best_pair()
     rows = pair_rows(results)
+    skyline = []
+    if (arguments.output / "skyline" / "similarity.h5").exists():
+        skyline = [row for row in pair_rows(Results(arguments.output / "skyline")) if row["layer_a"] == row["layer_b"]]
     best = rows[i * len(results.layers_b) + j]
     records, courses = training_records({"a": arguments.saes_a, "b": arguments.saes_b}, arguments.output)
     matches = best_matches(results, Corpus(arguments.output), i, j, arguments.top)
@@ -428,11 +440,11 @@ def main():
         images["crosscoders"] = save(figure_crosscoders(crosscoders), folder, "crosscoders")
     write_csv(folder / "pairs.csv", rows)
     write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "margin", "q", "cofire")} for m in matches] or [{"a": ""}])
-    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "saes": records, "settings": results.settings, "provenance": results.provenance}
+    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "skyline": skyline, "saes": records, "settings": results.settings, "provenance": results.provenance}
     clean = json.loads(json.dumps(summary), parse_constant=lambda _: None)
     (folder / "summary.json").write_text(json.dumps(clean, indent=1), encoding="utf-8")
     temporary = folder / "index.html.new"
-    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records), encoding="utf-8")
+    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records, skyline), encoding="utf-8")
     temporary.replace(folder / "index.html")
 
 

@@ -248,6 +248,7 @@ private:
     sub->add_option("--saes", encode_.saes, "folder of layer_LLL folders, or a path with {layer}");
     sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5")->capture_default_str();
     sub->add_option("--top", encode_.top, "strongest activations kept a feature")->capture_default_str();
+    sub->add_flag("--before-top-k", encode_.before_top_k, "of TopK SAEs every positive pre-activation, not the k largest alone");
     sub->add_flag("--keep-special", encode_.keep_special, "also encode and count BOS rows");
     sub->add_option("--out", encode_.out, "features.h5 to write");
   }
@@ -256,6 +257,10 @@ private:
     auto* sub = add_stage("correlate", "features A x features B -> matches.h5", [this] {
       need(!correlate_.a.empty() && !correlate_.b.empty() && !correlate_.out.empty(), "correlate", "--a, --b and --out");
       comm::agree(world_, [&] { correlate_.rules.pairing = correlate::parse_pairing(pairing_); });
+      comm::agree(world_, [&] {
+        correlate_.layers_a = extract::parse_layers(correlate_layers_a_);
+        correlate_.layers_b = extract::parse_layers(correlate_layers_b_);
+      });
       correlate_.force = common_.force;
       correlate::correlate(world_, correlate_);
     });
@@ -273,6 +278,8 @@ private:
     sub->add_option("--level", correlate_.level, "of each feature's threshold")->capture_default_str();
     sub->add_option("--memory-gib", correlate_.memory_gib, "a rank; what does not fit is read in pieces")->capture_default_str();
     sub->add_option("--groups", correlate_.groups, "groups of ranks with a pair of layers each; 0: by size")->capture_default_str();
+    sub->add_option("--layers-a", correlate_layers_a_, "of A, comma separated; all when left out");
+    sub->add_option("--layers-b", correlate_layers_b_, "of B");
     sub->add_flag("--matrix", correlate_.matrix, "also write all correlations, OUT.matrix/");
     sub->add_option("--csv", correlate_.csv, "also write the matches as text");
     sub->add_option("--out", correlate_.out, "matches.h5 to write");
@@ -360,6 +367,8 @@ private:
   std::string dtype_ = "bf16";
   std::string compute_ = "f32";
   std::string pairing_ = "mutual";
+  std::string correlate_layers_a_ = "all";
+  std::string correlate_layers_b_ = "all";
   std::string x_;
   std::string y_;
   std::string json_;

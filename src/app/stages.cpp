@@ -29,6 +29,11 @@ std::filesystem::path StudyFiles::crosscoder(int layer_a, int layer_b) const {
   return output / "crosscoders" / (layer_name(layer_a) + "_" + layer_name(layer_b));
 }
 
+std::string StudyFiles::skyline_saes(const Study& study) const {
+  const auto given = study.text("skyline.saes");
+  return given.empty() ? (skyline() / "saes").string() : study.location("skyline.saes");
+}
+
 std::string StudyFiles::saes(const Study& study, char model) const {
   const std::string given = study.text(std::string("model.") + model + ".saes");
   return given.empty() ? (folder(model) / "saes").string() : study.location(given);
@@ -163,6 +168,34 @@ sae::TrainOptions crosscoder_options(const Study& study, const StudyFiles& files
   return o;
 }
 
+/// Layers of A with a second SAE; none without a skyline.
+std::vector<int> skyline_layers(const comm::Communicator& comm, const Study& study, const StudyFiles& files) {
+  const auto list = study.list("skyline.layers");
+  if (list.empty()) return {};
+  auto layers = comm::agreed(comm, [&] { return extract::parse_layers(join(list, ",")); });
+  return layers.empty() ? extracted_layers(comm, files.activations('a')) : layers; // "all"
+}
+
+/// A's SAEs of the skyline once more, alike but for the seed.
+void train_skyline(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
+  std::vector<sae::TrainOptions> trainings;
+  for (const int layer : skyline_layers(comm, study, files)) {
+    trainings.push_back(layer_options(study, files, 'a', layer, force));
+    auto& o = trainings.back();
+    constexpr std::uint64_t other_seed = 1'000'003;
+    o.seed += other_seed;
+    o.stage_word = "train-sae skyline " + layer_name(layer);
+    o.out = sae::sae_path(files.skyline_saes(study), layer);
+  }
+  if (trainings.empty() || !study.text("skyline.saes").empty()) return;
+  comm::agree(comm, [&] {
+    require(study.text("model.a.saes").empty(), ExitCode::config, "model.a.saes are given, so skyline.saes must be, too");
+    require(!study.flag("extract.fused"), ExitCode::config,
+            "a skyline needs A's activations in a file; it is not trained with extract.fused");
+  });
+  sae::train_side_by_side(comm, trainings, static_cast<int>(study.integer("sae.groups")), {});
+}
+
 void train_sae(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
   const auto variants = study.list("sae.variants");
   std::vector<sae::TrainOptions> trainings;
@@ -191,6 +224,7 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
     for (const auto& pair : pairs) trainings.push_back(crosscoder_options(study, files, pair, force));
   });
   sae::train_side_by_side(comm, trainings, static_cast<int>(study.integer("sae.groups")), variants);
+  train_skyline(comm, study, files, force);
   if (study.integer("sae.recovered_contexts") <= 0) return;
   for (const char model : models) {
     auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
@@ -199,21 +233,34 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
   }
 }
 
+features::EncodeOptions encode_options(const Study& study, const StudyFiles& files, char model, bool force) {
+  features::EncodeOptions o;
+  o.activations = files.activations(model);
+  o.saes = files.saes(study, model);
+  o.top = study.integer("encode.top");
+  o.keep_special = study.flag("encode.keep_special");
+  o.before_top_k = study.flag("encode.before_top_k");
+  o.stage_word = named("encode", model);
+  o.out = files.features(model);
+  o.force = force;
+  return o;
+}
+
 void encode(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
   for (const char model : models) {
-    features::EncodeOptions o;
-    o.activations = files.activations(model);
-    o.saes = files.saes(study, model);
-    o.top = study.integer("encode.top");
-    o.keep_special = study.flag("encode.keep_special");
-    o.stage_word = named("encode", model);
-    o.out = files.features(model);
-    o.force = force;
+    const auto o = encode_options(study, files, model, force);
     if (study.flag("extract.fused"))
       fused::encode(comm, comm::agreed(comm, [&] { return extract_options(study, model); }), o);
     else
       features::encode(comm, o);
   }
+  auto o = encode_options(study, files, 'a', force);
+  o.layers = skyline_layers(comm, study, files);
+  if (o.layers.empty()) return;
+  o.saes = files.skyline_saes(study);
+  o.stage_word = "encode skyline";
+  o.out = files.skyline() / "features.h5";
+  features::encode(comm, o);
 }
 
 void correlate(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
@@ -236,6 +283,12 @@ void correlate(const comm::Communicator& comm, const Study& study, const StudyFi
   o.out = files.matches();
   o.force = force;
   correlate::correlate(comm, o);
+  o.layers_a = skyline_layers(comm, study, files);
+  if (o.layers_a.empty()) return;
+  o.stage_word = "correlate skyline";
+  o.b = files.skyline() / "features.h5";
+  o.out = files.skyline() / "matches.h5";
+  correlate::correlate(comm, o);
 }
 
 void compare(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
@@ -250,6 +303,11 @@ void compare(const comm::Communicator& comm, const Study& study, const StudyFile
   o.settings.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
   o.out = files.similarity();
   o.force = force;
+  similarity::compare(comm, o);
+  if (study.list("skyline.layers").empty()) return;
+  o.matches = files.skyline() / "matches.h5";
+  o.saes_b = files.skyline_saes(study);
+  o.out = files.skyline() / "similarity.h5";
   similarity::compare(comm, o);
 }
 

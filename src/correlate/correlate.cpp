@@ -30,7 +30,8 @@ std::size_t at(Index i) {
 /// One model's features: a features.h5, or a single matrix as layer 0.
 class Side {
 public:
-  explicit Side(const std::filesystem::path& path) : path_(path) {
+  /// `layers`: empty for all.
+  Side(const std::filesystem::path& path, const std::vector<int>& layers) : path_(path) {
     const auto extension = path.extension();
     if (extension == ".npz" || extension == ".npy") {
       matrix_ = std::make_shared<MatrixSource>(extension == ".npz" ? io::read_scipy_csr(path) : csr_of(io::read_npy(path), path.string()));
@@ -41,6 +42,10 @@ public:
       layers_ = file_->layers();
       digest_ = file_->digest();
     }
+    for (const int layer : layers)
+      require(std::find(layers_.begin(), layers_.end(), layer) != layers_.end(), ExitCode::config, "{} has no {}", path.string(),
+              layer_name(layer));
+    if (!layers.empty()) layers_ = layers;
   }
   const std::vector<int>& layers() const { return layers_; }
   const std::string& digest() const { return digest_; }
@@ -143,7 +148,7 @@ private:
   void correlate_pairs() {
     io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, file_bytes(),
                       [&](io::File& file) { lay_out(file); });
-    Progress progress("correlate", pairs(), "pairs", output.units_done());
+    Progress progress(options_.stage_word, pairs(), "pairs", output.units_done());
     const Index begun = output.units_done(); // the last line counts the pairs of this run
     PairCorrelator correlator(group_, settings());
     Index matched = 0;
@@ -155,7 +160,7 @@ private:
       if (last < pairs() && comm::stop_requested(comm_)) comm::throw_stopped("correlate");
     }
     output.finish();
-    say_stage_ok("correlate", progress.seconds(),
+    say_stage_ok(options_.stage_word, progress.seconds(),
                  fmt::format("pairs={} matched={} correlating={:.3f} peak={}", pairs() - begun, matched, comm::max_of(comm_, correlating_),
                              human_bytes(comm::max_of(comm_, peak_memory()))),
                  options_.out.string());
@@ -166,8 +171,8 @@ private:
   int layer_b(Index pair) const { return b_->layers()[at(pair) % b_->layers().size()]; }
 
   void open() {
-    a_ = std::make_unique<Side>(options_.a);
-    b_ = std::make_unique<Side>(options_.b);
+    a_ = std::make_unique<Side>(options_.a, options_.layers_a);
+    b_ = std::make_unique<Side>(options_.b, options_.layers_b);
     check_rows();
     check_options();
     std::vector<Index> starts;
@@ -188,6 +193,8 @@ private:
              {"need_shared_token", rules.need_shared_token},
              {"matrix", options_.matrix}},
             {{"a", a_->digest()}, {"b", b_->digest()}}};
+    if (!options_.layers_a.empty()) key_.settings["layers_a"] = options_.layers_a;
+    if (!options_.layers_b.empty()) key_.settings["layers_b"] = options_.layers_b;
   }
 
   void check_rows() const {

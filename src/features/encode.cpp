@@ -64,7 +64,7 @@ public:
 
   Index open(int layer) override {
     sae_ = sae::load_sae(sae::sae_path(options_.saes, layer));
-    encoder_ = std::make_unique<sae::Encoder>(sae_);
+    encoder_ = std::make_unique<sae::Encoder>(sae_, options_.before_top_k);
     source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
     require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
             sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
@@ -148,6 +148,7 @@ private:
     layers_ = options_.layers.empty() ? facts_.layers : options_.layers;
     std::sort(layers_.begin(), layers_.end());
     key_ = {"encode", {{"layers", layers_}, {"top", options_.top}, {"keep_special", options_.keep_special}}, {}};
+    if (options_.before_top_k) key_.settings["before_top_k"] = true;
     key_.inputs["activations"] = facts_.digest;
     for (const int layer : layers_) {
       require(std::find(facts_.layers.begin(), facts_.layers.end(), layer) != facts_.layers.end(), ExitCode::config,

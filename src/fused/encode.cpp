@@ -27,7 +27,7 @@ public:
       one.sae = sae::load_sae(path);
       require(one.sae.d == extractor.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {} is {} wide", path.string(),
               one.sae.d, extract.model.string(), extractor.config().hidden);
-      one.encoder = std::make_unique<sae::Encoder>(one.sae);
+      one.encoder = std::make_unique<sae::Encoder>(one.sae, encode.before_top_k);
     }
   }
 

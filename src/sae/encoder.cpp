@@ -20,7 +20,9 @@ void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<floa
     add_scaled(row.data(), sae.decoder.data() + codes.indices[at(e)] * sae.d, codes.values[at(e)], sae.d);
 }
 
-Encoder::Encoder(const Sae& sae) : sae_(sae), screen_(sae.d, Screen::Precision::bf16) {
+Encoder::Encoder(const Sae& sae, bool before_top_k) : sae_(sae), before_top_k_(before_top_k), screen_(sae.d, Screen::Precision::bf16) {
+  require(!before_top_k || sae.architecture == Sae::Architecture::topk, ExitCode::config,
+          "encode.before_top_k is for TopK SAEs; this one has no k to leave out");
   screen_.update(sae.encoder, sae.b_enc, {}, sae.threshold);
 }
 
@@ -41,7 +43,7 @@ void Encoder::encode(std::span<const float> rows, SparseRows& out) {
     });
   }
   const std::span<const float> x = sae_.subtract_b_dec ? std::span<const float>(centred_) : rows;
-  if (sae_.architecture == Sae::Architecture::topk)
+  if (sae_.architecture == Sae::Architecture::topk && !before_top_k_)
     screen_.top_k(x, sae_.k, codes_);
   else
     screen_.above(x, 0.0F, codes_);

@@ -88,6 +88,12 @@ std::vector<Key> all_keys() {
 
       {"encode.top", Index{20}, "strongest activations kept a feature, for the report and the token filters"},
       {"encode.keep_special", false, "also encode and count BOS rows"},
+      {"encode.before_top_k", false,
+       "TopK SAEs: every positive pre-activation instead of the k largest (the predecessor's Pythia runs); dense, for small corpora"},
+
+      {"skyline.layers", Texts{},
+       "layers of A, [3], whose SAE is trained once more with another seed and compared with the first through the same stages"},
+      {"skyline.saes", std::string(""), "second SAEs of these layers, a path with {layer}; empty: trained as A's are"},
 
       {"correlate.best", Index{16}, "best partners kept a feature, both ways"},
       {"correlate.pairing", std::string("mutual"),

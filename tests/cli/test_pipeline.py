@@ -12,12 +12,13 @@ class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh("pipeline")
-        cls.study = small_study(cls.folder, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2)
+        cls.study = small_study(cls.folder, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2, skyline__layers=[2])
         cls.first = run("run", cls.study)
         cls.out = cls.folder / "out"
 
     def test_every_stage_says_ok(self):
-        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "train-sae 2:4", "recovered b", "encode b", "correlate", "compare", "report"):
+        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "train-sae 2:4", "train-sae skyline layer_002", "recovered b", "encode b", "encode skyline", "correlate",
+                      "correlate skyline", "compare", "report"):
             self.assertIn(f"concord {stage}: OK", self.first)
 
     def test_rerun_does_nothing_and_keeps_every_byte(self):
@@ -68,6 +69,29 @@ class Pipeline(unittest.TestCase):
             np.testing.assert_array_equal(got, expected)
             np.testing.assert_allclose(data[indptr[row]:indptr[row + 1]], hidden[row, got], rtol=1e-3, atol=1e-3)
         np.testing.assert_array_equal(count, np.bincount(indices, minlength=256))
+
+    def test_before_top_k_every_positive_latent_is_active(self):
+        features = self.folder / "before_top_k.h5"
+        run("encode", "--activations", self.out / "a/activations.h5", "--saes", self.out / "a/saes", "--layers", 3, "--before-top-k", "--out", features)
+        with h5py.File(self.out / "a/activations.h5") as f:
+            x, kinds = f["layer_003/x"][:].astype(np.float64), f["row_kind"][:]
+        weights = read_safetensors(self.out / "a/saes/layer_003/sae_weights.safetensors")
+        hidden = (x - weights["b_dec"]) @ weights["W_enc"] + weights["b_enc"]
+        with h5py.File(features) as f:
+            layer = f["layer_003"]
+            indptr, indices, data = layer["indptr"][:], layer["indices"][:], layer["data"][:]
+        for row in np.flatnonzero(kinds == 0)[::97]:
+            got = indices[indptr[row]:indptr[row + 1]]
+            clear = np.flatnonzero(np.abs(hidden[row]) > 1e-3)  # signs that rounding cannot turn
+            np.testing.assert_array_equal(np.intersect1d(got, clear), clear[hidden[row, clear] > 0])
+            np.testing.assert_allclose(data[indptr[row]:indptr[row + 1]], hidden[row, got], rtol=1e-3, atol=1e-3)
+
+    def test_skyline_stands_above_the_pairs(self):
+        summary = json.loads((self.out / "report/summary.json").read_text())
+        self.assertEqual([(row["layer_a"], row["layer_b"]) for row in summary["skyline"]], [(2, 2)])
+        self.assertGreater(summary["skyline"][0]["mppc_a"], max(row["mppc_a"] for row in summary["pairs"] if row["layer_a"] == 2))
+        first, second = (read_safetensors(self.out / folder / "layer_002/sae_weights.safetensors") for folder in ("a/saes", "skyline/saes"))
+        self.assertGreater(np.abs(first["W_dec"] - second["W_dec"]).max(), 0.1)
 
     def test_saelens_folder_holds_what_sae_lens_reads(self):
         cfg = json.loads((self.out / "b/saes/layer_006/cfg.json").read_text())

@@ -24,6 +24,11 @@ class RankInvariance(unittest.TestCase):
                 shutil.copytree(self.one / side / "saes", out / side / "saes")
             for stage in ("encode", "correlate", "compare"):
                 run(stage, self.study, *other, ranks=ranks)
+            if ranks == 4:  # another grid, pairs side by side, rows in pieces: the same bits
+                for name, flags in {"groups": ["--groups", 2], "pieces": ["--memory-gib", 0.0003]}.items():
+                    run("correlate", "--a", out / "a/features.h5", "--b", out / "b/features.h5", "--tokens", out / "tokens.h5", "--best", 4, "--min-firings", 3, *flags,
+                        "--out", out / f"{name}.h5", ranks=ranks)
+                    same(out / "matches.h5", out / f"{name}.h5")
             for name in ("tokens.h5", "a/activations.h5", "b/activations.h5", "matches.h5"):
                 with self.subTest(file=name, ranks=ranks):
                     same(self.one / name, out / name)

@@ -22,6 +22,9 @@ struct StudyFiles {
   std::filesystem::path matches() const { return output / "matches.h5"; }
   std::filesystem::path similarity() const { return output / "similarity.h5"; }
   std::filesystem::path crosscoder(int layer_a, int layer_b) const;
+  /// Results of the second SAEs of A.
+  std::filesystem::path skyline() const { return output / "skyline"; }
+  std::string skyline_saes(const study::Study& study) const;
   std::filesystem::path report() const { return output / "report"; }
   std::filesystem::path resolved() const { return output / "study.resolved.toml"; }
   /// Folder of trained SAEs, or the location that the study gives.

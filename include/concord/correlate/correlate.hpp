@@ -14,8 +14,10 @@ struct CorrelateOptions {
   std::filesystem::path a; ///< features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)
   std::filesystem::path b;
   std::filesystem::path tokens; ///< tokens.h5: documents for the null's shifts, texts for the token filters; may be left out
-  Index best = 16;              ///< partners kept a feature, both ways
-  Index null_shifts = 4;        ///< shifts of B's documents for the null of the best r; 0: none
+  std::vector<int> layers_a;    ///< empty: all
+  std::vector<int> layers_b;
+  Index best = 16;       ///< partners kept a feature, both ways
+  Index null_shifts = 4; ///< shifts of B's documents for the null of the best r; 0: none
   MatchRules rules;
   double level = 0.05;       ///< of each feature's threshold
   double memory_gib = 4;     ///< a rank, for features and sums; what does not fit is read in pieces
@@ -25,6 +27,7 @@ struct CorrelateOptions {
   std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;
   bool force = false;
+  std::string stage_word = "correlate";
 };
 
 /// Writes the best partners both ways with their null, and the matches, of every pair; committed as pairs are done.

@@ -19,6 +19,7 @@ struct EncodeOptions {
   std::vector<int> layers;           ///< empty: all layers of the activations
   Index top = 20;                    ///< strongest activations kept a feature
   bool keep_special = false;         ///< also encode BOS rows
+  bool before_top_k = false;         ///< of TopK SAEs every positive pre-activation
   std::string stage_word = "encode";
   std::filesystem::path out; ///< features.h5; each layer goes to a file of its own beside it
   bool force = false;

@@ -24,13 +24,15 @@ void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<floa
 /// it alone. Keeps the SAE, which must stay where it is, and its buffers.
 class Encoder {
 public:
-  explicit Encoder(const Sae& sae);
+  /// `before_top_k`: of a TopK SAE every positive pre-activation, not the k largest alone. @throws Error config for other SAEs.
+  explicit Encoder(const Sae& sae, bool before_top_k = false);
   /// rows [n, d] row-major; appends n rows to `out`.
   void encode(std::span<const float> rows, SparseRows& out);
 
 private:
   float value(std::int32_t latent, float hidden) const;
   const Sae& sae_;
+  bool before_top_k_;
   Screen screen_;
   std::vector<float> centred_;
   Codes codes_;
