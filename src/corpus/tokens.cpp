@@ -71,4 +71,16 @@ Tokens read_tokens(const std::filesystem::path& path) {
   return tokens;
 }
 
+Contexts read_contexts(const std::filesystem::path& path) {
+  const auto file = io::File::open(path);
+  require(file.has_attribute("token_hash"), ExitCode::bad_data, "{} is no tokens file; make it with `concord tokenize`", path.string());
+  Contexts contexts{file.read<Index>("/context_offsets"), {}, file.attribute("token_hash")};
+  if (file.has("/context_document")) contexts.document = file.read<Index>("/context_document");
+  require(contexts.offsets.size() >= 2 && contexts.offsets.front() == 0 &&
+              std::is_sorted(contexts.offsets.begin(), contexts.offsets.end()) &&
+              (contexts.document.empty() || contexts.document.size() + 1 == contexts.offsets.size()),
+          ExitCode::bad_data, "{}: its contexts do not fit each other", path.string());
+  return contexts;
+}
+
 } // namespace concord::corpus

@@ -84,15 +84,15 @@ struct Layer {
 };
 
 /// Rows by which B is shifted against A: as far apart as can be, and by whole documents (else contexts) where their starts are known, so
-/// that the text of a document stays beside the text of one document.
-std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index>& starts) {
+/// that the text of a document stays beside the text of one document. `counted`: the counted rows before a start.
+std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index>& starts, const std::function<Index(Index)>& counted) {
   std::vector<Index> result;
   for (Index s = 1; s <= shifts; ++s) {
     Index shift = s * rows / (shifts + 1);
     if (!starts.empty()) {
-      const auto next = std::lower_bound(starts.begin(), starts.end(), shift);
-      const Index above = next == starts.end() ? starts.back() : *next;
-      const Index below = next == starts.begin() ? starts.front() : next[-1];
+      const auto next = std::partition_point(starts.begin(), starts.end(), [&](Index start) { return counted(start) < shift; });
+      const Index above = counted(next == starts.end() ? starts.back() : *next);
+      const Index below = counted(next == starts.begin() ? starts.front() : next[-1]);
       shift = above - shift < shift - below && above < rows ? above : below;
     }
     if (shift > 0 && shift < rows && std::find(result.begin(), result.end(), shift) == result.end()) result.push_back(shift);
@@ -129,8 +129,15 @@ public:
   Correlation(const comm::Communicator& comm, const CorrelateOptions& options) : comm_(comm), options_(options) {
     comm::agree(comm_, [&] { open(); });
     groups_ = groups();
-    group_ = comm_.split(comm_.rank() * groups_ / comm_.size());
     number_ = comm_.rank() * groups_ / comm_.size();
+    group_ = comm_.split(number_);
+    const auto& rules = options_.rules;
+    if (!rules.drop_non_concept && !rules.need_shared_token) return;
+    comm::agree(comm_, [&] { // matching is done by the first rank of a group
+      require(!options_.tokens.empty() && a_->file() != nullptr && b_->file() != nullptr, ExitCode::config,
+              "the token filters need features.h5 files and their tokens.h5");
+      if (group_.rank() == 0) tokens_ = corpus::read_tokens(options_.tokens);
+    });
   }
 
   void run() {
@@ -176,8 +183,8 @@ private:
     check_rows();
     check_options();
     std::vector<Index> starts;
-    if (!options_.tokens.empty() && a_->file() != nullptr) starts = read_documents();
-    shifts_ = null_shifts(options_.null_shifts, a_->rows(), starts);
+    if (!options_.tokens.empty() && a_->file() != nullptr) starts = read_starts();
+    shifts_ = null_shifts(options_.null_shifts, a_->rows(), starts, [&](Index start) { return a_->file()->counted_before(start); });
     require(static_cast<Index>(shifts_.size()) == options_.null_shifts, ExitCode::config,
             "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), options_.null_shifts);
     const auto& rules = options_.rules;
@@ -214,24 +221,17 @@ private:
     require(options_.memory_gib > 0, ExitCode::config, "correlate.memory_gib must be positive, not {}", options_.memory_gib);
   }
 
-  /// Reads what the filters need of the tokens; returns where documents begin, in counted rows: contexts where documents are too few to
-  /// shift by, nothing where these are, too.
-  std::vector<Index> read_documents() {
-    const auto& rules = options_.rules;
-    auto tokens = corpus::read_tokens(options_.tokens);
-    require(tokens.hash == a_->token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
-            tokens.hash, a_->token_hash());
-    std::vector<Index> documents;
-    std::vector<Index> contexts;
-    for (std::size_t c = 0; c + 1 < tokens.context_offsets.size(); ++c) {
-      contexts.push_back(a_->file()->counted_before(tokens.context_offsets[c]));
-      if (c > 0 && !tokens.context_document.empty() && tokens.context_document[c] != tokens.context_document[c - 1])
-        documents.push_back(contexts.back());
-    }
+  /// Where documents begin among the rows: contexts where documents are too few to shift by, nothing where these are, too.
+  std::vector<Index> read_starts() const {
+    const auto contexts = corpus::read_contexts(options_.tokens);
+    require(contexts.hash == a_->token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
+            contexts.hash, a_->token_hash());
     const auto enough = [&](const std::vector<Index>& starts) { return static_cast<Index>(starts.size()) > 2 * options_.null_shifts; };
-    if (rules.drop_non_concept || rules.need_shared_token) tokens_ = std::move(tokens);
+    std::vector<Index> documents;
+    for (std::size_t c = 1; c < contexts.document.size(); ++c)
+      if (contexts.document[c] != contexts.document[c - 1]) documents.push_back(contexts.offsets[c]);
     if (enough(documents)) return documents;
-    return enough(contexts) ? contexts : std::vector<Index>{};
+    return enough(contexts.offsets) ? std::vector<Index>(contexts.offsets.begin(), contexts.offsets.end() - 1) : std::vector<Index>{};
   }
 
   int groups() const {
@@ -281,7 +281,7 @@ private:
     comm::agree(group_, [&] {
       loaded.source = side.source(layer);
       loaded.facts.counts = loaded.source->totals().count;
-      if (!tokens_.ids.empty() && group_.rank() == 0) loaded.facts.tokens = side.top_tokens(layer, tokens_);
+      if (!tokens_.ids.empty()) loaded.facts.tokens = side.top_tokens(layer, tokens_);
     });
     return loaded;
   }
@@ -289,11 +289,18 @@ private:
   /// Each group does one of the pairs [done, last); rank 0 writes them. Returns the matched features.
   Index run_round(io::Output& output, PairCorrelator& correlator, Index done, Index last) {
     std::vector<char> bytes;
-    // A group that fails must not leave the others waiting for its pair.
+    std::optional<Error> failed; // of the whole group; the others must not wait for its pair
+    try {
+      if (done + number_ < last) {
+        const PairResult result = run_pair(correlator, done + number_);
+        if (group_.rank() == 0) bytes = packed(result);
+      }
+    } catch (const Error& error) {
+      if (!error.agreed()) throw;
+      failed = error;
+    }
     comm::agree(comm_, [&] {
-      if (done + number_ >= last) return;
-      const PairResult result = run_pair(correlator, done + number_);
-      if (group_.rank() == 0) bytes = packed(result);
+      if (failed) fail(failed->code(), "{}", failed->what());
     });
     const auto counts = comm::all_gather(comm_, std::vector<Index>{static_cast<Index>(bytes.size())});
     std::vector<char> all(comm_.rank() == 0 ? at(std::accumulate(counts.begin(), counts.end(), Index{0})) : 0);
@@ -389,7 +396,7 @@ private:
   const CorrelateOptions& options_;
   std::unique_ptr<Side> a_;
   std::unique_ptr<Side> b_;
-  corpus::Tokens tokens_; ///< with the filters alone
+  corpus::Tokens tokens_; ///< with the filters, on the first rank of each group
   std::vector<Index> shifts_;
   StageKey key_;
   int groups_ = 1;

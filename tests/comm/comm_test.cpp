@@ -52,6 +52,26 @@ TEST(Collectives, GathersUnevenAndEmptyShares) {
   EXPECT_EQ(all_gather(world(), mine), expected);
 }
 
+/// Rank s sends rank r the items 100 s + r, r + 1 of them; and to all alike where runs overlap.
+TEST(Collectives, ExchangesUnevenAndOverlappingRuns) {
+  const int size = world().size();
+  std::vector<Index> out, begin, count;
+  for (int rank = 0; rank < size; ++rank) {
+    begin.push_back(static_cast<Index>(out.size()));
+    count.push_back(rank == 1 ? 0 : rank + 1);
+    out.insert(out.end(), static_cast<std::size_t>(count.back()), 100 * world().rank() + rank);
+  }
+  std::vector<Index> expected;
+  for (int source = 0; source < size; ++source)
+    expected.insert(expected.end(), static_cast<std::size_t>(world().rank() == 1 ? 0 : world().rank() + 1), 100 * source + world().rank());
+  EXPECT_EQ(exchange(world(), out, begin, count), expected);
+
+  const std::vector<Index> mine{world().rank(), -world().rank()};
+  const auto all =
+      exchange(world(), mine, std::vector<Index>(static_cast<std::size_t>(size), 0), std::vector<Index>(static_cast<std::size_t>(size), 2));
+  EXPECT_EQ(all, all_gather(world(), mine));
+}
+
 TEST(Collectives, BroadcastResizes) {
   std::vector<float> values;
   if (world().rank() == 0) values = {1, 2, 3};

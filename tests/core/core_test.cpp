@@ -3,10 +3,12 @@
 #include "concord/core/philox.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -135,6 +137,29 @@ TEST(StageKey, DigestFollowsSettingsAndInputs) {
 TEST(Narrow, RefusesWhatDoesNotFit) {
   EXPECT_EQ(narrow_int(7, "seven"), 7);
   EXPECT_THROW(narrow_int(Index{1} << 31, "rows"), Error);
+}
+
+TEST(Threads, TakeEachItemOnce) {
+  for (const int threads : {1, 3, 8})
+    for (const Index count : {0, 1, 5, 1000}) {
+      std::vector<std::atomic<int>> taken(static_cast<std::size_t>(count));
+      for_each_item(count, threads, [&](int thread, Index item) {
+        EXPECT_LT(thread, threads);
+        ++taken[static_cast<std::size_t>(item)];
+      });
+      EXPECT_TRUE(std::all_of(taken.begin(), taken.end(), [](const auto& times) { return times == 1; }));
+    }
+}
+
+TEST(Threads, AnErrorOfAnItemIsThrown) {
+  std::atomic<int> done{0};
+  EXPECT_THROW(for_each_item(100, 4,
+                             [&](int, Index item) {
+                               if (item == 7) fail(ExitCode::io, "item {}", item);
+                               ++done;
+                             }),
+               Error);
+  EXPECT_LT(done, 100);
 }
 
 } // namespace

@@ -98,5 +98,16 @@ TEST(Tokenize, RefusesBadInput) {
   expect_error(ExitCode::input_missing, "nowhere", [&] { tokenize(world(), o); });
 }
 
+TEST(Tokens, TextOfATokenIsWhatPeopleRead) {
+  Tokens tokens;
+  tokens.pieces = {"\xE2\x96\x81king", "<0x0A>", "s", "<0x0", "\xE2\x96\x81\xE2\x96\x81"};
+  EXPECT_EQ(tokens.text_of(0), " king");
+  EXPECT_EQ(tokens.text_of(1), "\n");
+  EXPECT_EQ(tokens.text_of(2), "s");
+  EXPECT_EQ(tokens.text_of(3), "<0x0");
+  EXPECT_EQ(tokens.text_of(4), "  ");
+  EXPECT_EQ(tokens.text_of(9), "#9");
+}
+
 } // namespace
 } // namespace concord::corpus

@@ -38,4 +38,13 @@ std::string token_hash(const Tokens& tokens);
 /// @throws Error input_missing or bad_data (another kind of file, ids and offsets that do not fit, wrong hash).
 Tokens read_tokens(const std::filesystem::path& path);
 
+/// Where the contexts lie, without the tokens.
+struct Contexts {
+  std::vector<Index> offsets;  ///< as Tokens::context_offsets
+  std::vector<Index> document; ///< as Tokens::context_document
+  std::string hash;
+};
+/// @throws Error input_missing or bad_data.
+Contexts read_contexts(const std::filesystem::path& path);
+
 } // namespace concord::corpus
