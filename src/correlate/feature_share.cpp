@@ -108,6 +108,60 @@ std::size_t sparse_entries(const Share& share, const FeatureSource& source) {
   return static_cast<std::size_t>(std::ceil(entries * static_cast<double>(share.rows) / static_cast<double>(source.rows())));
 }
 
+/// Fills the posting lists of a share with items in row order: at once where they hold all rows, since then their lengths are known;
+/// fresh memory costs more than the work on it.
+class Lists {
+public:
+  Lists(PostingShare& share, const FeatureSource& source) : share_(share), whole_(share.rows == source.rows()) {
+    share_.begin.assign(at(share_.size() - share_.dense + 1), 0);
+    if (!whole_) return;
+    for (Index j = share_.dense; j < share_.size(); ++j)
+      share_.begin[at(j - share_.dense) + 1] = source.totals().count[at(share_.features[at(j)])];
+    make_room();
+  }
+  void add(const Item& item) {
+    const auto list = at(item.local - share_.dense);
+    if (whole_) {
+      require(next_[list] < share_.begin[list + 1], ExitCode::bad_data,
+              "feature {} is active on more rows than counted; make the features anew", share_.features[at(item.local)]);
+      place(item);
+    } else {
+      ++share_.begin[list + 1];
+      items_.push_back(item);
+    }
+  }
+  void finish() {
+    if (!whole_) {
+      make_room();
+      for (const Item& item : items_) place(item);
+    }
+    for (std::size_t list = 0; list < next_.size(); ++list)
+      require(next_[list] == share_.begin[list + 1], ExitCode::bad_data,
+              "feature {} is active on fewer rows than counted; make the features anew", share_.features[list + at(share_.dense)]);
+  }
+
+private:
+  void make_room() {
+    std::partial_sum(share_.begin.begin(), share_.begin.end(), share_.begin.begin());
+    next_.assign(share_.begin.begin(), share_.begin.end() - 1);
+    const auto entries = at(share_.begin.back());
+    reserve_huge(share_.row, entries);
+    reserve_huge(share_.value, entries);
+    share_.row.resize(entries);
+    share_.value.resize(entries);
+  }
+  void place(const Item& item) {
+    const auto entry = at(next_[at(item.local - share_.dense)]++);
+    share_.row[entry] = item.row;
+    share_.value[entry] = item.value;
+  }
+
+  PostingShare& share_;
+  bool whole_;
+  std::vector<Index> next_;
+  std::vector<Item> items_;
+};
+
 std::vector<int> parts_of(const ShareGrid& grid, int ranks, bool of_a) {
   std::vector<int> parts;
   for (int rank = 0; rank < ranks; ++rank) parts.push_back(of_a ? grid.row(rank) : grid.column(rank));
@@ -150,28 +204,14 @@ PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid
   const Routes routes{comm, parts_of(grid, comm.size(), true), grid.rows};
   PostingShare share;
   lay_out(share, source, deal, routes.mine(), end - begin, strip_a);
-  std::vector<Item> items;
-  reserve_huge(items, sparse_entries(share, source));
-  share.begin.assign(at(share.size() - share.dense + 1), 0);
+  Lists lists(share, source);
   for_each_item_of(routes, source, deal, begin, end, [&](const Item& item) {
-    if (item.local < share.dense) {
+    if (item.local < share.dense)
       share.strips.value(item.local, item.row) = item.value;
-    } else {
-      items.push_back(item);
-      ++share.begin[at(item.local - share.dense) + 1];
-    }
+    else
+      lists.add(item);
   });
-  std::partial_sum(share.begin.begin(), share.begin.end(), share.begin.begin());
-  reserve_huge(share.row, items.size());
-  reserve_huge(share.value, items.size());
-  share.row.resize(items.size());
-  share.value.resize(items.size());
-  std::vector<Index> next(share.begin.begin(), share.begin.end() - 1);
-  for (const Item& item : items) {
-    const auto place = at(next[at(item.local - share.dense)]++);
-    share.row[place] = item.row;
-    share.value[place] = item.value;
-  }
+  lists.finish();
   return share;
 }
 

@@ -50,8 +50,8 @@ private:
   std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
 };
 
-/// The grid with the least to hold and to receive a rank; of two such the one with more columns, since B's share is what is read here and
-/// there. But rows of B's share as short as 8 entries at most: shorter ones cost more than they save.
+/// The grid with the least to hold and to receive a rank; of two such the one with fewer columns, since rows of B's share cost the less an
+/// entry the longer they are. Rows of 8 entries are the shortest.
 ShareGrid grid_for(int ranks, int columns, const FeatureSource& a, const FeatureSource& b) {
   if (columns > 0) {
     require(ranks % columns == 0, ExitCode::config, "{} ranks are no grid of {} columns", ranks, columns);
@@ -62,7 +62,7 @@ ShareGrid grid_for(int ranks, int columns, const FeatureSource& a, const Feature
   double least = std::numeric_limits<double>::infinity();
   for (int c = 1; c <= ranks && c <= most; ++c)
     if (const int r = ranks / c; r * c == ranks)
-      if (const double held = static_cast<double>(a.entries()) / r + static_cast<double>(b.entries()) / c; held <= least) {
+      if (const double held = static_cast<double>(a.entries()) / r + static_cast<double>(b.entries()) / c; held < least) {
         least = held;
         best = {r, c};
       }
