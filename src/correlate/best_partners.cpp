@@ -52,8 +52,8 @@ std::span<const Partner> BestTable::best(Index feature) {
   return {first, at(filled)};
 }
 
-void BestTable::merge(const BestTable& other) {
-  for (Index feature = 0; feature < static_cast<Index>(filled_.size()); ++feature)
+void BestTable::merge(const BestTable& other, Index begin, Index end) {
+  for (Index feature = begin; feature < end; ++feature)
     for (Index i = 0; i < other.filled_[at(feature)]; ++i) offer(feature, other.partners_[at(feature * 2 * places_ + i)]);
 }
 

@@ -50,6 +50,7 @@ void scatter(const std::int32_t* rows, const float* values, Index count, const R
              Touched* touched) {
   const auto* entries = b.entries.data();
   const auto begin = [&](Index p) { return b.begin.data() + (rows[p] + shift); };
+  const Index front = noting ? touched->front : 0;
   std::int32_t* noted = noting ? touched->places.data() + touched->count : nullptr;
   for (Index p = 0; p < count; ++p) {
     if (p + 2 * ahead < count) __builtin_prefetch(begin(p + 2 * ahead));
@@ -64,7 +65,7 @@ void scatter(const std::int32_t* rows, const float* values, Index count, const R
       const __m128d before = _mm_load_pd(sums);
       if (noting) {
         *noted = entry->feature;
-        noted += _mm_movemask_pd(_mm_cmpeq_pd(before, _mm_setzero_pd())) >> 1;
+        noted += (_mm_movemask_pd(_mm_cmpeq_pd(before, _mm_setzero_pd())) >> 1) & static_cast<int>(entry->feature >= front);
       }
       _mm_store_pd(sums, _mm_add_pd(before, _mm_mul_pd(factor, _mm_cvtss_sd(ones, _mm_load_ss(&entry->value)))));
     }
@@ -73,7 +74,7 @@ void scatter(const std::int32_t* rows, const float* values, Index count, const R
       Accumulator& sums = into[entry->feature];
       if (noting) {
         *noted = entry->feature;
-        noted += sums.cofire == 0 ? 1 : 0;
+        noted += sums.cofire == 0 && entry->feature >= front ? 1 : 0;
       }
       sums.sum += static_cast<double>(values[p]) * static_cast<double>(entry->value);
       sums.cofire += 1;

@@ -14,8 +14,9 @@ struct alignas(16) Accumulator {
   double cofire;
 };
 
-/// Places of B's share that a feature of A has been active with, each once.
+/// Places of B's share from `front` on that a feature of A has been active with, each once.
 struct Touched {
+  Index front = 0;
   std::vector<std::int32_t> places; ///< room for one more than B's share has
   Index count = 0;
 };

@@ -1,6 +1,7 @@
 #include "concord/correlate/pearson.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/threads.hpp"
 
 #include "sweep.hpp"
 #include <bit>
@@ -83,8 +84,14 @@ struct Found {
         largest_b(at(threads), std::vector<double>(at(shifts) * sweep.features_b().size(), 0.0)) {}
 
   void merge_threads() {
+    const auto threads = static_cast<int>(best_of_b.size());
+    const Index features = best_of_b.front().features();
+    constexpr Index block = 256;
+    for_each_item((features + block - 1) / block, threads, [&](int, Index i) {
+      for (std::size_t thread = 1; thread < best_of_b.size(); ++thread)
+        best_of_b.front().merge(best_of_b[thread], i * block, std::min(features, (i + 1) * block));
+    });
     for (std::size_t thread = 1; thread < best_of_b.size(); ++thread) {
-      best_of_b.front().merge(best_of_b[thread]);
       for (std::size_t i = 0; i < largest_b.front().size(); ++i)
         largest_b.front()[i] = std::max(largest_b.front()[i], largest_b[thread][i]);
     }
@@ -99,19 +106,15 @@ public:
         r_(at(threads), std::vector<double>(at(width_))), columns_(at(threads)), found_(found) {}
 
   void look(int thread, Index feature, Index shift, const FeatureSums& sums) {
-    if (sums.places != nullptr) {
-      prepare_columns(thread);
-      if (shift == 0)
-        offer_listed(thread, feature, sums);
-      else
-        note_largest_listed(thread, feature, shift - 1, sums);
-      return;
+    const double* r = correlations(thread, feature, sums);
+    if (sums.listed > 0) prepare_columns(thread);
+    if (shift == 0) {
+      offer(thread, feature, sums, r);
+      offer_listed(thread, feature, sums);
+    } else {
+      note_largest(thread, feature, shift - 1, sums, r);
+      note_largest_listed(thread, feature, shift - 1, sums);
     }
-    const double* r = correlations(thread, feature, sums.of);
-    if (shift == 0)
-      offer(thread, feature, sums.of, r);
-    else
-      note_largest(thread, feature, shift - 1, r);
   }
 
 private:
@@ -121,29 +124,29 @@ private:
     double floor; ///< at most the table's
   };
 
-  /// r with each feature of B; minus infinity or NaN where that is no candidate.
-  const double* correlations(int thread, Index feature, const Accumulator* sums) {
+  /// r with each feature of B in front; minus infinity or NaN where that is no candidate.
+  const double* correlations(int thread, Index feature, const FeatureSums& sums) {
     double* r = r_[at(thread)].data();
     const double sum = sweep_.moments_a().sum[at(feature)];
     const double inverse = sweep_.moments_a().inverse[at(feature)];
     const double* sum_b = sweep_.moments_b().sum.data();
     const double* inverse_b = sweep_.moments_b().inverse.data();
 #pragma omp simd
-    for (Index j = 0; j < width_; ++j) {
-      const double value = pearson(n_, sums[j].sum, sum, inverse, sum_b[j], inverse_b[j]);
-      r[j] = sums[j].cofire > 0 ? value : -std::numeric_limits<double>::infinity();
+    for (Index j = 0; j < sums.front; ++j) {
+      const double value = pearson(n_, sums.of[j].sum, sum, inverse, sum_b[j], inverse_b[j]);
+      r[j] = sums.of[j].cofire > 0 ? value : -std::numeric_limits<double>::infinity();
     }
     return r;
   }
 
-  void offer(int thread, Index feature, const Accumulator* sums, const double* r) {
+  void offer(int thread, Index feature, const FeatureSums& sums, const double* r) {
     BestTable& of_b = found_.best_of_b[at(thread)];
-    for (Index first = 0; first < width_; first += group) {
-      const Index count = std::min(group, width_ - first);
+    for (Index first = 0; first < sums.front; first += group) {
+      const Index count = std::min(group, sums.front - first);
       unsigned hits = candidates(r + first, of_b.floors() + first, found_.best_of_a.floor(feature), count);
       for (; hits != 0; hits &= hits - 1) {
         const Index j = first + std::countr_zero(hits);
-        if (sums[j].cofire > 0) offer_pair(of_b, feature, j, sums[j], std::clamp(r[j], -1.0, 1.0));
+        if (sums.of[j].cofire > 0) offer_pair(of_b, feature, j, sums.of[j], std::clamp(r[j], -1.0, 1.0));
       }
     }
   }
@@ -199,7 +202,7 @@ private:
     const auto& columns = columns_[at(thread)];
     const double sum = sweep_.moments_a().sum[at(feature)];
     const double inverse = sweep_.moments_a().inverse[at(feature)];
-    double largest = 0;
+    double& largest = found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)]; // of those in front so far
     for (Index i = 0; i < sums.listed; ++i) {
       fetch_listed(columns.data(), sums, i + 24);
       const auto j = at((*sums.places)[at(i)]);
@@ -208,7 +211,6 @@ private:
       largest = std::max(largest, std::min(r, 1.0));
       of_b[j] = std::max(of_b[j], std::min(r, 1.0));
     }
-    found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)] = largest;
   }
 
   void offer_pair(BestTable& of_b, Index feature, Index j, const Accumulator& sums, double r) {
@@ -217,11 +219,11 @@ private:
     if (r >= of_b.floor(j)) of_b.offer(j, {r, sweep_.features_a()[at(feature)], cofire});
   }
 
-  void note_largest(int thread, Index feature, Index shift, const double* r) {
+  void note_largest(int thread, Index feature, Index shift, const FeatureSums& sums, const double* r) {
     double* of_b = found_.largest_b[at(thread)].data() + shift * width_;
     double largest = 0;
 #pragma omp simd reduction(max : largest)
-    for (Index j = 0; j < width_; ++j) {
+    for (Index j = 0; j < sums.front; ++j) {
       const double clamped = r[j] < 1.0 ? r[j] : (r[j] >= 1.0 ? 1.0 : 0.0); // NaN is no r
       largest = std::max(largest, clamped);
       of_b[j] = std::max(of_b[j], clamped);

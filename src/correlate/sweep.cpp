@@ -9,8 +9,8 @@
 namespace concord::correlate {
 namespace {
 
-/// Additions a feature of B below which the places touched are listed (measured).
-constexpr double rare_below = 0.25;
+/// Rows on which two features must be active together by their rates to be worth a look without having been listed (measured).
+constexpr double worth_a_look = 0.1;
 
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
@@ -67,7 +67,9 @@ void Moments::finish(Index rows) {
 Sweep::Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, double memory, int threads)
     : comm_(comm), grid_(grid), rows_(rows), memory_(memory), threads_(threads), deal_a_(rows.deal_a.features(grid.row(comm.rank()))),
       deal_b_(rows.deal_b.features(grid.column(comm.rank()))), dense_a_(rows.deal_a.dense(grid.row(comm.rank()))),
-      moments_a_(static_cast<Index>(deal_a_.size())), moments_b_(static_cast<Index>(deal_b_.size())), scratch_(at(threads)) {}
+      moments_a_(static_cast<Index>(deal_a_.size())), moments_b_(static_cast<Index>(deal_b_.size())), scratch_(at(threads)) {
+  for (const auto feature : deal_b_) counts_b_.push_back(rows.b.totals().count[at(feature)]);
+}
 
 std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) const {
   const auto is_wanted = [&](Index first, Index count) {
@@ -115,33 +117,34 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
     const Item& item = items[at(i)];
     Workplace& own = workplaces[at(thread)];
     own.sums.resize(std::max(own.sums.size(), at(item.places) * width), {0, 0});
-    const bool few = rare(item);
+    const Index scanned = front(item);
+    const bool listing = scanned < static_cast<Index>(width);
     for (std::size_t s = 0; s < shifts.size(); ++s) {
-      if (few) {
-        own.touched.places.resize(width + 1);
-        own.touched.count = static_cast<Index>(rows_.whole_b->dense);
-        std::iota(own.touched.places.begin(), own.touched.places.begin() + own.touched.count, 0);
-      }
-      add(item, *rows_.whole_a, *rows_.whole_b, shifts[s], own.sums.data(), thread, few ? &own.touched : nullptr);
+      if (listing) own.touched.places.resize(width + 1);
+      own.touched.front = scanned;
+      own.touched.count = 0;
+      add(item, *rows_.whole_a, *rows_.whole_b, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
       for (Index f = 0; f < item.features; ++f)
         visit(thread, item.first + f, static_cast<Index>(s),
-              {own.sums.data() + at(f) * width, few ? &own.touched.places : nullptr, own.touched.count});
-      if (few)
-        for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
-      else
-        std::fill_n(own.sums.begin(), at(item.places) * width, kernels::Accumulator{0, 0});
+              {own.sums.data() + at(f) * width, scanned, &own.touched.places, own.touched.count});
+      std::fill_n(own.sums.begin(), listing ? at(scanned) : at(item.places) * width, kernels::Accumulator{0, 0});
+      for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
     }
   });
 }
 
-/// Whether a feature of A will be active with so few of B's that looking at them alone is cheaper than looking at all in order.
-bool Sweep::rare(const Item& item) const {
-  if (item.dense) return false;
+/// How many of B's features, the frequent ones in front, are looked at in order for a feature of A: those with which it is so often active
+/// that passing by the others costs less than listing the places touched.
+Index Sweep::front(const Item& item) const {
+  const auto width = static_cast<Index>(counts_b_.size());
+  if (item.dense) return width;
   const auto& a = *rows_.whole_a;
-  const auto& b = *rows_.whole_b;
   const auto postings = static_cast<double>(a.begin[at(item.first - dense_a_) + 1] - a.begin[at(item.first - dense_a_)]);
-  const double additions = postings * static_cast<double>(b.entries.size()) / static_cast<double>(std::max<Index>(1, b.rows));
-  return additions < rare_below * static_cast<double>(deal_b_.size());
+  const double least = worth_a_look * static_cast<double>(a.rows) / std::max(1.0, postings);
+  const auto end =
+      std::partition_point(counts_b_.begin(), counts_b_.end(), [&](Index count) { return static_cast<double>(count) >= least; });
+  const Index front = std::max<Index>(end - counts_b_.begin(), rows_.whole_b->dense);
+  return front > width / 4 * 3 ? width : front;
 }
 
 /// Half of the memory is for a piece of A's rows and B's beside it at every shift, half for sums: as many features of A as fit are added up
@@ -190,7 +193,7 @@ void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>&
       const Item& item = items[begin + at(i)];
       for (std::size_t s = 0; s < shifts.size(); ++s)
         for (Index f = 0; f < item.features; ++f)
-          visit(thread, item.first + f, static_cast<Index>(s), {of_item(begin + at(i), s) + at(f) * width});
+          visit(thread, item.first + f, static_cast<Index>(s), {of_item(begin + at(i), s) + at(f) * width, static_cast<Index>(width)});
     });
     begin = end;
   }

@@ -35,10 +35,11 @@ struct PairRows {
   std::shared_ptr<const RowShare> whole_b;
 };
 
-/// Sums of one feature of A with all of B's share; those of places that are not listed are 0.
+/// Sums of one feature of A with all of B's share: any of the first `front` places may have some, and of the others those listed.
 struct FeatureSums {
   const kernels::Accumulator* of;
-  const std::vector<std::int32_t>* places = nullptr; ///< null: any place may have some
+  Index front;
+  const std::vector<std::int32_t>* places = nullptr;
   Index listed = 0;
 };
 
@@ -72,7 +73,7 @@ private:
   void run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   void add(const Item& item, const PostingShare& a, const RowShare& b, Index shift, kernels::Accumulator* into, int thread,
            kernels::Touched* touched = nullptr);
-  bool rare(const Item& item) const;
+  Index front(const Item& item) const;
 
   const comm::Communicator& comm_;
   ShareGrid grid_;
@@ -82,6 +83,7 @@ private:
   std::vector<std::int32_t> deal_a_;
   std::vector<std::int32_t> deal_b_;
   Index dense_a_;
+  std::vector<Index> counts_b_; ///< active rows of B's features, falling
   bool have_moments_ = false;
   Moments moments_a_;
   Moments moments_b_;

@@ -39,7 +39,9 @@ public:
     partners_[static_cast<std::size_t>(feature * 2 * places_ + filled++)] = partner;
     if (filled == 2 * places_) drop_worse(feature);
   }
-  void merge(const BestTable& other);
+  /// Offers the other's partners of features [begin, end).
+  void merge(const BestTable& other, Index begin, Index end);
+  Index features() const { return static_cast<Index>(filled_.size()); }
   /// Best first.
   std::span<const Partner> best(Index feature);
 
