@@ -128,6 +128,7 @@ void exchange_items(const Communicator& comm, const void* out, const std::vector
                     const std::vector<Index>& received, Index item_bytes) {
   const auto narrowed = [](const std::vector<Index>& values) {
     std::vector<int> result;
+    result.reserve(values.size());
     for (const Index value : values) result.push_back(narrow_int(value, "items that ranks exchange"));
     return result;
   };

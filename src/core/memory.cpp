@@ -57,11 +57,12 @@ double peak_memory() {
   return kib_in("/proc/self/status", "VmHWM:").value_or(0) * 1024;
 }
 
-void prefer_huge_pages(const void* begin, std::size_t bytes) {
+void prefer_huge_pages(void* begin, std::size_t bytes) {
   constexpr std::uintptr_t page = 2 << 20;
-  const auto first = (reinterpret_cast<std::uintptr_t>(begin) + page - 1) / page * page;
-  const auto last = (reinterpret_cast<std::uintptr_t>(begin) + bytes) / page * page;
-  if (last > first) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE); // refused: then small ones
+  const auto misses = (page - reinterpret_cast<std::uintptr_t>(begin) % page) % page; // of the first whole page
+  if (bytes < misses + page) return;
+  auto* first = static_cast<char*>(begin) + misses;
+  ::madvise(first, (bytes - misses) / page * page, MADV_HUGEPAGE); // refused: then small ones
 }
 
 } // namespace concord

@@ -47,10 +47,10 @@ struct Routes {
   }
 };
 
-/// Rows that a rank reads at once: as many as hold some millions of entries.
+/// Rows that a rank reads at once: few enough for buffers that stay in cache, and are not fresh memory each time.
 Index rows_a_read(const FeatureSource& source) {
   const Index per_row = source.entries() / std::max<Index>(1, source.rows()) + 1;
-  return std::clamp<Index>((Index{1} << 21) / per_row, 1, Index{1} << 15);
+  return std::clamp<Index>((Index{1} << 18) / per_row, 1, Index{1} << 15);
 }
 
 /// This rank's rows of those from `begin` on, as items of each part; `first` is the row that counts as 0.
@@ -164,6 +164,7 @@ private:
 
 std::vector<int> parts_of(const ShareGrid& grid, int ranks, bool of_a) {
   std::vector<int> parts;
+  parts.reserve(static_cast<std::size_t>(ranks));
   for (int rank = 0; rank < ranks; ++rank) parts.push_back(of_a ? grid.row(rank) : grid.column(rank));
   return parts;
 }

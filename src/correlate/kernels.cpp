@@ -84,20 +84,26 @@ void scatter(const std::int32_t* rows, const float* values, Index count, const R
   if (noting) touched->count = noted - touched->places.data();
 }
 
-/// One strip of B for the postings: its sums stay in registers.
-void scatter_dense(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index strip, Index shift, Index features,
+/// Strips of B that the postings are taken to at once: their sums stay in registers, and their lines are fetched side by side.
+constexpr Index strips_at_once = 3;
+
+/// `count` strips of B from `first` on for the postings.
+template <Index strips>
+void scatter_dense(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index first, Index shift,
                    Accumulator* into) {
+  constexpr Index parts = strips * strip_b / lanes;
   constexpr Index halves = strip_b / lanes;
-  std::array<Doubles<lanes>, halves> sum{}, pilots{};
-  std::array<Counts<lanes>, halves> cofire{};
+  std::array<Doubles<lanes>, parts> sum{}, pilots{};
+  std::array<Counts<lanes>, parts> cofire{};
+  const Index features = std::min(strips * strip_b, b.dense - first * strip_b);
   for (Index w = 0; w < features; ++w) sum[at(w / lanes)][w % lanes] = into[w].sum;
-  for (Index h = 0; h < halves; ++h) pilots[at(h)] = loaded<lanes>(b.pilots.data() + strip * strip_b + h * lanes);
+  for (Index h = 0; h < parts; ++h) pilots[at(h)] = loaded<lanes>(b.pilots.data() + first * strip_b + h * lanes);
   for (Index p = 0; p < count; ++p) {
-    if (p + 2 * ahead < count) __builtin_prefetch(b.strips.at(strip, rows[p + 2 * ahead] + shift));
-    const float* of_row = b.strips.at(strip, rows[p] + shift);
+    if (p + 2 * ahead < count)
+      for (Index s = 0; s < strips; ++s) __builtin_prefetch(b.strips.at(first + s, rows[p + 2 * ahead] + shift));
     const auto value = static_cast<double>(values[p]);
-    for (Index h = 0; h < halves; ++h) {
-      const auto x = widened<lanes>(of_row + h * lanes);
+    for (Index h = 0; h < parts; ++h) {
+      const auto x = widened<lanes>(b.strips.at(first + h / halves, rows[p] + shift) + h % halves * lanes);
       sum[at(h)] += value * (x - pilots[at(h)]);
       cofire[at(h)] -= x != 0.0;
     }
@@ -105,6 +111,21 @@ void scatter_dense(const std::int32_t* rows, const float* values, Index count, c
   for (Index w = 0; w < features; ++w) {
     into[w].sum = sum[at(w / lanes)][w % lanes];
     into[w].cofire += static_cast<double>(cofire[at(w / lanes)][w % lanes]);
+  }
+}
+
+/// All strips of B for the postings.
+void scatter_strips(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index shift, Accumulator* into) {
+  static_assert(strips_at_once == 3);
+  for (Index first = 0; first < b.strips.count(); first += strips_at_once) {
+    Accumulator* of_strip = into + first * strip_b;
+    const Index left = b.strips.count() - first;
+    if (left >= 3)
+      scatter_dense<3>(rows, values, count, b, first, shift, of_strip);
+    else if (left == 2)
+      scatter_dense<2>(rows, values, count, b, first, shift, of_strip);
+    else
+      scatter_dense<1>(rows, values, count, b, first, shift, of_strip);
   }
 }
 
@@ -181,8 +202,7 @@ void add_sparse(const PostingShare& a, Index feature, const RowShare& b, Index s
   const auto add = [&](const std::int32_t* begin, const std::int32_t* end, Index by) {
     if (begin == end) return;
     const float* values = a.value.data() + (begin - a.row.data());
-    for (Index strip = 0; strip < b.strips.count(); ++strip)
-      scatter_dense(begin, values, end - begin, b, strip, by, features_of_strip(b, strip), into + strip * strip_b);
+    scatter_strips(begin, values, end - begin, b, by, into);
     if (touched != nullptr)
       scatter<true>(begin, values, end - begin, b, by, into, touched);
     else

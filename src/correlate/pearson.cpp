@@ -355,12 +355,14 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
   comm::broadcast(s.comm, limit_b);
   const auto of_share = [](const std::vector<double>& limits, const std::vector<std::int32_t>& names) {
     std::vector<double> own;
+    own.reserve(names.size());
     for (const auto name : names) own.push_back(limits[at(name)]);
     return own;
   };
   const auto own_a = of_share(limit_a, s.sweep->features_a());
   const auto own_b = of_share(limit_b, s.sweep->features_b());
   std::vector<std::uint8_t> wanted;
+  wanted.reserve(own_a.size());
   for (const double limit : own_a) wanted.push_back(limit < std::numeric_limits<double>::infinity() ? 1 : 0);
   std::vector<Exceeding> found;
   std::mutex lock;

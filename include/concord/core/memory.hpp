@@ -17,7 +17,7 @@ inline constexpr double thread_memory = 30.0 * (1 << 20);
 
 /// Asks for huge pages where whole ones lie in the memory: what is read here and there then waits for the memory alone, not for its address
 /// as well. Before the memory is first touched.
-void prefer_huge_pages(const void* begin, std::size_t bytes);
+void prefer_huge_pages(void* begin, std::size_t bytes);
 
 /// Room for `count` elements on huge pages.
 template <typename T>
