@@ -7,10 +7,17 @@
 #include <immintrin.h>
 #endif
 
+#pragma GCC diagnostic ignored "-Wpsabi" // how vectors are passed differs by machine; here none leaves the file
+
 namespace concord::correlate::kernels {
 namespace {
 
-constexpr Index lanes = 8; ///< doubles of a register where there are wide ones
+/// Doubles of a register. GCC splits vectors that are wider than the machine's.
+#ifdef __AVX512F__
+constexpr Index lanes = 8;
+#else
+constexpr Index lanes = 4;
+#endif
 
 template <int width>
 using Doubles [[gnu::vector_size(width * sizeof(double))]] = double;
