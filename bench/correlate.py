@@ -8,18 +8,13 @@ Popularity of features is Zipf's, as SAEs have it: some fire on most rows. Needs
 """
 import argparse
 import json
-import os
 import pathlib
 import re
-import resource
-import subprocess
-import sys
 import time
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CONCORD = ROOT / "build" / "concord"
+from running import ROOT, own_peak, peak_of, run_concord, run_peer_process
 
 
 def features(seed, rows, width, active, skew):
@@ -102,29 +97,14 @@ PEERS = {"torch": peer_torch, "scipy": peer_scipy, "sparse-dot-topn": peer_topn}
 
 def run_peer(name, o):
     seconds = PEERS[name](o)
-    print("RESULT", json.dumps({"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
-
-
-def peer(name, o):
-    command = [sys.executable, __file__, "--peer", name, *sys.argv[1:]]
-    result = subprocess.run(command, env=dict(os.environ, OMP_NUM_THREADS=str(o.threads)), capture_output=True, text=True)
-    if result.returncode != 0:
-        return None, next((line for line in reversed(result.stderr.splitlines()) if line.strip()), "no message")[:160]
-    return json.loads(re.search(r"RESULT (.*)", result.stdout).group(1)), None
+    print("RESULT", json.dumps({"seconds": seconds, "peak": own_peak()}))
 
 
 def concord(o, ranks, threads):
     out = o.work / "matches.h5"
     out.unlink(missing_ok=True)
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    command = ["mpirun", *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "--oversubscribe", "--bind-to", "none" if threads > 1 else "core", "-np", ranks, CONCORD,
-               "correlate", "--a", o.work / "a.npz", "--b", o.work / "b.npz", "--best", o.best, "--null-shifts", 0, "--out", out, "--force"]
-    result = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(result.stdout + result.stderr)
-    value, unit = re.findall(r"peak=([\d.]+) (\w+)", result.stdout)[-1]
-    seconds = float(re.findall(r"correlating=([\d.]+)", result.stdout)[-1])
-    return {"seconds": seconds, "peak": float(value) * {"MiB": 1.0, "GiB": 1024.0}[unit]}
+    output = run_concord(["correlate", "--a", o.work / "a.npz", "--b", o.work / "b.npz", "--best", o.best, "--null-shifts", 0, "--out", out], ranks, threads)
+    return {"seconds": float(re.findall(r"correlating=([\d.]+)", output)[-1]), "peak": peak_of(output)}
 
 
 def main():
@@ -157,7 +137,7 @@ def main():
     names = ["concord, 1 rank", *[f"concord, {o.threads} ranks"] * (o.threads > 1), "concord, 1 rank, 1 thread", *[n for n in o.only.split(",") if n in PEERS]]
     for name in names:
         ranks, threads = (o.threads, 1) if name.endswith("ranks") else (1, 1 if name.endswith("thread") else o.threads)
-        measured, message = (concord(o, ranks, threads), None) if name.startswith("concord") else peer(name, o)
+        measured, message = (concord(o, ranks, threads), None) if name.startswith("concord") else run_peer_process(__file__, name, o.threads)
         if measured is None:
             print(f"| {name} | does not run here: {message} | | | |", flush=True)
             continue

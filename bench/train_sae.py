@@ -13,14 +13,13 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
 import sys
 import time
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CONCORD = ROOT / "build" / "concord"
+from running import ROOT, own_peak, peak_of, run_concord, run_peer_process
+
 PEERS = ("sparsify", "dictionary_learning", "saelens", "saelens sparse")
 
 
@@ -138,7 +137,7 @@ def run_peer(name, o):
     trainers = {"sparsify": train_sparsify, "dictionary_learning": train_dictionary_learning, "saelens": train_saelens,
                 "saelens sparse": lambda *a: train_saelens(*a, sparse=True)}
     weights = {k: v.detach().numpy().astype(np.float32) for k, v in trainers[name](x, o, clock).items()}
-    peak = int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path("/proc/self/status").read_text()).group(1)) / 1024
+    peak = own_peak()
     np.savez(o.work / "peer.npz", **weights)
     print("RESULT", json.dumps({"step": clock.step(), "peak": peak, "dead": clock.dead}))
 
@@ -160,32 +159,20 @@ def fvu(weights, x, k):
 
 
 def peer(name, o):
-    command = [sys.executable, __file__, "--peer", name, *sys.argv[1:]]
-    env = dict(os.environ, OMP_NUM_THREADS=str(o.threads), HF_HUB_OFFLINE="1")
-    result = subprocess.run(command, env=env, capture_output=True, text=True)
-    if result.returncode != 0:
-        return None, next((line for line in reversed(result.stderr.splitlines()) if "Error" in line), "no message")[:160]
-    measured = json.loads(re.search(r"RESULT (.*)", result.stdout).group(1))
-    return measured, dict(np.load(o.work / "peer.npz"))
+    measured, message = run_peer_process(__file__, name, o.threads)
+    return (None, message) if measured is None else (measured, dict(np.load(o.work / "peer.npz")))
 
 
 def concord(o, ranks, threads):
     from safetensors.numpy import load_file
     out = o.work / "concord"
     shutil.rmtree(out, ignore_errors=True)
-    env = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    command = ["mpirun", *(["--allow-run-as-root"] if os.geteuid() == 0 else []), "--oversubscribe", "--bind-to", "none" if threads > 1 else "core", "-np", ranks, CONCORD, "train-sae",
-               "--activations", o.work / "train.npy", "--d-sae", o.width, "--k", o.k, "--steps", o.steps, "--batch", o.batch, "--held-out", 0.0,
-               "--aux-weight", 1 / 32 if o.aux else 0.0, "--dead-after", o.dead_after, "--out", out]
-    result = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True)
-    if result.returncode != 0:
-        sys.exit(result.stdout + result.stderr)
-    step = o.batch / float(re.findall(r"rows/s=(\d+)", result.stdout)[-1])
-    unit = {"MiB": 1.0, "GiB": 1024.0}
-    value, name = re.search(r"peak=([\d.]+) (\w+)", result.stdout).groups()
+    output = run_concord(["train-sae", "--activations", o.work / "train.npy", "--d-sae", o.width, "--k", o.k, "--steps", o.steps, "--batch", o.batch, "--held-out", 0.0,
+                          "--aux-weight", 1 / 32 if o.aux else 0.0, "--dead-after", o.dead_after, "--out", out], ranks, threads)
+    step = o.batch / float(re.findall(r"rows/s=(\d+)", output)[-1])
     weights = load_file(out / "sae_weights.safetensors")
-    dead = int(re.findall(r"dead=(\d+)", result.stdout)[-1])
-    return {"step": step, "peak": float(value) * unit[name], "dead": dead}, {"encoder": np.ascontiguousarray(weights["W_enc"].T), "b_enc": weights["b_enc"], "decoder": weights["W_dec"], "b_dec": weights["b_dec"]}
+    dead = int(re.findall(r"dead=(\d+)", output)[-1])
+    return {"step": step, "peak": peak_of(output), "dead": dead}, {"encoder": np.ascontiguousarray(weights["W_enc"].T), "b_enc": weights["b_enc"], "decoder": weights["W_dec"], "b_dec": weights["b_dec"]}
 
 
 def main():

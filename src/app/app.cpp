@@ -256,8 +256,8 @@ private:
   void add_correlate() {
     auto* sub = add_stage("correlate", "features A x features B -> matches.h5", [this] {
       need(!correlate_.a.empty() && !correlate_.b.empty() && !correlate_.out.empty(), "correlate", "--a, --b and --out");
-      comm::agree(world_, [&] { correlate_.rules.pairing = correlate::parse_pairing(pairing_); });
       comm::agree(world_, [&] {
+        correlate_.rules.pairing = correlate::parse_pairing(pairing_);
         correlate_.layers_a = extract::parse_layers(correlate_layers_a_);
         correlate_.layers_b = extract::parse_layers(correlate_layers_b_);
       });

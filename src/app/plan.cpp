@@ -3,13 +3,13 @@
 #include "concord/app/stages.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
 #include "concord/extract/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <glob.h>
 
 namespace concord::app {
@@ -24,12 +24,6 @@ struct StagePlan {
   double flops = 0;
   double memory = 0; ///< bytes a rank
 };
-
-/// Threads of a rank, as OMP_NUM_THREADS gives them.
-int threads() {
-  const char* text = std::getenv("OMP_NUM_THREADS");
-  return text != nullptr ? std::max(1, std::atoi(text)) : 1;
-}
 
 struct ModelPlan {
   model::ModelConfig config;
@@ -82,7 +76,7 @@ extract::RankMemory extract_memory(const Study& study, char model, double tokens
   extract::RankMemory most;
   for (int shard = 0; shard < options.layer_shards; ++shard) {
     const auto memory =
-        extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, threads());
+        extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, thread_count());
     if (memory.total() > most.total()) most = memory;
   }
   return most;

@@ -107,11 +107,11 @@ std::string verify_matches(const fs::path& path) {
     for (const int b : index.layers_b) {
       const auto group = correlate::pair_group(a, b);
       check_pair(file, group, static_cast<std::size_t>(file.dataset(group + "/a_to_b/partner").rows()));
-      matched += correlate::read_matches(path, a, b).size();
+      const auto matches = correlate::read_matches(path, a, b).size();
+      matched += matches;
       const auto counts = file.read<Index>(group + "/filter_counts");
-      require(std::is_sorted(counts.rbegin(), counts.rend()) &&
-                  counts.back() == static_cast<Index>(correlate::read_matches(path, a, b).size()),
-              ExitCode::bad_data, "{}:{} has filter counts that do not fit its matches", path.string(), group);
+      require(std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(matches), ExitCode::bad_data,
+              "{}:{} has filter counts that do not fit its matches", path.string(), group);
     }
   return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);
 }

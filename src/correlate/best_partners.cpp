@@ -3,7 +3,6 @@
 #include "concord/comm/collectives.hpp"
 
 #include <limits>
-#include <numeric>
 
 namespace concord::correlate {
 namespace {
@@ -21,15 +20,6 @@ struct Offer {
   std::int32_t of;
   Partner partner;
 };
-
-/// Everyone's items in rank order, on rank 0.
-template <typename T>
-std::vector<T> gathered(const comm::Communicator& comm, const std::vector<T>& mine) {
-  const auto counts = comm::all_gather(comm, std::vector<Index>{static_cast<Index>(mine.size())});
-  std::vector<T> all(comm.rank() == 0 ? at(std::accumulate(counts.begin(), counts.end(), Index{0})) : 0);
-  comm::gather_rows(comm, mine.data(), counts, sizeof(T), all.data());
-  return all;
-}
 
 } // namespace
 
@@ -73,7 +63,7 @@ BestPartners merged(const comm::Communicator& comm, BestTable& mine, const std::
   std::vector<Offer> best;
   for (Index i = 0; i < here; ++i)
     for (const Partner& partner : table.best(i)) best.push_back({static_cast<std::int32_t>(i * comm.size() + comm.rank()), partner});
-  const auto all = gathered(comm, best);
+  const auto all = comm::gather(comm, best);
   if (comm.rank() != 0) return {};
   BestPartners result{places, std::vector<std::int32_t>(at(features * places), -1), std::vector<double>(at(features * places), 0.0),
                       std::vector<Index>(at(features * places), 0)};
@@ -91,8 +81,8 @@ BestPartners merged(const comm::Communicator& comm, BestTable& mine, const std::
 
 std::vector<double> merged_largest(const comm::Communicator& comm, const std::vector<double>& mine, const std::vector<std::int32_t>& names,
                                    Index features) {
-  const auto all_names = gathered(comm, names);
-  const auto all = gathered(comm, mine);
+  const auto all_names = comm::gather(comm, names);
+  const auto all = comm::gather(comm, mine);
   std::vector<double> largest(comm.rank() == 0 ? at(features) : 0, 0.0);
   for (std::size_t i = 0; i < all.size(); ++i) largest[at(all_names[i])] = std::max(largest[at(all_names[i])], all[i]);
   return largest;

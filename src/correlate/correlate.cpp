@@ -17,7 +17,6 @@
 #include <chrono>
 #include <fstream>
 #include <map>
-#include <numeric>
 #include <optional>
 
 namespace concord::correlate {
@@ -142,7 +141,7 @@ public:
 
   void run() {
     if (io::output_is_done(comm_, options_.out, key_, options_.force))
-      log_info("correlate: {} is done", options_.out.string());
+      log_info("{}: {} is done", options_.stage_word, options_.out.string());
     else
       correlate_pairs();
     if (options_.csv.empty()) return;
@@ -302,9 +301,7 @@ private:
     comm::agree(comm_, [&] {
       if (failed) fail(failed->code(), "{}", failed->what());
     });
-    const auto counts = comm::all_gather(comm_, std::vector<Index>{static_cast<Index>(bytes.size())});
-    std::vector<char> all(comm_.rank() == 0 ? at(std::accumulate(counts.begin(), counts.end(), Index{0})) : 0);
-    comm::gather_rows(comm_, bytes.data(), counts, 1, all.data());
+    const auto all = comm::gather(comm_, bytes);
     Index matched = 0;
     comm::agree(comm_, [&] {
       const char* next = all.data();

@@ -23,8 +23,8 @@ struct Touched {
 
 /// Rows of A beside rows of B: row t of A's share lies beside row t + shift of B's, going on from 0 behind the last.
 ///
-/// A's sparse feature `feature` (counted from the dense ones on) against all of B's share: `into` [b.size()]. With `touched`, the sparse
-/// places that were 0 before are noted: for a rare feature that finds few of many.
+/// A's sparse feature `feature` (counted from the dense ones on) against all of B's share: `into` [b.size()]. With `touched`, places
+/// behind its front that were 0 before are noted: a rare feature touches few of many.
 void add_sparse(const PostingShare& a, Index feature, const RowShare& b, Index shift, Accumulator* into, Touched* touched = nullptr);
 
 /// A's dense strip against all of B's share: `into` [strip_a, b.size()], whole strips. Uses `scratch`.

@@ -366,23 +366,19 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
   for (const double limit : own_a) wanted.push_back(limit < std::numeric_limits<double>::infinity() ? 1 : 0);
   std::vector<Exceeding> found;
   std::mutex lock;
-  const auto n = static_cast<double>(s.a->rows());
   s.sweep->run(
       {0},
-      [&](int, Index feature, Index, const FeatureSums& all) {
-        const Accumulator* sums = all.of;
-        const auto& a = s.sweep->moments_a();
-        const auto& b = s.sweep->moments_b();
+      [&](int, Index feature, Index, const FeatureSums& sums) {
         for (std::size_t j = 0; j < own_b.size(); ++j) {
-          const double r = pearson(n, sums[j].sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
-          if (sums[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
+          const double r = s.sweep->correlation(feature, static_cast<Index>(j), sums.of[j]);
+          if (sums.of[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
           const std::lock_guard guard(lock);
           found.push_back({s.sweep->features_a()[at(feature)], s.sweep->features_b()[j], std::clamp(r, -1.0, 1.0),
-                           static_cast<std::int32_t>(sums[j].cofire)});
+                           static_cast<std::int32_t>(sums.of[j].cofire)});
         }
       },
       &wanted);
-  auto all = comm::all_gather(s.comm, found);
+  auto all = comm::gather(s.comm, found);
   std::sort(all.begin(), all.end(), [](const Exceeding& x, const Exceeding& y) { return std::pair(x.a, x.b) < std::pair(y.a, y.b); });
   return all;
 }
@@ -392,15 +388,11 @@ void PairCorrelator::for_each_row(const std::function<void(std::int32_t, const s
   require(s.grid->columns == 1, ExitCode::internal, "whole rows of correlations need a grid of one column");
   std::mutex lock;
   std::vector<double> r(at(s.b->features()));
-  const auto n = static_cast<double>(s.a->rows());
-  s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& all) {
-    const Accumulator* sums = all.of;
+  s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& sums) {
     const std::lock_guard guard(lock);
     std::fill(r.begin(), r.end(), 0.0);
-    const auto& a = s.sweep->moments_a();
-    const auto& b = s.sweep->moments_b();
     for (std::size_t j = 0; j < s.sweep->features_b().size(); ++j) {
-      const double value = pearson(n, sums[j].sum, a.sum[at(feature)], a.inverse[at(feature)], b.sum[j], b.inverse[j]);
+      const double value = s.sweep->correlation(feature, static_cast<Index>(j), sums.of[j]);
       r[at(s.sweep->features_b()[j])] = std::isnan(value) ? 0.0 : std::clamp(value, -1.0, 1.0);
     }
     row(s.sweep->features_a()[at(feature)], r);

@@ -53,6 +53,13 @@ public:
   /// For every feature of A, or those that `wanted` names, and every shift of B's rows, the first of which is 0. Collective.
   void run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted = nullptr);
 
+  /// r of A's feature with B's (places in the shares) from their sums; NaN without variance. Where `visit` is called.
+  double correlation(Index a, Index b, const kernels::Accumulator& sums) const {
+    const auto i = static_cast<std::size_t>(a);
+    const auto j = static_cast<std::size_t>(b);
+    return pearson(static_cast<double>(rows_.a.rows()), sums.sum, moments_a_.sum[i], moments_a_.inverse[i], moments_b_.sum[j],
+                   moments_b_.inverse[j]);
+  }
   /// Numbers in the layer of this rank's features.
   const std::vector<std::int32_t>& features_a() const { return deal_a_; }
   const std::vector<std::int32_t>& features_b() const { return deal_b_; }

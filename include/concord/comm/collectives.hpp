@@ -67,6 +67,16 @@ std::vector<T> exchange(const Communicator& comm, const std::vector<T>& out, con
 /// share; nullptr: it is in its place in `all` already.
 void all_gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all);
 void gather_rows(const Communicator& comm, const void* mine, const std::vector<Index>& counts, Index row_bytes, void* all);
+/// Every rank's items in rank order on rank 0; empty elsewhere.
+template <typename T>
+std::vector<T> gather(const Communicator& comm, const std::vector<T>& mine) {
+  const auto counts = all_gather(comm, std::vector<Index>{static_cast<Index>(mine.size())});
+  Index items = 0;
+  for (const Index of_rank : counts) items += of_rank;
+  std::vector<T> all(comm.rank() == 0 ? static_cast<std::size_t>(items) : 0);
+  gather_rows(comm, mine.data(), counts, sizeof(T), all.data());
+  return all;
+}
 
 /// Names of the distinct hosts, comma separated.
 std::string host_names(const Communicator& comm);

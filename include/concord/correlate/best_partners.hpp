@@ -1,5 +1,5 @@
 #pragma once
-/// The best partners of each feature, kept while correlations stream by.
+/// The best partners of each feature, kept while correlations stream by (Local), and put together from all ranks (Collective).
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"

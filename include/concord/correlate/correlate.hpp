@@ -50,10 +50,11 @@ struct MatchesIndex {
   std::vector<int> layers_b;
   std::string digest;
 };
+/// Both: @throws Error input_missing, or bad_data where it is no matches file.
 MatchesIndex read_matches_index(const std::filesystem::path& path);
 std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, int layer_b);
 
-/// Columns of `summary`.
+/// Columns of `summary` (docs/formats.md).
 const std::vector<std::string>& summary_columns();
 
 } // namespace concord::correlate

@@ -14,6 +14,7 @@ struct FeatureTotals {
   std::vector<double> sum;  ///< of its activations
 };
 
+/// What load_postings() and load_rows() read a layer from: every rank has one of the same layer and reads other rows.
 class FeatureSource {
 public:
   FeatureSource() = default;

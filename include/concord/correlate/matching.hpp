@@ -17,9 +17,8 @@ namespace concord::correlate {
 ///   greedy       the pairs of largest r first, while both are free
 ///   optimal      one to one with the largest sum of r
 ///   many_to_one  every B feature takes its best A feature
-///   paper        the published rule (arXiv 2410.06981): of the B features that choose an A feature, the first that passed the filters
-///   keeps
-///                it, not the best (docs/concepts.md)
+///   paper        the published rule (arXiv 2410.06981): an A feature goes to the first B feature that chose it and passed the
+///                filters, not to the best (docs/concepts.md)
 enum class Pairing { mutual, greedy, optimal, many_to_one, paper };
 /// @throws Error config for an unknown word.
 Pairing parse_pairing(const std::string& word);
@@ -57,6 +56,7 @@ struct Matching {
   std::array<Index, filter_steps> counts{};
 };
 
+/// Chooses the matches of a pair; refers to what it is given. Made where the correlations are whole, on rank 0.
 class Matcher {
 public:
   Matcher(const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a, const MatchSide& b);

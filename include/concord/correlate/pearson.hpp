@@ -33,7 +33,7 @@ struct PairCorrelation {
   std::vector<double> null_b; ///< [shifts, F_B]
 };
 
-/// A pair that stays above given bounds.
+/// A pair that exceeds given bounds.
 struct Exceeding {
   std::int32_t a;
   std::int32_t b;
@@ -52,8 +52,8 @@ public:
   /// @throws as FeatureSource::read; agreed.
   void open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b);
   PairCorrelation correlate();
-  /// All pairs with r > limit_a[i] + limit_b[j], in ascending (a, b); on rank 0. Limits are given on rank 0: infinite for features that
-  /// are not asked for.
+  /// All pairs with r > limit_a[i] + limit_b[j], in ascending (a, b); on rank 0, none elsewhere. Limits are given on rank 0: infinite for
+  /// features that are not asked for.
   std::vector<Exceeding> exceeding(std::vector<double> limit_a, std::vector<double> limit_b);
   /// Calls `row` with the correlations of one feature of A with all of B (0 without variance), on the rank that owns it; the grid must
   /// have one column. One call at a time.

@@ -37,7 +37,7 @@ public:
   /// All rows of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
   /// do not fit.
   io::CsrMatrix csr(int layer) const;
-  /// The counted rows [begin, end) alone, in order; every row where `end` is left out.
+  /// The counted rows [begin, end) alone, in order; every row where `end` is left out. @throws as csr().
   io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;
   /// Counted rows among the first `rows` rows of the tokens.
   Index counted_before(Index rows) const;
