@@ -88,8 +88,9 @@ io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const
     matrix.indices = file_.dataset(at + "indices").read<std::int32_t>(indptr.front(), indptr.back() - indptr.front());
     matrix.values = file_.dataset(at + "data").read<float>(indptr.front(), indptr.back() - indptr.front());
   }
-  for (std::size_t r = 0; r < kinds.size(); ++r) // rows left out are empty, so dropping their ends drops them
-    if (kinds[r] == 0) matrix.indptr.push_back(indptr[r + 1] - indptr.front());
+  for (std::size_t r = 0; r < kinds.size();
+       ++r) // rows that do not count are empty, so dropping their ends drops them; without marks all count
+    if (counted_marks_.empty() || kinds[r] == 0) matrix.indptr.push_back(indptr[r + 1] - indptr.front());
   check_csr(matrix, fmt::format("{}:{} from row {}", file_.path().string(), at, first));
   return matrix;
 }
