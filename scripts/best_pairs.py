@@ -17,6 +17,6 @@ columns = [("layer_a", "A", "d"), ("layer_b", "B", "d"), ("matched", "matched", 
            ("svcca_score", "SVCCA", ".3f"), ("svcca_null_mean", "null", ".3f"), ("svcca_p", "p", ".3f"), ("rsa_score", "RSA", ".3f"),
            ("rsa_null_mean", "null", ".3f"), ("rsa_p", "p", ".3f")]
 print(" ".join(f"{title:>8}" for _, title, _ in columns))
-ranked = sorted(summary["pairs"], key=lambda p: -(p["svcca_calibrated"] if p["svcca_calibrated"] is not None else -9))
+ranked = sorted(summary["pairs"], key=lambda p: -(p.get("svcca_adjusted") if p.get("svcca_adjusted") is not None else -9))
 for pair in ranked[:10]:
-    print(" ".join(f"{number(pair[key], form):>8}" for key, _, form in columns))
+    print(" ".join(f"{number(pair.get(key), form):>8}" for key, _, form in columns))

@@ -35,6 +35,7 @@ class Results:
             self.provenance = {key: text(f.attrs[key]) for key in
                                ("software", "git", "command", "ranks", "hosts", "libraries", "seed", "date")}
             self.settings = json.loads(text(f.attrs["settings"]))
+            self.measures = json.loads(text(f.attrs["measures"]))
             shape = (len(self.layers_a), len(self.layers_b))
             self.columns = {}
             f.visititems(lambda name, item: self.columns.__setitem__(name, item[:].reshape(shape))
@@ -58,9 +59,9 @@ class Results:
                         self.columns[name][i, j] = values[name]
 
     def best_pair(self):
-        """Layer pair of the largest calibrated SVCCA (RSA where SVCCA is nowhere defined)."""
-        for name in ("svcca/calibrated", "rsa/calibrated"):
-            if np.isfinite(self.columns[name]).any():
+        """Layer pair of the SVCCA farthest above chance (of another measure where SVCCA is nowhere defined)."""
+        for name in ["svcca/adjusted", "rsa/adjusted", *(f"{m}/adjusted" for m in self.measures)]:
+            if name in self.columns and np.isfinite(self.columns[name]).any():
                 i, j = np.unravel_index(np.nanargmax(self.columns[name]), self.columns[name].shape)
                 return i, j
         return 0, 0
@@ -86,18 +87,24 @@ def correlations(file, a, b):
 
 # --- figures ----------------------------------------------------------------------------------------------------------
 
+MEASURE_TITLES = {"svcca": "SVCCA", "svcca_squared": "mean squared canonical correlation", "svcca_rank1": "SVCCA of one component", "pwcca": "PWCCA",
+                  "rsa": "RSA (Spearman)", "rsa_pearson": "RSA (Pearson)", "rsa_rho_a": "RSA (rho-a)", "rsa_kendall": "RSA (Kendall's tau-a)",
+                  "cka": "linear CKA", "cka_debiased": "debiased CKA", "procrustes": "Procrustes", "mutual_knn": "mutual k nearest neighbours",
+                  "principal_angles": "principal angles"}
+
 HEATMAPS = [
     ("svcca/score", "SVCCA of matched features", "viridis"),
     ("svcca/null_mean", "SVCCA null (shuffled pairing)", "viridis"),
-    ("svcca/calibrated", "SVCCA, calibrated: 0 chance, 1 same", "viridis"),
+    ("svcca/adjusted", "SVCCA, adjusted: 0 chance, 1 same", "viridis"),
     ("rsa/score", "RSA (Spearman) of matched features", "viridis"),
-    ("rsa/null_mean", "RSA null (shuffled pairing)", "viridis"),
     ("rsa/z", "RSA, z against the null", "magma"),
+    ("cka_debiased/score", "debiased CKA", "viridis"),
+    ("mutual_knn/score", "mutual k nearest neighbours", "viridis"),
     ("matched", "matched features", "cividis"),
     ("mean_r", "mean r of matched features", "cividis"),
     ("null_r", "mean best r, tokens shifted (null)", "cividis"),
 ]
-SHARED_SCALE = {"svcca/null_mean": "svcca/score", "rsa/null_mean": "rsa/score", "null_r": "mean_r"}
+SHARED_SCALE = {"svcca/null_mean": "svcca/score", "null_r": "mean_r"}
 
 
 def heatmap(axis, results, name, title, colours):
@@ -123,9 +130,13 @@ def heatmap(axis, results, name, title, colours):
 
 
 def figure_maps(results):
-    figure, axes = plt.subplots(3, 3, figsize=(15, 11), constrained_layout=True)
-    for axis, (name, title, colours) in zip(axes.ravel(), HEATMAPS):
+    shown = [entry for entry in HEATMAPS if entry[0] in results.columns]
+    rows = (len(shown) + 2) // 3
+    figure, axes = plt.subplots(rows, 3, figsize=(15, 3.7 * rows), constrained_layout=True)
+    for axis, (name, title, colours) in zip(axes.ravel(), shown):
         heatmap(axis, results, name, title, colours)
+    for axis in axes.ravel()[len(shown):]:
+        axis.axis("off")
     return figure
 
 
@@ -278,8 +289,9 @@ def best_matches(results, corpus, i, j, count):
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 PAIR_COLUMNS = ["matched", "mean_r", "best_r", "null_r", "mppc_a", "mppc_b", "wmppc_a", "wmppc_b", "tested_a", "tested_b", "significant_a", "significant_b",
-                "above_fixed_a", "above_fixed_b"] + [f"{m}/{c}" for m in ("svcca", "rsa") for c in
-                ("score", "null_mean", "null_sd", "z", "p", "calibrated")] + ["svcca/k_a", "svcca/k_b", "svcca/rank_a", "svcca/rank_b"]
+                "above_fixed_a", "above_fixed_b", "factors/k_a", "factors/k_b", "factors/rank_a", "factors/rank_b", "factors/forced_ones"]
+MEASURE_COLUMNS = ["score", "null_mean", "null_sd", "z", "p", "q", "max_p", "adjusted", "calibrated", "formula_mean", "formula_sd", "stratified_mean", "stratified_p",
+                   "subset_mean", "subset_p"]
 
 
 def pair_rows(results):
@@ -287,7 +299,8 @@ def pair_rows(results):
     for i, a in enumerate(results.layers_a):
         for j, b in enumerate(results.layers_b):
             row = {"layer_a": a, "layer_b": b}
-            row.update({name.replace("/", "_"): float(results.columns[name][i, j]) for name in PAIR_COLUMNS})
+            names = PAIR_COLUMNS + [f"{m}/{c}" for m in results.measures for c in MEASURE_COLUMNS]
+            row.update({name.replace("/", "_"): float(results.columns[name][i, j]) for name in names})
             rows.append(row)
     return rows
 
@@ -357,13 +370,28 @@ def match_html(match):
     return f'<div class="match"><h3>{title}</h3>{sides}</div>'
 
 
+def measured(row, name, title):
+    """One measure of a pair in words; nothing where it was not taken."""
+    if not np.isfinite(row.get(f"{name}_score", np.nan)):
+        return ""
+    return f", {title} {row[f'{name}_score']:.3f} (null {row[f'{name}_null_mean']:.3f}, q = {row[f'{name}_q']:.3g})"
+
+
 def lead(row, results):
     k = results.settings["svcca_k"]
-    kept = f"{k} components" if k else f"{100 * results.settings['svcca_variance']:g} % of the variance"
+    kept = f"SVCCA with {k} components" if k else f"SVCCA with {100 * results.settings['svcca_variance']:g} % of the variance"
     return (f"The most alike layers are <b>layer {row['layer_a']} of A</b> and <b>layer {row['layer_b']} of B</b>: "
-            f"{row['matched']:.0f} matched features with mean r {row['mean_r']:.2f} (best r of shifted tokens: {row['null_r']:.2f}), "
-            f"SVCCA {row['svcca_score']:.3f} with {kept} (null {row['svcca_null_mean']:.3f}, p = {row['svcca_p']:.3g}), "
-            f"RSA {row['rsa_score']:.3f} (null {row['rsa_null_mean']:.3f}, p = {row['rsa_p']:.3g}).")
+            f"{row['matched']:.0f} matched features with mean r {row['mean_r']:.2f} (best r of shifted tokens: {row['null_r']:.2f})"
+            + measured(row, "svcca", kept) + measured(row, "rsa", "RSA") + ".")
+
+
+def measure_table(row, results):
+    """Every measure of one layer pair beside its chance."""
+    columns = [("title", "measure"), ("score", "score"), ("null_mean", "null"), ("null_sd", "sd"), ("formula_mean", "null, closed form"), ("z", "z"), ("p", "p"), ("q", "q"),
+               ("calibrated", "calibrated"), ("stratified_mean", "null within strata"), ("stratified_p", "p within strata"), ("subset_mean", "random subsets"),
+               ("subset_p", "p of subsets")]
+    rows = [{"title": MEASURE_TITLES[m]} | {c: row[f"{m}_{c}"] for c, _ in columns[1:]} for m in results.measures]
+    return html_table(rows, columns, {c: ".4f" for c, _ in columns[1:]} | {"z": ".1f", "p": ".3g", "q": ".3g", "stratified_p": ".3g", "subset_p": ".3g"})
 
 
 def skyline_html(skyline, shown, formats):
@@ -376,11 +404,14 @@ def skyline_html(skyline, shown, formats):
 
 def page(name, results, images, rows, best, matches, records, skyline):
     shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("significant_b", "B beyond chance"),
-             ("above_fixed_b", "B with r > 0.1"), ("tested_b", "B tested"), ("wmppc_b", "wMPPC of B"), ("svcca_score", "SVCCA"),
-             ("svcca_null_mean", "null"), ("svcca_calibrated", "calibrated"), ("svcca_p", "p"), ("rsa_score", "RSA"), ("rsa_null_mean", "null"),
-             ("rsa_z", "z"), ("rsa_p", "p")]
-    formats = {key: ".3f" for key, _ in shown} | {"layer_a": "d", "layer_b": "d", "matched": ".0f", "rsa_z": ".1f"} | dict.fromkeys(("significant_b", "above_fixed_b", "tested_b"), ".0f")
-    ranked = sorted(rows, key=lambda r: -(r["svcca_calibrated"] if np.isfinite(r["svcca_calibrated"]) else -9))[:15]
+             ("above_fixed_b", "B with r > 0.1"), ("tested_b", "B tested"), ("wmppc_b", "wMPPC of B"), ("factors_k_a", "k of A"), ("factors_k_b", "k of B")]
+    for measure, title in (("svcca", "SVCCA"), ("rsa", "RSA")):
+        if measure in results.measures:
+            shown += [(f"{measure}_score", title), (f"{measure}_null_mean", "null"), (f"{measure}_z", "z"), (f"{measure}_q", "q"), (f"{measure}_calibrated", "calibrated")]
+    formats = {key: ".3f" for key, _ in shown} | {key: ".3g" for key, _ in shown if key.endswith("_q")} | {"layer_a": "d", "layer_b": "d", "matched": ".0f"}
+    formats |= dict.fromkeys(("significant_b", "above_fixed_b", "tested_b", "factors_k_a", "factors_k_b"), ".0f") | {key: ".1f" for key, _ in shown if key.endswith("_z")}
+    key = next((f"{m}_adjusted" for m in ("svcca", "rsa", *results.measures) if np.isfinite(best.get(f"{m}_adjusted", np.nan))), "matched")
+    ranked = sorted(rows, key=lambda r: -(r[key] if np.isfinite(r[key]) else -9))[:15]
     provenance = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.provenance.items())
     training = ""
     if records:
@@ -392,13 +423,16 @@ def page(name, results, images, rows, best, matches, records, skyline):
         training += "<h2>Crosscoders</h2><p>One SAE over the rows of both models: which of its latents both have, and which one has alone.</p>" + images["crosscoders"]
     return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title><style>{STYLE}</style></head><body>
 <h1>{html.escape(name)}</h1><p class="lead">{lead(best, results)}</p>
-<p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA and RSA then
+<p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA, RSA and other measures then
 compare the decoder rows of the matched features. The null shuffles which feature is paired with which; p = (b + 1) / (K + 1) with
 K = {results.settings['permutations']} shuffles. <i>B beyond chance</i> counts features of B whose best partner has a larger r than the best of all
-partners reaches when B's documents are shifted against A's, at a false discovery rate; <i>r &gt; 0.1</i> is the fixed cut of the papers. Calibrated means (score - null mean) / (1 - null mean). RSA is a rank correlation of
-{'{:,}'.format(int(np.nanmax(results.columns['rsa/features'])))}-feature dissimilarity matrices at most.</p>
+partners reaches when B's documents are shifted against A's, at a false discovery rate; <i>r &gt; 0.1</i> is the fixed cut of the papers. q is the false discovery
+rate over all layer pairs. <i>Adjusted</i> means (score - null mean) / (1 - null mean); <i>calibrated</i> counts from what the null exceeds with probability
+{results.settings['level']:g} and is 0 below it.</p>
 <h2>All layer pairs</h2>{images['maps']}
 <h2>Best pairs</h2>{html_table(ranked, shown, formats)}<p>All pairs: <code>pairs.csv</code>.</p>
+<h2>All measures of the best pair</h2>{measure_table(best, results)}<p>The null within strata shuffles among features alike in firing rate and decoder norm; random subsets are as
+many features of B, drawn from all that have a partner, each with its best one.</p>
 {skyline_html(skyline, shown, formats)}
 <h2>Correlations in the best pair</h2>{images['correlations']}
 <h2>Best matched features of the best pair</h2><p>Each feature's strongest contexts, one a context window, the active token marked.

@@ -286,28 +286,43 @@ private:
   }
 
   void add_compare() {
-    auto* sub = add_stage("compare", "matches + decoders -> similarity.h5 (SVCCA and RSA with nulls)", [this] {
+    auto* sub = add_stage("compare", "matches + decoders -> similarity.h5 (SVCCA, RSA, CKA and others beside chance)", [this] {
       const bool matrices = !x_.empty() && !y_.empty() && !json_.empty();
       const bool files = !compare_.matches.empty() && !compare_.saes_a.empty() && !compare_.saes_b.empty() && !compare_.out.empty();
       need(matrices || files, "compare", "--x, --y and --json; or --matches, --saes-a, --saes-b and --out");
       compare_.force = common_.force;
+      comm::agree(world_, [&] {
+        compare_.settings.spaces.route = similarity::parse_route(route_);
+        compare_.settings.spaces.rdm = similarity::parse_rdm_kind(rdm_);
+      });
       if (matrices)
-        similarity::compare_matrices(world_, x_, y_, compare_.settings, json_);
+        similarity::compare_matrices(world_, x_, y_, compare_.settings.spaces, json_);
       else
         similarity::compare(world_, compare_);
     });
-    sub->add_option("--x", x_, "matrix with matched rows: X.npy or FILE.h5:/dataset");
-    sub->add_option("--y", y_, "the other matrix");
+    sub->add_option("--x", x_, "matrices with matched rows: X.npy, FILE.h5:/dataset or FILE.safetensors:tensor");
+    sub->add_option("--y", y_, "the others; every x is compared with every y");
     sub->add_option("--json", json_, "record to write for --x and --y");
     sub->add_option("--matches", compare_.matches, "matches.h5");
     sub->add_option("--saes-a", compare_.saes_a, "SAEs of model A: folder, or a path with {layer}");
     sub->add_option("--saes-b", compare_.saes_b, "SAEs of model B");
-    sub->add_option("--svcca-variance", compare_.settings.svcca.variance, "share of variance kept")->capture_default_str();
-    sub->add_option("--svcca-k", compare_.settings.svcca.k, "components kept instead; 0: by variance")->capture_default_str();
-    sub->add_option("--rsa-max-features", compare_.settings.rsa.max_features, "larger sets are sampled")->capture_default_str();
-    sub->add_option("--permutations", compare_.settings.permutations, "shuffled pairings of the null")->capture_default_str();
+    auto& spaces = compare_.settings.spaces;
+    sub->add_option("--measures", spaces.measures, "which: " + join(similarity::measure_names(), ", "))->delimiter(',');
+    sub->add_option("--svcca-variance", spaces.svcca.variance, "share of variance kept")->capture_default_str();
+    sub->add_option("--svcca-k", spaces.svcca.k, "components kept instead; 0: by variance")->capture_default_str();
+    sub->add_option("--route", route_, "to the singular vectors: auto, gram, qr or whole")->capture_default_str();
+    sub->add_option("--rdm", rdm_, "dissimilarity of rows: correlation, cosine or euclidean")->capture_default_str();
+    sub->add_option("--neighbours", spaces.neighbours, "of mutual_knn")->capture_default_str();
+    sub->add_option("--kendall-samples", spaces.kendall_samples, "pairs of RDM entries drawn")->capture_default_str();
+    sub->add_option("--permutations", spaces.permutations, "shuffled pairings of the null")->capture_default_str();
+    sub->add_option("--stratified-permutations", spaces.stratified, "shuffled among rows of like norm (and firing rate)")
+        ->capture_default_str();
+    sub->add_option("--subsets", spaces.subsets, "random features with their best partners; not with --x")->capture_default_str();
+    sub->add_option("--level", spaces.level, "of calibrated scores")->capture_default_str();
+    sub->add_option("--memory-gib", spaces.memory_gib, "a rank, for RSA")->capture_default_str();
+    sub->add_option("--groups", compare_.settings.groups, "groups of ranks with a layer pair each; 0: by number")->capture_default_str();
     sub->add_option("--min-matches", compare_.settings.min_matches, "fewer leave a pair undefined")->capture_default_str();
-    sub->add_option("--seed", compare_.settings.seed, "seed of the permutations")->capture_default_str();
+    sub->add_option("--seed", spaces.seed, "seed of the permutations")->capture_default_str();
     sub->add_option("--out", compare_.out, "similarity.h5 to write");
   }
 
@@ -369,8 +384,10 @@ private:
   std::string pairing_ = "mutual";
   std::string correlate_layers_a_ = "all";
   std::string correlate_layers_b_ = "all";
-  std::string x_;
-  std::string y_;
+  std::vector<std::string> x_;
+  std::vector<std::string> y_;
+  std::string route_ = "auto";
+  std::string rdm_ = "correlation";
   std::string json_;
   std::vector<std::string> paths_;
   Index ranks_ = 1;

@@ -126,12 +126,15 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
                    std::min(4 * layer_bytes / ranks, study.real("correlate.memory_gib") * 0x1p30) +
                        100 * latents * static_cast<double>(study.integer("correlate.best"))});
   const auto permutations = static_cast<double>(study.integer("compare.permutations"));
-  const double rsa = std::min(latents, static_cast<double>(study.integer("compare.rsa_max_features")));
   const auto width = static_cast<double>(std::max(model_plan(study, "model.a").config.hidden, model_plan(study, "model.b").config.hidden));
-  plans.push_back(
-      {"compare", pairs * 16 * permutations,
-       pairs * (permutations * (2 * latents * width * width + 4 * width * width * width + rsa * rsa) + 8 * latents * width * width),
-       16 * rsa * rsa + 6 * 8 * latents * width});
+  // Products of rows with rows (RDMs, twice where the keys don't fit), of columns with columns (bases), and one a permutation.
+  const double all_permutations = permutations + static_cast<double>(study.integer("compare.stratified_permutations"));
+  const double rdm_bytes = std::min(14 * latents * latents, study.real("compare.memory_gib") * 0x1p30);
+  plans.push_back({"compare", pairs * 16 * permutations * static_cast<double>(study.list("compare.measures").size()),
+                   pairs * (2 * latents * latents * width +
+                            all_permutations * (2 * latents * width * width + 4 * width * width * width + latents * latents) +
+                            12 * latents * width * width),
+                   rdm_bytes + 4 * 8 * latents * width});
   return plans;
 }
 

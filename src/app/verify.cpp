@@ -119,10 +119,14 @@ std::string verify_matches(const fs::path& path) {
 std::string verify_similarity(const fs::path& path) {
   const auto file = io::File::open(path);
   const auto pairs = file.dataset("/pairs").rows();
-  for (const char* measure : {"/svcca/", "/rsa/"})
-    for (const double p : file.read<double>(std::string(measure) + "p"))
-      require(std::isnan(p) || (p > 0 && p <= 1), ExitCode::bad_data, "{}:{}p holds {}", path.string(), measure, p);
-  return fmt::format("similarity of {} layer pairs", pairs);
+  const auto measures = nlohmann::json::parse(file.attribute("measures")).get<std::vector<std::string>>();
+  for (const auto& measure : measures) {
+    for (const char* name : {"/p", "/q", "/max_p", "/stratified_p", "/subset_p"}) check_between(file, "/" + measure + name, 0, 1);
+    for (const double p : file.read<double>("/" + measure + "/p"))
+      require(p != 0, ExitCode::bad_data, "{}:/{}/p holds 0, which no number of permutations can give", path.string(), measure);
+    check_between(file, "/" + measure + "/score", -1 - 1e-9, 1 + 1e-9);
+  }
+  return fmt::format("similarity of {} layer pairs, {}", pairs, join(measures, ", "));
 }
 
 std::string verify_sae(const fs::path& path) {

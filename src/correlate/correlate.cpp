@@ -431,4 +431,29 @@ std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, 
   return matches;
 }
 
+std::vector<Match> read_best_partners(const std::filesystem::path& path, int layer_a, int layer_b) {
+  const auto file = io::File::open(path);
+  const std::string side = pair_group(layer_a, layer_b) + "/b_to_a/";
+  const auto partner = file.read<std::int32_t>(side + "partner");
+  const auto r = file.read<double>(side + "r");
+  const auto best = at(file.dataset(side + "partner").dims()[1]);
+  std::vector<Match> partners;
+  for (std::size_t b = 0; b * best < partner.size(); ++b)
+    if (partner[b * best] >= 0) partners.push_back({partner[b * best], static_cast<std::int32_t>(b), r[b * best]});
+  return partners;
+}
+
+std::vector<Index> read_counts_b(const std::filesystem::path& path, int layer_a, int layer_b) {
+  return io::File::open(path).read<Index>(pair_group(layer_a, layer_b) + "/b_to_a/count");
+}
+
+std::vector<Index> read_matched_counts(const std::filesystem::path& path) {
+  const auto index = read_matches_index(path);
+  const auto file = io::File::open(path);
+  std::vector<Index> counts;
+  for (const int a : index.layers_a)
+    for (const int b : index.layers_b) counts.push_back(file.read<Index>(pair_group(a, b) + "/filter_counts").back());
+  return counts;
+}
+
 } // namespace concord::correlate

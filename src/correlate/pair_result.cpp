@@ -154,6 +154,7 @@ void lay_out_pair(io::File& file, const std::string& group, Index features_a, In
     file.create_dataset(at + "partner", {features, best}, Dtype::i32);
     file.create_dataset(at + "r", {features, best}, Dtype::f64);
     file.create_dataset(at + "cofire", {features, best}, Dtype::i64);
+    file.create_dataset(at + "count", {features}, Dtype::i64);
     if (shifts == 0) continue;
     file.create_dataset(at + "null_r", {shifts, features}, Dtype::f64);
     file.create_dataset(at + "threshold", {features}, Dtype::f64);
@@ -168,8 +169,9 @@ void lay_out_pair(io::File& file, const std::string& group, Index features_a, In
 }
 
 void write_pair(io::File& file, const std::string& group, const PairResult& result, Index rows, const MatchSide& a, const MatchSide& b) {
-  for (const auto& [name, side] : {std::pair{"/a_to_b/", &result.a}, std::pair{"/b_to_a/", &result.b}}) {
+  for (const auto& [name, side, facts] : {std::tuple{"/a_to_b/", &result.a, &a}, std::tuple{"/b_to_a/", &result.b, &b}}) {
     const std::string at = group + name;
+    file.dataset(at + "count").write_all(facts->counts);
     file.dataset(at + "partner").write_all(side->best.partner);
     file.dataset(at + "r").write_all(side->best.r);
     file.dataset(at + "cofire").write_all(side->best.cofire);

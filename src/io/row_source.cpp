@@ -4,6 +4,7 @@
 #include "concord/core/error.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/npy.hpp"
+#include "concord/io/safetensors.hpp"
 
 #include <cmath>
 #include <cstring>
@@ -15,6 +16,8 @@ struct RowSource::Storage {
   std::optional<File> file;
   std::optional<Dataset> dataset;
   NpyArray array;
+  std::unique_ptr<SafetensorsFile> tensors;
+  const char* tensor = nullptr;
 };
 
 RowSource::RowSource(const std::string& location) : location_(location), storage_(std::make_unique<Storage>()) {
@@ -30,13 +33,21 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
     digest_ =
         digest_of((file.has_attribute("stage_digest") ? file.attribute("stage_digest") : fingerprint_of_file(location.substr(0, colon))) +
                   location.substr(colon + 1));
+  } else if (const auto tensor = location.rfind(".safetensors:"); tensor != std::string::npos) {
+    const auto path = location.substr(0, location.find(':', tensor));
+    storage_->tensors = std::make_unique<SafetensorsFile>(path);
+    const auto& found = storage_->tensors->tensor(location.substr(path.size() + 1));
+    storage_->tensor = static_cast<const char*>(found.data);
+    shape = found.shape;
+    dtype_ = found.dtype;
+    digest_ = digest_of(fingerprint_of_file(path) + location.substr(path.size()));
   } else if (location.ends_with(".npy")) {
     storage_->array = read_npy(location);
     shape = storage_->array.shape;
     dtype_ = storage_->array.dtype;
     digest_ = digest_of_file(location);
   } else {
-    fail(ExitCode::usage, "'{}' names no matrix: give FILE.npy, or FILE.h5:/layer_003/x", location);
+    fail(ExitCode::usage, "'{}' names no matrix: give FILE.npy, FILE.h5:/layer_003/x, or FILE.safetensors:W_dec", location);
   }
   require(shape.size() == 2, ExitCode::bad_data, "{} has {} dimensions; rows of activations have two", location, shape.size());
   require(dtype_ == Dtype::f32 || dtype_ == Dtype::f64 || dtype_ == Dtype::f16 || dtype_ == Dtype::bf16, ExitCode::bad_data,
@@ -58,7 +69,8 @@ void RowSource::read(Index begin, Index count, void* out) const {
     return;
   }
   const Index row_bytes = cols_ * static_cast<Index>(size_of(dtype_));
-  std::memcpy(out, storage_->array.bytes.data() + begin * row_bytes, static_cast<std::size_t>(count * row_bytes));
+  const char* rows = storage_->tensor != nullptr ? storage_->tensor : storage_->array.bytes.data();
+  std::memcpy(out, rows + begin * row_bytes, static_cast<std::size_t>(count * row_bytes));
 }
 
 void RowSource::read_float(Index begin, Index count, std::span<float> out) const {

@@ -2,8 +2,10 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/linalg/dense.hpp"
 
 #include "linalg/scalapack.hpp"
+#include "linalg/workspace.hpp"
 #include <algorithm>
 #include <cmath>
 #include <dlfcn.h>
@@ -14,20 +16,6 @@ namespace concord::linalg {
 namespace {
 
 constexpr int one = 1;
-
-/// Calls `routine(work, lwork)` with a queried workspace, a little larger than asked: queries of some releases round down.
-template <typename Routine>
-void with_workspace(const char* name, const Routine& routine) {
-  double query = 0;
-  int info = routine(&query, -1);
-  require(info == 0, ExitCode::internal, "{} refused its workspace query (info {})", name, info);
-  const double wanted = std::ceil(query * (1 + 1e-6)) + 64;
-  require(wanted < std::numeric_limits<int>::max(), ExitCode::unavailable, "{} needs a workspace of {} numbers; start more ranks", name,
-          wanted);
-  std::vector<double> work(static_cast<std::size_t>(wanted));
-  info = routine(work.data(), static_cast<int>(wanted));
-  require(info == 0, ExitCode::internal, "{} failed (info {})", name, info);
-}
 
 void require_finite(const DistMatrix& x) {
   Index bad = 0;
@@ -42,49 +30,27 @@ bool is_tiny(const DistMatrix& x) {
   return std::min(x.m(), x.n()) < 2 * x.block();
 }
 
-Index numerical_rank(const std::vector<double>& s, Index m, Index n) {
-  if (s.empty() || s[0] == 0) return 0;
-  const double floor = static_cast<double>(std::max(m, n)) * std::numeric_limits<double>::epsilon() * s[0];
-  return std::count_if(s.begin(), s.end(), [&](double value) { return value > floor; });
-}
-
-/// Column-major SVD with left vectors: a [m, n] is overwritten, u [m, min(m, n)].
-void svd_local(std::vector<double>& a, int m, int n, bool vectors, std::vector<double>& s, std::vector<double>& u) {
-  const int small = std::min(m, n);
-  s.resize(static_cast<std::size_t>(small));
-  u.resize(vectors ? static_cast<std::size_t>(m) * static_cast<std::size_t>(small) : 1);
-  std::vector<double> vt(vectors ? static_cast<std::size_t>(small) * static_cast<std::size_t>(n) : 1);
-  std::vector<int> integers(static_cast<std::size_t>(8 * small));
-  const char job = vectors ? 'S' : 'N';
-  const int ldu = vectors ? m : 1;
-  const int ldvt = vectors ? small : 1;
-  with_workspace("dgesdd", [&](double* work, int lwork) {
-    int info = 0;
-    dgesdd_(&job, &m, &n, a.data(), &m, s.data(), u.data(), &ldu, vt.data(), &ldvt, work, &lwork, integers.data(), &info);
-    return info;
-  });
-}
-
 struct Svd {
   std::vector<double> values;
   DistMatrix u;
 };
 
-/// SVD of a square or small matrix that every rank can hold: each rank computes the same.
+/// SVD of a matrix that every rank can hold: each rank computes the same.
 Svd svd_gathered(const DistMatrix& x, bool vectors) {
-  const auto whole = x.gather();
+  auto whole = x.gather();
   const Index m = x.m();
   const Index n = x.n();
-  std::vector<double> a(whole.size());
-  for (Index i = 0; i < m; ++i)
-    for (Index j = 0; j < n; ++j) a[static_cast<std::size_t>(j * m + i)] = whole[static_cast<std::size_t>(i * n + j)];
-  std::vector<double> s;
-  std::vector<double> u;
-  svd_local(a, narrow_int(m, "rows"), narrow_int(n, "columns"), vectors, s, u);
-  comm::broadcast(x.grid().comm(), s); // one rank's bits for all
+  Svd result{{}, DistMatrix(x.grid(), m, std::min(m, n), x.block())};
+  if (!vectors) {
+    result.values = singular_values(std::move(whole), m, n);
+    comm::broadcast(x.grid().comm(), result.values); // one rank's bits for all
+    return result;
+  }
+  auto [values, u] = left_vectors(view(whole, m, n));
+  comm::broadcast(x.grid().comm(), values);
   comm::broadcast(x.grid().comm(), u);
-  Svd result{s, DistMatrix(x.grid(), m, std::min(m, n), x.block())};
-  if (vectors) result.u.fill([&](Index i, Index j) { return u[static_cast<std::size_t>(j * m + i)]; });
+  result.values = std::move(values);
+  result.u.fill([&](Index i, Index j) { return u[static_cast<std::size_t>(i * result.u.n() + j)]; });
   return result;
 }
 
@@ -106,7 +72,7 @@ Svd svd_distributed(DistMatrix x, bool vectors) {
 }
 
 Svd svd(DistMatrix x, bool vectors) {
-  return is_tiny(x) ? svd_gathered(x, vectors) : svd_distributed(std::move(x), vectors);
+  return is_tiny(x) || x.grid().comm().size() == 1 ? svd_gathered(x, vectors) : svd_distributed(std::move(x), vectors);
 }
 
 } // namespace
@@ -133,86 +99,88 @@ void centre_columns(DistMatrix& x) {
   }
 }
 
-LeftBasis left_basis(DistMatrix x) {
-  require_finite(x);
-  if (x.m() < x.n()) { // no tall factor to gain from
-    const Index wide_m = x.m();
-    const Index wide_n = x.n();
-    Svd direct = svd(std::move(x), true);
-    const Index rank = numerical_rank(direct.values, wide_m, wide_n);
-    return {std::move(direct.values), rank, std::move(direct.u)};
-  }
+namespace {
+
+/// Rows and columns [0, n) on and above the diagonal of a factored x, whose top rows have the owners of an n x n matrix of the same blocks.
+DistMatrix upper_triangle(const DistMatrix& x) {
+  const Grid& grid = x.grid();
+  DistMatrix r(grid, x.n(), x.n(), x.block());
+  if (!grid.active()) return r;
+  const dist::BlockCyclic rows{x.n(), x.block(), grid.rows()};
+  const dist::BlockCyclic cols{x.n(), x.block(), grid.cols()};
+  for (Index c = 0; c < cols.size(grid.col()); ++c)
+    for (Index i = 0; i < rows.size(grid.row()); ++i)
+      if (rows.global(i, grid.row()) <= cols.global(c, grid.col()))
+        r.local()[static_cast<std::size_t>(c * r.leading() + i)] = x.local()[static_cast<std::size_t>(c * x.leading() + i)];
+  return r;
+}
+
+/// x becomes Q; returns R.
+DistMatrix qr_distributed(DistMatrix& x) {
   const Grid& grid = x.grid();
   const int m = narrow_int(x.m(), "rows");
   const int n = narrow_int(x.n(), "columns");
-  std::vector<double> tau(x.local().size() / static_cast<std::size_t>(std::max(1, x.descriptor()[8])) + 64);
+  std::vector<double> tau(x.local().size() / static_cast<std::size_t>(x.leading()) + 64);
   if (grid.active())
     with_workspace("pdgeqrf", [&](double* work, int lwork) {
       int info = 0;
       pdgeqrf_(&m, &n, x.local().data(), &one, &one, x.descriptor().data(), tau.data(), work, &lwork, &info);
       return info;
     });
-  // R sits in the top n rows of x with the same owners as in an n x n matrix of the same blocks.
-  DistMatrix r(grid, n, n, x.block());
-  const Index leading_x = x.descriptor()[8];
-  const Index leading_r = r.descriptor()[8];
-  if (grid.active()) {
-    const dist::BlockCyclic rows{n, x.block(), grid.rows()};
-    const dist::BlockCyclic cols{n, x.block(), grid.cols()};
-    for (Index c = 0; c < cols.size(grid.col()); ++c)
-      for (Index i = 0; i < rows.size(grid.row()); ++i)
-        if (rows.global(i, grid.row()) <= cols.global(c, grid.col()))
-          r.local()[static_cast<std::size_t>(c * leading_r + i)] = x.local()[static_cast<std::size_t>(c * leading_x + i)];
-  }
-  Svd svd_of_r = svd(std::move(r), true);
-  LeftBasis basis{std::move(svd_of_r.values), 0, DistMatrix(grid, m, n, x.block())};
-  basis.rank = numerical_rank(basis.singular_values, m, n);
-  const Index leading_u = basis.u.descriptor()[8];
-  const Index leading_ur = svd_of_r.u.descriptor()[8];
-  if (grid.active()) {
-    const dist::BlockCyclic rows{n, x.block(), grid.rows()};
-    const dist::BlockCyclic cols{n, x.block(), grid.cols()};
-    for (Index c = 0; c < cols.size(grid.col()); ++c)
-      for (Index i = 0; i < rows.size(grid.row()); ++i)
-        basis.u.local()[static_cast<std::size_t>(c * leading_u + i)] = svd_of_r.u.local()[static_cast<std::size_t>(c * leading_ur + i)];
-    with_workspace("pdormqr", [&](double* work, int lwork) {
+  DistMatrix r = upper_triangle(x);
+  if (grid.active())
+    with_workspace("pdorgqr", [&](double* work, int lwork) {
       int info = 0;
-      pdormqr_("L", "N", &m, &n, &n, x.local().data(), &one, &one, x.descriptor().data(), tau.data(), basis.u.local().data(), &one, &one,
-               basis.u.descriptor().data(), work, &lwork, &info);
+      pdorgqr_(&m, &n, &n, x.local().data(), &one, &one, x.descriptor().data(), tau.data(), work, &lwork, &info);
       return info;
     });
+  return r;
+}
+
+/// On one rank the local part is the whole matrix, column-major.
+LeftBasis left_basis_alone(DistMatrix x) {
+  const Index n = x.n();
+  const auto r = qr_column_major(x.local(), x.m(), n);
+  auto [values, u] = left_vectors(view(r, n, n));
+  const Index rank = numerical_rank(values, x.m(), n);
+  return {std::move(values), rank, std::move(x), std::move(u)};
+}
+
+} // namespace
+
+Index numerical_rank(const std::vector<double>& s, Index m, Index n) {
+  if (s.empty() || s[0] == 0) return 0;
+  const double floor = static_cast<double>(std::max(m, n)) * std::numeric_limits<double>::epsilon() * s[0];
+  return std::count_if(s.begin(), s.end(), [&](double value) { return value > floor; });
+}
+
+LeftBasis left_basis_whole(DistMatrix x) {
+  require_finite(x);
+  const Index m = x.m();
+  const Index n = x.n();
+  Svd direct = is_tiny(x) ? svd_gathered(x, true) : svd_distributed(std::move(x), true);
+  const Index rank = numerical_rank(direct.values, m, n);
+  return {std::move(direct.values), rank, std::move(direct.u), {}};
+}
+
+LeftBasis left_basis(DistMatrix x) {
+  require_finite(x);
+  const Index m = x.m();
+  const Index n = x.n();
+  if (m < n) { // no tall factor to gain from
+    Svd direct = svd(std::move(x), true);
+    const Index rank = numerical_rank(direct.values, m, n);
+    return {std::move(direct.values), rank, std::move(direct.u), {}};
   }
-  return basis;
+  if (x.grid().comm().size() == 1) return left_basis_alone(std::move(x));
+  Svd svd_of_r = svd(qr_distributed(x), true);
+  const Index rank = numerical_rank(svd_of_r.values, m, n);
+  return {std::move(svd_of_r.values), rank, std::move(x), svd_of_r.u.gather()};
 }
 
 std::vector<double> singular_values(DistMatrix x) {
   require_finite(x);
   return svd(std::move(x), false).values;
-}
-
-std::vector<double> singular_values_local(std::vector<double> x, Index m, Index n) {
-  std::vector<double> s;
-  std::vector<double> u;
-  svd_local(x, narrow_int(n, "columns"), narrow_int(m, "rows"), false, s, u); // row-major is the transpose: same values
-  return s;
-}
-
-void transposed_product_local(const double* a, const double* b, Index m, Index ka, Index kb, double* c) {
-  const int rows = narrow_int(kb, "columns of b");
-  const int cols = narrow_int(ka, "columns of a");
-  const int inner = narrow_int(m, "rows");
-  const double alpha = 1;
-  const double beta = 0;
-  dgemm_("N", "T", &rows, &cols, &inner, &alpha, b, &rows, a, &cols, &beta, c, &rows);
-}
-
-void product_with_transpose_local(const double* a, const double* b, Index ma, Index mb, Index k, double* c) {
-  const int rows = narrow_int(mb, "rows of b");
-  const int cols = narrow_int(ma, "rows of a");
-  const int inner = narrow_int(k, "inner dimension");
-  const double alpha = 1;
-  const double beta = 0;
-  dgemm_("T", "N", &rows, &cols, &inner, &alpha, b, &inner, a, &inner, &beta, c, &rows);
 }
 
 std::string library_of_symbol(const char* symbol) {

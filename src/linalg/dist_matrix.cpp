@@ -28,21 +28,6 @@ DistMatrix::DistMatrix(const Grid& grid, Index m, Index n, Index block)
                  narrow_int(leading, "leading dimension")};
 }
 
-void DistMatrix::for_each(const std::function<void(Index, Index, double&)>& visit) {
-  const Index leading = descriptor_[8];
-  for (Index c = 0; c < local_cols_; ++c)
-    for (Index r = 0; r < local_rows_; ++r)
-      visit(rows_.global(r, grid_->row()), cols_.global(c, grid_->col()), local_[static_cast<std::size_t>(c * leading + r)]);
-}
-
-void DistMatrix::for_each(const std::function<void(Index, Index, double)>& visit) const {
-  const_cast<DistMatrix*>(this)->for_each([&](Index i, Index j, double& value) { visit(i, j, value); });
-}
-
-void DistMatrix::fill(const std::function<double(Index, Index)>& value) {
-  for_each([&](Index i, Index j, double& element) { element = value(i, j); });
-}
-
 std::vector<double> DistMatrix::gather() const {
   std::vector<double> all(static_cast<std::size_t>(m() * n()), 0.0);
   for_each([&](Index i, Index j, double value) { all[static_cast<std::size_t>(i * n() + j)] = value; });

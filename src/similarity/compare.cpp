@@ -1,18 +1,24 @@
 #include "concord/similarity/compare.hpp"
 
 #include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
+#include "concord/core/philox.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/io/output.hpp"
-#include "concord/io/row_source.hpp"
 #include "concord/sae/sae.hpp"
+#include "concord/similarity/permutation.hpp"
 
+#include "similarity/pair_record.hpp"
+#include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
+#include <numeric>
+#include <optional>
 
 namespace concord::similarity {
 namespace {
@@ -21,224 +27,274 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-struct PairResult {
-  Index matched = 0;
-  double mean_r = 0;
-  Svcca svcca;
-  Rsa rsa;
+/// Decoders of one side's SAEs: those of the last few layers stay for the next pair.
+class Decoders {
+public:
+  explicit Decoders(std::string location) : location_(std::move(location)) {}
+
+  /// Decoder rows of the features named. Local. @throws Error input_missing or bad_data.
+  Matrix rows(int layer, const std::vector<std::int32_t>& features) {
+    const Matrix& decoder = load(layer);
+    std::vector<Index> order;
+    for (const auto feature : features) {
+      require(feature >= 0 && feature < decoder.rows, ExitCode::bad_data, "feature {} is not in the SAE {} of {} latents", feature,
+              sae::sae_path(location_, layer).string(), decoder.rows);
+      order.push_back(feature);
+    }
+    return decoder.rows_of(order);
+  }
+
+private:
+  const Matrix& load(int layer) {
+    const auto found = kept_.find(layer);
+    if (found != kept_.end()) return found->second;
+    constexpr double most_bytes = 1e9;
+    if (bytes_ > most_bytes) {
+      kept_.clear();
+      bytes_ = 0;
+    }
+    sae::Sae sae = sae::load_sae(sae::sae_path(location_, layer));
+    bytes_ += 4.0 * static_cast<double>(sae.decoder.size());
+    return kept_[layer] = Matrix{sae.latents, sae.d, {}, std::move(sae.decoder)};
+  }
+  std::string location_;
+  std::map<int, Matrix> kept_;
+  double bytes_ = 0;
 };
-
-void check(const CompareSettings& s) {
-  require(s.svcca.variance > 0 && s.svcca.variance <= 1, ExitCode::config, "compare.svcca_variance = {} must lie in (0, 1]",
-          s.svcca.variance);
-  require(s.svcca.k >= 0, ExitCode::config, "compare.svcca_k = {} must not be negative", s.svcca.k);
-  require(s.permutations >= 1, ExitCode::config, "compare.permutations must be at least 1, not {}", s.permutations);
-  require(s.rsa.max_features >= 3, ExitCode::config, "compare.rsa_max_features must be at least 3, not {}", s.rsa.max_features);
-}
-
-nlohmann::json settings_json(const CompareSettings& s) {
-  return {{"svcca_variance", s.svcca.variance}, {"svcca_k", s.svcca.k},         {"rsa_max_features", s.rsa.max_features},
-          {"permutations", s.permutations},     {"min_matches", s.min_matches}, {"seed", s.seed}};
-}
-
-/// The columns of similarity.h5 that hold one number a pair.
-std::vector<std::pair<std::string, double>> columns_of(const PairResult& r) {
-  std::vector<std::pair<std::string, double>> columns{{"/matched", static_cast<double>(r.matched)}, {"/mean_r", r.mean_r}};
-  for (const auto& [name, m] : {std::pair{"/svcca/", &r.svcca.measure}, std::pair{"/rsa/", &r.rsa.measure}}) {
-    const std::string at_name = name;
-    columns.insert(columns.end(), {{at_name + "score", m->score},
-                                   {at_name + "null_mean", m->null_mean},
-                                   {at_name + "null_sd", m->null_sd},
-                                   {at_name + "z", m->z},
-                                   {at_name + "p", m->p},
-                                   {at_name + "calibrated", m->calibrated}});
-  }
-  for (const auto& [name, side] : {std::pair{"_a", &r.svcca.x}, std::pair{"_b", &r.svcca.y}}) {
-    columns.emplace_back(std::string("/svcca/k") + name, static_cast<double>(side->k));
-    columns.emplace_back(std::string("/svcca/rank") + name, static_cast<double>(side->rank));
-    columns.emplace_back(std::string("/svcca/variance_at_k") + name, side->variance_at_k);
-    columns.emplace_back(std::string("/svcca/variance_before_k") + name, side->variance_before_k);
-  }
-  columns.emplace_back("/svcca/forced_ones", static_cast<double>(r.svcca.forced_ones));
-  columns.emplace_back("/rsa/features", static_cast<double>(r.rsa.features));
-  return columns;
-}
 
 class Comparison {
 public:
-  Comparison(const comm::Communicator& comm, const CompareOptions& options) : comm_(comm), options_(options) {
+  Comparison(const comm::Communicator& comm, const CompareOptions& options)
+      : comm_(comm), options_(options), decoders_a_(options.saes_a), decoders_b_(options.saes_b) {
     comm::agree(comm_, [&] { open(); });
+    const int most = static_cast<int>(std::clamp<Index>(pairs(), 1, comm_.size()));
+    groups_ = options_.settings.groups > 0 ? std::min(options_.settings.groups, most) : most;
+    number_ = comm_.rank() * groups_ / comm_.size();
+    group_ = comm_.split(number_);
   }
 
   void run() {
     if (io::output_is_done(comm_, options_.out, key_, options_.force)) {
-      log_info("compare: {} is done", options_.out.string());
+      log_info("{}: {} is done", options_.stage_word, options_.out.string());
       return;
     }
-    const auto pairs = static_cast<Index>(index_.layers_a.size() * index_.layers_b.size());
-    const double bytes = static_cast<double>(pairs) * (16.0 * static_cast<double>(options_.settings.permutations) + 512) + (1 << 20);
-    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, bytes,
-                      [&](io::File& file) { lay_out(file, pairs); });
-    Progress progress("compare", pairs, "pairs", output.units_done());
-    for (Index done = output.units_done(); done < pairs; ++done) {
-      const PairResult result = run_pair(done);
-      comm::agree(comm_, [&] {
-        if (output.writes()) write_pair(output.file(), done, result);
-      });
-      output.commit(done + 1);
-      progress.update(done + 1);
-      if (done + 1 < pairs && comm::stop_requested(comm_)) comm::throw_stopped("compare");
+    const double bytes = static_cast<double>(pairs() * 8 * numbers_) + (1 << 20);
+    io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, bytes, [&](io::File& file) { lay_out(file); });
+    Progress progress(options_.stage_word, pairs(), "pairs", output.units_done());
+    for (Index done = output.units_done(); done < pairs(); done += groups_) {
+      const Index last = std::min(pairs(), done + groups_);
+      run_round(output, done, last);
+      output.commit(last);
+      progress.update(last);
+      if (last < pairs() && comm::stop_requested(comm_)) comm::throw_stopped("compare");
     }
+    comm::agree(comm_, [&] {
+      if (output.writes()) add_rates(output.file());
+    });
     output.finish();
-    say_stage_ok("compare", progress.seconds(), fmt::format("pairs={} permutations={}", pairs, options_.settings.permutations),
-                 options_.out.string());
+    say_stage_ok(
+        options_.stage_word, progress.seconds(),
+        fmt::format("pairs={} permutations={} peak={}", pairs(), spaces().permutations, human_bytes(comm::max_of(comm_, peak_memory()))),
+        options_.out.string());
   }
 
 private:
+  const SpaceOptions& spaces() const { return options_.settings.spaces; }
+  Index pairs() const { return static_cast<Index>(index_.layers_a.size() * index_.layers_b.size()); }
+  int layer_a(Index pair) const { return index_.layers_a[at(pair) / index_.layers_b.size()]; }
+  int layer_b(Index pair) const { return index_.layers_b[at(pair) % index_.layers_b.size()]; }
+
   void open() {
-    check(options_.settings);
+    check(spaces());
+    require(options_.settings.min_matches >= 4, ExitCode::config, "compare.min_matches must be at least 4, not {}",
+            options_.settings.min_matches);
+    require(options_.settings.groups >= 0, ExitCode::config, "compare.groups must not be negative");
     index_ = correlate::read_matches_index(options_.matches);
-    key_ = {"compare", settings_json(options_.settings), {{"matches", index_.digest}}};
+    auto settings = settings_json(spaces());
+    settings["min_matches"] = options_.settings.min_matches;
+    key_ = {"compare", settings, {{"matches", index_.digest}}};
     for (const int layer : index_.layers_a)
       key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_a, layer));
     for (const int layer : index_.layers_b)
       key_.inputs["sae_b/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_b, layer));
+    fields_ = pair_fields(spaces());
+    for (const auto& field : fields_) numbers_ += field.count();
+    // Pairs of like size side by side, so that no group waits long for another.
+    matched_ = correlate::read_matched_counts(options_.matches);
+    order_.resize(matched_.size());
+    std::iota(order_.begin(), order_.end(), Index{0});
+    std::stable_sort(order_.begin(), order_.end(), [&](Index a, Index b) { return matched_[at(a)] > matched_[at(b)]; });
   }
 
-  int layer_a(Index pair) const { return index_.layers_a[at(pair) / index_.layers_b.size()]; }
-  int layer_b(Index pair) const { return index_.layers_b[at(pair) % index_.layers_b.size()]; }
-
-  void lay_out(io::File& file, Index pairs) const {
+  void lay_out(io::File& file) const {
     std::vector<std::int32_t> layers;
-    for (Index pair = 0; pair < pairs; ++pair) layers.insert(layers.end(), {layer_a(pair), layer_b(pair)});
-    file.write("/pairs", layers, {pairs, 2});
-    for (const auto& [name, value] : columns_of({})) file.create_dataset(name, {pairs}, Dtype::f64);
-    for (const char* name : {"/svcca/null", "/rsa/null"}) file.create_dataset(name, {pairs, options_.settings.permutations}, Dtype::f64);
+    for (Index pair = 0; pair < pairs(); ++pair) layers.insert(layers.end(), {layer_a(pair), layer_b(pair)});
+    file.write("/pairs", layers, {pairs(), 2});
+    for (const auto& field : fields_)
+      file.create_dataset(field.name, field.width == 0 ? std::vector<Index>{pairs()} : std::vector<Index>{pairs(), field.width},
+                          Dtype::f64);
     file.write_attribute("layers_a", nlohmann::json(index_.layers_a).dump());
     file.write_attribute("layers_b", nlohmann::json(index_.layers_b).dump());
+    file.write_attribute("measures", nlohmann::json(spaces().measures).dump());
   }
 
-  /// Decoder rows of the features named by `rows`, from an SAE kept for the next pair.
-  Matrix decoder_rows(const std::string& location, int layer, const std::vector<std::int32_t>& rows) {
-    const auto path = sae::sae_path(location, layer);
-    if (!saes_.contains(path.string())) {
-      if (saes_.size() > 16) saes_.clear();
-      saes_[path.string()] = sae::load_sae(path);
-    }
-    const sae::Sae& sae = saes_.at(path.string());
-    Matrix matrix{static_cast<Index>(rows.size()), sae.d, {}};
-    for (const auto row : rows) {
-      require(row >= 0 && row < sae.latents, ExitCode::bad_data, "feature {} is not in the SAE {} of {} latents", row, path.string(),
-              sae.latents);
-      matrix.values.insert(matrix.values.end(), sae.decoder.begin() + row * sae.d, sae.decoder.begin() + (row + 1) * sae.d);
-    }
-    return matrix;
-  }
-
-  PairResult run_pair(Index pair) {
-    PairResult result;
-    Matrix x;
-    Matrix y;
-    comm::agree(comm_, [&] {
-      std::vector<std::int32_t> rows_a;
-      std::vector<std::int32_t> rows_b;
-      for (const auto& match : correlate::read_matches(options_.matches, layer_a(pair), layer_b(pair))) {
-        rows_a.push_back(match.a);
-        rows_b.push_back(match.b);
-        result.mean_r += match.r;
+  /// Each group does one of the pairs [done, last) of the order; rank 0 writes them.
+  void run_round(io::Output& output, Index done, Index last) {
+    std::vector<double> record;
+    std::optional<Error> failed; // of the whole group; the others must not wait for its pair
+    try {
+      if (done + number_ < last) {
+        auto result = run_pair(order_[at(done + number_)]);
+        if (group_.rank() == 0) record = std::move(result);
       }
-      result.matched = static_cast<Index>(rows_a.size());
-      result.mean_r = rows_a.empty() ? std::numeric_limits<double>::quiet_NaN() : result.mean_r / static_cast<double>(result.matched);
-      x = decoder_rows(options_.saes_a, layer_a(pair), rows_a);
-      y = decoder_rows(options_.saes_b, layer_b(pair), rows_b);
-    });
-    const auto& s = options_.settings;
-    if (result.matched < s.min_matches) {
-      result.svcca.measure = result.rsa.measure = undefined("too few matched features");
-      return result;
+    } catch (const Error& error) {
+      if (!error.agreed()) throw;
+      failed = error;
     }
-    result.svcca = svcca(comm_, x, y, s.svcca, s.permutations, s.seed);
-    result.rsa = rsa(comm_, x, y, s.rsa, s.permutations, s.seed);
-    for (const auto* m : {&result.svcca.measure, &result.rsa.measure})
-      if (!m->reason.empty()) log_warn("compare {} x {}: {}", layer_name(layer_a(pair)), layer_name(layer_b(pair)), m->reason);
-    return result;
+    comm::agree(comm_, [&] {
+      if (failed) fail(failed->code(), "{}", failed->what());
+    });
+    const auto all = comm::gather(comm_, record);
+    comm::agree(comm_, [&] {
+      for (Index i = done; i < last && output.writes(); ++i)
+        write_pair_record(output.file(), fields_, order_[at(i)], all.data() + (i - done) * numbers_);
+    });
   }
 
-  void write_pair(io::File& file, Index pair, const PairResult& result) const {
-    for (const auto& [name, value] : columns_of(result)) file.dataset(name).write_rows(pair, 1, &value);
-    for (const auto& [name, measure] : {std::pair{"/svcca/null", &result.svcca.measure}, std::pair{"/rsa/null", &result.rsa.measure}}) {
-      std::vector<double> null = measure->null;
-      null.resize(at(options_.settings.permutations), std::numeric_limits<double>::quiet_NaN());
-      file.dataset(name).write_rows(pair, 1, null.data());
+  struct Pair {
+    Matrix x, y;
+    double mean_r = not_known;
+    SpaceFacts facts;
+    std::vector<correlate::Match> partners; ///< what subsets are drawn from
+  };
+
+  Pair load(Index pair) {
+    const auto matches = correlate::read_matches(options_.matches, layer_a(pair), layer_b(pair));
+    Pair loaded;
+    take(matches, pair, loaded.x, loaded.y);
+    double sum = 0;
+    for (const auto& match : matches) sum += match.r;
+    if (!matches.empty()) loaded.mean_r = sum / static_cast<double>(matches.size());
+    const auto counts = correlate::read_counts_b(options_.matches, layer_a(pair), layer_b(pair));
+    std::vector<double> rates;
+    for (const auto& match : matches) rates.push_back(static_cast<double>(counts.at(at(match.b))));
+    loaded.facts.strata = strata_of(rates, loaded.y.row_norms());
+    loaded.partners = correlate::read_best_partners(options_.matches, layer_a(pair), layer_b(pair));
+    return loaded;
+  }
+
+  void take(const std::vector<correlate::Match>& matches, Index pair, Matrix& x, Matrix& y) {
+    std::vector<std::int32_t> rows_a;
+    std::vector<std::int32_t> rows_b;
+    for (const auto& match : matches) {
+      rows_a.push_back(match.a);
+      rows_b.push_back(match.b);
     }
+    x = decoders_a_.rows(layer_a(pair), rows_a);
+    y = decoders_b_.rows(layer_b(pair), rows_b);
+  }
+
+  /// The record of a pair, on every rank of the group.
+  std::vector<double> run_pair(Index pair) {
+    Pair loaded;
+    comm::agree(group_, [&] { loaded = load(pair); });
+    const Index matched = loaded.x.rows;
+    SpaceComparison result;
+    if (matched < options_.settings.min_matches) {
+      for (const auto& name : spaces().measures) result.measures[name] = undefined(fmt::format("{} matched features are too few", matched));
+    } else {
+      if (matched < static_cast<Index>(loaded.partners.size())) loaded.facts.subset = [&](Index s) { return draw(loaded, pair, s); };
+      result = compare_spaces(group_, loaded.x, loaded.y, loaded.facts, spaces());
+    }
+    if (group_.rank() == 0) warn(pair, result);
+    return pair_record(matched, loaded.mean_r, result, spaces());
+  }
+
+  /// As many features of B as are matched, at random, each with its best partner.
+  std::pair<Matrix, Matrix> draw(const Pair& loaded, Index pair, Index s) {
+    auto order = shuffled(static_cast<Index>(loaded.partners.size()), Philox(spaces().seed, "subset", static_cast<std::uint64_t>(s)));
+    order.resize(at(loaded.x.rows));
+    std::sort(order.begin(), order.end());
+    std::vector<correlate::Match> drawn;
+    for (const Index i : order) drawn.push_back(loaded.partners[at(i)]);
+    std::pair<Matrix, Matrix> matrices;
+    take(drawn, pair, matrices.first, matrices.second);
+    return matrices;
+  }
+
+  void warn(Index pair, const SpaceComparison& result) const {
+    std::map<std::string, std::vector<std::string>> by_reason;
+    for (const auto& [name, measure] : result.measures)
+      if (!measure.reason.empty()) by_reason[measure.reason].push_back(name);
+    for (const auto& [reason, names] : by_reason)
+      log_warn("{} {} x {}: {} not defined: {}", options_.stage_word, layer_name(layer_a(pair)), layer_name(layer_b(pair)),
+               join(names, ", "), reason);
+  }
+
+  /// What is known of a measure when all pairs are: false discovery rates, and the max-statistic where every pair has the same matches.
+  void add_rates(io::File& file) const {
+    const bool joint = same_matches();
+    for (const auto& name : spaces().measures) {
+      file.dataset("/" + name + "/q").write_all(false_discovery_rates(file.read<double>("/" + name + "/p")));
+      if (!joint || spaces().permutations == 0) continue;
+      const auto flat = file.read<double>("/" + name + "/null");
+      std::vector<std::vector<double>> nulls;
+      for (Index pair = 0; pair < pairs(); ++pair)
+        nulls.emplace_back(flat.begin() + pair * spaces().permutations, flat.begin() + (pair + 1) * spaces().permutations);
+      file.dataset("/" + name + "/max_p").write_all(max_statistic_p(file.read<double>("/" + name + "/score"), nulls));
+    }
+  }
+
+  bool same_matches() const {
+    if (std::adjacent_find(matched_.begin(), matched_.end(), std::not_equal_to<>()) != matched_.end()) return false;
+    std::vector<std::pair<std::int32_t, std::int32_t>> first;
+    for (Index pair = 0; pair < pairs(); ++pair) {
+      std::vector<std::pair<std::int32_t, std::int32_t>> these;
+      for (const auto& match : correlate::read_matches(options_.matches, layer_a(pair), layer_b(pair)))
+        these.emplace_back(match.a, match.b);
+      if (pair == 0) first = these;
+      if (these != first) return false;
+    }
+    return true;
   }
 
   const comm::Communicator& comm_;
   const CompareOptions& options_;
+  Decoders decoders_a_;
+  Decoders decoders_b_;
   correlate::MatchesIndex index_;
   StageKey key_;
-  std::map<std::string, sae::Sae> saes_;
+  std::vector<PairField> fields_;
+  Index numbers_ = 0; ///< of a pair's record
+  std::vector<Index> matched_;
+  std::vector<Index> order_; ///< in which pairs are done
+  int groups_ = 1;
+  int number_ = 0; ///< of this rank's group
+  comm::Communicator group_;
 };
-
-Matrix read_matrix(const std::string& location) {
-  const io::RowSource source(location);
-  Matrix matrix{source.rows(), source.cols(), std::vector<double>(at(source.rows() * source.cols()))};
-  if (source.dtype() == Dtype::f64) {
-    source.read(0, source.rows(), matrix.values.data());
-    for (std::size_t i = 0; i < matrix.values.size(); ++i)
-      require(std::isfinite(matrix.values[i]), ExitCode::bad_data, "{}: row {} holds a value that is not finite", location,
-              static_cast<Index>(i) / source.cols());
-  } else {
-    std::vector<float> floats(matrix.values.size());
-    source.read_float(0, source.rows(), floats);
-    std::copy(floats.begin(), floats.end(), matrix.values.begin());
-  }
-  return matrix;
-}
-
-nlohmann::json json_of(const Measure& m) {
-  const auto number = [](double v) { return std::isfinite(v) ? nlohmann::json(v) : nlohmann::json(); };
-  return {{"score", number(m.score)}, {"reason", m.reason}, {"null_mean", number(m.null_mean)},   {"null_sd", number(m.null_sd)},
-          {"z", number(m.z)},         {"p", number(m.p)},   {"calibrated", number(m.calibrated)}, {"null", m.null}};
-}
-
-nlohmann::json json_of(const SvccaSide& side) {
-  return {{"k", side.k}, {"rank", side.rank}, {"variance_at_k", side.variance_at_k}, {"variance_before_k", side.variance_before_k}};
-}
 
 } // namespace
 
-void compare(const comm::Communicator& comm, const CompareOptions& options) {
-  Comparison(comm, options).run();
+nlohmann::json settings_json(const SpaceOptions& o) {
+  const char* kinds[] = {"correlation", "cosine", "euclidean"};
+  const char* routes[] = {"auto", "gram", "qr", "whole"};
+  return {{"measures", o.measures},
+          {"svcca_variance", o.svcca.variance},
+          {"svcca_k", o.svcca.k},
+          {"route", routes[static_cast<int>(o.route)]},
+          {"rdm", kinds[static_cast<int>(o.rdm)]},
+          {"neighbours", o.neighbours},
+          {"kendall_samples", o.kendall_samples},
+          {"permutations", o.permutations},
+          {"stratified_permutations", o.stratified},
+          {"subsets", o.subsets},
+          {"level", o.level},
+          {"memory_gib", o.memory_gib},
+          {"seed", o.seed}};
 }
 
-void compare_matrices(const comm::Communicator& comm, const std::string& x, const std::string& y, const CompareSettings& settings,
-                      const std::filesystem::path& json) {
-  const Progress clock("compare", 1, "pairs");
-  Matrix mx;
-  Matrix my;
-  comm::agree(comm, [&] {
-    check(settings);
-    mx = read_matrix(x);
-    my = read_matrix(y);
-    require(mx.rows == my.rows, ExitCode::bad_data, "rows must match one to one: {} has {}, {} has {}", x, mx.rows, y, my.rows);
-  });
-  const Svcca s = svcca(comm, mx, my, settings.svcca, settings.permutations, settings.seed);
-  const Rsa r = rsa(comm, mx, my, settings.rsa, settings.permutations, settings.seed);
-  nlohmann::json record{{"x", x}, {"y", y}, {"rows", mx.rows}, {"settings", settings_json(settings)}};
-  record["svcca"] = json_of(s.measure);
-  record["svcca"]["x"] = json_of(s.x);
-  record["svcca"]["y"] = json_of(s.y);
-  record["svcca"]["forced_ones"] = s.forced_ones;
-  record["rsa"] = json_of(r.measure);
-  record["rsa"]["features"] = r.features;
-  comm::agree(comm, [&] {
-    if (comm.rank() == 0) write_text_atomic(json, record.dump(2) + "\n");
-  });
-  say_stage_ok("compare", clock.seconds(),
-               fmt::format("svcca={:.6f} (null {:.6f}, p={:.4f}) rsa={:.6f} (null {:.6f}, p={:.4f})", s.measure.score, s.measure.null_mean,
-                           s.measure.p, r.measure.score, r.measure.null_mean, r.measure.p),
-               json.string());
+void compare(const comm::Communicator& comm, const CompareOptions& options) {
+  Comparison(comm, options).run();
 }
 
 } // namespace concord::similarity

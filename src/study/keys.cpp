@@ -19,6 +19,9 @@ std::vector<Key> all_keys() {
       {"study.name", std::string("study"), "name shown in the report"},
       {"study.output", std::string("runs/study"), "folder of all results"},
       {"study.seed", Index{0}, "seed of every random number"},
+      {"study.paper", false,
+       "take the published pipeline's choices as defaults: its pairing and filters, r > 0.1, SVCCA of one component, 100 shuffles and "
+       "random subsets (docs/concepts.md)"},
 
       {"corpus.paths", Texts{}, "text files, folders of .txt files, or patterns"},
       {"corpus.tokenizer", std::string(), "SentencePiece model (tokenizer.model) that both models share"},
@@ -109,10 +112,24 @@ std::vector<Key> all_keys() {
       {"correlate.groups", Index{0}, "groups of ranks with a pair of layers each; 0: by size"},
       {"correlate.memory_gib", 4.0, "features and sums on each rank; what does not fit is read in pieces"},
 
+      {"compare.measures",
+       Texts{"svcca", "svcca_squared", "svcca_rank1", "rsa", "rsa_pearson", "rsa_rho_a", "cka", "cka_debiased", "procrustes", "mutual_knn"},
+       "which measures; there are also pwcca, rsa_kendall and principal_angles (docs/concepts.md)"},
       {"compare.svcca_variance", 0.99, "share of variance that SVCCA keeps"},
       {"compare.svcca_k", Index{0}, "components that SVCCA keeps instead; 0: by variance"},
-      {"compare.rsa_max_features", Index{5000}, "larger matched sets are sampled to this size for RSA"},
+      {"compare.route", std::string("auto"),
+       "to the singular vectors: \"gram\" (fast), \"qr\" (accurate whatever the data), or \"auto\": gram where it is accurate"},
+      {"compare.rdm", std::string("correlation"),
+       "dissimilarity of two features in RSA and mutual_knn: \"correlation\", \"cosine\" or \"euclidean\""},
+      {"compare.neighbours", Index{10}, "of mutual_knn"},
+      {"compare.kendall_samples", Index{100000}, "pairs of RDM entries drawn for rsa_kendall"},
       {"compare.permutations", Index{199}, "shuffled pairings of the null; p is at least 1 / (permutations + 1)"},
+      {"compare.stratified_permutations", Index{99}, "pairings shuffled among features alike in firing rate and decoder norm"},
+      {"compare.subsets", Index{20}, "random features with their best partners, as many as are matched, compared in the same way"},
+      {"compare.level", 0.05, "of calibrated scores: 0 unless significant at it"},
+      {"compare.groups", Index{0},
+       "groups of ranks, each of which compares one layer pair at a time; 0: as many as there are ranks or pairs"},
+      {"compare.memory_gib", 4.0, "memory of a rank for RSA; what does not fit is computed twice, and its null is the closed form"},
       {"compare.min_matches", Index{10}, "fewer matched features leave a layer pair undefined"},
 
       {"report.python", std::string(), "Python with h5py, numpy and matplotlib; empty: $CONCORD_PYTHON, else .venv, else python3"},
@@ -139,6 +156,24 @@ std::string shown(const Value& value) {
 }
 
 } // namespace
+
+const std::map<std::string, Value>& paper_defaults() {
+  static const std::map<std::string, Value> values{
+      {"encode.keep_special", true},
+      {"correlate.pairing", std::string("paper")},
+      {"correlate.min_r", 0.1},
+      {"correlate.max_q", 1.0}, // a fixed cut alone
+      {"correlate.min_firings", Index{1}},
+      {"correlate.drop_non_concept", true},
+      {"correlate.need_shared_token", true},
+      {"compare.svcca_k", Index{1}}, // what the published code comes down to
+      {"compare.measures", Texts{"svcca", "svcca_rank1", "rsa"}},
+      {"compare.permutations", Index{100}},
+      {"compare.stratified_permutations", Index{0}},
+      {"compare.subsets", Index{100}},
+  };
+  return values;
+}
 
 const std::vector<Key>& keys() {
   static const std::vector<Key> table = all_keys();

@@ -105,22 +105,31 @@ std::string as_toml(const Value& value) {
 
 } // namespace
 
+void Study::set(const std::string& assignment) {
+  const std::size_t equals = assignment.find('=');
+  require(equals != std::string::npos, ExitCode::usage, "--set {}: write table.key=value", assignment);
+  const std::string name = assignment.substr(0, equals);
+  const std::string value = assignment.substr(equals + 1);
+  const Key& key = known_key(name, "--set");
+  const bool is_text =
+      std::holds_alternative<std::string>(key.fallback) || (std::holds_alternative<Texts>(key.fallback) && !value.starts_with("["));
+  const bool bare = is_text && !value.starts_with("\"");
+  const auto table = parse("value = " + (bare ? quoted(value) : value), "--set " + name);
+  values_[name] = value_of(*table.get("value"), key, "--set");
+}
+
 Study::Study(const std::filesystem::path& path, const std::vector<std::string>& overrides)
     : folder_(std::filesystem::absolute(path).parent_path()) {
+  const auto given = parse(read_text(path, "study"), path.string());
+  const auto apply = [&] {
+    flatten(given, "", path.string(), values_);
+    for (const auto& assignment : overrides) set(assignment);
+  };
   for (const auto& key : keys()) values_[key.name] = key.fallback;
-  flatten(parse(read_text(path, "study"), path.string()), "", path.string(), values_);
-  for (const auto& text : overrides) {
-    const std::size_t equals = text.find('=');
-    require(equals != std::string::npos, ExitCode::usage, "--set {}: write table.key=value", text);
-    const std::string name = text.substr(0, equals);
-    const std::string value = text.substr(equals + 1);
-    const Key& key = known_key(name, "--set");
-    const bool is_text =
-        std::holds_alternative<std::string>(key.fallback) || (std::holds_alternative<Texts>(key.fallback) && !value.starts_with("["));
-    const bool bare = is_text && !value.starts_with("\"");
-    const auto table = parse("value = " + (bare ? quoted(value) : value), "--set " + name);
-    values_[name] = value_of(*table.get("value"), key, "--set");
-  }
+  apply();
+  if (!flag("study.paper")) return;
+  for (const auto& [name, value] : paper_defaults()) values_[name] = value;
+  apply(); // what the study says itself still holds
 }
 
 template <typename T>

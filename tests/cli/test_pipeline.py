@@ -1,5 +1,6 @@
 """The whole study on real models: files fit each other, a rerun does nothing, the report is whole."""
 import json
+import shutil
 import unittest
 
 import h5py
@@ -92,6 +93,38 @@ class Pipeline(unittest.TestCase):
         self.assertGreater(summary["skyline"][0]["mppc_a"], max(row["mppc_a"] for row in summary["pairs"] if row["layer_a"] == 2))
         first, second = (read_safetensors(self.out / folder / "layer_002/sae_weights.safetensors") for folder in ("a/saes", "skyline/saes"))
         self.assertGreater(np.abs(first["W_dec"] - second["W_dec"]).max(), 0.1)
+
+    def test_every_measure_has_its_chance_in_every_pair(self):
+        with h5py.File(self.out / "similarity.h5") as f:
+            measures = json.loads(f.attrs["measures"])
+            self.assertEqual(measures[:2], ["svcca", "svcca_squared"])
+            k, matched = f["factors/k_a"][:], f["matched"][:]
+            for name in measures:
+                group = f[name]
+                self.assertEqual((group["null"].shape, group["null_stratified"].shape, group["null_subset"].shape), ((4, 19), (4, 99), (4, 20)))
+                score, null, p = group["score"][:], group["null"][:], group["p"][:]
+                np.testing.assert_array_equal(p, (1 + (null >= score[:, None]).sum(1)) / 20)
+                np.testing.assert_allclose(group["z"][:], (score - null.mean(1)) / null.std(1, ddof=1))
+                order = np.argsort(p)
+                np.testing.assert_allclose(group["q"][:][order], np.minimum.accumulate((p[order] * 4 / np.arange(1, 5))[::-1])[::-1])
+                self.assertTrue(np.isnan(group["max_p"][:]).all())  # pairs have other matches each
+            np.testing.assert_allclose(f["svcca_squared/formula_mean"][:], k / (matched - 1))
+            np.testing.assert_allclose(f["mutual_knn/formula_mean"][:], 10 / (matched - 1))
+
+    def test_paper_setting_takes_the_published_choices(self):
+        out = self.folder / "paper"
+        for part in ("a", "b"):
+            shutil.copytree(self.out / part, out / part)
+        shutil.copy(self.out / "tokens.h5", out / "tokens.h5")
+        flags = ["--set", "study.paper=true", "--set", f"study.output={out}", "--set", "skyline.layers=[]", "--set", "compare.svcca_k=1", "--force"]
+        for stage in ("encode", "correlate", "compare"):
+            run(stage, self.study, *flags)
+        with h5py.File(out / "similarity.h5") as f, h5py.File(out / "matches.h5") as m:
+            np.testing.assert_allclose(f["svcca/score"][:], f["svcca_rank1/score"][:])
+            self.assertEqual(json.loads(f.attrs["measures"]), ["svcca", "svcca_rank1", "rsa"])
+            self.assertEqual(f["rsa/null_subset"].shape, (4, 100))
+            r = m["layer_002_layer_004/match/r"][:]
+            self.assertGreater(np.nanmin(r), 0.1)
 
     def test_saelens_folder_holds_what_sae_lens_reads(self):
         cfg = json.loads((self.out / "b/saes/layer_006/cfg.json").read_text())

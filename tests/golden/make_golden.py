@@ -1,15 +1,13 @@
 #!/usr/bin/env python3
-"""Makes the golden values in tests/golden from independent libraries: transformers, sentencepiece, numpy, scipy.
+"""Makes the golden values in tests/golden from independent libraries: transformers, sentencepiece.
 
-Needs: pip install torch==2.11.0 transformers sentencepiece numpy scipy safetensors
+Needs: pip install torch==2.11.0 transformers sentencepiece numpy safetensors
 Run from the repository's root: make_golden.py
 """
 import json
 import pathlib
 
 import numpy as np
-import scipy.spatial.distance
-import scipy.stats
 import sentencepiece
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
@@ -133,41 +131,10 @@ def tokens():
     (HERE / "tokens.json").write_text(json.dumps({"documents": documents, "ids": [processor.encode(d) for d in documents]}, indent=1) + "\n")
 
 
-def svcca(x, y, variance=None, k=None):
-    """Centre, SVD, keep, canonical correlations, mean: numpy alone."""
-    kept = []
-    for m in (x, y):
-        u, s, _ = np.linalg.svd(m - m.mean(0), full_matrices=False)
-        share = np.cumsum(s ** 2) / np.sum(s ** 2)
-        rank = int(np.sum(s > max(m.shape) * np.finfo(float).eps * s[0]))
-        keep = min(rank, k if k else int(np.argmax(share >= variance)) + 1)
-        kept.append((u[:, :keep], keep))
-    rho = np.linalg.svd(kept[0][0].T @ kept[1][0], compute_uv=False)
-    return {"score": float(rho.mean()), "k_x": kept[0][1], "k_y": kept[1][1]}
-
-
-def rsa(x, y):
-    return float(scipy.stats.spearmanr(scipy.spatial.distance.pdist(x, "correlation"), scipy.spatial.distance.pdist(y, "correlation")).statistic)
-
-
-def similarity():
-    rng = np.random.default_rng(7)
-    shared = rng.standard_normal((260, 12))
-    x = shared @ rng.standard_normal((12, 40)) + 0.3 * rng.standard_normal((260, 40))
-    y = shared @ rng.standard_normal((12, 56)) + 0.6 * rng.standard_normal((260, 56))
-    np.save(HERE / "similarity_x.npy", x)
-    np.save(HERE / "similarity_y.npy", y)
-    low = x[:, :10] @ rng.standard_normal((10, 30))  # rank 10 in width 30
-    np.save(HERE / "similarity_low_rank.npy", low)
-    return {"variance_0.99": svcca(x, y, variance=0.99), "variance_0.7": svcca(x, y, variance=0.7), "k_5": svcca(x, y, k=5),
-            "low_rank": svcca(low, y, variance=0.9999999), "rsa": rsa(x, y), "rsa_low_rank": rsa(low, y)}
-
-
 def main():
     tokens()
-    record = {"extraction": extraction() | llama_extraction(), "similarity": similarity(),
-              "versions": {"torch": torch.__version__, "transformers": __import__("transformers").__version__, "numpy": np.__version__,
-                           "scipy": __import__("scipy").__version__, "sentencepiece": sentencepiece.__version__}}
+    record = {"extraction": extraction() | llama_extraction(),
+              "versions": {"torch": torch.__version__, "transformers": __import__("transformers").__version__, "numpy": np.__version__, "sentencepiece": sentencepiece.__version__}}
     (HERE / "golden.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

@@ -1,5 +1,6 @@
 #include "concord/core/philox.hpp"
 #include "concord/linalg/decompose.hpp"
+#include "concord/linalg/dense.hpp"
 
 #include "support/support.hpp"
 #include <cmath>
@@ -43,31 +44,44 @@ std::vector<Shape> shapes() {
   return all;
 }
 
+/// U, row-major, [m, min(m, n)].
+std::vector<double> basis_of(const LeftBasis& basis) {
+  const auto q = basis.q.gather();
+  if (basis.rotation.empty()) return q;
+  const Index n = basis.q.n();
+  std::vector<double> u(q.size());
+  product(view(q, basis.q.m(), n), view(basis.rotation, n, n), u.data(), n);
+  return u;
+}
+
 TEST(LeftBasis, IsOrthonormalAndSpansTheMatrixOnEveryGrid) {
   for (const auto& s : shapes()) {
     const Grid grid(world(), s.grid_rows, s.grid_cols);
-    const auto basis = left_basis(random_matrix(grid, s.m, s.n, s.block));
-    const auto u = basis.u.gather();
-    const Index k = std::min(s.m, s.n);
-    ASSERT_EQ(static_cast<Index>(basis.singular_values.size()), k);
-    EXPECT_EQ(basis.rank, k);
-    double orthogonality = 0;
-    for (Index a = 0; a < k; ++a)
-      for (Index b = 0; b < k; ++b) {
-        double dot = a == b ? -1 : 0;
-        for (Index i = 0; i < s.m; ++i) dot += u[static_cast<std::size_t>(i * k + a)] * u[static_cast<std::size_t>(i * k + b)];
-        orthogonality = std::max(orthogonality, std::abs(dot));
+    for (const bool whole : {false, true}) {
+      const auto basis =
+          whole ? left_basis_whole(random_matrix(grid, s.m, s.n, s.block)) : left_basis(random_matrix(grid, s.m, s.n, s.block));
+      const auto u = basis_of(basis);
+      const Index k = std::min(s.m, s.n);
+      ASSERT_EQ(static_cast<Index>(basis.singular_values.size()), k);
+      EXPECT_EQ(basis.rank, k);
+      double orthogonality = 0;
+      for (Index a = 0; a < k; ++a)
+        for (Index b = 0; b < k; ++b) {
+          double dot = a == b ? -1 : 0;
+          for (Index i = 0; i < s.m; ++i) dot += u[static_cast<std::size_t>(i * k + a)] * u[static_cast<std::size_t>(i * k + b)];
+          orthogonality = std::max(orthogonality, std::abs(dot));
+        }
+      EXPECT_LT(orthogonality, 1e-13) << s.m << "x" << s.n << " block " << s.block << " grid " << s.grid_rows << "x" << s.grid_cols;
+      // ||U^T X|| by columns must give the singular values: row a of U^T X has norm s_a.
+      for (Index a = 0; a < k; ++a) {
+        double norm = 0;
+        for (Index j = 0; j < s.n; ++j) {
+          double dot = 0;
+          for (Index i = 0; i < s.m; ++i) dot += u[static_cast<std::size_t>(i * k + a)] * element(i, j);
+          norm += dot * dot;
+        }
+        EXPECT_NEAR(std::sqrt(norm), basis.singular_values[static_cast<std::size_t>(a)], 1e-12 * basis.singular_values[0]);
       }
-    EXPECT_LT(orthogonality, 1e-13) << s.m << "x" << s.n << " block " << s.block << " grid " << s.grid_rows << "x" << s.grid_cols;
-    // ||U^T X|| by columns must give the singular values: row a of U^T X has norm s_a.
-    for (Index a = 0; a < k; ++a) {
-      double norm = 0;
-      for (Index j = 0; j < s.n; ++j) {
-        double dot = 0;
-        for (Index i = 0; i < s.m; ++i) dot += u[static_cast<std::size_t>(i * k + a)] * element(i, j);
-        norm += dot * dot;
-      }
-      EXPECT_NEAR(std::sqrt(norm), basis.singular_values[static_cast<std::size_t>(a)], 1e-12 * basis.singular_values[0]);
     }
   }
 }
@@ -78,7 +92,7 @@ TEST(SingularValues, DistributedEqualSerial) {
     std::vector<double> whole;
     for (Index i = 0; i < s.m; ++i)
       for (Index j = 0; j < s.n; ++j) whole.push_back(element(i, j));
-    const auto serial = singular_values_local(whole, s.m, s.n);
+    const auto serial = singular_values(whole, s.m, s.n);
     const auto distributed = singular_values(random_matrix(grid, s.m, s.n, s.block));
     ASSERT_EQ(serial.size(), distributed.size());
     for (std::size_t i = 0; i < serial.size(); ++i) EXPECT_NEAR(serial[i], distributed[i], 1e-13 * serial[0]);
@@ -94,13 +108,79 @@ TEST(TransposedProduct, DistributedEqualsTheDefinition) {
   const auto whole_a = a.gather();
   const auto whole_b = b.gather();
   std::vector<double> local(13 * 9);
-  transposed_product_local(whole_a.data(), whole_b.data(), 40, 13, 9, local.data());
+  transposed_product(view(whole_a, 40, 13), view(whole_b, 40, 9), local.data(), 9);
   for (Index p = 0; p < 13; ++p)
     for (Index q = 0; q < 9; ++q) {
       double sum = 0;
       for (Index i = 0; i < 40; ++i) sum += element(i, p) * element(i + 1000, q);
       EXPECT_NEAR(c[static_cast<std::size_t>(p * 9 + q)], sum, 1e-12);
       EXPECT_NEAR(local[static_cast<std::size_t>(p * 9 + q)], sum, 1e-12);
+    }
+}
+
+std::vector<double> random_values(std::uint64_t seed, Index count) {
+  const Philox random(seed, "dense");
+  std::vector<double> values;
+  for (Index i = 0; i < count; ++i) values.push_back(random.normal(static_cast<std::uint64_t>(i)));
+  return values;
+}
+
+TEST(Gram, IsTheProductAndItsEigenvectorsRebuildIt) {
+  for (const Index n : {1, 5, 400}) { // beyond one panel
+    const Index m = 70;
+    const auto x = random_values(3, m * n);
+    const auto g = gram(view(x, m, n));
+    std::vector<double> whole(static_cast<std::size_t>(n * n));
+    transposed_product(view(x, m, n), view(x, m, n), whole.data(), n);
+    for (std::size_t e = 0; e < g.size(); ++e) ASSERT_NEAR(g[e], whole[e], 1e-11);
+    auto vectors = g;
+    const auto values = symmetric_eigen(vectors, n);
+    EXPECT_TRUE(std::is_sorted(values.rbegin(), values.rend()));
+    EXPECT_NEAR(symmetric_eigenvalues(g, n).front(), values.front(), 1e-10 * values.front());
+    auto scaled = vectors;
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j < n; ++j) scaled[static_cast<std::size_t>(i * n + j)] *= values[static_cast<std::size_t>(j)];
+    std::vector<double> rebuilt(static_cast<std::size_t>(n * n));
+    product_with_transpose(view(scaled, n, n), view(vectors, n, n), rebuilt.data(), n);
+    for (std::size_t e = 0; e < g.size(); ++e) ASSERT_NEAR(g[e], rebuilt[e], 1e-12 * static_cast<double>(n) * values.front());
+  }
+}
+
+TEST(SingularValuesForSums, AgreeWithTheSvdAndLeaveHardCasesToIt) {
+  for (const auto& [m, n] : {std::pair<Index, Index>{200, 300}, {300, 200}, {20, 30}}) {
+    const auto x = random_values(5, m * n);
+    const auto fast = singular_values_for_sums(x, m, n);
+    const auto exact = singular_values(x, m, n);
+    ASSERT_EQ(fast.size(), exact.size());
+    double difference = 0;
+    for (std::size_t i = 0; i < fast.size(); ++i) difference += fast[i] - exact[i];
+    EXPECT_NEAR(difference, 0, 1e-12 * static_cast<double>(fast.size()) * exact[0]);
+  }
+  std::vector<double> graded(150 * 150, 0.0); // singular values down to 1e-12: their squares would drown
+  double sum = 0;
+  for (Index i = 0; i < 150; ++i) sum += graded[static_cast<std::size_t>(i * 151)] = i == 0 ? 1.0 : 1e-12;
+  double got = 0;
+  for (const double v : singular_values_for_sums(graded, 150, 150)) got += v;
+  EXPECT_NEAR(got, sum, 1e-14);
+}
+
+TEST(QrColumnMajor, IsOrthonormalAndRebuilds) {
+  const Index m = 40;
+  const Index n = 9;
+  const auto x = random_values(7, m * n); // column-major
+  auto q = x;
+  const auto r = qr_column_major(q, m, n);
+  for (Index a = 0; a < n; ++a)
+    for (Index b = 0; b < n; ++b) {
+      double dot = 0;
+      for (Index i = 0; i < m; ++i) dot += q[static_cast<std::size_t>(a * m + i)] * q[static_cast<std::size_t>(b * m + i)];
+      EXPECT_NEAR(dot, a == b ? 1 : 0, 1e-14);
+    }
+  for (Index i = 0; i < m; ++i)
+    for (Index j = 0; j < n; ++j) {
+      double sum = 0;
+      for (Index k = 0; k <= j; ++k) sum += q[static_cast<std::size_t>(k * m + i)] * r[static_cast<std::size_t>(k * n + j)];
+      EXPECT_NEAR(sum, x[static_cast<std::size_t>(j * m + i)], 1e-13);
     }
 }
 

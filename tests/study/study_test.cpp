@@ -24,6 +24,16 @@ TEST(Study, FillsInDefaultsAndOverrides) {
   EXPECT_EQ(s.list("model.b.layers"), (std::vector<std::string>{"all"}));
 }
 
+TEST(Study, PaperChangesDefaultsAndNothingThatTheStudySays) {
+  const auto s = study("[study]\npaper = true\n[compare]\npermutations = 7\n", {"correlate.min_r=0.3"});
+  EXPECT_EQ(s.text("correlate.pairing"), "paper");
+  EXPECT_EQ(s.integer("compare.svcca_k"), 1);
+  EXPECT_EQ(s.integer("compare.permutations"), 7);
+  EXPECT_EQ(s.real("correlate.min_r"), 0.3);
+  EXPECT_EQ(study("").text("correlate.pairing"), "mutual");
+  EXPECT_EQ(study(s.resolved()).resolved(), s.resolved());
+}
+
 TEST(Study, ResolvedStudyReadsBackTheSame) {
   const auto first = study("[corpus]\npaths = [\"a \\\"b\\\".txt\"]\n[sae]\nclip = 2\n");
   const auto second = study(first.resolved());

@@ -53,6 +53,12 @@ struct MatchesIndex {
 /// Both: @throws Error input_missing, or bad_data where it is no matches file.
 MatchesIndex read_matches_index(const std::filesystem::path& path);
 std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, int layer_b);
+/// Every feature of B that has a partner, with its best one, matched or not. Local. @throws as above.
+std::vector<Match> read_best_partners(const std::filesystem::path& path, int layer_a, int layer_b);
+/// Rows on which each feature of B is active. Local. @throws as above.
+std::vector<Index> read_counts_b(const std::filesystem::path& path, int layer_a, int layer_b);
+/// How many features of each pair are matched, pairs in the order of layers of A, then of B. Local. @throws as above.
+std::vector<Index> read_matched_counts(const std::filesystem::path& path);
 
 /// Columns of `summary` (docs/formats.md).
 const std::vector<std::string>& summary_columns();

@@ -1,5 +1,6 @@
 #pragma once
-/// Rows of a matrix on disk: a dataset of an HDF5 file ("acts.h5:/layer_003/x") or a two-dimensional .npy. Local.
+/// Rows of a matrix on disk: a dataset of an HDF5 file ("acts.h5:/layer_003/x"), a two-dimensional .npy, or a tensor of a safetensors file
+/// ("sae_weights.safetensors:W_dec"). Local.
 
 #include "concord/core/dtype.hpp"
 

@@ -11,31 +11,30 @@ DistMatrix transposed_product(const DistMatrix& a, const DistMatrix& b);
 /// Subtracts each column's mean, in two passes.
 void centre_columns(DistMatrix& x);
 
-/// The left singular basis of a matrix.
+/// The left singular basis U = q rotation of a matrix.
 struct LeftBasis {
   std::vector<double> singular_values; ///< descending, all min(m, n) of them
   Index rank = 0;                      ///< singular values above max(m, n) eps s_1
-  DistMatrix u;                        ///< [m, min(m, n)], orthonormal columns for the first `rank`
+  DistMatrix q;                        ///< [m, min(m, n)]
+  std::vector<double> rotation;        ///< [n, n] row-major, orthogonal, on every rank; empty: U is q
 };
 
-/// QR route: pdgeqrf of x, pdgesvd of the n x n factor R, pdormqr on its left vectors; a wide x (m < n) goes straight to
-/// pdgesvd. `x` is consumed.
-/// Problems below two blocks go to serial LAPACK, where pdgesvd of ScaLAPACK 2.2.1 can hang.
+/// QR route: x = Q R (pdgeqrf, pdorgqr), R = U S V^T (pdgesvd, n x n): the left basis is Q U. U is left beside Q, since d x d products with
+/// it cost less than forming Q U. A wide x (m < n) goes straight to pdgesvd. On one rank, and below two blocks, where pdgesvd of
+/// ScaLAPACK 2.2.1 can hang, LAPACK does the same. `x` is consumed.
 /// @throws Error bad_data when x is not finite (pdgesvd hangs on infinities), agreed; internal when LAPACK fails.
 LeftBasis left_basis(DistMatrix x);
+
+/// pdgesvd of the whole matrix, q = U: what left_basis is measured against. `x` is consumed. @throws as left_basis.
+LeftBasis left_basis_whole(DistMatrix x);
 
 /// Singular values, descending, of a matrix on a grid (values-only pdgesvd). `x` is consumed.
 std::vector<double> singular_values(DistMatrix x);
 
-/// Singular values, descending, of a row-major m x n matrix by serial LAPACK (dgesdd). Local.
-std::vector<double> singular_values_local(std::vector<double> x, Index m, Index n);
+/// Singular values above max(m, n) eps s_1. Local.
+Index numerical_rank(const std::vector<double>& singular_values, Index m, Index n);
 
-/// c = a^T b for row-major a [m, ka], b [m, kb]; c row-major [ka, kb] (dgemm). Local.
-void transposed_product_local(const double* a, const double* b, Index m, Index ka, Index kb, double* c);
-/// c = a b^T for row-major a [ma, k], b [mb, k]; c row-major [ma, mb] (dgemm). Local.
-void product_with_transpose_local(const double* a, const double* b, Index ma, Index mb, Index k, double* c);
-
-/// "libtorch_cpu.so" or the like: the library that a BLAS or LAPACK symbol of this program comes from.
+/// "libtorch_cpu.so" or the like: the library that a BLAS or LAPACK symbol of this program comes from. Local.
 std::string library_of_symbol(const char* symbol);
 
 } // namespace concord::linalg

@@ -5,7 +5,6 @@
 #include "concord/linalg/blacs.hpp"
 
 #include <array>
-#include <functional>
 #include <vector>
 
 namespace concord::linalg {
@@ -26,15 +25,35 @@ public:
   std::vector<double>& local() { return local_; }
   const std::vector<double>& local() const { return local_; }
 
-  /// Sets every owned element to value(i, j). Local.
-  void fill(const std::function<double(Index, Index)>& value);
+  /// Length of a column of the local part.
+  Index leading() const { return descriptor_[8]; }
+
   /// Calls visit(i, j, element) for every owned element. Local.
-  void for_each(const std::function<void(Index, Index, double&)>& visit);
-  void for_each(const std::function<void(Index, Index, double)>& visit) const;
+  template <typename Visit>
+  void for_each(const Visit& visit) {
+    for_each_of(local_.data(), visit);
+  }
+  template <typename Visit>
+  void for_each(const Visit& visit) const {
+    for_each_of(local_.data(), visit);
+  }
+  /// Sets every owned element to value(i, j). Local.
+  template <typename Value>
+  void fill(const Value& value) {
+    for_each([&](Index i, Index j, double& element) { element = value(i, j); });
+  }
   /// The whole matrix, row-major, on every rank of the grid's communicator. Collective.
   std::vector<double> gather() const;
 
 private:
+  template <typename Element, typename Visit>
+  void for_each_of(Element* elements, const Visit& visit) const {
+    for (Index c = 0; c < local_cols_; ++c) {
+      const Index j = cols_.global(c, grid_->col());
+      for (Index r = 0; r < local_rows_; ++r) visit(rows_.global(r, grid_->row()), j, elements[c * leading() + r]);
+    }
+  }
+
   const Grid* grid_;
   dist::BlockCyclic rows_;
   dist::BlockCyclic cols_;

@@ -1,9 +1,9 @@
 #pragma once
-/// Stage `compare`: matches + decoders -> similarity.h5, SVCCA and RSA with nulls for every layer pair. Collective over
-/// `comm`.
+/// Stage `compare`: matches + decoders -> similarity.h5, all measures with their chance for every layer pair. Collective over `comm`.
 
-#include "concord/similarity/rsa.hpp"
-#include "concord/similarity/svcca.hpp"
+#include "concord/similarity/compare_spaces.hpp"
+
+#include <nlohmann/json.hpp>
 
 #include <filesystem>
 #include <string>
@@ -11,11 +11,9 @@
 namespace concord::similarity {
 
 struct CompareSettings {
-  SvccaOptions svcca;
-  RsaOptions rsa;
-  Index permutations = 199;
+  SpaceOptions spaces;
   Index min_matches = 10; ///< fewer matched features leave a pair undefined
-  std::uint64_t seed = 0;
+  int groups = 0;         ///< groups of ranks with a layer pair each; 0: as many as there are ranks or pairs
 };
 
 struct CompareOptions {
@@ -25,14 +23,19 @@ struct CompareOptions {
   CompareSettings settings;
   std::filesystem::path out;
   bool force = false;
+  std::string stage_word = "compare";
 };
 
-/// Compares decoder rows of the matched features pair by pair; committed after each.
+/// Compares decoder rows of the matched features pair by pair, the largest first; committed after each round of pairs.
 /// @throws Error input_missing, bad_data, config, io, stopped; agreed.
 void compare(const comm::Communicator& comm, const CompareOptions& options);
 
-/// Compares two matrices on disk (.npy or FILE.h5:/dataset) and writes the record as JSON. Collective.
-void compare_matrices(const comm::Communicator& comm, const std::string& x, const std::string& y, const CompareSettings& settings,
-                      const std::filesystem::path& json);
+/// Compares every matrix of `x` with every one of `y` (.npy, FILE.h5:/dataset or FILE.safetensors:tensor), all of as many rows, and writes
+/// the records as JSON (docs/formats.md). Collective. @throws Error input_missing, bad_data, config, io; agreed.
+void compare_matrices(const comm::Communicator& comm, const std::vector<std::string>& x, const std::vector<std::string>& y,
+                      const SpaceOptions& options, const std::filesystem::path& json);
+
+/// The settings that change the result.
+nlohmann::json settings_json(const SpaceOptions& options);
 
 } // namespace concord::similarity

@@ -1,41 +1,56 @@
 #pragma once
-/// A similarity score beside its chance level. Collective parts say so.
+/// A similarity score beside what chance gives. Local.
 
-#include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 
-#include <functional>
+#include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace concord::similarity {
 
-/// Score of the matched order, and of `null.size()` shuffled pairings of the same features.
-struct Measure {
-  double score = 0; ///< NaN when it is not defined; `reason` says why
-  std::string reason;
-  std::vector<double> null;
-  double null_mean = 0;
-  double null_sd = 0;
-  double z = 0;          ///< (score - null_mean) / null_sd
-  double p = 1;          ///< (1 + number of null >= score) / (1 + permutations): never 0
-  double calibrated = 0; ///< (score - null_mean) / (1 - null_mean): 0 at chance, 1 at identity
+inline constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+/// Scores that one kind of chance gave.
+struct Null {
+  std::vector<double> values;
+  double mean = not_known;
+  double sd = not_known;
+  double p = not_known; ///< (1 + number of values >= score) / (1 + values): never 0
 };
 
-/// Fills `null` by calling score_of for permutations 0 .. count - 1 of [0, m), spread over the ranks, and derives the rest.
-/// Permutation b is the same at any number of ranks. Collective over `comm`; score_of is local.
-void add_permutation_null(const comm::Communicator& comm, Measure& measure, Index m, Index count, std::uint64_t seed,
-                          const std::function<double(const std::vector<Index>&)>& score_of);
+/// One measure of similarity of two spaces: larger is more alike.
+struct Measure {
+  double score = not_known; ///< not defined where `reason` says why
+  std::string reason;
+  double formula_mean = not_known; ///< of shuffled pairings, in closed form (chance.hpp), where there is one
+  double formula_sd = not_known;
+  Null shuffled;                 ///< rows of Y permuted
+  Null stratified;               ///< permuted among features of like firing rate and decoder norm
+  Null subsets;                  ///< as many features drawn at random, each with its best partner
+  double z = not_known;          ///< (score - mean) / sd of the shuffled null; of the formulas where nothing was shuffled
+  double p = not_known;          ///< of the shuffled null; of a normal law with the formulas' mean and sd where nothing was shuffled
+  double adjusted = not_known;   ///< (score - mean) / (1 - mean): 0 at chance, 1 at identity
+  double calibrated = not_known; ///< max(0, (score - t) / (1 - t)), t the (1 - level) quantile of score and null: 0 unless significant
+};
 
 /// A measure that is not defined, with the reason.
 Measure undefined(std::string reason);
 
-/// A row-major float64 matrix.
-struct Matrix {
-  Index rows = 0;
-  Index cols = 0;
-  std::vector<double> values;
-  double at(Index i, Index j) const { return values[static_cast<std::size_t>(i * cols + j)]; }
-};
+/// Derives all that follows from score, null values and formulas. `level` of `calibrated` (Aristotelian view, arXiv 2602.14486).
+void finish(Measure& measure, double level);
+
+/// What is known of a measure as one number each: "score", "null_mean", "z", "q" (NaN until all pairs are known) and so on.
+const std::vector<std::string>& measure_columns();
+std::vector<double> measure_values(const Measure& measure);
+
+/// Benjamini-Hochberg: the false discovery rate at which each p would be called; NaN stays NaN and does not count.
+std::vector<double> false_discovery_rates(const std::vector<double>& p);
+
+/// Westfall-Young single step: for each of several scores the share of permutations in which the largest standardised null of all is at
+/// least the standardised score. `nulls[i][b]`: score i under permutation b. Valid only where permutation b is the same for all, that is
+/// where all scores are of the same items in the same order.
+std::vector<double> max_statistic_p(const std::vector<double>& scores, const std::vector<std::vector<double>>& nulls);
 
 } // namespace concord::similarity

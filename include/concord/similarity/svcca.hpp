@@ -1,13 +1,12 @@
 #pragma once
-/// SVCCA (Raghu et al. 2017) of two matrices with matched rows, on ScaLAPACK. Collective over `comm`.
+/// SVCCA (Raghu et al. 2017), its squared form, its first component alone, and PWCCA (Morcos et al. 2018). Local.
 ///
-///   X [M, d1], Y [M, d2]: centre columns; X = U S V^T; keep the first k with variance >= the cut; rho = svd(Ux^T Uy);
-///   score = mean of the min(k1, k2) canonical correlations rho.
-///
-/// High-level algorithm: X = Q R (pdgeqrf); R = Ur S V^T (pdgesvd, d x d); U = Q Ur (pdormqr); C = Ux^T Uy (pdgemm);
-/// rho = svd(C) (pdgesvd, values only). A shuffled pairing permutes the rows of Uy alone: no new decomposition of the data.
+///   X [M, d1], Y [M, d2], matched rows, centred columns; X = U S V^T; keep the first k with variance >= the cut;
+///   rho = singular values of C = Ux^T Uy; svcca = mean of the min(k1, k2) canonical correlations rho.
 
-#include "concord/similarity/measure.hpp"
+#include "concord/core/index.hpp"
+
+#include <vector>
 
 namespace concord::similarity {
 
@@ -23,19 +22,22 @@ struct SvccaSide {
   double variance_before_k = 0; ///< share kept with k - 1
 };
 
-struct Svcca {
-  Measure measure;
-  SvccaSide x;
-  SvccaSide y;
-  Index forced_ones = 0; ///< canonical correlations that are 1 for any data: max(0, k1 + k2 - (M - 1))
-};
-
-/// Undefined when M - 1 <= max(k1, k2) (every score is 1 then) or a side has no variance.
-/// @throws Error bad_data when values are not finite or the rows differ in number (agreed).
-Svcca svcca(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const SvccaOptions& options, Index permutations,
-            std::uint64_t seed);
-
 /// Components to keep: the least k whose share of variance reaches the cut, at most rank.
 SvccaSide cut(const std::vector<double>& singular_values, Index rank, const SvccaOptions& options);
+
+/// Mean of canonical correlations.
+double svcca(const std::vector<double>& correlations);
+/// Mean of squared canonical correlations ||C||^2 / min(k1, k2), C [k1, k2] (Yanai's measure; R^2_CCA).
+double svcca_squared(const std::vector<double>& c, Index k1, Index k2);
+/// What published code computes under the name SVCCA, by a cut that compares a share with an unnormalised total: |r| of the two first
+/// principal components.
+double svcca_rank1(const std::vector<double>& c);
+
+/// Canonical correlations weighted by how much of the view with fewer components each accounts for: sum_j |<h_i, x_j>| for its canonical
+/// variables h_i. C [k1, k2]; `loadings` = Ux^T X [k1, d1] where k1 <= k2, else Uy^T Y [k2, d2].
+double pwcca(const std::vector<double>& c, Index k1, Index k2, const std::vector<double>& loadings, Index d);
+
+/// Canonical correlations that are 1 for any data: max(0, k1 + k2 - (M - 1)).
+Index forced_ones(Index m, Index k1, Index k2);
 
 } // namespace concord::similarity

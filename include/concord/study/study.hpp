@@ -24,6 +24,9 @@ struct Key {
 /// Every key there is, in the order of the stages. `model.a.*` and `model.b.*` are listed both.
 const std::vector<Key>& keys();
 
+/// The defaults that `study.paper` puts in the place of others: the choices of the published pipeline (docs/concepts.md).
+const std::map<std::string, Value>& paper_defaults();
+
 /// The table of all keys as Markdown (docs/configuration.md is made of it).
 std::string keys_as_markdown();
 
@@ -46,6 +49,8 @@ public:
   std::string resolved() const;
 
 private:
+  /// "table.key=value".
+  void set(const std::string& assignment);
   template <typename T>
   const T& get(const std::string& key) const;
   std::filesystem::path folder_;

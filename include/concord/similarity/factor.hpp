@@ -1,0 +1,76 @@
+#pragma once
+/// Orthonormal bases of two spaces with matched rows and what they have in common, whatever the pairing. Collective over the communicator
+/// where it says so.
+///
+/// X = U S V^T, columns centred. A pairing P of rows gives T = U_x^T P U_y: SVCCA is its leading block, ||S_x T S_y|| is CKA's and
+/// Procrustes' X^T P Y. Permutations cost a product each and no factorisation of the data.
+///
+/// Routes to U: `gram` takes eigenvectors of X^T X, 2 to 4 times faster, accurate where the kept singular values are not much smaller than
+/// the largest; `qr` takes Householder QR and the SVD of R (ScaLAPACK), backward stable; `automatic` takes gram where its error is
+/// estimated below 1e-11 of a canonical correlation, else qr; `whole` is pdgesvd of the whole matrix, to measure against.
+
+#include "concord/comm/session.hpp"
+#include "concord/similarity/cka.hpp"
+#include "concord/similarity/matrix.hpp"
+#include "concord/similarity/svcca.hpp"
+
+#include <limits>
+#include <string>
+
+namespace concord::similarity {
+
+enum class Route { automatic, gram, qr, whole };
+/// @throws Error config.
+Route parse_route(const std::string& word);
+
+struct FactorOptions {
+  SvccaOptions svcca;
+  Route route = Route::automatic;
+  bool all_components = true; ///< also those that SVCCA drops: for cka and procrustes
+  bool loadings = false;      ///< U^T X of the kept ones: for pwcca and principal angles
+  Index permutations = 0;     ///< that will be asked for: U is formed when they pay for it
+};
+
+/// One side, the same on every rank but for `rows`.
+struct Factor {
+  Index m = 0;
+  Index d = 0;
+  SvccaSide side;
+  std::string route;
+  std::vector<double> singular_values;
+  CkaSide cka;
+  double squares = 0;           ///< ||X||_F^2
+  std::vector<double> loadings; ///< [k, d]
+  double leverage_squares =
+      std::numeric_limits<double>::quiet_NaN(); ///< sum over rows of (squared norm of the row of U_k)^2, where U was formed
+
+  Index begin = 0; ///< rows of the carrier that this rank has
+  Index end = 0;
+  Index carried = 0;            ///< columns of the carrier
+  Index components = 0;         ///< columns of U that are used
+  std::vector<double> carrier;  ///< [end - begin, carried]
+  std::vector<double> to_basis; ///< U = carrier to_basis, [carried, components]; empty: the carrier is U
+};
+
+class FactorPair {
+public:
+  /// Factors both. Collective; both matrices are whole on every rank.
+  /// @throws Error bad_data when values are not finite (agreed).
+  FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options);
+  const Factor& x() const { return x_; }
+  const Factor& y() const { return y_; }
+  /// T [x.components, y.components] of the pairing as given. Collective.
+  std::vector<double> matched() const;
+  /// Makes all rows known to every rank, so that permuted() can be asked for. Collective.
+  void prepare_permutations();
+  /// T when row i of X meets row order[i] of Y. Local.
+  std::vector<double> permuted(const std::vector<Index>& order);
+
+private:
+  const comm::Communicator& comm_;
+  Factor x_;
+  Factor y_;
+  std::vector<double> whole_x_, whole_y_, shuffled_y_;
+};
+
+} // namespace concord::similarity

@@ -1,0 +1,398 @@
+#include "concord/similarity/compare_spaces.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
+#include "concord/linalg/dense.hpp"
+#include "concord/similarity/permutation.hpp"
+#include "concord/similarity/procrustes.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <optional>
+
+namespace concord::similarity {
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+using Scores = std::map<std::string, double>;
+
+/// Scores of many permutations, [count] each.
+using Nulls = std::map<std::string, std::vector<double>>;
+
+class SpaceComparer {
+public:
+  SpaceComparer(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const SpaceFacts& facts, const SpaceOptions& options)
+      : comm_(comm), x_(x), y_(y), facts_(facts), options_(options) {}
+
+  SpaceComparison compare() {
+    comm::agree(comm_, [&] { check_input(); });
+    for (const auto& name : options_.measures) result_.measures[name] = {};
+    const Index m = x_.rows;
+    if (m < 4) {
+      for (auto& [name, measure] : result_.measures) measure = undefined(fmt::format("{} matched rows are too few", m));
+      return result_;
+    }
+    timed("factors", [&] { score_factors(); });
+    score_rsa();
+    timed("nulls", [&] {
+      permute();
+      draw_subsets();
+    });
+    for (auto& [name, measure] : result_.measures) finish(measure, options_.level);
+    return std::move(result_);
+  }
+
+private:
+  bool wants(const std::string& name) const { return result_.measures.contains(name); }
+  bool wants_any(const std::vector<std::string>& names) const {
+    return std::any_of(names.begin(), names.end(), [&](const auto& name) { return wants(name); });
+  }
+  bool wants_blocks() const { return wants_any({"svcca", "svcca_squared", "svcca_rank1", "pwcca"}); }
+  bool wants_cross() const { return wants_any({"cka", "cka_debiased", "procrustes"}); }
+
+  template <typename F>
+  void timed(const std::string& name, const F& work) {
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    result_.seconds[name] += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+
+  void check_input() const {
+    check(options_);
+    require(x_.rows == y_.rows, ExitCode::bad_data, "matched rows are needed: {} against {}", x_.rows, y_.rows);
+    require(x_.rows < (Index{1} << 31), ExitCode::unavailable, "{} rows are more than 2^31", x_.rows);
+    for (const auto& [name, matrix] : {std::pair{"X", &x_}, std::pair{"Y", &y_}}) {
+      const Index row = matrix->first_bad_row();
+      require(row < 0, ExitCode::bad_data, "row {} of {} holds a value that is not finite", row, name);
+    }
+  }
+
+  void give(const std::string& name, double score, double mean = not_known, double sd = not_known) {
+    if (!wants(name)) return;
+    auto& measure = result_.measures[name];
+    measure.score = score;
+    measure.formula_mean = mean;
+    measure.formula_sd = sd;
+  }
+  void refuse(const std::vector<std::string>& names, const std::string& reason) {
+    for (const auto& name : names)
+      if (wants(name)) result_.measures[name] = undefined(reason);
+  }
+
+  /// Why SVCCA's kept components say nothing; empty: they do.
+  std::string svcca_reason() const {
+    const Index k1 = factors_->x().side.k;
+    const Index k2 = factors_->y().side.k;
+    if (k1 == 0 || k2 == 0) return "a side has no variance";
+    if (x_.rows - 1 > std::max(k1, k2)) return "";
+    return fmt::format("{} matched rows for k = {} and {}: every score would be 1; set compare.svcca_k to a tenth of the rows", x_.rows, k1,
+                       k2);
+  }
+
+  void score_factors() {
+    const bool angles = wants("principal_angles");
+    if (!wants_blocks() && !wants_cross() && !angles) return;
+    FactorOptions o{options_.svcca, options_.route, wants_cross(), wants("pwcca") || angles, permutations()};
+    factors_.emplace(comm_, x_, y_, o);
+    result_.x = factors_->x().side;
+    result_.y = factors_->y().side;
+    result_.route_x = factors_->x().route;
+    result_.route_y = factors_->y().route;
+    result_.forced_ones = forced_ones(x_.rows, result_.x.k, result_.y.k);
+    if (result_.x.k == 0 || result_.y.k == 0) {
+      refuse(measure_names_of_factors(), "a side has no variance");
+      return;
+    }
+    block_reason_ = svcca_reason();
+    Scores scores;
+    if (wants_blocks() || wants_cross()) scores = scores_of(factors_->matched(), identity());
+    const auto chances = chance_of_factors();
+    for (const auto& [name, score] : scores) {
+      const auto chance = chances.find(name);
+      if (chance == chances.end())
+        give(name, score);
+      else
+        give(name, score, chance->second.mean, chance->second.sd);
+    }
+    refuse_undefined();
+    if (angles) score_angles();
+  }
+
+  static std::vector<std::string> measure_names_of_factors() {
+    return {"svcca", "svcca_squared", "svcca_rank1", "pwcca", "cka", "cka_debiased", "procrustes", "principal_angles"};
+  }
+
+  void refuse_undefined() {
+    if (!block_reason_.empty()) refuse({"svcca", "svcca_squared", "pwcca"}, block_reason_);
+    for (const char* name : {"cka_debiased"})
+      if (wants(name) && std::isnan(result_.measures[name].score))
+        refuse({name}, "an unbiased estimate of a side with itself is not positive");
+  }
+
+  std::map<std::string, Moments> chance_of_factors() const {
+    const auto& x = factors_->x();
+    const auto& y = factors_->y();
+    const Index m = x_.rows;
+    const auto moments = [](const Factor& f) {
+      return GramMoments{f.squares, f.cka.self,
+                         std::inner_product(f.cka.row_squares.begin(), f.cka.row_squares.end(), f.cka.row_squares.begin(), 0.0)};
+    };
+    const auto basis = [](const Factor& f) {
+      return GramMoments{static_cast<double>(f.side.k), static_cast<double>(f.side.k), f.leverage_squares};
+    };
+    const Moments block = rv_moments(m, basis(x), basis(y));
+    const double to_mean =
+        std::sqrt(static_cast<double>(x.side.k) * static_cast<double>(y.side.k)) / static_cast<double>(std::min(x.side.k, y.side.k));
+    return {{"svcca", {wachter_mean(m - 1, x.side.k, y.side.k), not_known}},
+            {"svcca_squared", {block.mean * to_mean, block.sd * to_mean}},
+            {"svcca_rank1", absolute_correlation(m)},
+            {"cka", rv_moments(m, moments(x), moments(y))},
+            {"cka_debiased", {0, not_known}}};
+  }
+
+  /// Of T, for the pairing `order`. Local.
+  Scores scores_of(const std::vector<double>& t, const std::vector<Index>& order) const {
+    const auto& x = factors_->x();
+    const auto& y = factors_->y();
+    Scores scores;
+    if (wants_blocks()) {
+      std::vector<double> c(at(x.side.k * y.side.k));
+      for (Index i = 0; i < x.side.k; ++i) std::copy_n(t.begin() + i * y.components, y.side.k, c.begin() + i * y.side.k);
+      if (wants("svcca_rank1")) scores["svcca_rank1"] = svcca_rank1(c);
+      if (wants("svcca_squared")) scores["svcca_squared"] = svcca_squared(c, x.side.k, y.side.k);
+      if (wants("svcca") && block_reason_.empty()) scores["svcca"] = svcca(linalg::singular_values_for_sums(c, x.side.k, y.side.k));
+      if (wants("pwcca") && block_reason_.empty())
+        scores["pwcca"] =
+            x.side.k <= y.side.k ? pwcca(c, x.side.k, y.side.k, x.loadings, x.d) : pwcca(c, x.side.k, y.side.k, y.loadings, y.d);
+    }
+    if (wants_cross()) add_cross_scores(scores, t, order);
+    return scores;
+  }
+
+  /// X^T P Y is S_x T S_y up to rotations.
+  void add_cross_scores(Scores& scores, const std::vector<double>& t, const std::vector<Index>& order) const {
+    const auto& x = factors_->x();
+    const auto& y = factors_->y();
+    std::vector<double> cross(t);
+    double squares = 0;
+    for (Index i = 0; i < x.components; ++i)
+      for (Index j = 0; j < y.components; ++j) {
+        double& value = cross[at(i * y.components + j)];
+        value *= x.singular_values[at(i)] * y.singular_values[at(j)];
+        squares += value * value;
+      }
+    if (wants("cka")) scores["cka"] = cka(squares, x.cka, y.cka);
+    if (wants("cka_debiased")) {
+      double diagonal = 0;
+      for (Index i = 0; i < x_.rows; ++i) diagonal += x.cka.row_squares[at(i)] * y.cka.row_squares[at(order[at(i)])];
+      scores["cka_debiased"] = cka_debiased(squares, diagonal, x.cka, y.cka);
+    }
+    if (wants("procrustes"))
+      scores["procrustes"] = procrustes(linalg::singular_values_for_sums(cross, x.components, y.components), x.squares, y.squares);
+  }
+
+  /// Spans in the residual stream: rows of S V^T, made orthonormal.
+  void score_angles() {
+    const auto& x = factors_->x();
+    const auto& y = factors_->y();
+    if (x.d != y.d) {
+      refuse({"principal_angles"}, fmt::format("spaces of width {} and {} have no directions in common", x.d, y.d));
+      return;
+    }
+    std::vector<double> cosines(at(x.side.k * y.side.k));
+    linalg::product_with_transpose(linalg::view(x.loadings, x.side.k, x.d), linalg::view(y.loadings, y.side.k, y.d), cosines.data(),
+                                   y.side.k);
+    for (Index i = 0; i < x.side.k; ++i)
+      for (Index j = 0; j < y.side.k; ++j) cosines[at(i * y.side.k + j)] /= x.singular_values[at(i)] * y.singular_values[at(j)];
+    const Moments chance = random_subspaces(x.d, x.side.k, y.side.k);
+    give("principal_angles", svcca_squared(cosines, x.side.k, y.side.k), chance.mean, chance.sd);
+  }
+
+  void score_rsa() {
+    const std::vector<std::string> by_rdm{"rsa", "rsa_pearson", "rsa_rho_a", "rsa_kendall"};
+    if (!wants_any(by_rdm) && !wants("mutual_knn")) return;
+    RsaOptions o;
+    o.kind = options_.rdm;
+    o.neighbours = wants("mutual_knn") ? std::min(options_.neighbours, x_.rows - 1) : 0;
+    o.kendall_samples = wants("rsa_kendall") ? options_.kendall_samples : 0;
+    o.memory = options_.memory_gib * 0x1p30;
+    o.permute = permutations() > 0 && wants_any(by_rdm);
+    o.seed = options_.seed;
+    o.threads = thread_count();
+    rsa_.emplace(comm_, x_, y_, o);
+    const auto& r = rsa_->result();
+    result_.seconds["rdm"] = r.rdm_seconds;
+    result_.seconds["ranks"] = r.rank_seconds;
+    result_.ties_x = r.ties_x;
+    result_.ties_y = r.ties_y;
+    if (!r.reason.empty()) refuse(by_rdm, r.reason);
+    if (r.neighbours_x.k == 0) refuse({"mutual_knn"}, r.reason);
+    if (r.reason.empty()) {
+      give("rsa", r.spearman, r.spearman_chance.mean, r.spearman_chance.sd);
+      give("rsa_pearson", r.pearson, r.pearson_chance.mean, r.pearson_chance.sd);
+      give("rsa_rho_a", r.rho_a, r.spearman_chance.mean * r.rho_a_of_spearman, r.spearman_chance.sd * r.rho_a_of_spearman);
+      give("rsa_kendall", r.kendall, 0);
+      if (wants("rsa_kendall")) result_.kendall_error = r.kendall_error;
+    }
+    if (r.neighbours_x.k > 0 && wants("mutual_knn"))
+      give("mutual_knn", mutual_knn(r.neighbours_x, r.neighbours_y, identity()),
+           static_cast<double>(r.neighbours_x.k) / static_cast<double>(x_.rows - 1));
+  }
+
+  std::vector<Index> identity() const {
+    std::vector<Index> order(at(x_.rows));
+    std::iota(order.begin(), order.end(), Index{0});
+    return order;
+  }
+
+  Index stratified() const { return facts_.strata.empty() ? 0 : options_.stratified; }
+  Index permutations() const { return options_.permutations + stratified(); }
+  std::vector<Index> pairing(Index number) const {
+    return number < options_.permutations ? shuffled_pairing(x_.rows, options_.seed, number)
+                                          : stratified_pairing(facts_.strata, options_.seed, number - options_.permutations);
+  }
+
+  /// Permutations, shuffled and then stratified, spread over ranks: each belongs to one rank whatever their number.
+  void permute() {
+    if (permutations() == 0) return;
+    std::vector<Index> mine;
+    for (Index b = comm_.rank(); b < permutations(); b += comm_.size()) mine.push_back(b);
+    Nulls nulls;
+    const bool by_factors = factors_ && result_.x.k > 0 && result_.y.k > 0 && (wants_blocks() || wants_cross());
+    if (by_factors) {
+      factors_->prepare_permutations();
+      for (const Index b : mine) { // products have the threads of BLAS
+        const auto order = pairing(b);
+        for (const auto& [name, score] : scores_of(factors_->permuted(order), order)) put(nulls, name, b, score);
+      }
+    }
+    if (rsa_) permute_rsa(nulls, mine);
+    for (auto& [name, measure] : result_.measures) {
+      const bool here = nulls.contains(name);
+      if (comm::max_of(comm_, Index{here}) == 0) continue;
+      auto& values = nulls[name];
+      values.resize(at(permutations()), 0.0);
+      comm::sum(comm_, values); // one owner each, the others add exact zeros
+      if (std::isnan(measure.score)) continue;
+      measure.shuffled.values.assign(values.begin(), values.begin() + options_.permutations);
+      measure.stratified.values.assign(values.begin() + options_.permutations, values.end());
+    }
+  }
+
+  void put(Nulls& nulls, const std::string& name, Index b, double score) const {
+    auto& values = nulls[name];
+    values.resize(at(permutations()), 0.0);
+    values[at(b)] = score;
+  }
+
+  void permute_rsa(Nulls& nulls, const std::vector<Index>& mine) const {
+    const auto& r = rsa_->result();
+    struct Row {
+      double spearman, pearson, kendall, neighbours;
+    };
+    std::vector<Row> rows(mine.size());
+    const bool knn = wants("mutual_knn") && r.neighbours_x.k > 0;
+    const bool ranks = rsa_->permutes_ranks() && wants_any({"rsa", "rsa_rho_a"});
+    const bool kendall = rsa_->permutes_ranks() && wants("rsa_kendall");
+    const bool values = rsa_->permutes_values() && wants("rsa_pearson");
+    for_each_item(static_cast<Index>(mine.size()), thread_count(), [&](int, Index item) {
+      const auto order = pairing(mine[at(item)]);
+      auto& row = rows[at(item)];
+      if (ranks) row.spearman = rsa_->spearman_of(order);
+      if (kendall) row.kendall = rsa_->kendall_of(order);
+      if (values) row.pearson = rsa_->pearson_of(order);
+      if (knn) row.neighbours = mutual_knn(r.neighbours_x, r.neighbours_y, order);
+    });
+    for (std::size_t i = 0; i < mine.size(); ++i) {
+      if (ranks) put(nulls, "rsa", mine[i], rows[i].spearman);
+      if (ranks) put(nulls, "rsa_rho_a", mine[i], rows[i].spearman * r.rho_a_of_spearman);
+      if (kendall) put(nulls, "rsa_kendall", mine[i], rows[i].kendall);
+      if (values) put(nulls, "rsa_pearson", mine[i], rows[i].pearson);
+      if (knn) put(nulls, "mutual_knn", mine[i], rows[i].neighbours);
+    }
+  }
+
+  /// Random subsets, each compared by one rank.
+  void draw_subsets() {
+    if (!facts_.subset || options_.subsets == 0) return;
+    SpaceOptions plain = options_;
+    plain.permutations = plain.stratified = plain.subsets = 0;
+    const auto alone = comm_.split(comm_.rank());
+    std::vector<double> scores(static_cast<std::size_t>(options_.subsets) * options_.measures.size(), 0.0);
+    for (Index s = comm_.rank(); s < options_.subsets; s += comm_.size()) {
+      const auto [x, y] = facts_.subset(s);
+      const auto drawn = compare_alone(alone, x, y, plain);
+      for (std::size_t i = 0; i < options_.measures.size(); ++i)
+        scores[at(s) * options_.measures.size() + i] = drawn.measures.at(options_.measures[i]).score;
+    }
+    comm::sum(comm_, scores);
+    for (std::size_t i = 0; i < options_.measures.size(); ++i) {
+      std::vector<double> values;
+      for (std::size_t s = i; s < scores.size(); s += options_.measures.size())
+        if (!std::isnan(scores[s])) values.push_back(scores[s]);
+      result_.measures[options_.measures[i]].subsets.values = std::move(values);
+    }
+  }
+
+  /// What one rank throws, the others do not know of: it is not agreed among them.
+  static SpaceComparison compare_alone(const comm::Communicator& alone, const Matrix& x, const Matrix& y, const SpaceOptions& options) {
+    try {
+      return compare_spaces(alone, x, y, {}, options);
+    } catch (const Error& error) {
+      fail(error.code(), "{}", error.what());
+    }
+  }
+
+  const comm::Communicator& comm_;
+  const Matrix& x_;
+  const Matrix& y_;
+  const SpaceFacts& facts_;
+  const SpaceOptions& options_;
+  SpaceComparison result_;
+  std::optional<FactorPair> factors_;
+  std::optional<Rsa> rsa_;
+  std::string block_reason_;
+};
+
+} // namespace
+
+const std::vector<std::string>& measure_names() {
+  static const std::vector<std::string> names{"svcca",       "svcca_squared", "svcca_rank1",     "pwcca", "rsa",
+                                              "rsa_pearson", "rsa_rho_a",     "rsa_kendall",     "cka",   "cka_debiased",
+                                              "procrustes",  "mutual_knn",    "principal_angles"};
+  return names;
+}
+
+void check(const SpaceOptions& o) {
+  const auto& names = measure_names();
+  require(!o.measures.empty(), ExitCode::config, "compare.measures is empty; it may hold {}", join(names, ", "));
+  for (const auto& name : o.measures) {
+    const auto near = nearest(name, names);
+    require(std::find(names.begin(), names.end(), name) != names.end(), ExitCode::config,
+            "compare.measures: there is no measure {}{}; there are {}", name, near ? " (did you mean " + *near + "?)" : std::string(),
+            join(names, ", "));
+  }
+  require(o.svcca.variance > 0 && o.svcca.variance <= 1, ExitCode::config, "compare.svcca_variance = {} must lie in (0, 1]",
+          o.svcca.variance);
+  require(o.svcca.k >= 0, ExitCode::config, "compare.svcca_k = {} must not be negative", o.svcca.k);
+  require(o.neighbours >= 1, ExitCode::config, "compare.neighbours must be at least 1, not {}", o.neighbours);
+  require(o.kendall_samples >= 2, ExitCode::config, "compare.kendall_samples must be at least 2, not {}", o.kendall_samples);
+  require(o.permutations >= 0 && o.stratified >= 0 && o.subsets >= 0, ExitCode::config,
+          "compare.permutations, stratified_permutations and subsets must not be negative");
+  require(o.level > 0 && o.level < 1, ExitCode::config, "compare.level must lie between 0 and 1, not {}", o.level);
+  require(o.memory_gib > 0, ExitCode::config, "compare.memory_gib must be positive, not {}", o.memory_gib);
+}
+
+SpaceComparison compare_spaces(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const SpaceFacts& facts,
+                               const SpaceOptions& options) {
+  return SpaceComparer(comm, x, y, facts, options).compare();
+}
+
+} // namespace concord::similarity

@@ -1,0 +1,310 @@
+#include "concord/similarity/factor.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/core/log.hpp"
+#include "concord/dist/partition.hpp"
+#include "concord/linalg/decompose.hpp"
+#include "concord/linalg/dense.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace concord::similarity {
+namespace {
+
+using linalg::view;
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+constexpr double eps = std::numeric_limits<double>::epsilon();
+
+/// Subtracts the column means of all ranks' rows, in two passes: the second removes what rounding left.
+void centre(const comm::Communicator& comm, std::vector<double>& rows, Index m, Index d) {
+  for (int pass = 0; pass < 2; ++pass) {
+    std::vector<double> means(at(d), 0.0);
+    for (std::size_t row = 0; row < rows.size(); row += at(d))
+      for (std::size_t c = 0; c < at(d); ++c) means[c] += rows[row + c];
+    comm::sum(comm, means);
+    for (double& mean : means) mean /= static_cast<double>(m);
+    for (std::size_t row = 0; row < rows.size(); row += at(d))
+      for (std::size_t c = 0; c < at(d); ++c) rows[row + c] -= means[c];
+  }
+}
+
+/// This rank's rows, centred, and what does not depend on a basis.
+Factor centred(const comm::Communicator& comm, const Matrix& x) {
+  const dist::Partition share{x.rows, comm.size()};
+  Factor f;
+  f.m = x.rows;
+  f.d = f.carried = f.components = x.cols;
+  f.begin = share.begin(comm.rank());
+  f.end = share.end(comm.rank());
+  f.carrier.resize(at((f.end - f.begin) * f.d));
+  x.copy_rows(f.begin, f.end - f.begin, f.carrier.data());
+  centre(comm, f.carrier, f.m, f.d);
+  f.cka.row_squares.assign(at(f.m), 0.0);
+  for (Index i = f.begin; i < f.end; ++i)
+    for (Index c = 0; c < f.d; ++c) f.cka.row_squares[at(i)] += std::pow(f.carrier[at((i - f.begin) * f.d + c)], 2);
+  comm::sum(comm, f.cka.row_squares);
+  for (const double square : f.cka.row_squares) f.squares += square;
+  return f;
+}
+
+/// sum over all ranks' rows of a_i^T b_i.
+std::vector<double> summed_product(const comm::Communicator& comm, const std::vector<double>& a, Index a_cols, const std::vector<double>& b,
+                                   Index b_cols, Index rows) {
+  std::vector<double> t(at(a_cols * b_cols), 0.0);
+  if (rows > 0) linalg::transposed_product(view(a, rows, a_cols), view(b, rows, b_cols), t.data(), b_cols);
+  comm::sum(comm, t);
+  return t;
+}
+
+/// The eigenvalues of X^T X, descending, and vectors.
+struct Eigen {
+  std::vector<double> values;
+  std::vector<double> vectors;
+};
+
+/// Estimate of what rounding of X^T X, some eps lambda_1 in random directions, does to a mean canonical correlation with the first k
+/// components: they lose orthogonality as lambda_1 / lambda_j, and turn against the dropped ones as lambda_1 / (lambda_i - lambda_j).
+double gram_error(const std::vector<double>& lambda, Index k) {
+  const auto d = static_cast<Index>(lambda.size());
+  const double noise = 8 * eps * lambda.front();
+  double orthogonality = 0;
+  for (Index j = 0; j < k; ++j) orthogonality += noise / lambda[at(j)];
+  double turned = 0;
+  for (Index i = 0; i < k; ++i)
+    for (Index j = k; j < d; ++j) turned += std::pow(lambda[at(i)] - lambda[at(j)], -2);
+  const double turn = noise * std::sqrt(turned / static_cast<double>(d)) * std::sqrt(static_cast<double>(std::min(k, d - k)));
+  return (orthogonality + 2 * turn) / static_cast<double>(std::max<Index>(1, k));
+}
+
+/// Whether the eigenvalues tell rank and components as well as singular values would.
+bool gram_is_safe(const std::vector<double>& lambda, const SvccaOptions& options) {
+  constexpr double tolerance = 1e-11;
+  if (lambda.empty() || lambda.back() <= 64 * eps * static_cast<double>(lambda.size()) * lambda.front())
+    return false; // the rank is not seen
+  std::vector<double> s(lambda.size());
+  std::transform(lambda.begin(), lambda.end(), s.begin(), [](double v) { return std::sqrt(v); });
+  return gram_error(lambda, cut(s, static_cast<Index>(s.size()), options).k) <= tolerance;
+}
+
+void take_singular_values(Factor& f, std::vector<double> s, Index rank, const FactorOptions& options) {
+  f.singular_values = std::move(s);
+  f.side = cut(f.singular_values, rank, options.svcca);
+  f.cka.self = 0;
+  for (const double value : f.singular_values) f.cka.self += std::pow(value, 4);
+  f.components = options.all_components ? rank : f.side.k;
+}
+
+/// U = X V S^-1.
+void take_gram(Factor& f, const Eigen& eigen, const FactorOptions& options) {
+  std::vector<double> s(eigen.values.size());
+  std::transform(eigen.values.begin(), eigen.values.end(), s.begin(), [](double v) { return std::sqrt(v); });
+  take_singular_values(f, std::move(s), f.d, options);
+  f.route = "gram";
+  f.to_basis.resize(at(f.d * f.components));
+  for (Index i = 0; i < f.d; ++i)
+    for (Index j = 0; j < f.components; ++j)
+      f.to_basis[at(i * f.components + j)] = eigen.vectors[at(i * f.d + j)] / f.singular_values[at(j)];
+}
+
+/// The first `cols` columns of a matrix of `width`.
+std::vector<double> leading_columns(const std::vector<double>& x, Index rows, Index width, Index cols) {
+  std::vector<double> out(at(rows * cols));
+  for (Index i = 0; i < rows; ++i) std::copy_n(x.begin() + i * width, cols, out.begin() + i * cols);
+  return out;
+}
+
+/// This rank's rows of a matrix on a grid. Collective.
+std::vector<double> rows_of(linalg::DistMatrix q, Index begin, Index end) {
+  if (q.grid().comm().size() == 1) return linalg::transposed(view(q.local(), q.n(), q.m())); // column-major, whole
+  const auto all = q.gather();
+  return {all.begin() + begin * q.n(), all.begin() + end * q.n()};
+}
+
+/// U = Q rotation, or U alone.
+void take_qr(const comm::Communicator& comm, Factor& f, const FactorOptions& options) {
+  const linalg::Grid grid(comm);
+  linalg::DistMatrix x(grid, f.m, f.d);
+  if (comm.size() == 1) {
+    x.local() = linalg::transposed(view(f.carrier, f.m, f.d));
+  } else {
+    std::vector<double> all(at(f.m * f.d));
+    std::vector<Index> counts;
+    const dist::Partition share{f.m, comm.size()};
+    for (int r = 0; r < comm.size(); ++r) counts.push_back(share.size(r));
+    comm::all_gather_rows(comm, f.carrier.data(), counts, f.d * static_cast<Index>(sizeof(double)), all.data());
+    x.fill([&](Index i, Index j) { return all[at(i * f.d + j)]; });
+  }
+  const bool whole = options.route == Route::whole;
+  auto basis = whole ? linalg::left_basis_whole(std::move(x)) : linalg::left_basis(std::move(x));
+  f.carried = basis.q.n();
+  f.carrier = rows_of(std::move(basis.q), f.begin, f.end);
+  take_singular_values(f, std::move(basis.singular_values), basis.rank, options);
+  f.route = whole ? "whole" : "qr";
+  if (basis.rotation.empty()) {
+    f.carrier = leading_columns(f.carrier, f.end - f.begin, f.carried, f.components);
+    f.carried = f.components;
+  } else {
+    f.to_basis = leading_columns(basis.rotation, f.carried, f.carried, f.components);
+  }
+}
+
+/// Replaces the carrier by U.
+void form_basis(const comm::Communicator& comm, Factor& f) {
+  const Index rows = f.end - f.begin;
+  if (!f.to_basis.empty()) {
+    std::vector<double> u(at(rows * f.components));
+    if (rows > 0) linalg::product(view(f.carrier, rows, f.carried), view(f.to_basis, f.carried, f.components), u.data(), f.components);
+    f.carrier = std::move(u);
+    f.carried = f.components;
+    f.to_basis.clear();
+  }
+  double squares = 0;
+  for (Index i = 0; i < rows; ++i) {
+    double leverage = 0;
+    for (Index j = 0; j < f.side.k; ++j) leverage += std::pow(f.carrier[at(i * f.carried + j)], 2);
+    squares += leverage * leverage;
+  }
+  f.leverage_squares = comm::sum_of(comm, squares);
+}
+
+/// U_k^T X. `centred_rows` are X's.
+std::vector<double> loadings(const comm::Communicator& comm, const Factor& f, const std::vector<double>& centred_rows) {
+  const auto cross = summed_product(comm, f.carrier, f.carried, centred_rows, f.d, f.end - f.begin);
+  if (f.to_basis.empty()) return {cross.begin(), cross.begin() + f.side.k * f.d};
+  std::vector<double> out(at(f.side.k * f.d));
+  linalg::transposed_product({f.to_basis.data(), f.carried, f.side.k, f.components}, view(cross, f.carried, f.d), out.data(), f.d);
+  return out;
+}
+
+/// Eigenvectors of both X^T X: of X on the first rank, of Y on the second, so that two ranks take half the time.
+std::pair<Eigen, Eigen> eigen_of_both(const comm::Communicator& comm, std::vector<double> gram_x, Index d1, std::vector<double> gram_y,
+                                      Index d2) {
+  Eigen x{{}, std::move(gram_x)};
+  Eigen y{{}, std::move(gram_y)};
+  const int owner_y = comm.size() > 1 ? 1 : 0;
+  comm::agree(comm, [&] {
+    if (comm.rank() == 0) x.values = linalg::symmetric_eigen(x.vectors, d1);
+    if (comm.rank() == owner_y) y.values = linalg::symmetric_eigen(y.vectors, d2);
+  });
+  for (auto& [eigen, owner] : {std::pair<Eigen&, int>{x, 0}, std::pair<Eigen&, int>{y, owner_y}}) {
+    comm::broadcast(comm, eigen.values, owner);
+    comm::broadcast(comm, eigen.vectors, owner);
+  }
+  return {std::move(x), std::move(y)};
+}
+
+/// T' = A_x^T T A_y; each rank makes a share of its rows where `comm` is given.
+std::vector<double> in_bases(const std::vector<double>& t, const Factor& x, const Factor& y, const comm::Communicator* comm) {
+  const int parts = comm == nullptr ? 1 : comm->size();
+  const int part = comm == nullptr ? 0 : comm->rank();
+  const auto gathered = [&](std::vector<double> own, Index rows, Index cols) {
+    if (parts == 1) return own;
+    std::vector<Index> counts;
+    for (int r = 0; r < parts; ++r) counts.push_back(dist::Partition{rows, parts}.size(r));
+    std::vector<double> all(at(rows * cols));
+    comm::all_gather_rows(*comm, own.data(), counts, cols * static_cast<Index>(sizeof(double)), all.data());
+    return all;
+  };
+  std::vector<double> right = t;
+  if (!y.to_basis.empty()) {
+    const dist::Partition share{x.carried, parts};
+    right.assign(at(share.size(part) * y.components), 0.0);
+    linalg::product({t.data() + share.begin(part) * y.carried, share.size(part), y.carried, y.carried},
+                    view(y.to_basis, y.carried, y.components), right.data(), y.components);
+    right = gathered(std::move(right), x.carried, y.components);
+  }
+  if (x.to_basis.empty()) return right;
+  const dist::Partition share{x.components, parts};
+  std::vector<double> both(at(share.size(part) * y.components), 0.0);
+  linalg::transposed_product({x.to_basis.data() + share.begin(part), x.carried, share.size(part), x.components},
+                             view(right, x.carried, y.components), both.data(), y.components);
+  return gathered(std::move(both), x.components, y.components);
+}
+
+} // namespace
+
+Route parse_route(const std::string& word) {
+  if (word == "auto") return Route::automatic;
+  if (word == "gram") return Route::gram;
+  if (word == "qr") return Route::qr;
+  if (word == "whole") return Route::whole;
+  fail(ExitCode::config, "compare.route must be \"auto\", \"gram\", \"qr\" or \"whole\", not \"{}\"", word);
+}
+
+FactorPair::FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options)
+    : comm_(comm), x_(centred(comm, x)), y_(centred(comm, y)) {
+  comm::agree(comm_, [&] {
+    for (const auto* f : {&x_, &y_})
+      require(std::isfinite(f->squares), ExitCode::bad_data,
+              "a matrix to compare holds a value that is not finite, or too large to square");
+  });
+  std::vector<double> rows_x;
+  std::vector<double> rows_y;
+  if (options.loadings) {
+    rows_x = x_.carrier;
+    rows_y = y_.carrier;
+  }
+  const bool tall = x_.m - 1 > std::max(x_.d, y_.d);
+  const bool gram = tall && (options.route == Route::automatic || options.route == Route::gram) && x_.squares > 0 && y_.squares > 0;
+  bool safe_x = false;
+  bool safe_y = false;
+  if (gram) {
+    const auto gram_of = [&](const Factor& f) {
+      auto g = linalg::gram({f.carrier.data(), f.end - f.begin, f.d, f.d});
+      comm::sum(comm_, g);
+      return g;
+    };
+    auto gram_x = gram_of(x_); // each a statement: sums must come in one order on all ranks
+    auto gram_y = gram_of(y_);
+    const auto [eigen_x, eigen_y] = eigen_of_both(comm_, std::move(gram_x), x_.d, std::move(gram_y), y_.d);
+    safe_x = gram_is_safe(eigen_x.values, options.svcca);
+    safe_y = gram_is_safe(eigen_y.values, options.svcca);
+    if (safe_x) take_gram(x_, eigen_x, options);
+    if (safe_y) take_gram(y_, eigen_y, options);
+  }
+  if (!safe_x) take_qr(comm_, x_, options);
+  if (!safe_y) take_qr(comm_, y_, options);
+  constexpr Index worth_forming = 8; // permutations, each of which saves two products of d x d
+  if (options.permutations >= worth_forming) {
+    form_basis(comm_, x_);
+    form_basis(comm_, y_);
+  }
+  if (options.loadings) {
+    x_.loadings = loadings(comm_, x_, rows_x);
+    y_.loadings = loadings(comm_, y_, rows_y);
+  }
+}
+
+std::vector<double> FactorPair::matched() const {
+  return in_bases(summed_product(comm_, x_.carrier, x_.carried, y_.carrier, y_.carried, x_.end - x_.begin), x_, y_, &comm_);
+}
+
+void FactorPair::prepare_permutations() {
+  if (comm_.size() == 1) return;
+  const dist::Partition share{x_.m, comm_.size()};
+  std::vector<Index> counts;
+  for (int r = 0; r < comm_.size(); ++r) counts.push_back(share.size(r));
+  for (auto [factor, whole] : {std::pair{&x_, &whole_x_}, std::pair{&y_, &whole_y_}}) {
+    whole->resize(at(factor->m * factor->carried));
+    comm::all_gather_rows(comm_, factor->carrier.data(), counts, factor->carried * static_cast<Index>(sizeof(double)), whole->data());
+  }
+}
+
+std::vector<double> FactorPair::permuted(const std::vector<Index>& order) {
+  const auto& rows_x = comm_.size() == 1 ? x_.carrier : whole_x_;
+  const auto& rows_y = comm_.size() == 1 ? y_.carrier : whole_y_;
+  shuffled_y_.resize(rows_y.size());
+  for (Index i = 0; i < y_.m; ++i)
+    std::copy_n(rows_y.begin() + order[at(i)] * y_.carried, y_.carried, shuffled_y_.begin() + i * y_.carried);
+  std::vector<double> t(at(x_.carried * y_.carried));
+  linalg::transposed_product(view(rows_x, x_.m, x_.carried), view(shuffled_y_, y_.m, y_.carried), t.data(), y_.carried);
+  return in_bases(t, x_, y_, nullptr);
+}
+
+} // namespace concord::similarity
