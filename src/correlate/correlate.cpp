@@ -444,7 +444,11 @@ std::vector<Match> read_best_partners(const std::filesystem::path& path, int lay
 }
 
 std::vector<Index> read_counts_b(const std::filesystem::path& path, int layer_a, int layer_b) {
-  return io::File::open(path).read<Index>(pair_group(layer_a, layer_b) + "/b_to_a/count");
+  const auto file = io::File::open(path);
+  const std::string name = pair_group(layer_a, layer_b) + "/b_to_a/count";
+  require(file.has(name), ExitCode::bad_data, "{} has no {}: an older version made it; delete it and run correlate again", path.string(),
+          name);
+  return file.read<Index>(name);
 }
 
 std::vector<Index> read_matched_counts(const std::filesystem::path& path) {

@@ -116,9 +116,10 @@ void compare_matrices(const comm::Communicator& comm, const std::vector<std::str
   });
   std::vector<SpaceComparison> comparisons;
   std::vector<json> records;
+  FactorCache factors;
   for (std::size_t i = 0; i < x.size(); ++i)
     for (std::size_t j = 0; j < y.size(); ++j) {
-      comparisons.push_back(compare_spaces(comm, all_x[i], all_y[j], {strata_of({}, all_y[j].row_norms()), {}}, options));
+      comparisons.push_back(compare_spaces(comm, all_x[i], all_y[j], {strata_of({}, all_y[j].row_norms()), {}, &factors}, options));
       records.push_back(json_of(comparisons.back()));
       records.back().update({{"x", x[i]}, {"y", y[j]}, {"rows", all_x[i].rows}});
     }

@@ -100,7 +100,7 @@ private:
     const bool angles = wants("principal_angles");
     if (!wants_blocks() && !wants_cross() && !angles) return;
     FactorOptions o{options_.svcca, options_.route, wants_cross(), wants("pwcca") || angles, permutations()};
-    factors_.emplace(comm_, x_, y_, o);
+    factors_.emplace(comm_, x_, y_, o, facts_.factors);
     result_.x = factors_->x().side;
     result_.y = factors_->y().side;
     result_.route_x = factors_->x().route;

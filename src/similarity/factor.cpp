@@ -182,23 +182,6 @@ std::vector<double> loadings(const comm::Communicator& comm, const Factor& f, co
   return out;
 }
 
-/// Eigenvectors of both X^T X: of X on the first rank, of Y on the second, so that two ranks take half the time.
-std::pair<Eigen, Eigen> eigen_of_both(const comm::Communicator& comm, std::vector<double> gram_x, Index d1, std::vector<double> gram_y,
-                                      Index d2) {
-  Eigen x{{}, std::move(gram_x)};
-  Eigen y{{}, std::move(gram_y)};
-  const int owner_y = comm.size() > 1 ? 1 : 0;
-  comm::agree(comm, [&] {
-    if (comm.rank() == 0) x.values = linalg::symmetric_eigen(x.vectors, d1);
-    if (comm.rank() == owner_y) y.values = linalg::symmetric_eigen(y.vectors, d2);
-  });
-  for (auto& [eigen, owner] : {std::pair<Eigen&, int>{x, 0}, std::pair<Eigen&, int>{y, owner_y}}) {
-    comm::broadcast(comm, eigen.values, owner);
-    comm::broadcast(comm, eigen.vectors, owner);
-  }
-  return {std::move(x), std::move(y)};
-}
-
 /// T' = A_x^T T A_y; each rank makes a share of its rows where `comm` is given.
 std::vector<double> in_bases(const std::vector<double>& t, const Factor& x, const Factor& y, const comm::Communicator* comm) {
   const int parts = comm == nullptr ? 1 : comm->size();
@@ -237,74 +220,113 @@ Route parse_route(const std::string& word) {
   fail(ExitCode::config, "compare.route must be \"auto\", \"gram\", \"qr\" or \"whole\", not \"{}\"", word);
 }
 
-FactorPair::FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options)
-    : comm_(comm), x_(centred(comm, x)), y_(centred(comm, y)) {
-  comm::agree(comm_, [&] {
-    for (const auto* f : {&x_, &y_})
-      require(std::isfinite(f->squares), ExitCode::bad_data,
-              "a matrix to compare holds a value that is not finite, or too large to square");
-  });
-  std::vector<double> rows_x;
-  std::vector<double> rows_y;
-  if (options.loadings) {
-    rows_x = x_.carrier;
-    rows_y = y_.carrier;
+namespace {
+
+/// Factors of one or two matrices, those of two side by side.
+class Factoring {
+public:
+  Factoring(const comm::Communicator& comm, std::vector<const Matrix*> matrices, const FactorOptions& options)
+      : comm_(comm), options_(options) {
+    for (const auto* matrix : matrices) factors_.push_back(centred(comm, *matrix));
+    comm::agree(comm_, [&] {
+      for (const auto& f : factors_)
+        require(std::isfinite(f.squares), ExitCode::bad_data,
+                "a matrix to compare holds a value that is not finite, or too large to square");
+    });
   }
-  const bool tall = x_.m - 1 > std::max(x_.d, y_.d);
-  const bool gram = tall && (options.route == Route::automatic || options.route == Route::gram) && x_.squares > 0 && y_.squares > 0;
-  bool safe_x = false;
-  bool safe_y = false;
-  if (gram) {
-    const auto gram_of = [&](const Factor& f) {
-      auto g = linalg::gram({f.carrier.data(), f.end - f.begin, f.d, f.d});
-      comm::sum(comm_, g);
-      return g;
-    };
-    auto gram_x = gram_of(x_); // each a statement: sums must come in one order on all ranks
-    auto gram_y = gram_of(y_);
-    const auto [eigen_x, eigen_y] = eigen_of_both(comm_, std::move(gram_x), x_.d, std::move(gram_y), y_.d);
-    safe_x = gram_is_safe(eigen_x.values, options.svcca);
-    safe_y = gram_is_safe(eigen_y.values, options.svcca);
-    if (safe_x) take_gram(x_, eigen_x, options);
-    if (safe_y) take_gram(y_, eigen_y, options);
+
+  std::vector<Factor> factors() {
+    std::vector<std::vector<double>> rows; // X itself, which loadings need when the carrier is another
+    for (const auto& f : factors_) rows.push_back(options_.loadings ? f.carrier : std::vector<double>{});
+    const auto safe = by_gram();
+    for (std::size_t i = 0; i < factors_.size(); ++i) {
+      Factor& f = factors_[i];
+      if (!safe[i]) take_qr(comm_, f, options_);
+      constexpr Index worth_forming = 8; // permutations, each of which saves two products of d x d
+      if (options_.permutations >= worth_forming) form_basis(comm_, f);
+      if (options_.loadings) f.loadings = loadings(comm_, f, rows[i]);
+    }
+    return std::move(factors_);
   }
-  if (!safe_x) take_qr(comm_, x_, options);
-  if (!safe_y) take_qr(comm_, y_, options);
-  constexpr Index worth_forming = 8; // permutations, each of which saves two products of d x d
-  if (options.permutations >= worth_forming) {
-    form_basis(comm_, x_);
-    form_basis(comm_, y_);
+
+private:
+  /// Which were factored by their Gram matrices.
+  std::vector<bool> by_gram() {
+    std::vector<bool> safe(factors_.size(), false);
+    if (options_.route != Route::automatic && options_.route != Route::gram) return safe;
+    std::vector<Eigen> eigen(factors_.size());
+    for (std::size_t i = 0; i < factors_.size(); ++i) {
+      const Factor& f = factors_[i];
+      if (f.m - 1 <= f.d || f.squares == 0) continue;
+      eigen[i].vectors = linalg::gram({f.carrier.data(), f.end - f.begin, f.d, f.d});
+      comm::sum(comm_, eigen[i].vectors);
+    }
+    decompose(eigen);
+    for (std::size_t i = 0; i < factors_.size(); ++i) {
+      safe[i] = gram_is_safe(eigen[i].values, options_.svcca);
+      if (safe[i]) take_gram(factors_[i], eigen[i], options_);
+    }
+    return safe;
   }
-  if (options.loadings) {
-    x_.loadings = loadings(comm_, x_, rows_x);
-    y_.loadings = loadings(comm_, y_, rows_y);
+
+  /// Eigenvectors of each X^T X by a rank of its own, so that two ranks take half the time.
+  void decompose(std::vector<Eigen>& eigen) const {
+    const auto owner = [&](std::size_t i) { return static_cast<int>(i) % comm_.size(); };
+    comm::agree(comm_, [&] {
+      for (std::size_t i = 0; i < eigen.size(); ++i)
+        if (comm_.rank() == owner(i) && !eigen[i].vectors.empty())
+          eigen[i].values = linalg::symmetric_eigen(eigen[i].vectors, factors_[i].d);
+    });
+    for (std::size_t i = 0; i < eigen.size(); ++i) {
+      comm::broadcast(comm_, eigen[i].values, owner(i));
+      comm::broadcast(comm_, eigen[i].vectors, owner(i));
+    }
   }
+
+  const comm::Communicator& comm_;
+  const FactorOptions& options_;
+  std::vector<Factor> factors_;
+};
+
+} // namespace
+
+FactorPair::FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options, FactorCache* cache)
+    : comm_(comm) {
+  FactorCache own;
+  FactorCache& known = cache != nullptr ? *cache : own;
+  std::vector<const Matrix*> missing;
+  for (const auto* matrix : {&x, &y})
+    if (!known.contains(matrix) && (missing.empty() || missing.front() != matrix)) missing.push_back(matrix);
+  auto made = Factoring(comm, missing, options).factors();
+  for (std::size_t i = 0; i < missing.size(); ++i) known[missing[i]] = std::make_shared<const Factor>(std::move(made[i]));
+  x_ = known.at(&x);
+  y_ = known.at(&y);
 }
 
 std::vector<double> FactorPair::matched() const {
-  return in_bases(summed_product(comm_, x_.carrier, x_.carried, y_.carrier, y_.carried, x_.end - x_.begin), x_, y_, &comm_);
+  return in_bases(summed_product(comm_, x_->carrier, x_->carried, y_->carrier, y_->carried, x_->end - x_->begin), *x_, *y_, &comm_);
 }
 
 void FactorPair::prepare_permutations() {
   if (comm_.size() == 1) return;
-  const dist::Partition share{x_.m, comm_.size()};
+  const dist::Partition share{x_->m, comm_.size()};
   std::vector<Index> counts;
   for (int r = 0; r < comm_.size(); ++r) counts.push_back(share.size(r));
-  for (auto [factor, whole] : {std::pair{&x_, &whole_x_}, std::pair{&y_, &whole_y_}}) {
+  for (auto [factor, whole] : {std::pair{x_.get(), &whole_x_}, std::pair{y_.get(), &whole_y_}}) {
     whole->resize(at(factor->m * factor->carried));
     comm::all_gather_rows(comm_, factor->carrier.data(), counts, factor->carried * static_cast<Index>(sizeof(double)), whole->data());
   }
 }
 
 std::vector<double> FactorPair::permuted(const std::vector<Index>& order) {
-  const auto& rows_x = comm_.size() == 1 ? x_.carrier : whole_x_;
-  const auto& rows_y = comm_.size() == 1 ? y_.carrier : whole_y_;
+  const auto& rows_x = comm_.size() == 1 ? x_->carrier : whole_x_;
+  const auto& rows_y = comm_.size() == 1 ? y_->carrier : whole_y_;
   shuffled_y_.resize(rows_y.size());
-  for (Index i = 0; i < y_.m; ++i)
-    std::copy_n(rows_y.begin() + order[at(i)] * y_.carried, y_.carried, shuffled_y_.begin() + i * y_.carried);
-  std::vector<double> t(at(x_.carried * y_.carried));
-  linalg::transposed_product(view(rows_x, x_.m, x_.carried), view(shuffled_y_, y_.m, y_.carried), t.data(), y_.carried);
-  return in_bases(t, x_, y_, nullptr);
+  for (Index i = 0; i < y_->m; ++i)
+    std::copy_n(rows_y.begin() + order[at(i)] * y_->carried, y_->carried, shuffled_y_.begin() + i * y_->carried);
+  std::vector<double> t(at(x_->carried * y_->carried));
+  linalg::transposed_product(view(rows_x, x_->m, x_->carried), view(shuffled_y_, y_->m, y_->carried), t.data(), y_->carried);
+  return in_bases(t, *x_, *y_, nullptr);
 }
 
 } // namespace concord::similarity

@@ -217,6 +217,20 @@ TEST(LeftBasis, RefusesInfinitiesAndNaNsInBoundedTime) {
     });
 }
 
+TEST(DistMatrix, RefusesPartsBeyondWhatScalapackCounts) {
+  const Grid grid(world(), 1, 1);
+  if (!grid.active()) return; // it has no part
+  expect_error(ExitCode::unavailable, "start more ranks", [&] { DistMatrix(grid, 70000, 70000); });
+}
+
+TEST(LeftBasis, TakesMoreRanksThanBlocksAndTheSmallestMatrices) {
+  for (const auto& [m, n] : {std::pair<Index, Index>{1, 1}, {1, 2}, {2, 1}, {3, 2}}) {
+    const Grid grid(world());
+    const auto basis = left_basis(random_matrix(grid, m, n, 1)); // pdgesvd of 1 x 2 in blocks of 1 hangs
+    EXPECT_EQ(basis.rank, std::min(m, n));
+  }
+}
+
 TEST(Grid, MadeAndDestroyedFiveThousandTimes) {
   for (int i = 0; i < 5000; ++i) {
     const Grid grid(world());

@@ -43,6 +43,7 @@ struct SpaceFacts {
   std::vector<Index> strata; ///< of each row (permutation.hpp); empty: none
   /// The two matrices of random subset number `s`; empty: none. Local.
   std::function<std::pair<Matrix, Matrix>(Index s)> subset;
+  FactorCache* factors = nullptr; ///< of matrices that come in several pairs
 };
 
 struct SpaceComparison {

@@ -15,6 +15,8 @@
 #include "concord/similarity/svcca.hpp"
 
 #include <limits>
+#include <map>
+#include <memory>
 #include <string>
 
 namespace concord::similarity {
@@ -31,7 +33,7 @@ struct FactorOptions {
   Index permutations = 0;     ///< that will be asked for: U is formed when they pay for it
 };
 
-/// One side, the same on every rank but for `rows`.
+/// One side, the same on every rank but for the rows of its carrier.
 struct Factor {
   Index m = 0;
   Index d = 0;
@@ -52,13 +54,16 @@ struct Factor {
   std::vector<double> to_basis; ///< U = carrier to_basis, [carried, components]; empty: the carrier is U
 };
 
+/// Factors of matrices that are compared more than once, under one set of options. The matrices must outlive it.
+using FactorCache = std::map<const Matrix*, std::shared_ptr<const Factor>>;
+
 class FactorPair {
 public:
-  /// Factors both. Collective; both matrices are whole on every rank.
+  /// Factors both, but for those in `cache`, which learns the others. Collective; both matrices are whole on every rank.
   /// @throws Error bad_data when values are not finite (agreed).
-  FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options);
-  const Factor& x() const { return x_; }
-  const Factor& y() const { return y_; }
+  FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options, FactorCache* cache = nullptr);
+  const Factor& x() const { return *x_; }
+  const Factor& y() const { return *y_; }
   /// T [x.components, y.components] of the pairing as given. Collective.
   std::vector<double> matched() const;
   /// Makes all rows known to every rank, so that permuted() can be asked for. Collective.
@@ -68,8 +73,8 @@ public:
 
 private:
   const comm::Communicator& comm_;
-  Factor x_;
-  Factor y_;
+  std::shared_ptr<const Factor> x_;
+  std::shared_ptr<const Factor> y_;
   std::vector<double> whole_x_, whole_y_, shuffled_y_;
 };
 
