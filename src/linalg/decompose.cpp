@@ -25,9 +25,9 @@ void require_finite(const DistMatrix& x) {
     throw Error(ExitCode::bad_data, fmt::format("a matrix to decompose holds {} values that are not finite", bad), /*agreed=*/true);
 }
 
-/// pdgesvd hangs on some tiny distributed problems (1 x 2 in blocks of 1 on a 1 x 2 grid).
+/// pdgesvd hangs on some tiny distributed problems (1 x 2 in blocks of 1 on a 1 x 2 grid) and fails on others (3 x 2 on 1 x 3).
 bool is_tiny(const DistMatrix& x) {
-  return std::min(x.m(), x.n()) < 2 * x.block();
+  return std::min(x.m(), x.n()) < std::max<Index>(2 * x.block(), x.grid().comm().size());
 }
 
 struct Svd {

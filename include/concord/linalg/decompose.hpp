@@ -20,8 +20,8 @@ struct LeftBasis {
 };
 
 /// QR route: x = Q R (pdgeqrf, pdorgqr), R = U S V^T (pdgesvd, n x n): the left basis is Q U. U is left beside Q, since d x d products with
-/// it cost less than forming Q U. A wide x (m < n) goes straight to pdgesvd. On one rank, and below two blocks, where pdgesvd of
-/// ScaLAPACK 2.2.1 can hang, LAPACK does the same. `x` is consumed.
+/// it cost less than forming Q U. A wide x (m < n) goes straight to pdgesvd. On one rank, and below two blocks or one column a rank, where
+/// pdgesvd of ScaLAPACK 2.2.1 can hang or fail, LAPACK does the same. `x` is consumed.
 /// @throws Error bad_data when x is not finite (pdgesvd hangs on infinities), agreed; internal when LAPACK fails.
 LeftBasis left_basis(DistMatrix x);
 
