@@ -102,9 +102,8 @@ HEATMAPS = [
     ("mutual_knn/score", "mutual k nearest neighbours", "viridis"),
     ("matched", "matched features", "cividis"),
     ("mean_r", "mean r of matched features", "cividis"),
-    ("null_r", "mean best r, tokens shifted (null)", "cividis"),
 ]
-SHARED_SCALE = {"svcca/null_mean": "svcca/score", "null_r": "mean_r"}
+SHARED_SCALE = {"svcca/null_mean": "svcca/score"}
 
 
 def heatmap(axis, results, name, title, colours):

@@ -15,7 +15,7 @@
 
 #include "similarity/pair_record.hpp"
 #include <algorithm>
-#include <cmath>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <optional>
@@ -67,8 +67,10 @@ public:
   Comparison(const comm::Communicator& comm, const CompareOptions& options)
       : comm_(comm), options_(options), decoders_a_(options.saes_a), decoders_b_(options.saes_b) {
     comm::agree(comm_, [&] { open(); });
-    const int most = static_cast<int>(std::clamp<Index>(pairs(), 1, comm_.size()));
-    groups_ = options_.settings.groups > 0 ? std::min(options_.settings.groups, most) : most;
+    groups_ =
+        options_.settings.groups > 0
+            ? static_cast<int>(std::clamp<Index>(options_.settings.groups, 1, std::min<Index>(std::max<Index>(1, pairs()), comm_.size())))
+            : groups_for(pairs(), comm_.size());
     number_ = comm_.rank() * groups_ / comm_.size();
     group_ = comm_.split(number_);
   }
@@ -274,6 +276,20 @@ private:
 };
 
 } // namespace
+
+int groups_for(Index pairs, int ranks) {
+  constexpr double alone = 0.01; // share of a pair's work that a group does not share: eigenvectors (docs/performance.md)
+  int best = 1;
+  double least = std::numeric_limits<double>::infinity();
+  for (int size = 1; size <= ranks; ++size) {
+    const auto groups = std::clamp<Index>(ranks / size, 1, std::max<Index>(1, pairs));
+    const double time = static_cast<double>((pairs + groups - 1) / groups) * (alone + (1 - alone) / size);
+    if (time >= least) continue;
+    least = time;
+    best = static_cast<int>(groups);
+  }
+  return best;
+}
 
 nlohmann::json settings_json(const SpaceOptions& o) {
   const char* kinds[] = {"correlation", "cosine", "euclidean"};

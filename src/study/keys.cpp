@@ -127,8 +127,7 @@ std::vector<Key> all_keys() {
       {"compare.stratified_permutations", Index{99}, "pairings shuffled among features alike in firing rate and decoder norm"},
       {"compare.subsets", Index{20}, "random features with their best partners, as many as are matched, compared in the same way"},
       {"compare.level", 0.05, "of calibrated scores: 0 unless significant at it"},
-      {"compare.groups", Index{0},
-       "groups of ranks, each of which compares one layer pair at a time; 0: as many as there are ranks or pairs"},
+      {"compare.groups", Index{0}, "groups of ranks, each of which compares one layer pair at a time; 0: by number"},
       {"compare.memory_gib", 4.0, "memory of a rank for RSA; what does not fit is computed twice, and its null is the closed form"},
       {"compare.min_matches", Index{10}, "fewer matched features leave a layer pair undefined"},
 

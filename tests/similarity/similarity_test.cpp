@@ -2,7 +2,7 @@
 // tests/cli/test_compare_golden.py.
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
-#include "concord/similarity/compare_spaces.hpp"
+#include "concord/similarity/compare.hpp"
 #include "concord/similarity/permutation.hpp"
 #include "concord/similarity/procrustes.hpp"
 
@@ -419,6 +419,17 @@ TEST(CompareSpaces, RefusesBadInputOnAllRanks) {
   Matrix huge = affine(x, 1e200, 0);
   expect_error(ExitCode::bad_data, "too large to square", [&] { score("svcca", huge, x); });
   expect_error(ExitCode::config, "did you mean svcca?", [&] { score("svca", x, x); });
+}
+
+TEST(GroupsFor, WastesFewRanks) {
+  EXPECT_EQ(groups_for(60, 2), 2);
+  EXPECT_EQ(groups_for(60, 1), 1);
+  EXPECT_EQ(groups_for(1, 4), 1);
+  EXPECT_EQ(groups_for(4, 4), 4);
+  EXPECT_EQ(groups_for(0, 4), 1);
+  EXPECT_EQ(groups_for(1092, 64), 32);     // 35 rounds by two ranks each; 64 groups would leave all but 4 ranks idle in the 18th
+  EXPECT_EQ(groups_for(1092, 1024), 102);  // 11 rounds by ten ranks each
+  EXPECT_EQ(groups_for(1092, 8192), 1092); // one round
 }
 
 TEST(Matrix, SinglesAndDoublesAreTheSameRows) {

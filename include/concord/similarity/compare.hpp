@@ -13,7 +13,7 @@ namespace concord::similarity {
 struct CompareSettings {
   SpaceOptions spaces;
   Index min_matches = 10; ///< fewer matched features leave a pair undefined
-  int groups = 0;         ///< groups of ranks with a layer pair each; 0: as many as there are ranks or pairs
+  int groups = 0;         ///< groups of ranks with a layer pair each; 0: groups_for(pairs, ranks)
 };
 
 struct CompareOptions {
@@ -34,6 +34,10 @@ void compare(const comm::Communicator& comm, const CompareOptions& options);
 /// the records as JSON (docs/formats.md). Collective. @throws Error input_missing, bad_data, config, io; agreed.
 void compare_matrices(const comm::Communicator& comm, const std::vector<std::string>& x, const std::vector<std::string>& y,
                       const SpaceOptions& options, const std::filesystem::path& json);
+
+/// Into how many groups ranks are best split for so many equal pairs: one rank a pair wastes nothing, but leaves ranks idle in the last
+/// round. Local.
+int groups_for(Index pairs, int ranks);
 
 /// The settings that change the result.
 nlohmann::json settings_json(const SpaceOptions& options);
