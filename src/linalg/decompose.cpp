@@ -46,11 +46,11 @@ Svd svd_gathered(const DistMatrix& x, bool vectors) {
     comm::broadcast(x.grid().comm(), result.values); // one rank's bits for all
     return result;
   }
-  auto [values, u] = left_vectors(view(whole, m, n));
-  comm::broadcast(x.grid().comm(), values);
-  comm::broadcast(x.grid().comm(), u);
-  result.values = std::move(values);
-  result.u.fill([&](Index i, Index j) { return u[static_cast<std::size_t>(i * result.u.n() + j)]; });
+  auto left = left_vectors(view(whole, m, n));
+  comm::broadcast(x.grid().comm(), left.values);
+  comm::broadcast(x.grid().comm(), left.u);
+  result.values = std::move(left.values);
+  result.u.fill([&](Index i, Index j) { return left.u[static_cast<std::size_t>(i * result.u.n() + j)]; });
   return result;
 }
 

@@ -190,11 +190,13 @@ std::vector<double> qr_column_major(std::vector<double>& x, Index m, Index n) {
 }
 
 // MKL's and OpenMP's switches for the calling thread; a BLAS without them is told by OMP_NUM_THREADS alone.
+// NOLINTBEGIN(readability-identifier-naming): the names are the libraries'.
 extern "C" {
 int MKL_Set_Num_Threads_Local(int threads) __attribute__((weak));
 void omp_set_num_threads(int threads) __attribute__((weak));
 int omp_get_max_threads() __attribute__((weak));
 }
+// NOLINTEND(readability-identifier-naming)
 
 SerialBlas::SerialBlas() {
   if (omp_get_max_threads != nullptr) before_ = omp_get_max_threads();

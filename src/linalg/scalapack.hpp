@@ -28,6 +28,7 @@ void dgesdd_(const char* job, const int* m, const int* n, double* a, const int* 
 void dsyevd_(const char* job, const char* uplo, const int* n, double* a, const int* lda, double* values, double* work, const int* lwork,
              int* iwork, const int* liwork, int* info);
 void dgeqrf_(const int* m, const int* n, double* a, const int* lda, double* tau, double* work, const int* lwork, int* info);
-void dorgqr_(const int* m, const int* n, const int* k, double* a, const int* lda, const double* tau, double* work, const int* lwork, int* info);
+void dorgqr_(const int* m, const int* n, const int* k, double* a, const int* lda, const double* tau, double* work, const int* lwork,
+             int* info);
 }
 // NOLINTEND(readability-identifier-naming)

@@ -179,6 +179,7 @@ private:
     if (!matches.empty()) loaded.mean_r = sum / static_cast<double>(matches.size());
     const auto counts = correlate::read_counts_b(options_.matches, layer_a(pair), layer_b(pair));
     std::vector<double> rates;
+    rates.reserve(matches.size());
     for (const auto& match : matches) rates.push_back(static_cast<double>(counts.at(at(match.b))));
     loaded.facts.strata = strata_of(rates, loaded.y.row_norms());
     loaded.partners = correlate::read_best_partners(options_.matches, layer_a(pair), layer_b(pair));
@@ -218,6 +219,7 @@ private:
     order.resize(at(loaded.x.rows));
     std::sort(order.begin(), order.end());
     std::vector<correlate::Match> drawn;
+    drawn.reserve(order.size());
     for (const Index i : order) drawn.push_back(loaded.partners[at(i)]);
     std::pair<Matrix, Matrix> matrices;
     take(drawn, pair, matrices.first, matrices.second);
@@ -283,7 +285,8 @@ int groups_for(Index pairs, int ranks) {
   double least = std::numeric_limits<double>::infinity();
   for (int size = 1; size <= ranks; ++size) {
     const auto groups = std::clamp<Index>(ranks / size, 1, std::max<Index>(1, pairs));
-    const double time = static_cast<double>((pairs + groups - 1) / groups) * (alone + (1 - alone) / size);
+    const Index rounds = (pairs + groups - 1) / groups;
+    const double time = static_cast<double>(rounds) * (alone + (1 - alone) / size);
     if (time >= least) continue;
     least = time;
     best = static_cast<int>(groups);

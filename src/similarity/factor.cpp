@@ -21,6 +21,13 @@ std::size_t at(Index i) {
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
 
+/// Rows of each rank.
+std::vector<Index> shares(Index rows, int ranks) {
+  std::vector<Index> counts(static_cast<std::size_t>(ranks));
+  for (int r = 0; r < ranks; ++r) counts[static_cast<std::size_t>(r)] = dist::Partition{rows, ranks}.size(r);
+  return counts;
+}
+
 /// Subtracts the column means of all ranks' rows, in two passes: the second removes what rounding left.
 void centre(const comm::Communicator& comm, std::vector<double>& rows, Index m, Index d) {
   for (int pass = 0; pass < 2; ++pass) {
@@ -134,10 +141,7 @@ void take_qr(const comm::Communicator& comm, Factor& f, const FactorOptions& opt
     x.local() = linalg::transposed(view(f.carrier, f.m, f.d));
   } else {
     std::vector<double> all(at(f.m * f.d));
-    std::vector<Index> counts;
-    const dist::Partition share{f.m, comm.size()};
-    for (int r = 0; r < comm.size(); ++r) counts.push_back(share.size(r));
-    comm::all_gather_rows(comm, f.carrier.data(), counts, f.d * static_cast<Index>(sizeof(double)), all.data());
+    comm::all_gather_rows(comm, f.carrier.data(), shares(f.m, comm.size()), f.d * static_cast<Index>(sizeof(double)), all.data());
     x.fill([&](Index i, Index j) { return all[at(i * f.d + j)]; });
   }
   const bool whole = options.route == Route::whole;
@@ -188,10 +192,8 @@ std::vector<double> in_bases(const std::vector<double>& t, const Factor& x, cons
   const int part = comm == nullptr ? 0 : comm->rank();
   const auto gathered = [&](std::vector<double> own, Index rows, Index cols) {
     if (parts == 1) return own;
-    std::vector<Index> counts;
-    for (int r = 0; r < parts; ++r) counts.push_back(dist::Partition{rows, parts}.size(r));
     std::vector<double> all(at(rows * cols));
-    comm::all_gather_rows(*comm, own.data(), counts, cols * static_cast<Index>(sizeof(double)), all.data());
+    comm::all_gather_rows(*comm, own.data(), shares(rows, parts), cols * static_cast<Index>(sizeof(double)), all.data());
     return all;
   };
   std::vector<double> right = t;
@@ -225,8 +227,9 @@ namespace {
 /// Factors of one or two matrices, those of two side by side.
 class Factoring {
 public:
-  Factoring(const comm::Communicator& comm, std::vector<const Matrix*> matrices, const FactorOptions& options)
+  Factoring(const comm::Communicator& comm, const std::vector<const Matrix*>& matrices, const FactorOptions& options)
       : comm_(comm), options_(options) {
+    factors_.reserve(matrices.size());
     for (const auto* matrix : matrices) factors_.push_back(centred(comm, *matrix));
     comm::agree(comm_, [&] {
       for (const auto& f : factors_)
@@ -237,6 +240,7 @@ public:
 
   std::vector<Factor> factors() {
     std::vector<std::vector<double>> rows; // X itself, which loadings need when the carrier is another
+    rows.reserve(factors_.size());
     for (const auto& f : factors_) rows.push_back(options_.loadings ? f.carrier : std::vector<double>{});
     const auto safe = by_gram();
     for (std::size_t i = 0; i < factors_.size(); ++i) {
@@ -309,9 +313,7 @@ std::vector<double> FactorPair::matched() const {
 
 void FactorPair::prepare_permutations() {
   if (comm_.size() == 1) return;
-  const dist::Partition share{x_->m, comm_.size()};
-  std::vector<Index> counts;
-  for (int r = 0; r < comm_.size(); ++r) counts.push_back(share.size(r));
+  const auto counts = shares(x_->m, comm_.size());
   for (auto [factor, whole] : {std::pair{x_.get(), &whole_x_}, std::pair{y_.get(), &whole_y_}}) {
     whole->resize(at(factor->m * factor->carried));
     comm::all_gather_rows(comm_, factor->carrier.data(), counts, factor->carried * static_cast<Index>(sizeof(double)), whole->data());

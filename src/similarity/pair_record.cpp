@@ -1,5 +1,7 @@
 #include "similarity/pair_record.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace concord::similarity {
@@ -16,10 +18,10 @@ std::vector<PairField> pair_fields(const SpaceOptions& options) {
   std::vector<PairField> fields{{"/matched"}, {"/mean_r"}};
   for (const char* name : side_fields) fields.push_back({name});
   for (const auto& measure : options.measures) {
-    for (const auto& column : measure_columns()) fields.push_back({"/" + measure + "/" + column});
+    for (const auto& column : measure_columns()) fields.push_back({fmt::format("/{}/{}", measure, column)});
     for (const auto& [name, width] : {std::pair{"/null", options.permutations}, std::pair{"/null_stratified", options.stratified},
                                       std::pair{"/null_subset", options.subsets}})
-      if (width > 0) fields.push_back({"/" + measure + name, width});
+      if (width > 0) fields.push_back({fmt::format("/{}{}", measure, name), width});
   }
   return fields;
 }

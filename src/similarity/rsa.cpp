@@ -334,8 +334,7 @@ void Rsa::correlate(Tiles& tiles) {
   const Int128 entries = Int128{m_} * (m_ - 1) / 2;
   middle_x_ = static_cast<Index>(tiles.sums_x.keys / entries);
   middle_y_ = static_cast<Index>(tiles.sums_y.keys / entries);
-  std::vector<Sums> sums;
-  for (int t = 0; t < tiles.threads; ++t) sums.emplace_back(m_);
+  std::vector<Sums> sums(static_cast<std::size_t>(tiles.threads), Sums(m_));
   tiles.for_each(false, result_.rdm_seconds, [&](int thread, const Tile& tile, const Key* x, const Key* y) {
     add_tile(sums[static_cast<std::size_t>(thread)], tile.i0, tile.ni, tile.j0, tile.nj, x, y);
   });

@@ -92,6 +92,7 @@ std::string as_toml(const Value& value) {
           return quoted(v);
         else if constexpr (std::is_same_v<T, Texts>) {
           std::vector<std::string> parts;
+          parts.reserve(v.size());
           for (const auto& text : v) parts.push_back(quoted(text));
           return "[" + join(parts, ", ") + "]";
         } else if constexpr (std::is_same_v<T, double>) {
