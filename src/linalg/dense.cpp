@@ -213,6 +213,7 @@ SerialBlas::~SerialBlas() {
 
 // MKL asks these whether to choose kernels by what the processor can do, or to give others than Intel's the ones of AVX2, which on an AMD
 // processor with full AVX-512 run at half the speed. Such a processor says yes here; the program's answer comes before the library's own.
+#ifdef __x86_64__
 // NOLINTBEGIN(readability-identifier-naming): the names are MKL's.
 extern "C" {
 int mkl_serv_intel_cpu_true() {
@@ -224,3 +225,4 @@ int mkl_serv_intel_cpu() {
 }
 }
 // NOLINTEND(readability-identifier-naming)
+#endif

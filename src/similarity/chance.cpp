@@ -41,11 +41,6 @@ double wachter_mean(Index n, Index k1, Index k2) {
   return spread + std::max(0.0, w.small + w.large - 1) / w.small;
 }
 
-double wachter_edge(Index n, Index k1, Index k2) {
-  const auto w = wachter(n, k1, k2);
-  return w.small + w.large >= 1 ? 1.0 : std::sqrt(std::min(1.0, w.middle + w.half));
-}
-
 Moments absolute_correlation(Index m) {
   const double variance = 1.0 / static_cast<double>(m - 1);
   return {std::sqrt(2 * variance / std::numbers::pi), std::sqrt(variance * (1 - 2 / std::numbers::pi))};

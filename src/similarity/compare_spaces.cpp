@@ -131,9 +131,8 @@ private:
 
   void refuse_undefined() {
     if (!block_reason_.empty()) refuse({"svcca", "svcca_squared", "pwcca"}, block_reason_);
-    for (const char* name : {"cka_debiased"})
-      if (wants(name) && std::isnan(result_.measures[name].score))
-        refuse({name}, "an unbiased estimate of a side with itself is not positive");
+    if (wants("cka_debiased") && std::isnan(result_.measures["cka_debiased"].score))
+      refuse({"cka_debiased"}, "an unbiased estimate of a side with itself is not positive");
   }
 
   std::map<std::string, Moments> chance_of_factors() const {

@@ -29,6 +29,9 @@ class RankInvariance(unittest.TestCase):
                     run("correlate", "--a", out / "a/features.h5", "--b", out / "b/features.h5", "--tokens", out / "tokens.h5", "--best", 4, "--min-firings", 3, *flags,
                         "--out", out / f"{name}.h5", ranks=ranks)
                     same(out / "matches.h5", out / f"{name}.h5")
+                (out / "similarity.h5").rename(out / "by_pairs.h5")
+                run("compare", self.study, *other, "--set", "compare.groups=1", ranks=ranks)  # all ranks at one pair, not a pair a rank
+                same(out / "similarity.h5", out / "by_pairs.h5", tolerance=1e-11)
             for name in ("tokens.h5", "a/activations.h5", "b/activations.h5", "matches.h5"):
                 with self.subTest(file=name, ranks=ranks):
                     same(self.one / name, out / name)

@@ -29,6 +29,11 @@ TEST(Binding, BlasComesFromLibtorchAndTheRestFromLapack) {
   EXPECT_TRUE(library_of_symbol("pdgesvd_").starts_with("libscalapack")) << library_of_symbol("pdgesvd_");
 }
 
+TEST(Binding, MklAsksTheProgramWhichKernelsToTake) { // and not itself, which gives other than Intel's processors AVX2
+  EXPECT_EQ(library_of_symbol("mkl_serv_intel_cpu_true"), "linalg_test");
+  EXPECT_EQ(library_of_symbol("mkl_serv_intel_cpu"), "linalg_test");
+}
+
 struct Shape {
   int grid_rows, grid_cols;
   Index m, n, block;

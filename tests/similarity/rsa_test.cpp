@@ -214,5 +214,19 @@ TEST(MutualKnn, EqualsTheDefinitionAndIsOneForEqualSpaces) {
             mutual_knn(r.neighbours_x, compare(x, y.rows_of(order), o).neighbours_y, identity));
 }
 
+TEST(MutualKnn, TakesTheSmallerNumberOfEqualRows) {
+  Matrix x = random_matrix(1, 12, 5);
+  for (const Index copy : {4, 9, 11})
+    for (Index c = 0; c < 5; ++c) x.values[static_cast<std::size_t>(copy * 5 + c)] = x.at(2, c); // 2, 4, 9 and 11 are equal
+  RsaOptions o;
+  o.neighbours = 2;
+  for (const Index tile : {1, 5, 512}) {
+    o.tile = tile;
+    const auto near = compare(x, random_matrix(2, 12, 5), o).neighbours_x.items;
+    EXPECT_EQ(std::vector<std::int32_t>(near.begin() + 8, near.begin() + 10), (std::vector<std::int32_t>{2, 9}));  // of 4
+    EXPECT_EQ(std::vector<std::int32_t>(near.begin() + 22, near.begin() + 24), (std::vector<std::int32_t>{2, 4})); // of 11
+  }
+}
+
 } // namespace
 } // namespace concord::similarity

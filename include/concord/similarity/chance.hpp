@@ -18,8 +18,6 @@ struct Moments {
 /// Mean canonical correlation of independent subspaces of dimension k1 and k2 among n: the mean of sqrt(lambda) under the Wachter law,
 /// with its share of ones where k1 + k2 > n. For M centred rows n = M - 1.
 double wachter_mean(Index n, Index k1, Index k2);
-/// The largest canonical correlation that the law allows.
-double wachter_edge(Index n, Index k1, Index k2);
 
 /// |r| of two independent vectors of m centred numbers.
 Moments absolute_correlation(Index m);
