@@ -4,6 +4,8 @@
 #include <boost/serialization/string.hpp>
 #include <mpi.h>
 
+#include <optional>
+
 namespace concord::comm {
 
 void agree(const Communicator& comm, const std::function<void()>& local) {
@@ -27,6 +29,19 @@ void agree(const Communicator& comm, const std::function<void()>& local) {
   boost::mpi::broadcast(comm, code, first_failing);
   boost::mpi::broadcast(comm, message, first_failing);
   throw Error(static_cast<ExitCode>(code), message, /*agreed=*/true);
+}
+
+void agree_between_groups(const Communicator& comm, const std::function<void()>& work_of_group) {
+  std::optional<Error> failed;
+  try {
+    work_of_group();
+  } catch (const Error& error) {
+    if (!error.agreed()) throw;
+    failed = error;
+  }
+  agree(comm, [&] {
+    if (failed) fail(failed->code(), "{}", failed->what());
+  });
 }
 
 } // namespace concord::comm

@@ -288,18 +288,10 @@ private:
   /// Each group does one of the pairs [done, last); rank 0 writes them. Returns the matched features.
   Index run_round(io::Output& output, PairCorrelator& correlator, Index done, Index last) {
     std::vector<char> bytes;
-    std::optional<Error> failed; // of the whole group; the others must not wait for its pair
-    try {
-      if (done + number_ < last) {
-        const PairResult result = run_pair(correlator, done + number_);
-        if (group_.rank() == 0) bytes = packed(result);
-      }
-    } catch (const Error& error) {
-      if (!error.agreed()) throw;
-      failed = error;
-    }
-    comm::agree(comm_, [&] {
-      if (failed) fail(failed->code(), "{}", failed->what());
+    comm::agree_between_groups(comm_, [&] {
+      if (done + number_ >= last) return;
+      const PairResult result = run_pair(correlator, done + number_);
+      if (group_.rank() == 0) bytes = packed(result);
     });
     const auto all = comm::gather(comm_, bytes);
     Index matched = 0;

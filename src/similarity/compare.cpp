@@ -18,7 +18,6 @@
 #include <limits>
 #include <map>
 #include <numeric>
-#include <optional>
 
 namespace concord::similarity {
 namespace {
@@ -143,18 +142,10 @@ private:
   /// Each group does one of the pairs [done, last) of the order; rank 0 writes them.
   void run_round(io::Output& output, Index done, Index last) {
     std::vector<double> record;
-    std::optional<Error> failed; // of the whole group; the others must not wait for its pair
-    try {
-      if (done + number_ < last) {
-        auto result = run_pair(order_[at(done + number_)]);
-        if (group_.rank() == 0) record = std::move(result);
-      }
-    } catch (const Error& error) {
-      if (!error.agreed()) throw;
-      failed = error;
-    }
-    comm::agree(comm_, [&] {
-      if (failed) fail(failed->code(), "{}", failed->what());
+    comm::agree_between_groups(comm_, [&] {
+      if (done + number_ >= last) return;
+      auto result = run_pair(order_[at(done + number_)]);
+      if (group_.rank() == 0) record = std::move(result);
     });
     const auto all = comm::gather(comm_, record);
     comm::agree(comm_, [&] {

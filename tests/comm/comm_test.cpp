@@ -33,6 +33,22 @@ TEST(Agree, PassesResultsThrough) {
   EXPECT_EQ(agreed(world(), [] { return 7; }), 7);
 }
 
+TEST(AgreeBetweenGroups, ThrowsOneGroupsErrorOnAllRanks) {
+  const int groups = std::min(2, world().size());
+  const int number = world().rank() * groups / world().size();
+  const auto group = world().split(number);
+  int done = 0;
+  test::expect_error(ExitCode::bad_data, "group 0 cannot read", [&] {
+    agree_between_groups(world(), [&] {
+      agree(group, [&] {
+        if (number == 0) fail(ExitCode::bad_data, "group 0 cannot read");
+      });
+      done = sum_of(group, Index{1}) == group.size() ? 1 : 0;
+    });
+  });
+  EXPECT_EQ(done, number == 0 ? 0 : 1); // the other group did its work
+}
+
 TEST(Collectives, SumMaxAndPrefix) {
   const int size = world().size();
   std::vector<double> values(1000, static_cast<double>(world().rank() + 1));
