@@ -11,8 +11,8 @@ namespace concord::comm {
 /// Collective over `comm`. `local` itself must not communicate.
 void agree(const Communicator& comm, const std::function<void()>& local);
 
-/// Groups of the ranks of `comm` work side by side, each collectively: what one group agreed to throw is thrown on all ranks, so that no group
-/// waits for another. Errors that a group did not agree on go on as they are and end the job. Collective over `comm`.
+/// Groups of the ranks of `comm` work side by side, each collectively: what one group agreed to throw is thrown on all ranks, so that no
+/// group waits for another. Errors that a group did not agree on go on as they are and end the job. Collective over `comm`.
 void agree_between_groups(const Communicator& comm, const std::function<void()>& work_of_group);
 
 /// agree() for a function with a result.
