@@ -25,8 +25,12 @@ def make(o):
         np.save(o.work / f"{name}.npy", rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
+def load(o):
+    return [np.load(o.work / f"{name}.npy").astype(np.float64) for name in "xy"]
+
+
 def peer_svcca(o):
-    x, y = (np.load(o.work / f"{name}.npy").astype(np.float64) for name in "xy")
+    x, y = load(o)
     begin = time.perf_counter()
     kept = []
     for m in (x, y):
@@ -38,7 +42,7 @@ def peer_svcca(o):
 
 def peer_rsa(o):
     import scipy.stats
-    x, y = (np.load(o.work / f"{name}.npy").astype(np.float64) for name in "xy")
+    x, y = load(o)
     upper = np.triu_indices(o.rows, 1)
     begin = time.perf_counter()
     vectors = [np.corrcoef(m)[upper] for m in (x, y)]
@@ -61,14 +65,20 @@ def concord(o, measure, ranks, threads, *flags, permutations=0):
     return record
 
 
+def measured_peer(o, name):
+    """What the peer took, in a process of its own; ends the benchmark when it fails."""
+    peer, failed = run_peer_process(__file__, name, o.threads)
+    if failed:
+        raise SystemExit(f"peer {name}: {failed}")
+    return peer
+
+
 def show(name, seconds, against, score, note=""):
     print(f"  {name:44} {seconds:8.2f} s   {against / seconds:6.1f}x   {score:.12f}   {note}", flush=True)
 
 
 def svcca(o):
-    peer, failed = run_peer_process(__file__, "svcca", o.threads)
-    if failed:
-        raise SystemExit(f"numpy: {failed}")
+    peer = measured_peer(o, "svcca")
     print(f"SVCCA, {o.rows} x {o.d[0]} and {o.d[1]}, {o.threads} threads")
     show("numpy svd", peer["seconds"], peer["seconds"], peer["score"], f"peak {peer['peak']:.0f} MiB")
     layouts = [(1, o.threads, route) for route in ("auto", "qr")] + [(1, 1, "auto"), (2, 1, "auto")] + ([(2, 1, "whole")] if o.whole else [])
@@ -83,9 +93,7 @@ def svcca(o):
 
 
 def rsa(o):
-    peer, failed = run_peer_process(__file__, "rsa", o.threads)
-    if failed:
-        raise SystemExit(f"scipy: {failed}")
+    peer = measured_peer(o, "rsa")
     print(f"RSA, {o.rows * (o.rows - 1) // 2:.3g} pairs, {o.threads} threads")
     show("numpy.corrcoef, scipy.stats.spearmanr", peer["seconds"], peer["seconds"], peer["score"], f"peak {peer['peak']:.0f} MiB")
     show("  of which ranking and correlating", peer["ranking"], peer["ranking"], peer["score"])

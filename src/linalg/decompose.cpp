@@ -90,12 +90,16 @@ DistMatrix transposed_product(const DistMatrix& a, const DistMatrix& b) {
   return c;
 }
 
-void centre_columns(DistMatrix& x) {
-  for (int pass = 0; pass < 2; ++pass) { // the second pass removes what rounding left of the mean
-    std::vector<double> means(static_cast<std::size_t>(x.n()), 0.0);
-    std::as_const(x).for_each([&](Index, Index j, double value) { means[static_cast<std::size_t>(j)] += value; });
-    comm::sum(x.grid().comm(), means);
-    x.for_each([&](Index, Index j, double& value) { value -= means[static_cast<std::size_t>(j)] / static_cast<double>(x.m()); });
+void centre_columns(const comm::Communicator& comm, std::vector<double>& rows, Index m, Index d) {
+  const auto width = static_cast<std::size_t>(d);
+  for (int pass = 0; pass < 2; ++pass) {
+    std::vector<double> means(width, 0.0);
+    for (std::size_t row = 0; row < rows.size(); row += width)
+      for (std::size_t c = 0; c < width; ++c) means[c] += rows[row + c];
+    comm::sum(comm, means);
+    for (double& mean : means) mean /= static_cast<double>(m);
+    for (std::size_t row = 0; row < rows.size(); row += width)
+      for (std::size_t c = 0; c < width; ++c) rows[row + c] -= means[c];
   }
 }
 

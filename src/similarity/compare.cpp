@@ -286,13 +286,11 @@ int groups_for(Index pairs, int ranks) {
 }
 
 nlohmann::json settings_json(const SpaceOptions& o) {
-  const char* kinds[] = {"correlation", "cosine", "euclidean"};
-  const char* routes[] = {"auto", "gram", "qr", "whole"};
   return {{"measures", o.measures},
           {"svcca_variance", o.svcca.variance},
           {"svcca_k", o.svcca.k},
-          {"route", routes[static_cast<int>(o.route)]},
-          {"rdm", kinds[static_cast<int>(o.rdm)]},
+          {"route", name_of(o.route)},
+          {"rdm", name_of(o.rdm)},
           {"neighbours", o.neighbours},
           {"kendall_samples", o.kendall_samples},
           {"permutations", o.permutations},

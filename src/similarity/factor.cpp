@@ -28,19 +28,6 @@ std::vector<Index> shares(Index rows, int ranks) {
   return counts;
 }
 
-/// Subtracts the column means of all ranks' rows, in two passes: the second removes what rounding left.
-void centre(const comm::Communicator& comm, std::vector<double>& rows, Index m, Index d) {
-  for (int pass = 0; pass < 2; ++pass) {
-    std::vector<double> means(at(d), 0.0);
-    for (std::size_t row = 0; row < rows.size(); row += at(d))
-      for (std::size_t c = 0; c < at(d); ++c) means[c] += rows[row + c];
-    comm::sum(comm, means);
-    for (double& mean : means) mean /= static_cast<double>(m);
-    for (std::size_t row = 0; row < rows.size(); row += at(d))
-      for (std::size_t c = 0; c < at(d); ++c) rows[row + c] -= means[c];
-  }
-}
-
 /// This rank's rows, centred, and what does not depend on a basis.
 Factor centred(const comm::Communicator& comm, const Matrix& x) {
   const dist::Partition share{x.rows, comm.size()};
@@ -51,7 +38,7 @@ Factor centred(const comm::Communicator& comm, const Matrix& x) {
   f.end = share.end(comm.rank());
   f.carrier.resize(at((f.end - f.begin) * f.d));
   x.copy_rows(f.begin, f.end - f.begin, f.carrier.data());
-  centre(comm, f.carrier, f.m, f.d);
+  linalg::centre_columns(comm, f.carrier, f.m, f.d);
   f.cka.row_squares.assign(at(f.m), 0.0);
   for (Index i = f.begin; i < f.end; ++i)
     for (Index c = 0; c < f.d; ++c) f.cka.row_squares[at(i)] += std::pow(f.carrier[at((i - f.begin) * f.d + c)], 2);
@@ -187,7 +174,7 @@ std::vector<double> loadings(const comm::Communicator& comm, const Factor& f, co
 }
 
 /// T' = A_x^T T A_y; each rank makes a share of its rows where `comm` is given.
-std::vector<double> in_bases(const std::vector<double>& t, const Factor& x, const Factor& y, const comm::Communicator* comm) {
+std::vector<double> in_bases(std::vector<double> t, const Factor& x, const Factor& y, const comm::Communicator* comm) {
   const int parts = comm == nullptr ? 1 : comm->size();
   const int part = comm == nullptr ? 0 : comm->rank();
   const auto gathered = [&](std::vector<double> own, Index rows, Index cols) {
@@ -196,11 +183,12 @@ std::vector<double> in_bases(const std::vector<double>& t, const Factor& x, cons
     comm::all_gather_rows(*comm, own.data(), shares(rows, parts), cols * static_cast<Index>(sizeof(double)), all.data());
     return all;
   };
-  std::vector<double> right = t;
+  std::vector<double> right = std::move(t);
   if (!y.to_basis.empty()) {
+    const auto from = std::move(right);
     const dist::Partition share{x.carried, parts};
     right.assign(at(share.size(part) * y.components), 0.0);
-    linalg::product({t.data() + share.begin(part) * y.carried, share.size(part), y.carried, y.carried},
+    linalg::product({from.data() + share.begin(part) * y.carried, share.size(part), y.carried, y.carried},
                     view(y.to_basis, y.carried, y.components), right.data(), y.components);
     right = gathered(std::move(right), x.carried, y.components);
   }
@@ -214,12 +202,21 @@ std::vector<double> in_bases(const std::vector<double>& t, const Factor& x, cons
 
 } // namespace
 
+namespace {
+
+constexpr const char* route_names[] = {"auto", "gram", "qr", "whole"};
+
+} // namespace
+
 Route parse_route(const std::string& word) {
-  if (word == "auto") return Route::automatic;
-  if (word == "gram") return Route::gram;
-  if (word == "qr") return Route::qr;
-  if (word == "whole") return Route::whole;
-  fail(ExitCode::config, "compare.route must be \"auto\", \"gram\", \"qr\" or \"whole\", not \"{}\"", word);
+  const auto found = std::find(std::begin(route_names), std::end(route_names), word);
+  require(found != std::end(route_names), ExitCode::config, "compare.route must be \"auto\", \"gram\", \"qr\" or \"whole\", not \"{}\"",
+          word);
+  return static_cast<Route>(found - std::begin(route_names));
+}
+
+const char* name_of(Route route) {
+  return route_names[static_cast<int>(route)];
 }
 
 namespace {
@@ -328,7 +325,7 @@ std::vector<double> FactorPair::permuted(const std::vector<Index>& order) {
     std::copy_n(rows_y.begin() + order[at(i)] * y_->carried, y_->carried, shuffled_y_.begin() + i * y_->carried);
   std::vector<double> t(at(x_->carried * y_->carried));
   linalg::transposed_product(view(rows_x, x_->m, x_->carried), view(shuffled_y_, y_->m, y_->carried), t.data(), y_->carried);
-  return in_bases(t, *x_, *y_, nullptr);
+  return in_bases(std::move(t), *x_, *y_, nullptr);
 }
 
 } // namespace concord::similarity

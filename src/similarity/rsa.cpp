@@ -312,11 +312,10 @@ void Rsa::rank(Tiles& tiles) {
 
 namespace {
 
-/// sum_{i != j} a_ij^2 and so on of one side, from sums over the triangle and over each item's entries, of values less `centre`.
-PairSums pair_sums(const std::vector<Index>& rows, double triangle_total, double triangle_squares, double centre, double entries) {
-  PairSums sums;
-  sums.total = 2 * (triangle_total - entries * centre);
-  sums.squares = 2 * (triangle_squares - 2 * centre * triangle_total + entries * centre * centre);
+/// What Mantel's moments need of one side's entries less their mean `centre`: `squares` is the sum of their squares over i != j, `rows` the
+/// sums of each item's entries before the mean is taken off.
+PairSums pair_sums(const std::vector<Index>& rows, double squares, double centre) {
+  PairSums sums{0, squares, 0};
   const double others = static_cast<double>(rows.size()) - 1;
   for (const Index row : rows) sums.row_squares += std::pow(static_cast<double>(row) - others * centre, 2);
   return sums;
@@ -397,14 +396,13 @@ void Rsa::fill_table(std::vector<float>& table, Index i0, Index ni, Index j0, In
 void Rsa::take(const Tiles& tiles, const Sums& sums) {
   const auto real = [](Int128 v) { return static_cast<long double>(v); };
   const Int128 entries = Int128{m_} * (m_ - 1) / 2;
-  const auto n = static_cast<double>(entries);
   const auto& x = tiles.sums_x;
   const auto& y = tiles.sums_y;
   norm_ = static_cast<double>(std::sqrt(real(x.rank_squares)) * std::sqrt(real(y.rank_squares)));
   const long double rho = real(sums.rank_products) / (std::sqrt(real(x.rank_squares)) * std::sqrt(real(y.rank_squares)));
   result_.spearman = static_cast<double>(rho);
   // Doubled ranks: sums of products are four times those of ranks, 12 / 4 = 3.
-  const auto pairs = static_cast<long double>(n);
+  const auto pairs = real(entries);
   result_.rho_a = static_cast<double>(3 * real(sums.rank_products) / (pairs * (pairs * pairs - 1)));
   result_.rho_a_of_spearman =
       static_cast<double>(3 * std::sqrt(real(x.rank_squares)) * std::sqrt(real(y.rank_squares)) / (pairs * (pairs * pairs - 1)));
@@ -421,19 +419,12 @@ void Rsa::take(const Tiles& tiles, const Sums& sums) {
     const Moments moments = mantel_moments(m_, a, b); // over ordered pairs: twice the triangle
     return Moments{moments.mean / (2 * norm), moments.sd / (2 * norm)};
   };
-  result_.spearman_chance = chance(pair_sums(sums.rank_rows_x, 0, static_cast<double>(x.rank_squares), 0, n),
-                                   pair_sums(sums.rank_rows_y, 0, static_cast<double>(y.rank_squares), 0, n), norm_);
-  const auto centred = [&](const HistogramSums& h, const std::vector<Index>& rows) {
-    PairSums p =
-        pair_sums(rows, static_cast<double>(h.keys), static_cast<double>(h.key_squares), static_cast<double>(real(h.keys) / pairs), n);
-    p.total = 0;
-    return p;
+  result_.spearman_chance = chance(pair_sums(sums.rank_rows_x, static_cast<double>(2 * x.rank_squares), 0),
+                                   pair_sums(sums.rank_rows_y, static_cast<double>(2 * y.rank_squares), 0), norm_);
+  const auto of_keys = [&](const HistogramSums& h, const std::vector<Index>& rows, Int128 variance) {
+    return pair_sums(rows, static_cast<double>(2 * real(variance) / pairs), static_cast<double>(real(h.keys) / pairs));
   };
-  PairSums keys_x = centred(x, sums.key_rows_x);
-  PairSums keys_y = centred(y, sums.key_rows_y);
-  keys_x.squares = static_cast<double>(2 * real(variance_x) / pairs); // without the cancellation
-  keys_y.squares = static_cast<double>(2 * real(variance_y) / pairs);
-  result_.pearson_chance = chance(keys_x, keys_y, value_norm_);
+  result_.pearson_chance = chance(of_keys(x, sums.key_rows_x, variance_x), of_keys(y, sums.key_rows_y, variance_y), value_norm_);
 }
 
 namespace {

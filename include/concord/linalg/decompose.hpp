@@ -1,5 +1,5 @@
 #pragma once
-/// Distributed products, QR and SVD on ScaLAPACK. Each is collective over the grid's communicator.
+/// Distributed products, QR and SVD on ScaLAPACK. Each is collective over the grid's communicator where it does not say another.
 
 #include "concord/linalg/dist_matrix.hpp"
 
@@ -8,8 +8,9 @@ namespace concord::linalg {
 /// a^T b of equally tall matrices on one grid (pdgemm).
 DistMatrix transposed_product(const DistMatrix& a, const DistMatrix& b);
 
-/// Subtracts each column's mean, in two passes.
-void centre_columns(DistMatrix& x);
+/// Subtracts each column's mean over the m rows of all ranks from this rank's rows [rows / d, d], row-major, in two passes: the second
+/// removes what rounding left of the mean. Collective over `comm`.
+void centre_columns(const comm::Communicator& comm, std::vector<double>& rows, Index m, Index d);
 
 /// The left singular basis U = q rotation of a matrix.
 struct LeftBasis {

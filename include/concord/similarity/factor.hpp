@@ -22,8 +22,9 @@
 namespace concord::similarity {
 
 enum class Route { automatic, gram, qr, whole };
-/// @throws Error config.
+/// By its word in a study, "auto" for automatic, and back. Local. @throws Error config.
 Route parse_route(const std::string& word);
+const char* name_of(Route route);
 
 struct FactorOptions {
   SvccaOptions svcca;

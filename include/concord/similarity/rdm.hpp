@@ -10,8 +10,9 @@ namespace concord::similarity {
 
 /// 1 - Pearson r of two rows, 1 - their cosine, or their Euclidean distance.
 enum class RdmKind { correlation, cosine, euclidean };
-/// @throws Error config.
+/// By its word in a study, and back. @throws Error config.
 RdmKind parse_rdm_kind(const std::string& word);
+const char* name_of(RdmKind kind);
 
 using Key = std::uint32_t;
 
