@@ -32,9 +32,11 @@ public:
   using Ticket = std::array<Index, 4>;
 
   /// Zeros. False when there is no memory.
-  bool make(std::size_t bytes, Ticket& ticket) {
+  bool make(std::size_t bytes, NodeArray::Taking taking, Ticket& ticket) {
     file_ = memfd_create("concord", MFD_CLOEXEC);
-    if (file_ < 0 || posix_fallocate(file_, 0, static_cast<off_t>(bytes)) != 0) return false;
+    if (file_ < 0) return false;
+    const auto size = static_cast<off_t>(bytes);
+    if (taking == NodeArray::Taking::at_once ? posix_fallocate(file_, 0, size) != 0 : ftruncate(file_, size) != 0) return false;
     struct stat facts {};
     if (fstat(file_, &facts) != 0) return false;
     ticket = {getpid(), file_, static_cast<Index>(facts.st_dev), static_cast<Index>(facts.st_ino)};
@@ -69,6 +71,7 @@ private:
 
 struct NodeArray::Storage {
   MPI_Comm node = MPI_COMM_NULL;    ///< ranks of this copy
+  Communicator copy;                ///< the same, as others see it
   MPI_Comm leaders = MPI_COMM_NULL; ///< the first rank of each copy
   Mapped shared;                    ///< the node's copy, or
   std::vector<float> own;           ///< where a rank has a copy for itself
@@ -114,10 +117,10 @@ struct NodeArray::Storage {
   }
 
   /// Whether the node's ranks now share memory, on every node.
-  bool allocate(const Communicator& comm, Index count) {
+  bool allocate(const Communicator& comm, Index count, Taking taking) {
     const auto bytes = static_cast<std::size_t>(std::max<Index>(count, 1)) * sizeof(float);
     Mapped::Ticket ticket{};
-    bool done = node_rank() != 0 || shared.make(bytes, ticket);
+    bool done = node_rank() != 0 || shared.make(bytes, taking, ticket);
     MPI_Bcast(ticket.data(), static_cast<int>(ticket.size()), MPI_INT64_T, 0, node);
     if (node_rank() != 0) done = shared.open(bytes, ticket);
     if (max_of(comm, Index{!done}) > 0) return false;
@@ -126,15 +129,17 @@ struct NodeArray::Storage {
   }
 };
 
-NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks) : comm_(comm), storage_(std::make_unique<Storage>()) {
+NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks, Taking taking)
+    : comm_(comm), storage_(std::make_unique<Storage>()) {
   Storage& s = *storage_;
   s.split(comm, most_ranks);
-  const bool shared = max_of(comm, Index{s.node_size()}) > 1 && s.in_rank_order(comm) && s.allocate(comm, count);
+  const bool shared = max_of(comm, Index{s.node_size()}) > 1 && s.in_rank_order(comm) && s.allocate(comm, count, taking);
   if (!shared) {
     s.alone(comm);
     s.own.assign(static_cast<std::size_t>(count), 0.0F);
     s.values = s.own;
   }
+  s.copy = Communicator(s.node, boost::mpi::comm_attach);
   const bool leads = s.node_rank() == 0;
   MPI_Comm_split(comm, leads ? 0 : MPI_UNDEFINED, comm.rank(), &s.leaders);
   const auto of_ranks = all_gather(comm, std::vector<int>{leads ? s.node_size() : 0});
@@ -146,6 +151,10 @@ NodeArray::~NodeArray() = default;
 
 std::span<float> NodeArray::values() {
   return storage_->values;
+}
+
+const Communicator& NodeArray::copy() const {
+  return storage_->copy;
 }
 
 int NodeArray::ranks_a_copy() const {

@@ -247,6 +247,7 @@ private:
     s.memory = options_.memory_gib * 0x1p30;
     s.threads = options_.matrix ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
     s.grid_columns = options_.matrix ? 1 : options_.grid_columns;
+    if (options_.matrix) s.block = 0;
     return s;
   }
 

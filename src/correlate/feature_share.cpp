@@ -22,28 +22,39 @@ struct Item {
   float value;
 };
 
-/// Items of each part of one layer, to the ranks that own the part.
+/// Items of each part of one layer, to the ranks that take them: of all rows that are read at once those of the rank's slice.
 struct Routes {
+  struct Taker {
+    int part;
+    int slice = 0;
+    int slices = 1;
+  };
   const comm::Communicator& comm;
-  std::vector<int> part_of; ///< the part of each rank
+  std::vector<Taker> takers; ///< of each rank
   int parts;
 
-  int mine() const { return part_of[at(comm.rank())]; }
+  const Taker& mine() const { return takers[at(comm.rank())]; }
 
-  /// What all ranks hold of this rank's part, in rank order.
-  std::vector<Item> exchange(const std::vector<std::vector<Item>>& items) const {
-    if (comm.size() == 1) return items.front();
+  /// What all ranks hold of this rank's part and slice, in rank order. `items`: rows [first, first + count) in row order.
+  std::vector<Item> exchange(std::vector<std::vector<Item>> items, Index first, Index count) const {
+    if (comm.size() == 1) return std::move(items.front());
     std::vector<Item> out;
-    std::vector<Index> begin_of_part, begin, count;
+    std::vector<Index> begin_of_part, begin, counts;
     for (const auto& part : items) {
       begin_of_part.push_back(static_cast<Index>(out.size()));
       out.insert(out.end(), part.begin(), part.end());
     }
-    for (const int part : part_of) { // ranks of one part are sent the same run
-      begin.push_back(begin_of_part[at(part)]);
-      count.push_back(static_cast<Index>(items[at(part)].size()));
+    for (const Taker& taker : takers) { // runs may overlap
+      const auto& part = items[at(taker.part)];
+      const dist::Partition slices{count, taker.slices};
+      const auto before = [&](Index row) {
+        return std::partition_point(part.begin(), part.end(), [&](const Item& item) { return item.row < row; }) - part.begin();
+      };
+      const Index from = before(first + slices.begin(taker.slice));
+      begin.push_back(begin_of_part[at(taker.part)] + from);
+      counts.push_back(before(first + slices.end(taker.slice)) - from);
     }
-    return comm::exchange(comm, out, begin, count);
+    return comm::exchange(comm, out, begin, counts);
   }
 };
 
@@ -68,9 +79,10 @@ std::vector<std::vector<Item>> items_of(const FeatureSource& source, const Deal&
   return items;
 }
 
-/// Calls `take` with this rank's items of rows [begin, end) in row order, rows counted from `begin`.
+/// Calls `take(items, first, count)` with this rank's items of rows [first, first + count), in row order, for all of [begin, end) piece by
+/// piece; rows are counted from `begin`.
 template <typename Take>
-void for_each_item_of(const Routes& routes, const FeatureSource& source, const Deal& deal, Index begin, Index end, Take&& take) {
+void for_each_piece_of(const Routes& routes, const FeatureSource& source, const Deal& deal, Index begin, Index end, Take&& take) {
   const auto& comm = routes.comm;
   const Index rows = source.rows();
   Index here = begin;
@@ -83,29 +95,21 @@ void for_each_item_of(const Routes& routes, const FeatureSource& source, const D
       items =
           items_of(source, deal, routes.parts, first + shares.begin(comm.rank()), first + shares.end(comm.rank()), first - (here - begin));
     });
-    for (const Item& item : routes.exchange(items)) take(item);
+    take(routes.exchange(std::move(items), here - begin, count), here - begin, count);
     here += count;
   }
 }
 
-void lay_out(Share& share, const FeatureSource& source, const Deal& deal, int part, Index rows, Index width) {
+void lay_out(Share& share, const FeatureSource& source, const Deal& deal, int part, Strips strips, Index rows, Index width) {
   share.rows = rows;
   share.features = deal.features(part);
   share.dense = deal.dense(part);
-  share.strips = Strips(rows, share.dense, width);
+  share.strips = std::move(strips);
   share.pilots.assign(at(share.strips.count() * width), 0.0);
   for (Index j = 0; j < share.dense; ++j) {
     const auto feature = at(share.features[at(j)]);
     share.pilots[at(j)] = static_cast<float>(source.totals().sum[feature] / static_cast<double>(source.rows()));
   }
-}
-
-/// Entries of a share's sparse features in its rows, if they are spread evenly.
-std::size_t sparse_entries(const Share& share, const FeatureSource& source) {
-  double entries = 0;
-  for (std::size_t j = at(share.dense); j < share.features.size(); ++j)
-    entries += static_cast<double>(source.totals().count[at(share.features[j])]);
-  return static_cast<std::size_t>(std::ceil(entries * static_cast<double>(share.rows) / static_cast<double>(source.rows())));
 }
 
 /// Fills the posting lists of a share with items in row order: at once where they hold all rows, since then their lengths are known;
@@ -162,16 +166,82 @@ private:
   std::vector<Item> items_;
 };
 
-std::vector<int> parts_of(const ShareGrid& grid, int ranks, bool of_a) {
-  std::vector<int> parts;
-  parts.reserve(static_cast<std::size_t>(ranks));
-  for (int rank = 0; rank < ranks; ++rank) parts.push_back(of_a ? grid.row(rank) : grid.column(rank));
-  return parts;
+std::vector<Routes::Taker> takers_of(const ShareGrid& grid, int ranks, bool of_a) {
+  std::vector<Routes::Taker> takers;
+  takers.reserve(at(ranks));
+  for (int rank = 0; rank < ranks; ++rank) takers.push_back({of_a ? grid.row(rank) : grid.column(rank)});
+  return takers;
+}
+
+/// The blocks of a part of B, without entries.
+std::vector<RowShare::Block> blocks_of(const Deal& deal, int part) {
+  std::vector<RowShare::Block> blocks;
+  Index first = 0;
+  for (const Index last : deal.block_ends(part)) {
+    blocks.push_back({first, last, std::max(first, deal.dense(part)), {}, {}});
+    first = last;
+  }
+  return blocks;
+}
+
+/// Entries of the features [first, last) of a part in all rows.
+Index entries_of(const FeatureSource& source, const Deal& deal, int part, Index first, Index last) {
+  Index entries = 0;
+  for (Index j = first; j < last; ++j) entries += source.totals().count[at(deal.features(part)[at(j)])];
+  return entries;
+}
+
+/// Takes items of B's rows in row order, and hands them to strips and blocks.
+class BlockWriter {
+public:
+  /// `begin`, `next`: of each block its row offsets, and where its next entry goes; offsets are counted from `zero`.
+  struct Target {
+    Index* begin;
+    RowShare::Entry* zero;
+    RowShare::Entry* next;
+  };
+  BlockWriter(RowShare& share, std::vector<Target> targets) : share_(share), targets_(std::move(targets)) {}
+
+  /// Items of rows [first, last).
+  void write(const std::vector<Item>& items, Index first, Index last) {
+    auto item = items.begin();
+    for (Index row = first; row < last; ++row) {
+      for (; item != items.end() && item->row == row; ++item)
+        if (item->local < share_.dense)
+          share_.strips.value(item->local, row) = item->value;
+        else
+          *targets_[block_of(share_, item->local)].next++ = {item->local, item->value};
+      for (const Target& target : targets_) target.begin[row + 1] = target.next - target.zero;
+    }
+  }
+  /// Blocks are shares that differ by one at most (Deal).
+  static std::size_t block_of(const RowShare& share, Index local) {
+    if (share.blocks.size() == 1) return 0;
+    return at(dist::Partition{share.size() - share.dense, static_cast<int>(share.blocks.size())}.owner(local - share.dense));
+  }
+
+private:
+  RowShare& share_;
+  std::vector<Target> targets_;
+};
+
+/// Items of each block that are no dense features'.
+std::vector<Index> block_counts(const RowShare& share, const std::vector<Item>& items) {
+  std::vector<Index> counts(share.blocks.size(), 0);
+  for (const Item& item : items)
+    if (item.local >= share.dense) ++counts[BlockWriter::block_of(share, item.local)];
+  return counts;
+}
+
+/// Bytes on their way while a layer is loaded: read, sorted by part, sent and received.
+double loading_bytes(const FeatureSource& source) {
+  return 4.0 * sizeof(Item) * static_cast<double>(std::min(source.entries(), rows_a_read(source) * (source.entries() / source.rows() + 1)));
 }
 
 } // namespace
 
-Deal::Deal(const FeatureSource& source, int parts) : places_(at(source.features())), features_(at(parts)), dense_(at(parts), 0) {
+Deal::Deal(const FeatureSource& source, int parts, Index block)
+    : places_(at(source.features())), features_(at(parts)), dense_(at(parts), 0), block_ends_(at(parts)) {
   const auto& count = source.totals().count;
   std::vector<std::int32_t> order(count.size());
   std::iota(order.begin(), order.end(), 0);
@@ -180,60 +250,149 @@ Deal::Deal(const FeatureSource& source, int parts) : places_(at(source.features(
     const auto turn = i / at(parts);
     const auto step = i % at(parts);
     const auto part = turn % 2 == 0 ? step : at(parts) - 1 - step;
-    places_[at(order[i])] = {static_cast<std::int32_t>(part), static_cast<std::int32_t>(features_[part].size())};
     features_[part].push_back(order[i]);
     if (static_cast<double>(count[at(order[i])]) > dense_above * static_cast<double>(source.rows())) ++dense_[part];
   }
+  for (std::size_t part = 0; part < features_.size(); ++part) {
+    deal_blocks(part, block);
+    for (std::size_t i = 0; i < features_[part].size(); ++i)
+      places_[at(features_[part][i])] = {static_cast<std::int32_t>(part), static_cast<std::int32_t>(i)};
+  }
 }
 
-Strips::Strips(Index rows, Index features, Index width) : rows_(rows), width_(width), count_((features + width - 1) / width) {
-  const auto size = static_cast<std::size_t>(count_ * rows * width);
-  reserve_huge(values_, size);
-  values_.resize(size, 0.0F);
+void Deal::deal_blocks(std::size_t part, Index block) {
+  auto& features = features_[part];
+  const Index dense = dense_[part];
+  const Index sparse = static_cast<Index>(features.size()) - dense;
+  const Index blocks = block > 0 ? std::max<Index>(1, (sparse + block - 1) / block) : 1;
+  const std::vector<std::int32_t> by_count(features.begin() + dense, features.end());
+  Index place = dense;
+  for (Index k = 0; k < blocks; ++k) {
+    for (Index i = k; i < sparse; i += blocks) features[at(place++)] = by_count[at(i)];
+    block_ends_[part].push_back(place);
+  }
 }
 
-double PostingShare::bytes() const {
-  return strips.bytes() + 8.0 * static_cast<double>(row.size() + begin.size());
+Strips::Strips(Index rows, Index features, Index width) : Strips(rows, features, width, nullptr) {
+  const auto floats = static_cast<std::size_t>(size(rows, features, width));
+  reserve_huge(own_, floats);
+  own_.resize(floats, 0.0F);
+  values_ = own_.data();
 }
 
-double RowShare::bytes() const {
-  return strips.bytes() + 8.0 * static_cast<double>(entries.size() + begin.size());
-}
+Strips::Strips(Index rows, Index features, Index width, float* elsewhere)
+    : rows_(rows), width_(width), count_((features + width - 1) / width), values_(elsewhere) {}
 
 PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
                            Index begin, Index end) {
-  const Routes routes{comm, parts_of(grid, comm.size(), true), grid.rows};
+  const Routes routes{comm, takers_of(grid, comm.size(), true), grid.rows};
   PostingShare share;
-  lay_out(share, source, deal, routes.mine(), end - begin, strip_a);
+  const int part = routes.mine().part;
+  lay_out(share, source, deal, part, Strips(end - begin, deal.dense(part), strip_a), end - begin, strip_a);
   Lists lists(share, source);
-  for_each_item_of(routes, source, deal, begin, end, [&](const Item& item) {
-    if (item.local < share.dense)
-      share.strips.value(item.local, item.row) = item.value;
-    else
-      lists.add(item);
+  for_each_piece_of(routes, source, deal, begin, end, [&](const std::vector<Item>& items, Index, Index) {
+    for (const Item& item : items)
+      if (item.local < share.dense)
+        share.strips.value(item.local, item.row) = item.value;
+      else
+        lists.add(item);
   });
   lists.finish();
+  share.held = 4.0 * static_cast<double>(Strips::size(share.rows, share.dense, strip_a)) +
+               8.0 * static_cast<double>(share.row.size() + share.begin.size());
   return share;
 }
 
 RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
                    Index end) {
-  const Routes routes{comm, parts_of(grid, comm.size(), false), grid.columns};
+  const Routes routes{comm, takers_of(grid, comm.size(), false), grid.columns};
   RowShare share;
-  lay_out(share, source, deal, routes.mine(), end - begin, strip_b);
-  reserve_huge(share.entries, sparse_entries(share, source));
-  reserve_huge(share.begin, at(end - begin) + 1);
-  share.begin.assign(at(end - begin) + 1, 0);
-  for_each_item_of(routes, source, deal, begin, end, [&](const Item& item) {
-    if (item.local < share.dense) {
-      share.strips.value(item.local, item.row) = item.value;
-    } else {
-      share.entries.push_back({item.local, item.value});
-      ++share.begin[at(item.row) + 1];
+  const int part = routes.mine().part;
+  lay_out(share, source, deal, part, Strips(end - begin, deal.dense(part), strip_b), end - begin, strip_b);
+  share.blocks = blocks_of(deal, part);
+  share.own_begin.assign(share.blocks.size(), std::vector<Index>(at(end - begin) + 1, 0));
+  share.own_entries.resize(share.blocks.size());
+  for_each_piece_of(routes, source, deal, begin, end, [&](const std::vector<Item>& items, Index first, Index count) {
+    const auto counts = block_counts(share, items);
+    std::vector<BlockWriter::Target> targets;
+    for (std::size_t k = 0; k < share.blocks.size(); ++k) {
+      auto& entries = share.own_entries[k];
+      const auto before = static_cast<Index>(entries.size());
+      entries.resize(entries.size() + at(counts[k]));
+      targets.push_back({share.own_begin[k].data(), entries.data(), entries.data() + before});
     }
+    BlockWriter(share, std::move(targets)).write(items, first, first + count);
   });
-  std::partial_sum(share.begin.begin(), share.begin.end(), share.begin.begin());
+  for (std::size_t k = 0; k < share.blocks.size(); ++k) {
+    share.blocks[k].begin = share.own_begin[k];
+    share.blocks[k].entries = share.own_entries[k];
+  }
   return share;
+}
+
+RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
+                           const FeatureSource& source, const Deal& deal) {
+  static_assert(sizeof(Index) == 2 * sizeof(float) && sizeof(RowShare::Entry) == 2 * sizeof(float));
+  const int part = grid.column(comm.rank());
+  const Index rows = source.rows();
+  const Index of_strips = Strips::size(rows, deal.dense(part), strip_b);
+  RowShare share;
+  share.blocks = blocks_of(deal, part);
+  std::vector<Index> sizes; // entries of each block
+  for (const auto& block : share.blocks) sizes.push_back(entries_of(source, deal, part, block.sparse, block.last));
+  Index floats = of_strips;
+  for (const Index size : sizes) floats += 2 * (rows + 1 + size);
+  share.on_node = std::make_unique<comm::NodeArray>(column, floats, 0, comm::NodeArray::Taking::as_written);
+  const auto& copy = share.on_node->copy();
+  float* memory = share.on_node->values().data();
+  lay_out(share, source, deal, part, Strips(rows, deal.dense(part), strip_b, memory), rows, strip_b);
+  std::vector<BlockWriter::Target> blocks;
+  auto* next = reinterpret_cast<Index*>(memory + of_strips);
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    auto* entries = reinterpret_cast<RowShare::Entry*>(next + rows + 1);
+    blocks.push_back({next, entries, entries});
+    share.blocks[k].begin = {next, at(rows + 1)};
+    share.blocks[k].entries = {entries, at(sizes[k])};
+    next += rows + 1 + sizes[k];
+  }
+
+  Routes routes{comm, {}, grid.columns};
+  routes.takers = comm::all_gather(comm, std::vector<Routes::Taker>{{part, copy.rank(), copy.size()}});
+  for_each_piece_of(routes, source, deal, 0, rows, [&](const std::vector<Item>& items, Index first, Index count) {
+    const auto all = comm::all_gather(copy, block_counts(share, items));
+    auto targets = blocks;
+    for (std::size_t i = 0; i < all.size(); ++i) { // ranks of the copy write their slices behind one another
+      const std::size_t k = i % blocks.size();
+      if (i / blocks.size() < at(copy.rank())) targets[k].next += all[i];
+      blocks[k].next += all[i];
+      require(blocks[k].next - blocks[k].zero <= sizes[k], ExitCode::bad_data,
+              "features are active on more rows than counted; make the features anew");
+    }
+    const dist::Partition slices{count, copy.size()};
+    BlockWriter(share, std::move(targets)).write(items, first + slices.begin(copy.rank()), first + slices.end(copy.rank()));
+  });
+  for (std::size_t k = 0; k < blocks.size(); ++k)
+    require(blocks[k].next - blocks[k].zero == sizes[k], ExitCode::bad_data,
+            "features are active on fewer rows than counted; make the features anew");
+  share.on_node->sync();
+  share.held = 4.0 * static_cast<double>(floats) / copy.size();
+  return share;
+}
+
+double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal) {
+  const int part = grid.row(rank);
+  const Index sparse = entries_of(source, deal, part, deal.dense(part), static_cast<Index>(deal.features(part).size()));
+  return 8.0 * static_cast<double>(sparse) + 4.0 * static_cast<double>(Strips::size(source.rows(), deal.dense(part), strip_a)) +
+         loading_bytes(source);
+}
+
+double rows_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal, int sharing) {
+  const int part = grid.column(rank);
+  const auto blocks = static_cast<Index>(deal.block_ends(part).size());
+  const Index sparse = entries_of(source, deal, part, deal.dense(part), static_cast<Index>(deal.features(part).size()));
+  const double copy = 8.0 * static_cast<double>(sparse + blocks * source.rows()) +
+                      4.0 * static_cast<double>(Strips::size(source.rows(), deal.dense(part), strip_b));
+  return copy / sharing + loading_bytes(source);
 }
 
 } // namespace concord::correlate

@@ -47,13 +47,17 @@ std::size_t at(Index i) {
 /// Postings ahead of which memory is fetched: the rows of B lie scattered, and waiting for them is all that costs.
 constexpr Index ahead = 8;
 
+/// Most rows of a block are a line or two long: those are fetched without a guess at how many they are.
 void fetch(const void* begin, const void* end) {
-  for (const auto* line = static_cast<const char*>(begin); line < end; line += 64) __builtin_prefetch(line);
+  const auto* line = static_cast<const char*>(begin);
+  __builtin_prefetch(line);
+  __builtin_prefetch(line + 64);
+  for (line += 128; line < end; line += 64) __builtin_prefetch(line);
 }
 
 /// Adds value * row of B for each posting.
 template <bool noting>
-void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index shift, Accumulator* into,
+void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare::Block& b, Index shift, Accumulator* into,
              Touched* touched) {
   const auto* entries = b.entries.data();
   const auto begin = [&](Index p) { return b.begin.data() + (rows[p] + shift); };
@@ -176,8 +180,9 @@ void add_tile(const PostingShare& a, Index strip_of_a, const RowShare& b, Index 
     }
 }
 
-/// Four features of A against B's sparse ones: an entry of B serves all four. `into`: of each sparse feature four sums and four counts.
-void scatter_strip(const PostingShare& a, Index strip, const RowShare& b, const Run& run, double* into) {
+/// Four features of A against a block's sparse ones: an entry of B serves all four. `into`: of each sparse feature four sums and four
+/// counts.
+void scatter_strip(const PostingShare& a, Index strip, const RowShare::Block& b, const Run& run, double* into) {
   const auto pilots = loaded<strip_a>(a.pilots.data() + strip * strip_a);
   for (Index t = run.begin; t < run.end; ++t) {
     const auto x = widened<strip_a>(a.strips.at(strip, t));
@@ -185,7 +190,7 @@ void scatter_strip(const PostingShare& a, Index strip, const RowShare& b, const 
     const auto active = __builtin_convertvector(-(x != 0.0), Doubles<strip_a>);
     const auto* last = b.entries.data() + b.begin[at(t + run.shift) + 1];
     for (const auto* entry = b.entries.data() + b.begin[at(t + run.shift)]; entry != last; ++entry) {
-      double* sums = into + 2 * strip_a * (entry->feature - b.dense);
+      double* sums = into + 2 * strip_a * (entry->feature - b.sparse);
       auto sum = loaded<strip_a>(sums);
       auto cofire = loaded<strip_a>(sums + strip_a);
       sum += static_cast<double>(entry->value) * y;
@@ -202,38 +207,43 @@ Index features_of_strip(const RowShare& b, Index strip) {
 
 } // namespace
 
-void add_sparse(const PostingShare& a, Index feature, const RowShare& b, Index shift, Accumulator* into, Touched* touched) {
+void add_sparse(const PostingShare& a, Index feature, const RowShare& b, std::size_t block, Index shift, Accumulator* into,
+                Touched* touched) {
   const auto* first = a.row.data() + a.begin[at(feature)];
   const auto* last = a.row.data() + a.begin[at(feature) + 1];
   const auto* wrapped = shift == 0 ? last : std::lower_bound(first, last, b.rows - shift);
   const auto add = [&](const std::int32_t* begin, const std::int32_t* end, Index by) {
     if (begin == end) return;
     const float* values = a.value.data() + (begin - a.row.data());
-    scatter_strips(begin, values, end - begin, b, by, into);
+    if (block == 0) scatter_strips(begin, values, end - begin, b, by, into);
     if (touched != nullptr)
-      scatter<true>(begin, values, end - begin, b, by, into, touched);
+      scatter<true>(begin, values, end - begin, b.blocks[block], by, into, touched);
     else
-      scatter<false>(begin, values, end - begin, b, by, into, nullptr);
+      scatter<false>(begin, values, end - begin, b.blocks[block], by, into, nullptr);
   };
   add(first, wrapped, shift);
   add(wrapped, last, shift - b.rows);
 }
 
-void add_dense(const PostingShare& a, Index strip, const RowShare& b, Index shift, Accumulator* into, StripScratch& scratch) {
-  const Index sparse = b.size() - b.dense;
+void add_dense(const PostingShare& a, Index strip, const RowShare& b, std::size_t block, Index shift, Accumulator* into,
+               StripScratch& scratch) {
+  const RowShare::Block& of = b.blocks[block];
+  const Index sparse = of.last - of.sparse;
   scratch.values.resize(at(2 * strip_a * sparse));
   for (Index j = 0; j < sparse; ++j)
     for (Index i = 0; i < strip_a; ++i) {
-      scratch.values[at(2 * strip_a * j + i)] = into[i * b.size() + b.dense + j].sum;
-      scratch.values[at(2 * strip_a * j + strip_a + i)] = into[i * b.size() + b.dense + j].cofire;
+      const Accumulator& sums = into[i * b.size() + of.sparse + j];
+      scratch.values[at(2 * strip_a * j + i)] = sums.sum;
+      scratch.values[at(2 * strip_a * j + strip_a + i)] = sums.cofire;
     }
   for (const Run& run : runs(a.rows, b.rows, shift)) {
-    for (Index s = 0; s < b.strips.count(); ++s) add_tile(a, strip, b, s, run, features_of_strip(b, s), into + s * strip_b);
-    scatter_strip(a, strip, b, run, scratch.values.data());
+    if (block == 0)
+      for (Index s = 0; s < b.strips.count(); ++s) add_tile(a, strip, b, s, run, features_of_strip(b, s), into + s * strip_b);
+    scatter_strip(a, strip, of, run, scratch.values.data());
   }
   for (Index j = 0; j < sparse; ++j)
     for (Index i = 0; i < strip_a; ++i)
-      into[i * b.size() + b.dense + j] = {scratch.values[at(2 * strip_a * j + i)], scratch.values[at(2 * strip_a * j + strip_a + i)]};
+      into[i * b.size() + of.sparse + j] = {scratch.values[at(2 * strip_a * j + i)], scratch.values[at(2 * strip_a * j + strip_a + i)]};
 }
 
 } // namespace concord::correlate::kernels

@@ -4,6 +4,7 @@
 #include "concord/core/threads.hpp"
 
 #include "sweep.hpp"
+#include <array>
 #include <bit>
 #include <limits>
 #include <list>
@@ -38,7 +39,7 @@ public:
   void keep(int layer, std::shared_ptr<const ShareType> share) { entries_.emplace_front(layer, std::move(share)); }
   double bytes() const {
     double sum = 0;
-    for (const auto& entry : entries_) sum += entry.second->bytes();
+    for (const auto& entry : entries_) sum += entry.second->held;
     return sum;
   }
   bool drop_oldest() {
@@ -51,9 +52,12 @@ private:
   std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
 };
 
+/// What a feature takes of a rank that looks for its best partners: its places in a table, and what of them travels.
+constexpr double feature_bytes = 640;
+
 /// The grid with the least to hold and to receive a rank; of two such the one with fewer columns, since rows of B's share cost the less an
-/// entry the longer they are. Rows of 8 entries are the shortest.
-ShareGrid grid_for(int ranks, int columns, const FeatureSource& a, const FeatureSource& b) {
+/// entry the longer they are. Rows of 8 entries are the shortest. `on_node`: ranks that share a node.
+ShareGrid grid_for(int ranks, int columns, int on_node, const FeatureSource& a, const FeatureSource& b) {
   if (columns > 0) {
     require(ranks % columns == 0, ExitCode::config, "{} ranks are no grid of {} columns", ranks, columns);
     return {ranks / columns, columns};
@@ -63,7 +67,10 @@ ShareGrid grid_for(int ranks, int columns, const FeatureSource& a, const Feature
   double least = std::numeric_limits<double>::infinity();
   for (int c = 1; c <= ranks && c <= most; ++c)
     if (const int r = ranks / c; r * c == ranks)
-      if (const double held = static_cast<double>(a.entries()) / r + static_cast<double>(b.entries()) / c; held < least) {
+      if (const double held = (8.0 * static_cast<double>(a.entries()) + feature_bytes * static_cast<double>(a.features())) / r +
+                              8.0 * static_cast<double>(b.entries()) / (c * std::min(r, on_node)) +
+                              feature_bytes * static_cast<double>(b.features()) / c;
+          held < least) {
         least = held;
         best = {r, c};
       }
@@ -89,7 +96,7 @@ struct Found {
     constexpr Index block = 256;
     for_each_item((features + block - 1) / block, threads, [&](int, Index i) {
       for (std::size_t thread = 1; thread < best_of_b.size(); ++thread)
-        best_of_b.front().merge(best_of_b[thread], i * block, std::min(features, (i + 1) * block));
+        for (Index j = i * block; j < std::min(features, (i + 1) * block); ++j) best_of_b.front().merge(best_of_b[thread], j, j);
     });
     for (std::size_t thread = 1; thread < best_of_b.size(); ++thread) {
       for (std::size_t i = 0; i < largest_b.front().size(); ++i)
@@ -98,22 +105,31 @@ struct Found {
   }
 };
 
-/// Looks through the sums of one feature of A with B's: best partners both ways, the largest r of shifted rows.
+/// Looks through the sums of one feature of A with a block of B's: best partners both ways, the largest r of shifted rows.
 class Finder {
 public:
-  Finder(const Sweep& sweep, Index rows, int threads, Found& found)
-      : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())),
-        r_(at(threads), std::vector<double>(at(width_))), columns_(at(threads)), found_(found) {}
+  Finder(const Sweep& sweep, Index rows, Index best, int threads, Found& found)
+      : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())), found_(found) {
+    for (int thread = 0; thread < threads; ++thread)
+      own_.push_back(std::make_unique<Own>(Own{std::vector<double>(at(width_)), {}, BestTable(1, best)}));
+  }
 
   void look(int thread, Index feature, Index shift, const FeatureSums& sums) {
-    const double* r = correlations(thread, feature, sums);
-    if (sums.listed > 0) prepare_columns(thread);
+    Own& own = *own_[at(thread)];
+    const double* r = correlations(own, feature, sums);
+    if (sums.listed > 0) prepare_columns(own);
     if (shift == 0) {
-      offer(thread, feature, sums, r);
-      offer_listed(thread, feature, sums);
+      own.of_a.begin_anew(floor_of(feature));
+      offer(own, found_.best_of_b[at(thread)], feature, sums, r);
+      offer_listed(own, found_.best_of_b[at(thread)], feature, sums);
+      const std::lock_guard guard(lock_of(feature));
+      found_.best_of_a.merge(own.of_a, 0, feature);
     } else {
-      note_largest(thread, feature, shift - 1, sums, r);
-      note_largest_listed(thread, feature, shift - 1, sums);
+      double* of_b = found_.largest_b[at(thread)].data() + (shift - 1) * width_;
+      const double largest = std::max(largest_in_front(of_b, sums, r), largest_listed(own, of_b, feature, sums));
+      double& of_a = found_.largest_a[at(shift - 1) * sweep_.features_a().size() + at(feature)];
+      const std::lock_guard guard(lock_of(feature));
+      of_a = std::max(of_a, largest);
     }
   }
 
@@ -124,29 +140,36 @@ private:
     double floor; ///< at most the table's
   };
 
+  /// What a thread has for itself. Partners of the feature of A at hand come into a table of their own: those of neighbouring features,
+  /// which other threads have at hand, lie in the same lines of the common one.
+  struct Own {
+    std::vector<double> r;
+    std::vector<Column> columns; ///< made when they are first needed
+    BestTable of_a;
+  };
+
   /// r with each feature of B in front; minus infinity or NaN where that is no candidate.
-  const double* correlations(int thread, Index feature, const FeatureSums& sums) {
-    double* r = r_[at(thread)].data();
+  const double* correlations(Own& own, Index feature, const FeatureSums& sums) const {
+    double* r = own.r.data();
     const double sum = sweep_.moments_a().sum[at(feature)];
     const double inverse = sweep_.moments_a().inverse[at(feature)];
     const double* sum_b = sweep_.moments_b().sum.data();
     const double* inverse_b = sweep_.moments_b().inverse.data();
 #pragma omp simd
-    for (Index j = 0; j < sums.front; ++j) {
+    for (Index j = sums.first; j < sums.front; ++j) {
       const double value = pearson(n_, sums.of[j].sum, sum, inverse, sum_b[j], inverse_b[j]);
       r[j] = sums.of[j].cofire > 0 ? value : -std::numeric_limits<double>::infinity();
     }
     return r;
   }
 
-  void offer(int thread, Index feature, const FeatureSums& sums, const double* r) {
-    BestTable& of_b = found_.best_of_b[at(thread)];
-    for (Index first = 0; first < sums.front; first += group) {
+  void offer(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums, const double* r) {
+    for (Index first = sums.first; first < sums.front; first += group) {
       const Index count = std::min(group, sums.front - first);
-      unsigned hits = candidates(r + first, of_b.floors() + first, found_.best_of_a.floor(feature), count);
+      unsigned hits = candidates(r + first, of_b.floors() + first, own.of_a.floor(0), count);
       for (; hits != 0; hits &= hits - 1) {
         const Index j = first + std::countr_zero(hits);
-        if (sums.of[j].cofire > 0) offer_pair(of_b, feature, j, sums.of[j], std::clamp(r[j], -1.0, 1.0));
+        if (sums.of[j].cofire > 0) offer_pair(own, of_b, feature, j, sums.of[j], r[j]);
       }
     }
   }
@@ -167,83 +190,98 @@ private:
 #endif
   }
 
-  /// r with the feature of B at a listed place; NaN or minus infinity where that is no candidate.
-  static double listed(double n, const Column& column, double sum, double inverse, const Accumulator& sums) {
-    const double r = pearson(n, sums.sum, sum, inverse, column.sum, column.inverse);
-    return sums.cofire > 0 ? r : -std::numeric_limits<double>::infinity();
-  }
+  /// Places of a list that are looked at together: without a branch between them, so that the memory of all is on its way at once.
+  static constexpr Index listed_group = 32;
 
-  /// What a place further on in the list will need: it lies anywhere, and a wrong guess of a branch would wait for it anew.
-  static void fetch_listed(const Column* columns, const FeatureSums& sums, Index i) {
-    if (i >= sums.listed) return;
-    const auto j = (*sums.places)[at(i)];
-    __builtin_prefetch(columns + j);
-    __builtin_prefetch(sums.of + j);
-  }
-
-  void offer_listed(int thread, Index feature, const FeatureSums& sums) {
-    BestTable& of_b = found_.best_of_b[at(thread)];
-    auto& columns = columns_[at(thread)];
+  /// Of listed places [first, first + count): r, and the places themselves.
+  struct ListedGroup {
+    Index count;
+    const std::int32_t* places;
+    std::array<double, listed_group> r;
+  };
+  ListedGroup listed(const Own& own, Index feature, const FeatureSums& sums, Index first) const {
+    ListedGroup of{std::min(listed_group, sums.listed - first), sums.places->data() + first, {}};
     const double sum = sweep_.moments_a().sum[at(feature)];
     const double inverse = sweep_.moments_a().inverse[at(feature)];
-    for (Index i = 0; i < sums.listed; ++i) {
-      fetch_listed(columns.data(), sums, i + 24);
-      const auto j = at((*sums.places)[at(i)]);
-      Column& column = columns[j];
-      const double r = listed(n_, column, sum, inverse, sums.of[j]);
-      if (!(r >= found_.best_of_a.floor(feature) || r >= column.floor) || sums.of[j].cofire <= 0) continue;
-      offer_pair(of_b, feature, static_cast<Index>(j), sums.of[j], std::clamp(r, -1.0, 1.0));
-      column.floor = of_b.floor(static_cast<Index>(j));
+    for (Index i = 0; i < of.count; ++i) {
+      const Column& column = own.columns[at(of.places[i])];
+      of.r[at(i)] = pearson(n_, sums.of[of.places[i]].sum, sum, inverse, column.sum, column.inverse);
+    }
+    return of;
+  }
+
+  void offer_listed(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums) {
+    for (Index first = 0; first < sums.listed; first += listed_group) {
+      const ListedGroup of = listed(own, feature, sums, first);
+      const double floor = own.of_a.floor(0);
+      std::uint32_t hits = 0;
+      for (Index i = 0; i < of.count; ++i) {
+        const double r = of.r[at(i)];
+        const bool hit = static_cast<int>(r >= floor) + static_cast<int>(r >= own.columns[at(of.places[i])].floor) > 0;
+        hits |= static_cast<std::uint32_t>(hit) << static_cast<unsigned>(i);
+      }
+      for (auto hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(of.places[std::countr_zero(hit)]);
+      for (auto hit = hits; hit != 0; hit &= hit - 1) {
+        const auto i = std::countr_zero(hit);
+        const Index j = of.places[i];
+        offer_pair(own, of_b, feature, j, sums.of[j], of.r[at(i)]);
+        own.columns[at(j)].floor = of_b.floor(j);
+      }
     }
   }
 
-  void note_largest_listed(int thread, Index feature, Index shift, const FeatureSums& sums) {
-    double* of_b = found_.largest_b[at(thread)].data() + shift * width_;
-    const auto& columns = columns_[at(thread)];
-    const double sum = sweep_.moments_a().sum[at(feature)];
-    const double inverse = sweep_.moments_a().inverse[at(feature)];
-    double& largest = found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)]; // of those in front so far
-    for (Index i = 0; i < sums.listed; ++i) {
-      fetch_listed(columns.data(), sums, i + 24);
-      const auto j = at((*sums.places)[at(i)]);
-      const double r = listed(n_, columns[j], sum, inverse, sums.of[j]);
-      if (!(r > 0)) continue;
-      largest = std::max(largest, std::min(r, 1.0));
-      of_b[j] = std::max(of_b[j], std::min(r, 1.0));
-    }
-  }
-
-  void offer_pair(BestTable& of_b, Index feature, Index j, const Accumulator& sums, double r) {
+  void offer_pair(Own& own, BestTable& of_b, Index feature, Index j, const Accumulator& sums, double value) {
+    const double r = std::clamp(value, -1.0, 1.0);
     const auto cofire = static_cast<std::int32_t>(sums.cofire);
-    if (r >= found_.best_of_a.floor(feature)) found_.best_of_a.offer(feature, {r, sweep_.features_b()[at(j)], cofire});
+    if (r >= own.of_a.floor(0)) own.of_a.offer(0, {r, sweep_.features_b()[at(j)], cofire});
     if (r >= of_b.floor(j)) of_b.offer(j, {r, sweep_.features_a()[at(feature)], cofire});
   }
 
-  void note_largest(int thread, Index feature, Index shift, const FeatureSums& sums, const double* r) {
-    double* of_b = found_.largest_b[at(thread)].data() + shift * width_;
+  /// The largest r, 0 at least; each feature of B takes note of its own.
+  static double largest_in_front(double* of_b, const FeatureSums& sums, const double* r) {
     double largest = 0;
 #pragma omp simd reduction(max : largest)
-    for (Index j = 0; j < sums.front; ++j) {
+    for (Index j = sums.first; j < sums.front; ++j) {
       const double clamped = r[j] < 1.0 ? r[j] : (r[j] >= 1.0 ? 1.0 : 0.0); // NaN is no r
       largest = std::max(largest, clamped);
       of_b[j] = std::max(of_b[j], clamped);
     }
-    found_.largest_a[at(shift) * sweep_.features_a().size() + at(feature)] = largest;
+    return largest;
   }
 
-  /// Columns of a thread, made when they are first needed.
-  void prepare_columns(int thread) {
-    auto& columns = columns_[at(thread)];
-    if (!columns.empty() || width_ == 0) return;
+  double largest_listed(const Own& own, double* of_b, Index feature, const FeatureSums& sums) const {
+    double largest = 0;
+    for (Index first = 0; first < sums.listed; first += listed_group) {
+      const ListedGroup of = listed(own, feature, sums, first);
+      for (Index i = 0; i < of.count; ++i) {
+        const double clamped = of.r[at(i)] > 0 ? std::min(of.r[at(i)], 1.0) : 0.0; // NaN is no r
+        largest = std::max(largest, clamped);
+        of_b[of.places[i]] = std::max(of_b[of.places[i]], clamped);
+      }
+    }
+    return largest;
+  }
+
+  void prepare_columns(Own& own) const {
+    if (!own.columns.empty() || width_ == 0) return;
     for (std::size_t j = 0; j < at(width_); ++j)
-      columns.push_back({sweep_.moments_b().sum[j], sweep_.moments_b().inverse[j], -std::numeric_limits<double>::infinity()});
+      own.columns.push_back({sweep_.moments_b().sum[j], sweep_.moments_b().inverse[j], -std::numeric_limits<double>::infinity()});
+  }
+
+  /// Blocks of a feature of A may be at hand in several threads.
+  std::mutex& lock_of(Index feature) {
+    return locks_[at(feature) % locks_.size()];
+  }
+  double floor_of(Index feature) {
+    const std::lock_guard guard(lock_of(feature));
+    return found_.best_of_a.floor(feature);
   }
 
   const Sweep& sweep_;
   double n_;
   Index width_;
-  std::vector<std::vector<double>> r_;       ///< of each thread
-  std::vector<std::vector<Column>> columns_; ///< of each thread
+  std::vector<std::unique_ptr<Own>> own_; ///< of each thread
+  std::array<std::mutex, 64> locks_;
   Found& found_;
 };
 
@@ -253,6 +291,8 @@ struct PairCorrelator::State {
   const comm::Communicator& comm;
   PearsonSettings settings;
   std::optional<ShareGrid> grid;
+  int on_node = 1;                ///< ranks that share a node, on each at least
+  comm::Communicator column_comm; ///< the ranks of this rank's column
   Kept<PostingShare> kept_a;
   Kept<RowShare> kept_b;
   const FeatureSource* a = nullptr;
@@ -264,18 +304,15 @@ struct PairCorrelator::State {
   int row() const { return grid->row(comm.rank()); }
   int column() const { return grid->column(comm.rank()); }
 
-  double tables_bytes() const {
-    const auto features = static_cast<double>(deal_a->features(row()).size() + deal_b->features(column()).size() * at(settings.threads));
-    return features * static_cast<double>(settings.best * 32 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
+  void make_grid() {
+    on_node = -static_cast<int>(comm::max_of(comm, Index{-comm::node_size(comm)}));
+    grid = grid_for(comm.size(), settings.grid_columns, on_node, *a, *b);
+    column_comm = comm.split(column());
   }
 
-  /// What a whole share takes while it is loaded, an upper bound.
-  static double bytes(const FeatureSource& source, const Deal& deal, int part, Index width, double an_entry) {
-    const auto& count = source.totals().count;
-    double entries = 0;
-    for (std::size_t j = at(deal.dense(part)); j < deal.features(part).size(); ++j)
-      entries += static_cast<double>(count[at(deal.features(part)[j])]);
-    return an_entry * entries + static_cast<double>(source.rows()) * (8.0 + 4.0 * static_cast<double>(deal.dense(part) + width));
+  double tables_bytes() const {
+    const auto features = static_cast<double>(deal_a->features(row()).size() + deal_b->features(column()).size() * at(settings.threads));
+    return features * static_cast<double>(settings.best * 16 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
   }
 
   /// Makes room for `bytes`; false when that cannot be. The same on every rank.
@@ -288,8 +325,9 @@ struct PairCorrelator::State {
 
   PairRows rows(int layer_a, int layer_b) {
     PairRows rows{*a, *b, *deal_a, *deal_b, kept_a.find(layer_a), kept_b.find(layer_b)};
-    const double needed =
-        (rows.whole_a ? 0.0 : bytes(*a, *deal_a, row(), strip_a, 28)) + (rows.whole_b ? 0.0 : bytes(*b, *deal_b, column(), strip_b, 16));
+    const int sharing = std::min(on_node, grid->rows);
+    const double needed = (rows.whole_a ? 0.0 : postings_bytes(*grid, comm.rank(), *a, *deal_a)) +
+                          (rows.whole_b ? 0.0 : rows_bytes(*grid, comm.rank(), *b, *deal_b, sharing));
     if (!make_room(needed)) return {*a, *b, *deal_a, *deal_b, nullptr, nullptr};
     if (!rows.whole_a) {
       while (kept_a.drop_oldest()) {
@@ -298,7 +336,7 @@ struct PairCorrelator::State {
       kept_a.keep(layer_a, rows.whole_a);
     }
     if (!rows.whole_b) {
-      rows.whole_b = std::make_shared<RowShare>(load_rows(comm, *grid, *b, *deal_b, 0, b->rows()));
+      rows.whole_b = std::make_shared<RowShare>(load_rows_on_node(comm, column_comm, *grid, *b, *deal_b));
       kept_b.keep(layer_b, rows.whole_b);
     }
     return rows;
@@ -306,7 +344,7 @@ struct PairCorrelator::State {
 };
 
 PairCorrelator::PairCorrelator(const comm::Communicator& comm, PearsonSettings settings)
-    : state_(std::make_unique<State>(State{comm, std::move(settings), {}, {}, {}, nullptr, nullptr, {}, {}, {}})) {}
+    : state_(std::make_unique<State>(State{comm, std::move(settings), {}, 1, {}, {}, {}, nullptr, nullptr, {}, {}, {}})) {}
 
 PairCorrelator::~PairCorrelator() = default;
 
@@ -315,9 +353,9 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
   s.sweep.reset();
   s.a = &a;
   s.b = &b;
-  if (!s.grid) s.grid = grid_for(s.comm.size(), s.settings.grid_columns, a, b);
+  if (!s.grid) s.make_grid();
   s.deal_a.emplace(a, s.grid->rows);
-  s.deal_b.emplace(b, s.grid->columns);
+  s.deal_b.emplace(b, s.grid->columns, s.settings.block);
   s.sweep.emplace(s.comm, *s.grid, s.rows(layer_a, layer_b), std::max(1.0, s.settings.memory - s.tables_bytes()), s.settings.threads);
 }
 
@@ -327,13 +365,14 @@ PairCorrelation PairCorrelator::correlate() {
   shifts.insert(shifts.end(), s.settings.shifts.begin(), s.settings.shifts.end());
   const auto nulls = s.settings.shifts.size();
   Found found(*s.sweep, s.settings.best, static_cast<Index>(nulls), s.settings.threads);
-  Finder finder(*s.sweep, s.a->rows(), s.settings.threads, found);
+  Finder finder(*s.sweep, s.a->rows(), s.settings.best, s.settings.threads, found);
   s.sweep->run(shifts, [&](int thread, Index feature, Index shift, const FeatureSums& sums) { finder.look(thread, feature, shift, sums); });
   found.merge_threads();
   const auto& names_a = s.sweep->features_a();
   const auto& names_b = s.sweep->features_b();
-  PairCorrelation pair{merged(s.comm, found.best_of_a, names_a, s.a->features(), s.settings.best),
-                       merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best),
+  const auto finders = [](int ranks) { return ranks > 1 ? Finders::several : Finders::one; };
+  PairCorrelation pair{merged(s.comm, found.best_of_a, names_a, s.a->features(), s.settings.best, finders(s.grid->columns)),
+                       merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best, finders(s.grid->rows)),
                        {},
                        {}};
   for (std::size_t shift = 0; shift < nulls; ++shift) {
@@ -369,7 +408,7 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
   s.sweep->run(
       {0},
       [&](int, Index feature, Index, const FeatureSums& sums) {
-        for (std::size_t j = 0; j < own_b.size(); ++j) {
+        for (auto j = at(sums.first); j < at(sums.last); ++j) {
           const double r = s.sweep->correlation(feature, static_cast<Index>(j), sums.of[j]);
           if (sums.of[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
           const std::lock_guard guard(lock);
@@ -385,7 +424,7 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
 
 void PairCorrelator::for_each_row(const std::function<void(std::int32_t, const std::vector<double>&)>& row) {
   State& s = *state_;
-  require(s.grid->columns == 1, ExitCode::internal, "whole rows of correlations need a grid of one column");
+  require(s.grid->columns == 1 && s.settings.block == 0, ExitCode::internal, "whole rows of correlations need one column and one block");
   std::mutex lock;
   std::vector<double> r(at(s.b->features()));
   s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& sums) {

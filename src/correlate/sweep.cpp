@@ -46,11 +46,12 @@ void Moments::add(const PostingShare& share) {
 
 void Moments::add(const RowShare& share) {
   add_dense_moments(share, strip_b, *this);
-  for (const auto& entry : share.entries) {
-    const double x = entry.value;
-    sum[at(entry.feature)] += x;
-    squares[at(entry.feature)] += x * x;
-  }
+  for (const auto& block : share.blocks)
+    for (const auto& entry : block.entries) {
+      const double x = entry.value;
+      sum[at(entry.feature)] += x;
+      squares[at(entry.feature)] += x * x;
+    }
 }
 
 void Moments::finish(Index rows) {
@@ -79,7 +80,7 @@ std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) c
   std::vector<Item> items;
   for (Index first = 0; first < dense_a_; first += strip_a)
     if (const Index count = std::min(strip_a, dense_a_ - first); is_wanted(first, count)) items.push_back({first, count, strip_a, true});
-  for (Index j = dense_a_; j < static_cast<Index>(deal_a_.size()); ++j)
+  for (Index j = static_cast<Index>(deal_a_.size()) - 1; j >= dense_a_; --j) // the rare ones first: their r are large, so bounds rise soon
     if (is_wanted(j, 1)) items.push_back({j, 1, 1, false});
   return items;
 }
@@ -91,14 +92,20 @@ void Sweep::run(const std::vector<Index>& shifts, const Visit& visit, const std:
     run_pieces(items(wanted), shifts, visit);
 }
 
-void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, Index shift, kernels::Accumulator* into, int thread,
-                kernels::Touched* touched) {
+void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, kernels::Accumulator* into,
+                int thread, kernels::Touched* touched) {
   if (item.dense)
-    kernels::add_dense(a, item.first / strip_a, b, shift, into, scratch_[at(thread)]);
+    kernels::add_dense(a, item.first / strip_a, b, block, shift, into, scratch_[at(thread)]);
   else
-    kernels::add_sparse(a, item.first - dense_a_, b, shift, into, touched);
+    kernels::add_sparse(a, item.first - dense_a_, b, block, shift, into, touched);
 }
 
+struct Sweep::Workplace {
+  std::vector<kernels::Accumulator> sums; ///< zeros between features
+  kernels::Touched touched;
+};
+
+/// Block after block, so that the sums of a block, and what is looked up beside them, stay in cache from feature to feature of A.
 void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
   if (!have_moments_) {
     moments_a_.add(*rows_.whole_a);
@@ -107,44 +114,46 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
     moments_b_.finish(rows_.b.rows());
     have_moments_ = true;
   }
-  const auto width = deal_b_.size();
-  struct Workplace {
-    std::vector<kernels::Accumulator> sums; ///< zeros between features
-    kernels::Touched touched;
-  };
   std::vector<Workplace> workplaces(at(threads_));
-  for_each_item(static_cast<Index>(items.size()), threads_, [&](int thread, Index i) {
-    const Item& item = items[at(i)];
-    Workplace& own = workplaces[at(thread)];
-    own.sums.resize(std::max(own.sums.size(), at(item.places) * width), {0, 0});
-    const Index scanned = front(item);
-    const bool listing = scanned < static_cast<Index>(width);
-    for (std::size_t s = 0; s < shifts.size(); ++s) {
-      if (listing) own.touched.places.resize(width + 1);
-      own.touched.front = scanned;
-      own.touched.count = 0;
-      add(item, *rows_.whole_a, *rows_.whole_b, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
-      for (Index f = 0; f < item.features; ++f)
-        visit(thread, item.first + f, static_cast<Index>(s),
-              {own.sums.data() + at(f) * width, scanned, &own.touched.places, own.touched.count});
-      std::fill_n(own.sums.begin(), listing ? at(scanned) : at(item.places) * width, kernels::Accumulator{0, 0});
-      for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
-    }
+  const auto count = static_cast<Index>(items.size());
+  const auto blocks = static_cast<Index>(rows_.whole_b->blocks.size());
+  for_each_item(count * blocks, threads_, [&](int thread, Index i) {
+    sum_block(items[at(i % count)], at(i / count), shifts, thread, workplaces[at(thread)], visit);
   });
 }
 
-/// How many of B's features, the frequent ones in front, are looked at in order for a feature of A: those with which it is so often active
-/// that passing by the others costs less than listing the places touched.
-Index Sweep::front(const Item& item) const {
-  const auto width = static_cast<Index>(counts_b_.size());
-  if (item.dense) return width;
+void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own,
+                      const Visit& visit) {
+  const auto width = static_cast<Index>(deal_b_.size());
+  const auto& [first, last, sparse, begin, entries] = rows_.whole_b->blocks[block];
+  const Index scanned = front(item, rows_.whole_b->blocks[block]);
+  const bool listing = scanned < last;
+  own.sums.resize(std::max(own.sums.size(), at(item.places * width)), {0, 0});
+  if (listing) own.touched.places.resize(std::max(own.touched.places.size(), at(last - first + 1)));
+  for (std::size_t s = 0; s < shifts.size(); ++s) {
+    own.touched.front = scanned;
+    own.touched.count = 0;
+    add(item, *rows_.whole_a, *rows_.whole_b, block, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
+    for (Index f = 0; f < item.features; ++f)
+      visit(thread, item.first + f, static_cast<Index>(s),
+            {own.sums.data() + f * width, first, last, scanned, &own.touched.places, own.touched.count});
+    for (Index place = 0; place < item.places; ++place)
+      std::fill_n(own.sums.data() + place * width + first, scanned - first, kernels::Accumulator{0, 0});
+    for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
+  }
+}
+
+/// Up to where B's features of a block, the frequent ones in front, are looked at in order for a feature of A: those with which it is so
+/// often active that passing by the others costs less than listing the places touched.
+Index Sweep::front(const Item& item, const RowShare::Block& block) const {
+  if (item.dense) return block.last;
   const auto& a = *rows_.whole_a;
   const auto postings = static_cast<double>(a.begin[at(item.first - dense_a_) + 1] - a.begin[at(item.first - dense_a_)]);
   const double least = worth_a_look * static_cast<double>(a.rows) / std::max(1.0, postings);
-  const auto end =
-      std::partition_point(counts_b_.begin(), counts_b_.end(), [&](Index count) { return static_cast<double>(count) >= least; });
-  const Index front = std::max<Index>(end - counts_b_.begin(), rows_.whole_b->dense);
-  return front > width / 4 * 3 ? width : front;
+  const auto end = std::partition_point(counts_b_.begin() + block.sparse, counts_b_.begin() + block.last,
+                                        [&](Index count) { return static_cast<double>(count) >= least; });
+  const Index front = end - counts_b_.begin();
+  return front - block.first > (block.last - block.first) / 4 * 3 ? block.last : front;
 }
 
 /// Half of the memory is for a piece of A's rows and B's beside it at every shift, half for sums: as many features of A as fit are added up
@@ -180,8 +189,10 @@ void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>&
       for (std::size_t s = 0; s < shifts.size(); ++s) {
         const auto b = load_rows(comm_, grid_, rows_.b, rows_.deal_b, first + shifts[s], last + shifts[s]);
         if (!have_moments_ && s == 0) moments_b_.add(b);
-        for_each_item(static_cast<Index>(end - begin), threads_,
-                      [&](int thread, Index i) { add(items[begin + at(i)], a, b, 0, of_item(begin + at(i), s), thread); });
+        for_each_item(static_cast<Index>(end - begin), threads_, [&](int thread, Index i) {
+          for (std::size_t block = 0; block < b.blocks.size(); ++block)
+            add(items[begin + at(i)], a, b, block, 0, of_item(begin + at(i), s), thread);
+        });
       }
     }
     if (!have_moments_) {
@@ -193,7 +204,8 @@ void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>&
       const Item& item = items[begin + at(i)];
       for (std::size_t s = 0; s < shifts.size(); ++s)
         for (Index f = 0; f < item.features; ++f)
-          visit(thread, item.first + f, static_cast<Index>(s), {of_item(begin + at(i), s) + at(f) * width, static_cast<Index>(width)});
+          visit(thread, item.first + f, static_cast<Index>(s),
+                {of_item(begin + at(i), s) + at(f) * width, 0, static_cast<Index>(width), static_cast<Index>(width)});
     });
     begin = end;
   }

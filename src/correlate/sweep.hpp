@@ -35,9 +35,11 @@ struct PairRows {
   std::shared_ptr<const RowShare> whole_b;
 };
 
-/// Sums of one feature of A with all of B's share: any of the first `front` places may have some, and of the others those listed.
+/// Sums of one feature of A with B's features at places [first, last): any before `front` may have some, and of the others those listed.
 struct FeatureSums {
-  const kernels::Accumulator* of;
+  const kernels::Accumulator* of; ///< by places of the share
+  Index first;
+  Index last;
   Index front;
   const std::vector<std::int32_t>* places = nullptr;
   Index listed = 0;
@@ -47,8 +49,8 @@ class Sweep {
 public:
   /// `memory`: bytes for pieces of rows and for sums that wait for the next piece.
   Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, double memory, int threads);
-  /// The sums of one feature of A (its place in the share) with all of B's share, for the numbered shift. Called by threads at once, each
-  /// feature by one thread.
+  /// The sums of one feature of A (its place in the share) with a block of B's share, for the numbered shift. Called by threads at once,
+  /// each block of a feature by one thread, and with different blocks of a feature by different ones.
   using Visit = std::function<void(int thread, Index feature, Index shift, const FeatureSums& sums)>;
   /// For every feature of A, or those that `wanted` names, and every shift of B's rows, the first of which is 0. Collective.
   void run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted = nullptr);
@@ -78,9 +80,12 @@ private:
   std::vector<Item> items(const std::vector<std::uint8_t>* wanted) const;
   void run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   void run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
-  void add(const Item& item, const PostingShare& a, const RowShare& b, Index shift, kernels::Accumulator* into, int thread,
-           kernels::Touched* touched = nullptr);
-  Index front(const Item& item) const;
+  void add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, kernels::Accumulator* into,
+           int thread, kernels::Touched* touched = nullptr);
+  /// Sums of a block for an item and all shifts, looked at.
+  struct Workplace;
+  void sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own, const Visit& visit);
+  Index front(const Item& item, const RowShare::Block& block) const;
 
   const comm::Communicator& comm_;
   ShareGrid grid_;
@@ -90,7 +95,7 @@ private:
   std::vector<std::int32_t> deal_a_;
   std::vector<std::int32_t> deal_b_;
   Index dense_a_;
-  std::vector<Index> counts_b_; ///< active rows of B's features, falling
+  std::vector<Index> counts_b_; ///< active rows of B's features, falling in a block
   bool have_moments_ = false;
   Moments moments_a_;
   Moments moments_b_;

@@ -134,9 +134,11 @@ TEST(NodeArray, AllCopiesHoldWhatEachRankWrote) {
       auto array = std::make_unique<NodeArray>(comm, count, most_ranks);
       EXPECT_EQ(array->ranks_a_copy() == 1,
                 most_ranks == 1 || comm.size() == 1 || (most_ranks == 2 && comm.size() == 3 && comm.rank() == 2));
+      EXPECT_EQ(array->copy().size(), array->ranks_a_copy());
       return array;
     });
   }
+  expect_shared([&](Index count) { return std::make_unique<NodeArray>(comm, count, 0, NodeArray::Taking::as_written); });
 }
 
 TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {

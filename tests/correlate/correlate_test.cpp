@@ -99,7 +99,7 @@ PearsonSettings settings(Index best, std::vector<Index> shifts = {}) {
   return s;
 }
 
-/// Grids, pieces and threads that must all give the same bits.
+/// Grids, pieces, blocks and threads that must all give the same bits.
 std::vector<PearsonSettings> ways(PearsonSettings s) {
   std::vector<PearsonSettings> all;
   for (int columns = 1; columns <= world().size(); ++columns)
@@ -109,6 +109,7 @@ std::vector<PearsonSettings> ways(PearsonSettings s) {
           s.grid_columns = columns;
           s.memory = memory;
           s.threads = threads;
+          s.block = threads == 3 ? 7 : 1 << 14;
           all.push_back(s);
         }
   return all;

@@ -12,14 +12,19 @@ namespace concord::comm {
 
 class NodeArray {
 public:
+  /// When the memory of a shared copy is taken: at once, so that there is surely enough, or page by page as it is written, so that each
+  /// rank clears the pages that it writes.
+  enum class Taking { at_once, as_written };
   /// `count` zeros a node. `most_ranks`: take no more ranks than that as a node (0: all that share memory). Where memory cannot be shared,
   /// or a node's ranks do not follow one another, every rank has a copy of its own.
-  NodeArray(const Communicator& comm, Index count, int most_ranks = 0);
+  NodeArray(const Communicator& comm, Index count, int most_ranks = 0, Taking taking = Taking::at_once);
   ~NodeArray();
   NodeArray(const NodeArray&) = delete;
   NodeArray& operator=(const NodeArray&) = delete;
   /// The node's copy: ranks may read all of it and write parts that no other rank touches; share() makes them known. Local.
   std::span<float> values();
+  /// The ranks of this rank's copy. Local.
+  const Communicator& copy() const;
   /// Ranks that share this rank's copy, and this rank's number among them. Local.
   int ranks_a_copy() const;
   int rank_in_copy() const;

@@ -36,26 +36,41 @@ public:
   const double* floors() const { return floors_.data(); }
   void offer(Index feature, const Partner& partner) {
     auto& filled = filled_[static_cast<std::size_t>(feature)];
-    partners_[static_cast<std::size_t>(feature * 2 * places_ + filled++)] = partner;
+    partners_[first(feature) + static_cast<std::size_t>(filled++)] = partner;
     if (filled == 2 * places_) drop_worse(feature);
   }
-  /// Offers the other's partners of features [begin, end).
-  void merge(const BestTable& other, Index begin, Index end);
+  /// Fetches the place that an offer to the feature will take.
+  void prefetch(Index feature) const {
+    __builtin_prefetch(partners_.data() + first(feature) + filled_[static_cast<std::size_t>(feature)], 1);
+  }
+  /// Offers the other's partners of a feature to one of these.
+  void merge(const BestTable& other, Index of_other, Index feature);
+  /// Forgets all partners of the first feature, of which those below `floor` are of no interest.
+  void begin_anew(double floor);
   Index features() const { return static_cast<Index>(filled_.size()); }
-  /// Best first.
-  std::span<const Partner> best(Index feature);
+  /// In no order, and some of them more than are asked for.
+  std::span<const Partner> candidates(Index feature) const {
+    return {partners_.data() + first(feature), static_cast<std::size_t>(filled_[static_cast<std::size_t>(feature)])};
+  }
+  /// Best first: into `partners`, which is cleared before.
+  void best(Index feature, std::vector<Partner>& partners) const;
 
 private:
+  std::size_t first(Index feature) const { return static_cast<std::size_t>(feature * 2 * places_); }
   void drop_worse(Index feature);
   Index places_;
   std::vector<std::int32_t> filled_;
   std::vector<double> floors_;
-  std::vector<Partner> partners_;
+  std::vector<Partner> partners_; ///< [features, 2 places]
 };
+
+/// Whether several ranks have found partners for the same features, or each for features of its own.
+enum class Finders { several, one };
 
 /// The best of what ranks found for features, `names` being the number in the layer of each of a rank's features: on rank 0, empty
 /// elsewhere. Collective over `comm`.
-BestPartners merged(const comm::Communicator& comm, BestTable& mine, const std::vector<std::int32_t>& names, Index features, Index places);
+BestPartners merged(const comm::Communicator& comm, const BestTable& mine, const std::vector<std::int32_t>& names, Index features,
+                    Index places, Finders finders);
 
 /// The largest of what ranks found, 0 at least; as merged().
 std::vector<double> merged_largest(const comm::Communicator& comm, const std::vector<double>& mine, const std::vector<std::int32_t>& names,

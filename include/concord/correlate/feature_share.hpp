@@ -2,13 +2,15 @@
 /// Who owns which features of two layers that are correlated, and what each rank holds of them.
 ///
 /// Ranks form a grid: a rank of grid row p and grid column q owns the correlations of A's features of part p with B's features of part q,
-/// and holds those features alone, over all rows. A's lie as posting lists, B's as rows: what adds up one feature of A against all of B in
-/// cache. Features that are active on more than a tenth of the rows lie densely, less a pilot value near their mean: so nothing cancels in
-/// the sums of an always-on feature.
+/// and holds those features alone, over all rows. A's lie as posting lists, B's as rows, of which the ranks of a column on one node share
+/// a copy: what adds up one feature of A against all of B in cache. Features that are active on more than a tenth of the rows lie densely,
+/// less a pilot value near their mean: so nothing cancels in the sums of an always-on feature.
 
-#include "concord/comm/session.hpp"
+#include "concord/comm/node_array.hpp"
 #include "concord/correlate/feature_source.hpp"
 
+#include <memory>
+#include <span>
 #include <vector>
 
 namespace concord::correlate {
@@ -17,41 +19,53 @@ namespace concord::correlate {
 inline constexpr double dense_above = 0.1;
 
 /// Features dealt to parts in order of falling firing counts, back and forth, so that all parts get a like share of the work. Dead ones
-/// belong to nobody.
+/// belong to nobody. Likewise the sparse features of a part are dealt to blocks of neighbouring places.
 class Deal {
 public:
   struct Place {
     std::int32_t part = -1;  ///< -1: dead
-    std::int32_t local = -1; ///< its place in the part: the frequent ones in front, so all dense ones
+    std::int32_t local = -1; ///< its place in the part: dense ones in front, in each block the frequent ones in front
   };
-  Deal(const FeatureSource& source, int parts);
+  /// @param block  the most features of a block; 0: all are one
+  Deal(const FeatureSource& source, int parts, Index block = 0);
   const Place& place(Index feature) const { return places_[static_cast<std::size_t>(feature)]; }
   /// The features of a part in its order.
   const std::vector<std::int32_t>& features(int part) const { return features_[static_cast<std::size_t>(part)]; }
   /// How many of them are dense.
   Index dense(int part) const { return dense_[static_cast<std::size_t>(part)]; }
+  /// The place behind each block of a part; dense features lie in front of the first one's. At least one block.
+  const std::vector<Index>& block_ends(int part) const { return block_ends_[static_cast<std::size_t>(part)]; }
 
 private:
+  void deal_blocks(std::size_t part, Index block);
   std::vector<Place> places_;
   std::vector<std::vector<std::int32_t>> features_;
   std::vector<Index> dense_;
+  std::vector<std::vector<Index>> block_ends_;
 };
 
 /// Dense features in strips of `width` that lie side by side: strip s, row t, feature s * width + w. Padded with zeros.
 class Strips {
 public:
   Strips() = default;
+  /// In memory of its own, or in `elsewhere`: size() zeros.
   Strips(Index rows, Index features, Index width);
+  Strips(Index rows, Index features, Index width, float* elsewhere);
+  Strips(const Strips&) = delete;
+  Strips& operator=(const Strips&) = delete;
+  Strips(Strips&&) = default;
+  Strips& operator=(Strips&&) = default;
+  ~Strips() = default;
+  /// Floats of so many strips.
+  static Index size(Index rows, Index features, Index width) { return (features + width - 1) / width * width * rows; }
   Index count() const { return count_; }
-  const float* at(Index strip, Index row) const { return values_.data() + (strip * rows_ + row) * width_; }
-  float& value(Index feature, Index row) {
-    return values_[static_cast<std::size_t>(((feature / width_) * rows_ + row) * width_ + feature % width_)];
-  }
-  double bytes() const { return 4.0 * static_cast<double>(values_.size()); }
+  const float* at(Index strip, Index row) const { return values_ + (strip * rows_ + row) * width_; }
+  float& value(Index feature, Index row) { return values_[((feature / width_) * rows_ + row) * width_ + feature % width_]; }
 
 private:
   Index rows_ = 0, width_ = 1, count_ = 0;
-  std::vector<float> values_;
+  std::vector<float> own_;
+  float* values_ = nullptr;
 };
 
 /// Dense features of a strip of A, and of a strip of B.
@@ -65,6 +79,7 @@ struct Share {
   Index dense = 0;                    ///< the first so many are dense
   std::vector<double> pilots;         ///< [dense, rounded up to whole strips]
   Strips strips;                      ///< the dense ones
+  double held = 0;                    ///< bytes of this rank: its part of what it shares
   Index size() const { return static_cast<Index>(features.size()); }
 };
 
@@ -73,26 +88,35 @@ struct PostingShare : Share {
   std::vector<Index> begin; ///< [sparse features + 1]
   std::vector<std::int32_t> row;
   std::vector<float> value;
-  double bytes() const;
 };
 
-/// Features of B: of each row the active sparse features with their values, side by side.
+/// Features of B: of each row the active sparse features with their values, side by side. In blocks of features, whose sums stay in cache
+/// together.
 struct RowShare : Share {
   struct Entry {
     std::int32_t feature; ///< place in the share
     float value;
   };
-  std::vector<Index> begin; ///< [rows + 1]
-  std::vector<Entry> entries;
-  double bytes() const;
+  struct Block {
+    Index first = 0;              ///< place of its first feature; the dense ones are the first block's
+    Index last = 0;               ///< behind its last
+    Index sparse = 0;             ///< place of its first sparse feature
+    std::span<const Index> begin; ///< [rows + 1]
+    std::span<const Entry> entries;
+  };
+  std::vector<Block> blocks;
+  // Where they lie: on the node, or here.
+  std::unique_ptr<comm::NodeArray> on_node;
+  std::vector<std::vector<Index>> own_begin;
+  std::vector<std::vector<Entry>> own_entries;
 };
 
-/// The grid of a communicator's ranks, `columns` wide.
+/// The grid of a communicator's ranks, `columns` wide. The ranks of a column follow one another: so they share nodes.
 struct ShareGrid {
   int rows = 1;
   int columns = 1;
-  int row(int rank) const { return rank / columns; }
-  int column(int rank) const { return rank % columns; }
+  int row(int rank) const { return rank % rows; }
+  int column(int rank) const { return rank / rows; }
 };
 
 /// Rows [begin, end) of this rank's features; rows are read in shares and sent to the owners. `end` may lie behind the last row: then rows
@@ -101,5 +125,12 @@ PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid
                            Index begin, Index end);
 RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
                    Index end);
+/// All rows, once a node. @param column  the ranks of this rank's column in their order
+RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
+                           const FeatureSource& source, const Deal& deal);
+/// An upper bound of the bytes that a rank takes of a whole share, loading it included. `sharing`: ranks of a column that surely share a
+/// node. Local.
+double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal);
+double rows_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal, int sharing);
 
 } // namespace concord::correlate

@@ -22,7 +22,8 @@ struct PearsonSettings {
   std::vector<Index> shifts;       ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
   double memory = 4.0 * (1 << 30); ///< bytes a rank
   int threads = 1;
-  int grid_columns = 0; ///< of the grid of ranks; 0: by size
+  int grid_columns = 0;  ///< of the grid of ranks; 0: by size
+  Index block = 1 << 14; ///< features of B whose sums are taken together; 0: all
 };
 
 /// On rank 0; empty elsewhere.
