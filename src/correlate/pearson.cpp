@@ -55,26 +55,34 @@ private:
 /// What a feature takes of a rank that looks for its best partners: its places in a table, and what of them travels.
 constexpr double feature_bytes = 640;
 
-/// The grid with the least to hold and to receive a rank; of two such the one with fewer columns, since rows of B's share cost the less an
-/// entry the longer they are. Rows of 8 entries are the shortest. `on_node`: ranks that share a node.
-ShareGrid grid_for(int ranks, int columns, int on_node, const FeatureSource& a, const FeatureSource& b) {
-  if (columns > 0) {
+/// Bytes to hold and to receive a rank of a grid. `sharing`: ranks of a column that have a copy of B's rows together.
+double held_by_rank(const ShareGrid& grid, int sharing, const FeatureSource& a, const FeatureSource& b) {
+  return (8.0 * static_cast<double>(a.entries()) + feature_bytes * static_cast<double>(a.features())) / grid.rows +
+         (8.0 * static_cast<double>(b.entries()) / sharing + feature_bytes * static_cast<double>(b.features())) / grid.columns;
+}
+
+/// The grid with the least to hold a rank; of two such the one with fewer columns, since rows of B's share cost the less an entry the longer
+/// they are. Rows of 8 entries are the shortest.
+ShareGrid least_grid(int ranks, int on_node, const FeatureSource& a, const FeatureSource& b) {
+  const double most = std::max(1.0, static_cast<double>(b.entries()) / static_cast<double>(8 * b.rows()));
+  ShareGrid best{ranks, 1};
+  for (int columns = 2; columns <= ranks && columns <= most; ++columns) {
+    const ShareGrid grid{ranks / columns, columns};
+    const auto held = [&](const ShareGrid& of) { return held_by_rank(of, std::min(of.rows, on_node), a, b); };
+    if (grid.rows * columns == ranks && held(grid) < held(best)) best = grid;
+  }
+  return best;
+}
+
+/// The least grid where ranks of a node share B's rows, or, if that does not fit, where each reads its own in pieces.
+ShareGrid grid_for(int ranks, int on_node, const PearsonSettings& settings, const FeatureSource& a, const FeatureSource& b) {
+  if (const int columns = settings.grid_columns; columns > 0) {
     require(ranks % columns == 0, ExitCode::config, "{} ranks are no grid of {} columns", ranks, columns);
     return {ranks / columns, columns};
   }
-  const double most = std::max(1.0, static_cast<double>(b.entries()) / static_cast<double>(8 * b.rows()));
-  ShareGrid best{ranks, 1};
-  double least = std::numeric_limits<double>::infinity();
-  for (int c = 1; c <= ranks && c <= most; ++c)
-    if (const int r = ranks / c; r * c == ranks)
-      if (const double held = (8.0 * static_cast<double>(a.entries()) + feature_bytes * static_cast<double>(a.features())) / r +
-                              8.0 * static_cast<double>(b.entries()) / (c * std::min(r, on_node)) +
-                              feature_bytes * static_cast<double>(b.features()) / c;
-          held < least) {
-        least = held;
-        best = {r, c};
-      }
-  return best;
+  const ShareGrid shared = least_grid(ranks, on_node, a, b);
+  const bool fits = held_by_rank(shared, std::min(shared.rows, on_node), a, b) < settings.memory;
+  return fits ? shared : least_grid(ranks, 1, a, b);
 }
 
 /// What is found of the features of this rank's shares.
@@ -306,13 +314,13 @@ struct PairCorrelator::State {
 
   void make_grid() {
     on_node = -static_cast<int>(comm::max_of(comm, Index{-comm::node_size(comm)}));
-    grid = grid_for(comm.size(), settings.grid_columns, on_node, *a, *b);
+    grid = grid_for(comm.size(), on_node, settings, *a, *b);
     column_comm = comm.split(column());
   }
 
   double tables_bytes() const {
     const auto features = static_cast<double>(deal_a->features(row()).size() + deal_b->features(column()).size() * at(settings.threads));
-    return features * static_cast<double>(settings.best * 16 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
+    return features * static_cast<double>(settings.best * 32 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
   }
 
   /// Makes room for `bytes`; false when that cannot be. The same on every rank.
