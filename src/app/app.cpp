@@ -229,6 +229,8 @@ private:
     sub->add_flag("--keep-special", train_.keep_special, "also train on BOS rows");
     sub->add_option("--order", train_.order, "global or buffer")->capture_default_str();
     sub->add_option("--reduction", train_.reduction, "reproducible or fast")->capture_default_str();
+    sub->add_option("--device", train_.device, "cpu, or cuda with --reduction fast")->capture_default_str();
+    sub->add_flag("--allow-shared-gpu", train_.allow_shared_gpu, "let several ranks share a GPU");
     sub->add_option("--buffer-rows", train_.buffer_rows, "rows in a window of the buffer")->capture_default_str();
     sub->add_option("--memory-gib", train_.memory_gib, "rows a rank holds in memory")->capture_default_str();
     sub->add_option("--checkpoint-seconds", train_.checkpoint_seconds, "time between checkpoints")->capture_default_str();

@@ -136,6 +136,8 @@ sae::TrainOptions train_options(const Study& study) {
   o.keep_special = study.flag("sae.keep_special");
   o.order = study.text("sae.order");
   o.reduction = study.text("sae.reduction");
+  o.device = study.text("sae.device");
+  o.allow_shared_gpu = study.flag("sae.allow_shared_gpu");
   o.buffer_rows = study.integer("sae.buffer_rows");
   o.memory_gib = study.real("sae.memory_gib");
   o.checkpoint_seconds = study.real("sae.checkpoint_seconds");

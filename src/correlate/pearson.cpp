@@ -61,8 +61,8 @@ double held_by_rank(const ShareGrid& grid, int sharing, const FeatureSource& a, 
          (8.0 * static_cast<double>(b.entries()) / sharing + feature_bytes * static_cast<double>(b.features())) / grid.columns;
 }
 
-/// The grid with the least to hold a rank; of two such the one with fewer columns, since rows of B's share cost the less an entry the longer
-/// they are. Rows of 8 entries are the shortest.
+/// The grid with the least to hold a rank; of two such the one with fewer columns, since rows of B's share cost the less an entry the
+/// longer they are. Rows of 8 entries are the shortest.
 ShareGrid least_grid(int ranks, int on_node, const FeatureSource& a, const FeatureSource& b) {
   const double most = std::max(1.0, static_cast<double>(b.entries()) / static_cast<double>(8 * b.rows()));
   ShareGrid best{ranks, 1};

@@ -32,18 +32,18 @@ float nth_largest(const comm::Communicator& comm, std::span<const float> mine, I
 
 /// A number that the smallest kept entry cannot lie below: among a few times k of each row it can only be smaller.
 float BatchTopK::find_floor(std::span<const float> centred, Codes& codes) {
-  screen_.top_k(centred, static_cast<int>(std::min<Index>(settings_.latents, 4 * Index{settings_.k})), codes);
+  search().top_k(centred, static_cast<int>(std::min<Index>(settings_.latents, 4 * Index{settings_.k})), codes);
   return nth_largest(comm_, codes.value, settings_.k * settings_.batch);
 }
 
 void BatchTopK::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
-  screen_.update(parameters.encoder(), parameters.b_enc());
+  search().update(parameters.encoder(), parameters.b_enc(), {}, {});
   const Index wanted = settings_.k * settings_.batch;
   if (floor_ < 0) floor_ = find_floor(centred, codes);
-  screen_.above(centred, floor_, codes);
+  search().above(centred, floor_, codes);
   while (floor_ > 0 && comm::sum_of(comm_, codes.entries()) < wanted) { // the floor of the step before was too high
     floor_ *= floor_ > 1e-6F ? 0.8F : 0.0F;
-    screen_.above(centred, floor_, codes);
+    search().above(centred, floor_, codes);
   }
   const float smallest = nth_largest(comm_, codes.value, wanted);
   keep_if(codes, [&](Index s) { return codes.value[at(s)] > 0 && codes.value[at(s)] >= smallest; });

@@ -142,14 +142,26 @@ void Exchange::gradients(const StepRows& seen, const FlatParameters& parameters,
 }
 
 void Exchange::sum_gradients(const StepRows& mine, const FlatParameters& parameters, float scale, FlatParameters& share) {
+  bool first_part = true;
+  sum_parts(
+      [&](Index first, FlatParameters& part) {
+        const SharedSums sums = weight_gradients(mine, architecture_, parameters, first, scale, part);
+        auto b_dec = part.b_dec();
+        std::fill(b_dec.begin(), b_dec.end(), 0.0F);
+        if (first_part) std::copy(sums.error.begin(), sums.error.end(), b_dec.begin()); // the same for every part
+        first_part = false;
+        for (std::size_t i = 0; i < sums.through_encoder.size(); ++i) b_dec[i % at(d_)] += sums.through_encoder[i];
+      },
+      share);
+}
+
+void Exchange::sum_parts(const std::function<void(Index, FlatParameters&)>& fill, FlatParameters& share) {
   Reductions reductions(comm_);
   std::vector<float> b_dec(at(d_), 0.0F);
-  for (int step = 0; step < comm_.size(); ++step) {
-    const int owner = step; // in the same order everywhere, as MPI wants it
+  for (int owner = 0; owner < comm_.size(); ++owner) { // in the same order everywhere, as MPI wants it
     auto& part = owners_[at(owner)];
-    const SharedSums sums = weight_gradients(mine, architecture_, parameters, firsts_[at(owner)], scale, part);
-    if (step == 0) b_dec = sums.error; // the same for every owner
-    for (std::size_t i = 0; i < sums.through_encoder.size(); ++i) b_dec[i % at(d_)] += sums.through_encoder[i];
+    fill(firsts_[at(owner)], part);
+    add_scaled(b_dec.data(), part.b_dec().data(), 1.0F, d_);
     reductions.start(part.of_latents(), owner);
   }
   comm::sum(comm_, b_dec);

@@ -16,8 +16,8 @@ float magnitude(const FlatParameters& p, float gate, std::int32_t j) {
 } // namespace
 
 void Gated::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
-  screen_.update(parameters.encoder(), parameters.b_enc());
-  screen_.above(centred, 0.0F, codes);
+  search().update(parameters.encoder(), parameters.b_enc(), {}, {});
+  search().above(centred, 0.0F, codes);
   codes.extras = 2;
   gates_ = codes.value;
   for_rows(codes.rows(), [&](Index r) {

@@ -21,8 +21,8 @@ void JumpRelu::encode(const FlatParameters& parameters, std::span<const float> c
   const auto thresholds = parameters.scalar(theta);
   std::vector<float> floors(thresholds.begin(), thresholds.end());
   for (float& floor : floors) floor -= static_cast<float>(settings_.bandwidth / 2);
-  screen_.update(parameters.encoder(), parameters.b_enc(), {}, floors);
-  screen_.above(centred, 0.0F, codes);
+  search().update(parameters.encoder(), parameters.b_enc(), {}, floors);
+  search().above(centred, 0.0F, codes);
   codes.extras = 1;
   hidden_ = codes.value;
   for_rows(codes.rows(), [&](Index r) {

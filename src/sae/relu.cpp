@@ -19,8 +19,8 @@ void for_parts(const std::vector<Index>& parts, const float* row, const F& f) {
 } // namespace
 
 void Relu::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
-  screen_.update(parameters.encoder(), parameters.b_enc());
-  screen_.above(centred, 0.0F, codes);
+  search().update(parameters.encoder(), parameters.b_enc(), {}, {});
+  search().above(centred, 0.0F, codes);
 }
 
 double Relu::backward(const FlatParameters& parameters, StepRows& rows, float warmth) {

@@ -3,8 +3,8 @@
 namespace concord::sae {
 
 void TopK::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
-  screen_.update(parameters.encoder(), parameters.b_enc());
-  screen_.top_k(centred, settings_.k, codes);
+  search().update(parameters.encoder(), parameters.b_enc(), {}, {});
+  search().top_k(centred, settings_.k, codes);
 }
 
 void TopK::describe(const FlatParameters& /*parameters*/, Sae& sae) const {

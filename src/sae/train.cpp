@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/gpu.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
@@ -9,6 +10,7 @@
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/safetensors.hpp"
+#include "concord/sae/device_step.hpp"
 #include "concord/sae/exchange.hpp"
 #include "concord/sae/metrics.hpp"
 #include "concord/sae/optimizer.hpp"
@@ -48,6 +50,10 @@ void check(const TrainOptions& o) {
   require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
   require(o.reduction == "fast" || o.reduction == "reproducible", ExitCode::config,
           "sae.reduction must be \"fast\" or \"reproducible\", not \"{}\"", o.reduction);
+  require(o.device == "cpu" || o.device == "cuda" || o.device == "torch", ExitCode::config,
+          "sae.device must be \"cpu\" or \"cuda\" (or \"torch\", to check the GPU's code on the CPU), not \"{}\"", o.device);
+  require(o.device == "cpu" || o.reduction == "fast", ExitCode::config,
+          "sae.device = \"{}\" needs sae.reduction = \"fast\": on a GPU the bits of sums depend on the ranks", o.device);
   require(o.order == "global" || o.order == "buffer", ExitCode::config, "sae.order must be \"global\" or \"buffer\", not \"{}\"", o.order);
   require(o.with.empty() || o.order == "global", ExitCode::config, "a crosscoder needs sae.order = \"global\"");
 }
@@ -137,6 +143,7 @@ public:
       if (comm_.rank() == 0) make_folder(partial());
     });
     comm_.barrier();
+    make_device();
     const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
     if (resumed) exchange_->spread();
     if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
@@ -153,6 +160,7 @@ public:
     if (state_->step == 0)
       state_->scales = start(comm_, feed_, {parse_normalisation(o_.normalise), o_.seed, o_.layer}, *architecture_, *step_, *exchange_,
                              state_->parameters);
+    load_device();
     if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
     while (state_->step < end) {
       if (steps_here_++ == untimed_steps) timed_from_ = clock_.seconds();
@@ -164,6 +172,7 @@ public:
   }
 
   void save_checkpoint() {
+    store_device();
     const bool root = comm_.rank() == 0;
     FlatParameters first(feed_.cols(), root ? o_.latents : 0, architecture_->scalars());
     FlatParameters second(feed_.cols(), root ? o_.latents : 0, architecture_->scalars());
@@ -195,6 +204,8 @@ public:
     check_ranks_agree();
     const double screened = architecture_->computed_per_row();
     const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
+    store_device();
+    device_.reset();
     gradients_.reset(); // room for the weights in the layout of the file
     state_->adam = Adam(feed_.cols(), 0, 1, 0);
     step_.reset();
@@ -228,12 +239,90 @@ private:
          o_.out.string(), difference(old, key_));
   }
 
+  // --- the device ---------------------------------------------------------------------------------------------------
+
+  void make_device() {
+    if (o_.device == "cpu") return;
+    comm::Gpu gpu;
+    if (o_.device == "cuda") gpu = comm::bind_gpu(comm_, o_.device, o_.allow_shared_gpu);
+    comm::agree(comm_, [&] {
+      const double needed = DeviceStep::bytes(*architecture_, exchange_->count(), o_.batch / comm_.size() + 1);
+      require(gpu.number < 0 || needed <= gpu.memory, ExitCode::unavailable,
+              "{} does not fit: this rank needs {} of its GPU, which has {} free; give more ranks a GPU each, or lower sae.latents or "
+              "sae.batch",
+              o_.stage_word, human_bytes(needed), human_bytes(gpu.memory));
+      device_ = std::make_unique<DeviceStep>(*architecture_, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, gpu.number,
+                                             exchange_->first(), exchange_->count(), architecture_kind(o_.kind).beta1);
+    });
+  }
+
+  /// What start() or a checkpoint left on the host.
+  void load_device() {
+    if (!device_ || on_device_) return;
+    device_->load(state_->parameters);
+    device_->load_moments(state_->adam);
+    on_device_ = true;
+  }
+
+  void store_device() {
+    if (!device_ || !on_device_) return;
+    if (comm_.size() == 1) device_->store(state_->parameters); // several ranks have them on the host behind each step
+    device_->store_moments(state_->adam);
+  }
+
   // --- a step -------------------------------------------------------------------------------------------------------
 
   void one_step() {
+    comm::agree(comm_, [&] { feed_.batch(state_->step, batch_); });
+    scale_rows(batch_.rows, feed_.parts(), state_->scales);
+    if (device_)
+      step_on_device();
+    else
+      step_here();
+  }
+
+  void step_on_device() {
     State& s = *state_;
-    comm::agree(comm_, [&] { feed_.batch(s.step, batch_); });
-    scale_rows(batch_.rows, feed_.parts(), s.scales);
+    DeviceStep& device = *device_;
+    penalty_ = device.forward(s.parameters, batch_.rows, batch_.positions, dead_latents(), warmth());
+    StepMoments moments = device.moments();
+    comm::sum(comm_, moments.sums);
+    if (device.has_dead() && moments.error_variance(o_.batch) > 0) device.backward_dead(moments.error_variance(o_.batch));
+    device.make_gradients(architecture_->settings().scale());
+    if (comm_.size() > 1) {
+      sum_device_gradients();
+      device.take_gradients(*gradients_);
+    }
+    norm_ = std::sqrt(comm::sum_of(comm_, device.project_gradients()) + device.b_dec_norm());
+    check_finite_step(moments.squared_error() + norm_);
+    device.move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0, s.step + 1);
+    if (comm_.size() > 1)
+      device.store(s.parameters);
+    else
+      device.store_scalars(s.parameters);
+    architecture_->constrain(s.parameters, exchange_->first(), exchange_->count());
+    exchange_->spread();
+    if (comm_.size() > 1)
+      device.load(s.parameters);
+    else
+      device.load_scalars(s.parameters);
+    note(device.rows(), moments);
+  }
+
+  /// Through the host, since ranks may share a GPU; each part travels while the next comes from the device.
+  void sum_device_gradients() {
+    bool first_part = true;
+    exchange_->sum_parts(
+        [&](Index first, FlatParameters& part) {
+          device_->give_gradients(first, part);
+          if (!first_part) std::fill(part.b_dec().begin(), part.b_dec().end(), 0.0F); // whole in the first part
+          first_part = false;
+        },
+        *gradients_);
+  }
+
+  void step_here() {
+    State& s = *state_;
     penalty_ = step_->forward(s.parameters, batch_.rows, batch_.positions, dead_latents(), warmth());
     const StepRows* seen = &exchange_->collect(step_->rows());
     const StepMoments moments = exchange_->moments(*seen);
@@ -451,6 +540,8 @@ private:
   std::unique_ptr<FlatParameters> gradients_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Step> step_;
+  std::unique_ptr<DeviceStep> device_; ///< instead of step_ behind the start
+  bool on_device_ = false;             ///< weights and moments are
   std::unique_ptr<TrainingLog> log_;
   Batch batch_;
   std::unique_ptr<Progress> progress_;

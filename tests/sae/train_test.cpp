@@ -291,6 +291,95 @@ TEST(Train, FastSumsTrainAsWell) {
   EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.15);
 }
 
+/// The GPU's code, here on the CPU, against the CPU's own: the same steps but for rounding, AuxK among them.
+class DeviceKind : public testing::TestWithParam<const char*> {};
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = a.size() == b.size() ? 0 : 1e9;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) largest = std::max(largest, std::abs(static_cast<double>(a[i]) - b[i]));
+  return largest;
+}
+
+void expect_same_steps(TrainOptions o, const std::filesystem::path& folder) {
+  o.reduction = "fast";
+  o.out = folder / "cpu";
+  train(world(), o);
+  const Sae expected = load_sae(o.out);
+  const auto of_cpu = record(o.out);
+  o.out = folder / "torch";
+  o.device = "torch";
+  train(world(), o);
+  const Sae got = load_sae(o.out);
+  EXPECT_LT(largest_difference(got.encoder, expected.encoder), 2e-3);
+  EXPECT_LT(largest_difference(got.decoder, expected.decoder), 2e-3);
+  EXPECT_LT(largest_difference(got.b_enc, expected.b_enc), 5e-3);
+  EXPECT_LT(largest_difference(got.b_dec, expected.b_dec), 5e-3);
+  EXPECT_LT(largest_difference(got.threshold, expected.threshold), 5e-3);
+  EXPECT_NEAR(record(o.out)["fvu"].get<double>(), of_cpu["fvu"].get<double>(), 2e-3);
+  EXPECT_EQ(record(o.out)["dead"], of_cpu["dead"]);
+}
+
+TEST_P(DeviceKind, TakesTheStepsOfTheCpu) {
+  const auto folder = empty_folder(std::string("device_") + GetParam());
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.kind = GetParam();
+  o.latents = 700; // a fourth rank owns none
+  o.steps = 30;
+  o.learning_rate = 1e-3;
+  o.dead_after = 1000;
+  if (o.kind == "jumprelu") {
+    o.sparsity = 0.3;
+    o.bandwidth = 0.5;
+    o.threshold = 0.3;
+  }
+  expect_same_steps(o, folder);
+}
+INSTANTIATE_TEST_SUITE_P(Kinds, DeviceKind, testing::Values("topk", "batch-topk", "matryoshka", "relu", "jumprelu"));
+
+TEST(Device, TakesTheStepsOfTheCpuForACrosscoder) {
+  const auto folder = empty_folder("device_crosscoder");
+  const auto [a, b] = planted_pair(folder, 500);
+  auto o = small_options(folder, a);
+  o.with = b;
+  o.steps = 30;
+  o.learning_rate = 1e-3;
+  expect_same_steps(o, folder);
+}
+
+TEST(Device, StoppedAndContinuedEndsInTheSameBits) {
+  const auto folder = empty_folder("device_continued");
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.kind = "batch-topk";
+  o.reduction = "fast";
+  o.device = "torch";
+  o.steps = 60;
+  train(world(), o);
+  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
+  o.out = folder / "stopped";
+  comm::install_stop_flag(1e-9);
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  comm::install_stop_flag(0);
+  train(world(), o);
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+}
+
+TEST(Device, RefusesWhatItCannotDo) {
+  const auto folder = empty_folder("device_refusal");
+  auto o = small_options(folder, planted(folder, 300, 16));
+  o.device = "torch";
+  expect_error(ExitCode::config, "needs sae.reduction = \"fast\"", [&] { train(world(), o); });
+  o.reduction = "fast";
+  o.kind = "gated";
+  expect_error(ExitCode::config, "trains on CPUs alone", [&] { train(world(), o); });
+  o.device = "gpu";
+  expect_error(ExitCode::config, "sae.device must be", [&] { train(world(), o); });
+#ifndef CONCORD_CUDA
+  o.kind = "topk";
+  o.device = "cuda";
+  expect_error(ExitCode::unavailable, "no GPU", [&] { train(world(), o); });
+#endif
+}
+
 /// A checkpoint belongs to no number of ranks.
 TEST(Train, ContinuedOnOtherRanksEndsInTheSameBits) {
   const auto folder = empty_folder("other_ranks");

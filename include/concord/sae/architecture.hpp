@@ -63,6 +63,8 @@ public:
   virtual std::vector<double> state() const { return {static_cast<double>(screen_.precision())}; }
   virtual void set_state(std::span<const double> state);
 
+  /// Lets encode() ask another search than its own, which must outlive it; none: its own again.
+  void search_by(LatentSearch* search) { search_ = search; }
   /// Latents computed in f32 in the last encode(), a row.
   double computed_per_row() const { return screen_.computed_per_row(); }
   const ArchitectureSettings& settings() const { return settings_; }
@@ -71,7 +73,11 @@ public:
 protected:
   const comm::Communicator& comm_;
   ArchitectureSettings settings_;
+  LatentSearch& search() { return search_ != nullptr ? *search_ : screen_; }
   Screen screen_;
+
+private:
+  LatentSearch* search_ = nullptr;
 };
 
 /// A name that `sae.kind` knows.

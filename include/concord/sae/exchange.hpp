@@ -42,6 +42,9 @@ public:
   /// latent in the share when its gradients are done, by several threads.
   void gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share,
                  const std::function<void(Index i)>& each);
+  /// Sums what `fill(first, part)` gives of each owner's latents on every rank at that owner, while the next part is made: into `share`,
+  /// b_dec's on every rank. `fill` sets b_dec of `part` to this rank's whole gradient of it, or a part of it that the calls add up to.
+  void sum_parts(const std::function<void(Index first, FlatParameters& part)>& fill, FlatParameters& share);
   /// Sum of numbers that each rank has for its latents, in the order of the latents.
   double sum_over_latents(const std::vector<double>& mine) const;
   /// Makes every rank's latents of parameters() known to all. Between it and the next call, nobody may write to them but behind a

@@ -16,7 +16,7 @@
 /// Above a floor the same holds with the floor in the place of the k-th largest.
 
 #include "concord/comm/session.hpp"
-#include "concord/sae/codes.hpp"
+#include "concord/sae/latent_search.hpp"
 
 #include <memory>
 #include <span>
@@ -24,22 +24,16 @@
 
 namespace concord::sae {
 
-class Screen {
+class Screen final : public LatentSearch {
 public:
   enum class Precision { int8, bf16, f32 };
   /// Begins with `roughest`, or the roughest finer one that the processor has instructions for.
   explicit Screen(Index d, Precision roughest = Precision::int8, const comm::Communicator* comm = nullptr);
-  ~Screen();
-  Screen(const Screen&) = delete;
-  Screen& operator=(const Screen&) = delete;
-  /// Takes the weights anew. encoder [F, d], bias [F]; `subset`: the latents to look at (all when empty). Both must stay
-  /// where they are while top_k() or above() is called. `floors` [F]: what above() measures each latent from (0 when empty).
+  ~Screen() override;
   void update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset = {},
-              std::span<const float> floors = {});
-  /// Fills `codes` with the k largest positive h = w x + b of each row of x [n, d]; ties go to the smaller index.
-  void top_k(std::span<const float> x, int k, Codes& codes);
-  /// Fills `codes` with all h >= floor + limit of each row of x [n, d].
-  void above(std::span<const float> x, float limit, Codes& codes);
+              std::span<const float> floors = {}) override;
+  void top_k(std::span<const float> x, int k, Codes& codes) override;
+  void above(std::span<const float> x, float limit, Codes& codes) override;
   /// Latents computed in f32 in the last call, a row, over all ranks.
   double computed_per_row() const { return computed_per_row_; }
   /// What the next update() rounds to, and setting it: a training that goes on where it was screens as it did.

@@ -1,0 +1,75 @@
+#pragma once
+/// A step of training on a GPU: what Step, step_rows.hpp and optimizer.hpp do on the CPU, by libtorch's kernels. Local, but for the choice
+/// of codes (architecture.hpp).
+///
+/// Weights, gradients and Adam's moments stay on the device. Codes come to the host, where the architecture sees to them (some MB a step);
+/// everything behind them touches active latents alone: sums of rows with weights (embedding bags) decode, and sorted by latent they make
+/// the gradients of both matrices, without atomics. Pre-activations are f32 and exist for some rows at a time.
+/// Formulas: step.hpp, optimizer.hpp.
+
+#include "concord/sae/architecture.hpp"
+#include "concord/sae/optimizer.hpp"
+#include "concord/sae/step_rows.hpp"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace concord::sae {
+
+class DeviceStep {
+public:
+  /// This rank owns latents [first, first + count). `gpu`: its number, or -1 for the same code on the CPU. @throws Error config for kinds
+  /// that need the decoder on the host: gated, and relu of a crosscoder.
+  DeviceStep(Architecture& architecture, Index k_aux, double alpha, int gpu, Index first, Index count, double beta1);
+  ~DeviceStep();
+  DeviceStep(const DeviceStep&) = delete;
+  DeviceStep& operator=(const DeviceStep&) = delete;
+
+  /// Bytes on the device for batches of `rows` rows. Local.
+  static double bytes(const Architecture& architecture, Index count, Index rows);
+  /// All weights, from the host.
+  void load(const FlatParameters& parameters);
+  /// The scalars alone.
+  void load_scalars(const FlatParameters& parameters);
+  /// This rank's latents, and b_dec, to the host.
+  void store(FlatParameters& parameters) const;
+  void store_scalars(FlatParameters& parameters) const;
+  void load_moments(const Adam& adam);
+  void store_moments(Adam& adam) const;
+
+  /// As Step::forward(); of `parameters` the scalars are read.
+  double forward(const FlatParameters& parameters, std::span<const float> rows, std::vector<Index> positions,
+                 const std::vector<std::uint8_t>& dead, float warmth);
+  bool has_dead() const;
+  /// As Step::backward_dead().
+  double backward_dead(double error_variance);
+  /// Of this rank's rows.
+  StepMoments moments() const;
+  /// Codes and positions; the large arrays are on the device.
+  const StepRows& rows() const;
+
+  /// Gradients of all latents and of b_dec from this rank's rows. `scale` = 2/B.
+  void make_gradients(float scale);
+  /// Those of latents [first, first + part.latents), and of b_dec, to the host.
+  void give_gradients(Index first, FlatParameters& part) const;
+  /// What the ranks' gradients of this rank's latents, and of b_dec, add up to.
+  void take_gradients(const FlatParameters& share);
+  /// Takes the parts along the decoder's rows out of this rank's gradients. Returns the squared norm of what is left, b_dec aside.
+  double project_gradients();
+  /// Squared norm of b_dec's gradient.
+  double b_dec_norm() const;
+  /// Adam (optimizer.hpp) on this rank's latents and b_dec, with gradients times `scale`.
+  void move(double rate, double scale, Index t);
+
+private:
+  struct Tensors;
+  Architecture& architecture_;
+  Index k_aux_;
+  double alpha_;
+  bool has_dead_ = false;
+  StepRows rows_;
+  std::unique_ptr<Tensors> tensors_;
+};
+
+} // namespace concord::sae
