@@ -33,6 +33,16 @@ if(CONCORD_CUDA)
   target_link_options(concord_torch_libraries INTERFACE
     "SHELL:-Wl,--push-state,--no-as-needed ${TORCH_CUDA_LIBRARY} ${TORCH_C10_CUDA_LIBRARY} -Wl,--pop-state")
   target_link_libraries(concord_torch_libraries INTERFACE CUDA::cudart)
+  # Of all modules, not of those alone that see Torch: comm binds ranks to GPUs.
+  add_compile_definitions(CONCORD_CUDA=1)
+  find_path(NCCL_INCLUDE_DIR nccl.h HINTS ${torch_lib_dir}/../../nvidia/nccl/include)
+  find_file(NCCL_LIBRARY NAMES libnccl.so.2 libnccl.so HINTS ${torch_lib_dir}/../../nvidia/nccl/lib)
+  if(NCCL_INCLUDE_DIR AND NCCL_LIBRARY)
+    add_library(concord_nccl INTERFACE)
+    target_include_directories(concord_nccl SYSTEM INTERFACE ${NCCL_INCLUDE_DIR})
+    target_compile_definitions(concord_nccl INTERFACE CONCORD_NCCL=1)
+    target_link_libraries(concord_nccl INTERFACE ${NCCL_LIBRARY})
+  endif()
 endif()
 
 # The wheel bundles headers of other libraries (fmt, pybind11, ...) in versions of its own; only Torch's are let through,
@@ -57,6 +67,5 @@ else()
   target_link_libraries(concord_torch INTERFACE OpenMP::OpenMP_CXX)
 endif()
 if(CONCORD_CUDA)
-  target_compile_definitions(concord_torch INTERFACE CONCORD_CUDA=1)
   target_link_libraries(concord_torch INTERFACE CUDA::cudart)
 endif()

@@ -137,6 +137,7 @@ sae::TrainOptions train_options(const Study& study) {
   o.order = study.text("sae.order");
   o.reduction = study.text("sae.reduction");
   o.device = study.text("sae.device");
+  o.gpu_exchange = study.text("sae.gpu_exchange");
   o.allow_shared_gpu = study.flag("sae.allow_shared_gpu");
   o.buffer_rows = study.integer("sae.buffer_rows");
   o.memory_gib = study.real("sae.memory_gib");

@@ -14,6 +14,7 @@
 #include "concord/io/output.hpp"
 
 #include "pair_result.hpp"
+#include "side.hpp"
 #include <chrono>
 #include <fstream>
 #include <map>
@@ -25,56 +26,6 @@ namespace {
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
-
-/// One model's features: a features.h5, or a single matrix as layer 0.
-class Side {
-public:
-  /// `layers`: empty for all.
-  Side(const std::filesystem::path& path, const std::vector<int>& layers) : path_(path) {
-    const auto extension = path.extension();
-    if (extension == ".npz" || extension == ".npy") {
-      matrix_ = std::make_shared<MatrixSource>(extension == ".npz" ? io::read_scipy_csr(path) : csr_of(io::read_npy(path), path.string()));
-      layers_ = {0};
-      digest_ = digest_of_file(path);
-    } else {
-      file_.emplace(path);
-      layers_ = file_->layers();
-      digest_ = file_->digest();
-    }
-    for (const int layer : layers)
-      require(std::find(layers_.begin(), layers_.end(), layer) != layers_.end(), ExitCode::config, "{} has no {}", path.string(),
-              layer_name(layer));
-    if (!layers.empty()) layers_ = layers;
-  }
-  const std::vector<int>& layers() const { return layers_; }
-  const std::string& digest() const { return digest_; }
-  std::string token_hash() const { return file_ ? file_->token_hash() : ""; }
-  Index rows() const { return file_ ? file_->counted_rows() : matrix_->rows(); }
-  Index features(int layer) const { return file_ ? file_->features(layer) : matrix_->features(); }
-  std::shared_ptr<const FeatureSource> source(int layer) const {
-    if (matrix_) return matrix_;
-    return std::make_shared<FileSource>(*file_, layer);
-  }
-  TopTokens top_tokens(int layer, const corpus::Tokens& tokens) const {
-    constexpr Index strongest = 5;
-    const auto top = file_->top(layer);
-    TopTokens texts(top.rows.size() / at(top.places));
-    for (std::size_t j = 0; j < texts.size(); ++j)
-      for (Index p = 0; p < std::min(strongest, top.places); ++p) {
-        const Index row = top.rows[j * at(top.places) + at(p)];
-        if (row >= 0) texts[j].push_back(tokens.text_of(tokens.ids[at(row)]));
-      }
-    return texts;
-  }
-  const features::FeaturesFile* file() const { return file_ ? &*file_ : nullptr; }
-
-private:
-  std::filesystem::path path_;
-  std::optional<features::FeaturesFile> file_;
-  std::shared_ptr<const MatrixSource> matrix_;
-  std::vector<int> layers_;
-  std::string digest_;
-};
 
 /// A layer of one side and what matching needs of it.
 struct Layer {

@@ -106,6 +106,18 @@ struct DeviceStep::Tensors final : public LatentSearch {
     fill(of_part[3], from.b_dec());
   }
 
+  /// Rows of both matrices of each rank's latents.
+  static std::vector<comm::Nccl::Part> matrix_parts(const std::vector<Tensor>& all, const std::vector<Index>& firsts,
+                                                    const std::vector<Index>& counts) {
+    std::vector<comm::Nccl::Part> parts;
+    for (std::size_t rank = 0; rank < counts.size(); ++rank)
+      for (int i = 0; i < 2 && counts[rank] > 0; ++i) {
+        const Tensor rows = all[at(i)].narrow(0, firsts[rank], counts[rank]);
+        parts.push_back({rows.data_ptr<float>(), rows.numel(), static_cast<int>(rank)});
+      }
+    return parts;
+  }
+
   // --- the search for active latents ----------------------------------------------------------------------------------
 
   void update(std::span<const float> /*encoder*/, std::span<const float> /*bias*/, std::span<const std::int32_t> wanted,
@@ -284,41 +296,35 @@ double DeviceStep::forward(const FlatParameters& parameters, std::span<const flo
   architecture_.encode(parameters, {}, rows_.codes);
   architecture_.search_by(nullptr);
   rows_.codes.begin_gradients();
+  decode();
+  const double penalty = architecture_.backward(parameters, rows_, warmth);
+  has_dead_ = find_dead(t, {}, {}, {}, dead, k_aux_, rows_.aux);
+  return penalty;
+}
 
+/// Errors of all prefixes, what pulls at the latents of each, and dL/da of the codes.
+void DeviceStep::decode() {
+  Tensors& t = *tensors_;
   const Bags bags = t.by_row(rows_.codes);
   const Tensor values = on<float>(t.device, rows_.codes.value, at::kFloat);
   const auto groups = static_cast<Index>(rows_.prefixes.size());
-  const auto of_group = [&](Index g) {
+  const auto of_group = [&](Index g, const Tensor& of_entries) {
+    if (groups == 1) return of_entries;
     const Index low = g == 0 ? 0 : rows_.prefixes[at(g - 1)];
-    return bags.index.ge(low).logical_and_(bags.index.lt(rows_.prefixes[at(g)]));
+    return of_entries.mul(bags.index.ge(low).logical_and_(bags.index.lt(rows_.prefixes[at(g)])));
   };
   t.error = t.centred.neg();
   t.pull = groups > 1 ? at::empty({rows_.count(), groups, t.d}, t.error.options()) : t.error;
   for (Index g = 0; g < groups; ++g) {
-    t.error.add_(bags.sum(t.decoder(), groups > 1 ? values.mul(of_group(g)) : values));
+    t.error.add_(bags.sum(t.decoder(), of_group(g, values)));
     if (groups > 1) t.pull.select(1, g).copy_(t.error);
   }
   // The errors of a prefix and of all larger ones pull at its latents.
   if (groups > 1) t.pull = t.pull.flip(1).cumsum(1).flip(1).div_(static_cast<double>(groups));
   Tensor gradient = at::zeros({bags.entries()}, t.error.options());
-  for (Index g = 0; g < groups; ++g) {
-    const Tensor products = bags.products(groups > 1 ? t.pull.select(1, g).contiguous() : t.pull, t.decoder());
-    gradient.add_(groups > 1 ? products.mul(of_group(g)) : products);
-  }
+  for (Index g = 0; g < groups; ++g)
+    gradient.add_(of_group(g, bags.products(groups > 1 ? t.pull.select(1, g).contiguous() : t.pull, t.decoder())));
   to_host<float>(gradient.mul_(architecture_.settings().scale()), rows_.codes.gradient);
-  const double penalty = architecture_.backward(parameters, rows_, warmth);
-
-  std::vector<std::int32_t> list;
-  for (std::size_t j = 0; j < dead.size(); ++j)
-    if (dead[j] != 0) list.push_back(static_cast<std::int32_t>(j));
-  rows_.aux.clear();
-  const Index most = std::min<Index>(k_aux_, static_cast<Index>(list.size()));
-  has_dead_ = most > 0;
-  if (!has_dead_) return penalty;
-  t.update({}, {}, list, {});
-  t.top_k({}, static_cast<int>(most), rows_.aux);
-  rows_.aux.begin_gradients();
-  return penalty;
 }
 
 double DeviceStep::backward_dead(double error_variance) {
@@ -367,6 +373,16 @@ void DeviceStep::give_gradients(Index first, FlatParameters& part) const {
 
 void DeviceStep::take_gradients(const FlatParameters& share) {
   Tensors::take(tensors_->own(tensors_->gradients), share);
+}
+
+void DeviceStep::sum_gradients(comm::Nccl& nccl, const std::vector<Index>& firsts, const std::vector<Index>& counts) {
+  const auto& gradients = tensors_->gradients;
+  nccl.sum_at_owners(Tensors::matrix_parts(gradients, firsts, counts));
+  for (const auto& small : {gradients[2], gradients[3]}) nccl.sum(small.data_ptr<float>(), small.numel());
+}
+
+void DeviceStep::share_matrices(comm::Nccl& nccl, const std::vector<Index>& firsts, const std::vector<Index>& counts) {
+  nccl.copy_from_owners(Tensors::matrix_parts(tensors_->weights, firsts, counts));
 }
 
 double DeviceStep::project_gradients() {

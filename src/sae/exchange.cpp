@@ -185,6 +185,11 @@ void Exchange::spread() {
   if (comm_.size() == 1) return;
   bytes_ += weights_.share(0, counts_, d_);
   bytes_ += weights_.share(latents_ * d_, counts_, d_);
+  spread_scalars();
+}
+
+void Exchange::spread_scalars() {
+  if (comm_.size() == 1) return;
   for (Index s = 0; s < architecture_.scalars(); ++s) bytes_ += weights_.share(latents_ * (2 * d_ + s), counts_, 1);
 }
 

@@ -30,7 +30,7 @@ double Step::forward(const FlatParameters& parameters, std::span<const float> ro
   rows_.codes.begin_gradients();
   decode(parameters);
   const double penalty = architecture_.backward(parameters, rows_, warmth);
-  encode_dead(parameters, dead);
+  has_dead_ = find_dead(dead_screen_, parameters.encoder(), parameters.b_enc(), rows_.centred, dead, k_aux_, rows_.aux);
   return penalty;
 }
 
@@ -62,19 +62,6 @@ void Step::decode(const FlatParameters& parameters) {
       low = prefixes[g];
     }
   });
-}
-
-void Step::encode_dead(const FlatParameters& parameters, const std::vector<std::uint8_t>& dead) {
-  std::vector<std::int32_t> list;
-  for (std::size_t j = 0; j < dead.size(); ++j)
-    if (dead[j] != 0) list.push_back(static_cast<std::int32_t>(j));
-  rows_.aux.clear();
-  const Index most = std::min<Index>(k_aux_, static_cast<Index>(list.size()));
-  has_dead_ = most > 0;
-  if (!has_dead_) return;
-  dead_screen_.update(parameters.encoder(), parameters.b_enc(), list);
-  dead_screen_.top_k(rows_.centred, static_cast<int>(most), rows_.aux);
-  rows_.aux.begin_gradients();
 }
 
 double Step::backward_dead(const FlatParameters& parameters, double error_variance) {

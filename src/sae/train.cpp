@@ -52,6 +52,8 @@ void check(const TrainOptions& o) {
           "sae.reduction must be \"fast\" or \"reproducible\", not \"{}\"", o.reduction);
   require(o.device == "cpu" || o.device == "cuda" || o.device == "torch", ExitCode::config,
           "sae.device must be \"cpu\" or \"cuda\" (or \"torch\", to check the GPU's code on the CPU), not \"{}\"", o.device);
+  require(o.gpu_exchange == "host" || o.gpu_exchange == "nccl", ExitCode::config,
+          "sae.gpu_exchange must be \"host\" or \"nccl\", not \"{}\"", o.gpu_exchange);
   require(o.device == "cpu" || o.reduction == "fast", ExitCode::config,
           "sae.device = \"{}\" needs sae.reduction = \"fast\": on a GPU the bits of sums depend on the ranks", o.device);
   require(o.order == "global" || o.order == "buffer", ExitCode::config, "sae.order must be \"global\" or \"buffer\", not \"{}\"", o.order);
@@ -144,6 +146,7 @@ public:
     });
     comm_.barrier();
     make_device();
+    connect_gpus();
     const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
     if (resumed) exchange_->spread();
     if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
@@ -245,15 +248,25 @@ private:
     if (o_.device == "cpu") return;
     comm::Gpu gpu;
     if (o_.device == "cuda") gpu = comm::bind_gpu(comm_, o_.device, o_.allow_shared_gpu);
+    gpu_ = gpu.number;
     comm::agree(comm_, [&] {
       const double needed = DeviceStep::bytes(*architecture_, exchange_->count(), o_.batch / comm_.size() + 1);
       require(gpu.number < 0 || needed <= gpu.memory, ExitCode::unavailable,
               "{} does not fit: this rank needs {} of its GPU, which has {} free; give more ranks a GPU each, or lower sae.latents or "
               "sae.batch",
               o_.stage_word, human_bytes(needed), human_bytes(gpu.memory));
+      require(o_.gpu_exchange == "host" || gpu.number >= 0, ExitCode::config, "sae.gpu_exchange = \"{}\" needs sae.device = \"cuda\"",
+              o_.gpu_exchange);
+      require(o_.gpu_exchange == "host" || !o_.allow_shared_gpu, ExitCode::config,
+              "ranks that share a GPU need sae.gpu_exchange = \"host\"");
       device_ = std::make_unique<DeviceStep>(*architecture_, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, gpu.number,
                                              exchange_->first(), exchange_->count(), architecture_kind(o_.kind).beta1);
     });
+  }
+
+  void connect_gpus() {
+    if (!device_ || comm_.size() == 1 || o_.gpu_exchange != "nccl") return;
+    nccl_ = std::make_unique<comm::Nccl>(comm_, gpu_);
   }
 
   /// What start() or a checkpoint left on the host.
@@ -266,7 +279,10 @@ private:
 
   void store_device() {
     if (!device_ || !on_device_) return;
-    if (comm_.size() == 1) device_->store(state_->parameters); // several ranks have them on the host behind each step
+    if (comm_.size() == 1 || nccl_) { // else they are on the host behind each step
+      device_->store(state_->parameters);
+      exchange_->spread();
+    }
     device_->store_moments(state_->adam);
   }
 
@@ -289,28 +305,32 @@ private:
     comm::sum(comm_, moments.sums);
     if (device.has_dead() && moments.error_variance(o_.batch) > 0) device.backward_dead(moments.error_variance(o_.batch));
     device.make_gradients(architecture_->settings().scale());
-    if (comm_.size() > 1) {
-      sum_device_gradients();
-      device.take_gradients(*gradients_);
-    }
+    sum_device_gradients();
     norm_ = std::sqrt(comm::sum_of(comm_, device.project_gradients()) + device.b_dec_norm());
     check_finite_step(moments.squared_error() + norm_);
     device.move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0, s.step + 1);
-    if (comm_.size() > 1)
-      device.store(s.parameters);
-    else
-      device.store_scalars(s.parameters);
-    architecture_->constrain(s.parameters, exchange_->first(), exchange_->count());
-    exchange_->spread();
-    if (comm_.size() > 1)
-      device.load(s.parameters);
-    else
-      device.load_scalars(s.parameters);
+    share_device_weights();
     note(device.rows(), moments);
   }
 
-  /// Through the host, since ranks may share a GPU; each part travels while the next comes from the device.
+  /// The scalars go through the host, where architectures use them.
+  void share_device_weights() {
+    auto& parameters = state_->parameters;
+    const bool by_host = comm_.size() > 1 && !nccl_;
+    by_host ? device_->store(parameters) : device_->store_scalars(parameters);
+    architecture_->constrain(parameters, exchange_->first(), exchange_->count());
+    by_host ? exchange_->spread() : exchange_->spread_scalars();
+    by_host ? device_->load(parameters) : device_->load_scalars(parameters);
+    if (nccl_) device_->share_matrices(*nccl_, exchange_->firsts(), exchange_->counts());
+  }
+
+  /// Through the host, each part travels while the next comes from the device.
   void sum_device_gradients() {
+    if (comm_.size() == 1) return;
+    if (nccl_) {
+      device_->sum_gradients(*nccl_, exchange_->firsts(), exchange_->counts());
+      return;
+    }
     bool first_part = true;
     exchange_->sum_parts(
         [&](Index first, FlatParameters& part) {
@@ -319,6 +339,7 @@ private:
           first_part = false;
         },
         *gradients_);
+    device_->take_gradients(*gradients_);
   }
 
   void step_here() {
@@ -542,6 +563,8 @@ private:
   std::unique_ptr<Step> step_;
   std::unique_ptr<DeviceStep> device_; ///< instead of step_ behind the start
   bool on_device_ = false;             ///< weights and moments are
+  int gpu_ = -1;
+  std::unique_ptr<comm::Nccl> nccl_;
   std::unique_ptr<TrainingLog> log_;
   Batch batch_;
   std::unique_ptr<Progress> progress_;

@@ -85,6 +85,7 @@ std::vector<Key> all_keys() {
        "how ranks sum gradients: \"reproducible\" (the same bits at any number of ranks) or \"fast\""},
       {"sae.device", std::string("cpu"),
        "cpu, or cuda: one GPU a rank, with sae.reduction = \"fast\" (torch: the GPU's code on the CPU, to check it)"},
+      {"sae.gpu_exchange", std::string("host"), "how GPU ranks share sums and weights: \"host\" (MPI) or \"nccl\" (a GPU each)"},
       {"sae.allow_shared_gpu", false, "let several ranks train on one GPU"},
       {"sae.order", std::string("global"),
        "\"global\": one random order over all rows; \"buffer\": windows of shuffled blocks, as with extract.fused"},

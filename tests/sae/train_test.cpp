@@ -110,6 +110,14 @@ TEST(Train, ReproducibleSumsGiveTheSameBitsAtAnyNumberOfRanks) {
   expect_same_bits_alone(o, folder);
 }
 
+/// Thresholds of a jumprelu SAE that learn within few steps.
+void learn_thresholds(TrainOptions& o) {
+  if (o.kind != "jumprelu") return;
+  o.sparsity = 0.3;
+  o.bandwidth = 0.5;
+  o.threshold = 0.3;
+}
+
 /// Every kind learns, and its weights depend on ranks no more than TopK's; a stop and a restart change nothing.
 class TrainKind : public testing::TestWithParam<const char*> {};
 
@@ -120,11 +128,7 @@ TEST_P(TrainKind, LearnsTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
   o.latents = 700;
   o.steps = 120;
   o.dead_after = 1000;
-  if (o.kind == "jumprelu") { // a threshold that learns within so few steps
-    o.sparsity = 0.3;
-    o.bandwidth = 0.5;
-    o.threshold = 0.3;
-  }
+  learn_thresholds(o);
   expect_same_bits_alone(o, folder);
   EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.5);
   const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
@@ -327,11 +331,7 @@ TEST_P(DeviceKind, TakesTheStepsOfTheCpu) {
   o.steps = 30;
   o.learning_rate = 1e-3;
   o.dead_after = 1000;
-  if (o.kind == "jumprelu") {
-    o.sparsity = 0.3;
-    o.bandwidth = 0.5;
-    o.threshold = 0.3;
-  }
+  learn_thresholds(o);
   expect_same_steps(o, folder);
 }
 INSTANTIATE_TEST_SUITE_P(Kinds, DeviceKind, testing::Values("topk", "batch-topk", "matryoshka", "relu", "jumprelu"));
@@ -369,6 +369,9 @@ TEST(Device, RefusesWhatItCannotDo) {
   o.device = "torch";
   expect_error(ExitCode::config, "needs sae.reduction = \"fast\"", [&] { train(world(), o); });
   o.reduction = "fast";
+  o.gpu_exchange = "nccl";
+  expect_error(ExitCode::config, "needs sae.device = \"cuda\"", [&] { train(world(), o); });
+  o.gpu_exchange = "host";
   o.kind = "gated";
   expect_error(ExitCode::config, "trains on CPUs alone", [&] { train(world(), o); });
   o.device = "gpu";

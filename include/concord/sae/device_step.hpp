@@ -7,6 +7,7 @@
 /// the gradients of both matrices, without atomics. Pre-activations are f32 and exist for some rows at a time.
 /// Formulas: step.hpp, optimizer.hpp.
 
+#include "concord/comm/nccl.hpp"
 #include "concord/sae/architecture.hpp"
 #include "concord/sae/optimizer.hpp"
 #include "concord/sae/step_rows.hpp"
@@ -55,6 +56,10 @@ public:
   void give_gradients(Index first, FlatParameters& part) const;
   /// What the ranks' gradients of this rank's latents, and of b_dec, add up to.
   void take_gradients(const FlatParameters& share);
+  /// Both without the host: sums of all ranks' gradients at the owners of latents [firsts[r], firsts[r] + counts[r]), b_dec's everywhere;
+  /// and the owners' matrices to all. Collective over the ranks of `nccl`.
+  void sum_gradients(comm::Nccl& nccl, const std::vector<Index>& firsts, const std::vector<Index>& counts);
+  void share_matrices(comm::Nccl& nccl, const std::vector<Index>& firsts, const std::vector<Index>& counts);
   /// Takes the parts along the decoder's rows out of this rank's gradients. Returns the squared norm of what is left, b_dec aside.
   double project_gradients();
   /// Squared norm of b_dec's gradient.
@@ -63,6 +68,7 @@ public:
   void move(double rate, double scale, Index t);
 
 private:
+  void decode();
   struct Tensors;
   Architecture& architecture_;
   Index k_aux_;

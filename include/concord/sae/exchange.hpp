@@ -50,6 +50,11 @@ public:
   /// Makes every rank's latents of parameters() known to all. Between it and the next call, nobody may write to them but behind a
   /// collective step that all reach after their last look.
   void spread();
+  /// The same of the scalars alone.
+  void spread_scalars();
+  /// The latents of each rank: [first, first + count). Local.
+  const std::vector<Index>& firsts() const { return firsts_; }
+  const std::vector<Index>& counts() const { return counts_; }
   /// A share's numbers of latents in their places among all, on rank 0.
   void gather(const FlatParameters& share, FlatParameters& all) const;
   /// This rank's share of all, which have the layout of FlatParameters::of_latents(). Local.

@@ -4,7 +4,9 @@
 
 #include "concord/sae/codes.hpp"
 
+#include <cstdint>
 #include <span>
+#include <vector>
 
 namespace concord::sae {
 
@@ -23,5 +25,9 @@ public:
   /// Fills `codes` with all h >= floor + limit of each row of x [n, d].
   virtual void above(std::span<const float> x, float limit, Codes& codes) = 0;
 };
+
+/// AuxK's codes: of each row the `most` largest of the latents that `dead` marks. False, and no codes, where there are none to look at.
+bool find_dead(LatentSearch& search, std::span<const float> encoder, std::span<const float> bias, std::span<const float> x,
+               const std::vector<std::uint8_t>& dead, Index most, Codes& codes);
 
 } // namespace concord::sae

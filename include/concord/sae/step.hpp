@@ -33,7 +33,6 @@ public:
 
 private:
   void decode(const FlatParameters& parameters);
-  void encode_dead(const FlatParameters& parameters, const std::vector<std::uint8_t>& dead);
   Architecture& architecture_;
   Index d_;
   Index k_aux_;

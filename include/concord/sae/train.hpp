@@ -4,8 +4,8 @@
 /// Data-parallel: a global batch is the next rows of one counter-based permutation of all rows; each rank takes the rows
 /// of it that it owns, and gradients are summed (exchange.hpp). With reduction "reproducible" the weights have the same bits at
 /// any number of ranks and threads, and a run that was killed and continued, on other ranks too, ends in the bits of an
-/// undisturbed one; with "fast" that holds for the same ranks. On GPUs (device_step.hpp) gradients are summed as with "fast": ranks share
-/// the sums and weights through the host. Writes cfg.json and sae_weights.safetensors (SAELens 6), training.json (metrics, settings,
+/// undisturbed one; with "fast" that holds for the same ranks. On GPUs (device_step.hpp) gradients are summed as with "fast",
+/// through the host or by NCCL. Writes cfg.json and sae_weights.safetensors (SAELens 6), training.json (metrics, settings,
 /// inputs) and training.jsonl (its course).
 
 #include "concord/comm/session.hpp"
@@ -48,6 +48,7 @@ struct TrainOptions {
   std::string order = "global";           ///< "global", or "buffer": windows of shuffled blocks, as when the model feeds the training
   std::string reduction = "reproducible"; ///< or "fast" (exchange.hpp)
   std::string device = "cpu";             ///< or "cuda" (device_step.hpp), or "torch": the GPU's code on the CPU, to check it
+  std::string gpu_exchange = "host";      ///< how GPU ranks sum gradients and share weights: through the host and MPI, or by "nccl"
   bool allow_shared_gpu = false;          ///< several ranks on one GPU
   Index buffer_rows = 1 << 20;            ///< rows of all ranks in a window of the buffer
   double memory_gib = 4;                  ///< rows a rank holds in memory; beyond it they are read in sorted windows
