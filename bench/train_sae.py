@@ -5,7 +5,8 @@
 
 All train a TopK SAE in f32 on the same rows with batches of the same size; each draws its own random order. A step's time is the
 loop alone, without the first steps; every peer runs in its best mode (sparsify: fused encoder; SAELens: with and without sparse
-activations). FVU is of held-out rows, by one routine, from the weights each peer saved.
+activations). FVU is of held-out rows, by one routine, from the weights each peer saved. With --device cuda all train on the GPU, concord on
+one rank; rows of the peers lie there.
 """
 import argparse
 import json
@@ -41,10 +42,10 @@ def make_rows(path, rows, d, seed=0):
 def batches(x, size, steps, seed=0):
     import torch
     generator = torch.Generator().manual_seed(seed)
-    order, i = torch.randperm(len(x), generator=generator), 0
+    order, i = torch.randperm(len(x), generator=generator).to(x.device), 0
     for _ in range(steps):
         if i + size > len(order):
-            order, i = torch.randperm(len(x), generator=generator), 0
+            order, i = torch.randperm(len(x), generator=generator).to(x.device), 0
         yield x[order[i:i + size]]
         i += size
 
@@ -58,8 +59,14 @@ class Clock:
 
     def __call__(self, source):
         for item in source:
-            self.times.append(time.perf_counter())
+            self.note()
             yield item
+        self.note()
+
+    def note(self):
+        import torch
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.times.append(time.perf_counter())
 
     def step(self):
@@ -67,15 +74,16 @@ class Clock:
 
 
 def train_sparsify(x, o, clock):
-    os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
+    if o.device == "cpu":
+        os.environ["SPARSIFY_DISABLE_TRITON"] = "1"
     import torch
     from sparsify import SparseCoder, SparseCoderConfig
-    sae = SparseCoder(x.shape[1], SparseCoderConfig(num_latents=o.width, k=o.k), device="cpu", dtype=torch.float32)
+    sae = SparseCoder(x.shape[1], SparseCoderConfig(num_latents=o.width, k=o.k), device=o.device, dtype=torch.float32)
     sae.b_dec.data = x[:o.batch].mean(0)
     rate = 2e-4 / (o.width / 2 ** 14) ** 0.5
     optimizer = torch.optim.Adam(sae.parameters(), lr=rate)
     warm = max(1, o.steps // 10)
-    since = torch.zeros(o.width, dtype=torch.long)
+    since = torch.zeros(o.width, dtype=torch.long, device=o.device)
     for step, rows in enumerate(clock(batches(x, o.batch, o.steps))):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / warm, (o.steps - step) / max(1.0, 0.2 * o.steps))
@@ -99,7 +107,7 @@ def train_dictionary_learning(x, o, clock):
     sys.modules["nnsight"] = stub
     from dictionary_learning.trainers.top_k import AutoEncoderTopK, TopKTrainer
     trainer = TopKTrainer(steps=o.steps, activation_dim=x.shape[1], dict_size=o.width, k=o.k, layer=0, lm_name="x", warmup_steps=max(1, o.steps // 10),
-                          decay_start=int(0.8 * o.steps), auxk_alpha=1 / 32 if o.aux else 0.0, device="cpu", seed=0, dict_class=AutoEncoderTopK)
+                          decay_start=int(0.8 * o.steps), auxk_alpha=1 / 32 if o.aux else 0.0, device=o.device, seed=0, dict_class=AutoEncoderTopK)
     trainer.dead_feature_threshold = o.dead_after
     for step, rows in enumerate(clock(batches(x, o.batch, o.steps))):
         trainer.update(step, rows)
@@ -113,13 +121,13 @@ def train_saelens(x, o, clock, sparse=False):
     import torch
     from sae_lens import SAETrainer, TopKTrainingSAE, TopKTrainingSAEConfig
     from sae_lens.config import LoggingConfig, SAETrainerConfig
-    config = TopKTrainingSAEConfig(d_in=x.shape[1], d_sae=o.width, k=o.k, device="cpu", dtype="float32", use_sparse_activations=sparse,
+    config = TopKTrainingSAEConfig(d_in=x.shape[1], d_sae=o.width, k=o.k, device=o.device, dtype="float32", use_sparse_activations=sparse,
                                    **({} if o.aux else {"aux_loss_coefficient": 0.0}))
     sae = TopKTrainingSAE(config)
     with torch.no_grad():
         sae.b_dec.copy_(x[:o.batch].mean(0))
     settings = SAETrainerConfig(total_training_samples=o.steps * o.batch, train_batch_size_samples=o.batch, lr=2e-4 / (o.width / 2 ** 14) ** 0.5, lr_end=2e-5,
-                                dead_feature_window=max(1, o.dead_after // o.batch), device="cpu", n_checkpoints=0, checkpoint_path=None, save_final_checkpoint=False, logger=LoggingConfig(log_to_wandb=False))
+                                dead_feature_window=max(1, o.dead_after // o.batch), device=o.device, n_checkpoints=0, checkpoint_path=None, save_final_checkpoint=False, logger=LoggingConfig(log_to_wandb=False))
     trainer = SAETrainer(cfg=settings, sae=sae, data_provider=clock(batches(x, o.batch, o.steps + 5)))
     trainer.fit()
     clock.dead = int((trainer.n_forward_passes_since_fired > settings.dead_feature_window).sum())
@@ -132,11 +140,11 @@ def run_peer(name, o):
     """In this process; prints a JSON line."""
     import torch
     torch.set_num_threads(o.threads)
-    x = torch.from_numpy(np.load(o.work / "train.npy"))
+    x = torch.from_numpy(np.load(o.work / "train.npy")).to(o.device)
     clock = Clock()
     trainers = {"sparsify": train_sparsify, "dictionary_learning": train_dictionary_learning, "saelens": train_saelens,
                 "saelens sparse": lambda *a: train_saelens(*a, sparse=True)}
-    weights = {k: v.detach().numpy().astype(np.float32) for k, v in trainers[name](x, o, clock).items()}
+    weights = {k: v.detach().cpu().numpy().astype(np.float32) for k, v in trainers[name](x, o, clock).items()}
     peak = own_peak()
     np.savez(o.work / "peer.npz", **weights)
     print("RESULT", json.dumps({"step": clock.step(), "peak": peak, "dead": clock.dead}))
@@ -168,7 +176,7 @@ def concord(o, ranks, threads):
     out = o.work / "concord"
     shutil.rmtree(out, ignore_errors=True)
     output = run_concord(["train-sae", "--activations", o.work / "train.npy", "--d-sae", o.width, "--k", o.k, "--steps", o.steps, "--batch", o.batch, "--held-out", 0.0,
-                          "--aux-weight", 1 / 32 if o.aux else 0.0, "--dead-after", o.dead_after, "--out", out], ranks, threads)
+                          "--aux-weight", 1 / 32 if o.aux else 0.0, "--dead-after", o.dead_after, *(["--device", o.device, "--reduction", "fast"] if o.device != "cpu" else []), "--out", out], ranks, threads)
     step = o.batch / float(re.findall(r"rows/s=(\d+)", output)[-1])
     weights = load_file(out / "sae_weights.safetensors")
     dead = int(re.findall(r"dead=(\d+)", output)[-1])
@@ -184,6 +192,7 @@ def main():
     parser.add_argument("--rows", type=int, default=49152)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda", "torch"), help="torch: concord's GPU code on the CPU, without peers")
     parser.add_argument("--aux", action="store_true", help="with AuxK")
     parser.add_argument("--dead-after", type=int, default=10_000_000, help="rows without firing that make a latent dead; a few batches: AuxK has much to do")
     parser.add_argument("--only", default="", help="peers to run, separated by commas; none: concord alone")

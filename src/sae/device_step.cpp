@@ -50,6 +50,18 @@ struct Bags {
   }
 };
 
+/// While it lives, a GPU rounds the factors of f32 products to TF32 (11 bits), which is some times as fast.
+class RoundedProducts {
+public:
+  RoundedProducts() : before_(at::globalContext().allowTF32CuBLAS()) { at::globalContext().setAllowTF32CuBLAS(true); }
+  ~RoundedProducts() { at::globalContext().setAllowTF32CuBLAS(before_); }
+  RoundedProducts(const RoundedProducts&) = delete;
+  RoundedProducts& operator=(const RoundedProducts&) = delete;
+
+private:
+  bool before_;
+};
+
 } // namespace
 
 /// What lies on the device.
@@ -132,30 +144,44 @@ struct DeviceStep::Tensors final : public LatentSearch {
     searched_bias = searched_bias.index_select(0, places);
   }
 
+  /// A rounded product screens the latents; the largest and some more are computed again in f32. So values are f32's, and a latent can
+  /// only be missed in favour of one that comes within the rounding, where more than those lie as close together.
   void top_k(std::span<const float> /*x*/, int k, Codes& codes) override {
     codes.clear();
-    for_hidden([&](const Tensor& hidden) {
-      const auto [value, index] = hidden.topk(k, 1);
-      append_rows(codes, value, index);
+    const Index screened = std::min<Index>(searched.size(0), k + std::max(8, k / 4));
+    const RoundedProducts guard;
+    for_hidden([&](const Tensor& x, const Tensor& hidden) {
+      const Tensor candidates = std::get<1>(hidden.topk(screened, 1));
+      const auto [value, place] = exact(x, candidates).topk(k, 1);
+      append_rows(codes, value, candidates.gather(1, place));
     });
+  }
+
+  /// f32 pre-activations of candidates [rows, n] of rows x.
+  Tensor exact(const Tensor& x, const Tensor& candidates) const {
+    const Index rows = candidates.size(0);
+    const at::TensorOptions places = candidates.options();
+    const Bags bags{at::arange(0, rows * candidates.size(1) + 1, candidates.size(1), places), candidates.reshape({-1}),
+                    at::arange(rows, places).repeat_interleave(candidates.size(1))};
+    return bags.products(x, searched).add_(searched_bias.index_select(0, bags.index)).view(candidates.sizes());
   }
 
   void above(std::span<const float> /*x*/, float limit, Codes& codes) override {
     codes.clear();
-    for_hidden([&](const Tensor& hidden) {
+    for_hidden([&](const Tensor& /*x*/, const Tensor& hidden) {
       const Tensor mask = floor.defined() ? hidden.ge(floor + limit) : hidden.ge(limit);
       append(codes, mask.sum(1), mask.nonzero().select(1, 1), hidden.masked_select(mask));
     });
   }
 
-  /// Calls `look` with pre-activations of some rows after another.
+  /// Calls `look` with some rows after another and their pre-activations.
   template <typename Look>
   void for_hidden(const Look& look) const {
     const Index rows = centred.size(0);
     const Index at_once = std::max<Index>(1, elements_at_once / std::max<Index>(1, searched.size(0)));
     for (Index begin = 0; begin < rows; begin += at_once) {
       const Tensor x = centred.narrow(0, begin, std::min(at_once, rows - begin));
-      look(at::addmm(searched_bias, x, searched.t()));
+      look(x, at::addmm(searched_bias, x, searched.t()));
     }
   }
 
@@ -403,17 +429,21 @@ void DeviceStep::move(double rate, double scale, Index t) {
   constexpr double beta2 = 0.999;
   constexpr double epsilon = 1e-8;
   Tensors& s = *tensors_;
-  auto weights = s.own(s.weights);
+  const auto weights = s.own(s.weights);
   const auto gradients = s.own(s.gradients);
-  const auto steps = static_cast<double>(t);
-  const double correction = 1 / std::sqrt(1 - std::pow(beta2, steps));
-  for (std::size_t i = 0; i < weights.size(); ++i) {
-    const Tensor gradient = gradients[i].mul(scale);
-    s.first_moments[i].lerp_(gradient, 1 - s.beta1);
-    s.second_moments[i].mul_(beta2).addcmul_(gradient, gradient, 1 - beta2);
-    weights[i].addcdiv_(s.first_moments[i], s.second_moments[i].sqrt().mul_(correction).add_(epsilon),
-                        -rate / (1 - std::pow(s.beta1, steps)));
-  }
+  // Row by row, since the kernel wants numbers that lie together and the scalars of some latents do not.
+  std::vector<Tensor> moved, by, first, second;
+  const auto add = [&](const Tensor& weight, const Tensor& gradient, const Tensor& of_first, const Tensor& of_second) {
+    if (weight.numel() == 0) return;
+    moved.push_back(weight);
+    by.push_back(scale == 1 ? gradient : gradient.mul(scale));
+    first.push_back(of_first);
+    second.push_back(of_second);
+  };
+  for (const std::size_t i : {0U, 1U, 3U}) add(weights[i], gradients[i], s.first_moments[i], s.second_moments[i]);
+  for (Index row = 0; row < s.scalars; ++row) add(weights[2][row], gradients[2][row], s.first_moments[2][row], s.second_moments[2][row]);
+  const std::vector<Tensor> steps(moved.size(), at::full({}, static_cast<double>(t), weights[3].options()));
+  at::_fused_adam_(moved, by, first, second, {}, steps, rate, s.beta1, beta2, 0, epsilon, false, false);
   weights[1].div_(weights[1].norm(2, {1}, true).clamp_min(1e-12));
 }
 

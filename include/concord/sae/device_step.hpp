@@ -4,7 +4,8 @@
 ///
 /// Weights, gradients and Adam's moments stay on the device. Codes come to the host, where the architecture sees to them (some MB a step);
 /// everything behind them touches active latents alone: sums of rows with weights (embedding bags) decode, and sorted by latent they make
-/// the gradients of both matrices, without atomics. Pre-activations are f32 and exist for some rows at a time.
+/// the gradients of both matrices, without atomics. Pre-activations exist for some rows at a time; TopK's are screened in TF32 and
+/// computed again in f32.
 /// Formulas: step.hpp, optimizer.hpp.
 
 #include "concord/comm/nccl.hpp"
