@@ -27,7 +27,7 @@ void to_host(const Tensor& from, std::span<T> to) {
 }
 
 /// Copies host numbers into a tensor of as many.
-void fill(Tensor to, std::span<const float> values) {
+void fill(const Tensor& to, std::span<const float> values) {
   to.copy_(at::from_blob(const_cast<float*>(values.data()), to.sizes(), at::kFloat));
 }
 
