@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CONCORD = ROOT / "build" / "concord"
+CONCORD = pathlib.Path(os.environ.get("CONCORD", ROOT / "build" / "concord"))
 
 
 def run_concord(arguments, ranks, threads):

@@ -313,7 +313,8 @@ struct PairCorrelator::State {
   int column() const { return grid->column(comm.rank()); }
 
   void make_grid() {
-    on_node = -static_cast<int>(comm::max_of(comm, Index{-comm::node_size(comm)}));
+    const comm::NodeArray probe(comm, 1); // says whether memory can be shared at all
+    on_node = -static_cast<int>(comm::max_of(comm, -Index{probe.ranks_a_copy()}));
     grid = grid_for(comm.size(), on_node, settings, *a, *b);
     column_comm = comm.split(column());
   }
