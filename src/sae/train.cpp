@@ -203,12 +203,12 @@ public:
   }
 
   void finish() {
+    store_device();
+    device_.reset();
     dead_latents();
     check_ranks_agree();
     const double screened = architecture_->computed_per_row();
     const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
-    store_device();
-    device_.reset();
     gradients_.reset(); // room for the weights in the layout of the file
     state_->adam = Adam(feed_.cols(), 0, 1, 0);
     step_.reset();
