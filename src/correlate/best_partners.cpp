@@ -19,20 +19,23 @@ bool better(const Partner& x, const Partner& y) {
 }
 
 /// Moves the better half in front by counting for each how many are larger: a sort would wait for a wrong guess at every other step. False
-/// where that does not tell them apart, or they are too many to count.
+/// where that does not tell them apart, or they are too many to count, or not some fours.
 bool keep_better_half(std::span<Partner> partners) {
   constexpr std::size_t most = 64;
   const std::size_t count = partners.size();
-  if (count > most) return false;
+  if (count > most || count % 4 != 0) return false;
   std::array<double, most> r;
   for (std::size_t i = 0; i < count; ++i) r[i] = partners[i].r;
+  std::array<Index, most> larger{};
+  for (std::size_t j = 0; j < count; j += 4) {
+    const double r0 = r[j], r1 = r[j + 1], r2 = r[j + 2], r3 = r[j + 3];
+#pragma omp simd
+    for (std::size_t i = 0; i < count; ++i) larger[i] += Index{r0 > r[i]} + Index{r1 > r[i]} + Index{r2 > r[i]} + Index{r3 > r[i]};
+  }
   std::array<std::uint8_t, most> kept;
   std::size_t all = 0;
   for (std::size_t i = 0; i < count; ++i) {
-    Index larger = 0;
-#pragma omp simd reduction(+ : larger)
-    for (std::size_t j = 0; j < count; ++j) larger += r[j] > r[i] ? 1 : 0;
-    kept[i] = 2 * at(larger) < count ? 1 : 0;
+    kept[i] = 2 * at(larger[i]) < count ? 1 : 0;
     all += kept[i];
   }
   if (2 * all != count) return false; // equal ones on the border

@@ -175,6 +175,7 @@ private:
     for (Index first = sums.first; first < sums.front; first += group) {
       const Index count = std::min(group, sums.front - first);
       unsigned hits = candidates(r + first, of_b.floors() + first, own.of_a.floor(0), count);
+      for (unsigned hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(first + std::countr_zero(hit));
       for (; hits != 0; hits &= hits - 1) {
         const Index j = first + std::countr_zero(hits);
         if (sums.of[j].cofire > 0) offer_pair(own, of_b, feature, j, sums.of[j], r[j]);
