@@ -191,6 +191,11 @@ Index entries_of(const FeatureSource& source, const Deal& deal, int part, Index 
   return entries;
 }
 
+/// Those of all its sparse features.
+Index sparse_entries(const FeatureSource& source, const Deal& deal, int part) {
+  return entries_of(source, deal, part, deal.dense(part), static_cast<Index>(deal.features(part).size()));
+}
+
 /// Takes items of B's rows in row order, and hands them to strips and blocks.
 class BlockWriter {
 public:
@@ -381,7 +386,7 @@ RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communica
 
 double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal) {
   const int part = grid.row(rank);
-  const Index sparse = entries_of(source, deal, part, deal.dense(part), static_cast<Index>(deal.features(part).size()));
+  const Index sparse = sparse_entries(source, deal, part);
   return 8.0 * static_cast<double>(sparse) + 4.0 * static_cast<double>(Strips::size(source.rows(), deal.dense(part), strip_a)) +
          loading_bytes(source);
 }
@@ -389,7 +394,7 @@ double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& sour
 double rows_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal, int sharing) {
   const int part = grid.column(rank);
   const auto blocks = static_cast<Index>(deal.block_ends(part).size());
-  const Index sparse = entries_of(source, deal, part, deal.dense(part), static_cast<Index>(deal.features(part).size()));
+  const Index sparse = sparse_entries(source, deal, part);
   const double copy = 8.0 * static_cast<double>(sparse + blocks * source.rows()) +
                       4.0 * static_cast<double>(Strips::size(source.rows(), deal.dense(part), strip_b));
   return copy / sharing + loading_bytes(source);

@@ -215,9 +215,6 @@ struct DeviceStep::Tensors final : public LatentSearch {
     ends.insert(ends.end(), codes.ends.begin(), codes.ends.end());
     bag.reserve(index.size());
     for (Index r = 0; r < codes.rows(); ++r) bag.insert(bag.end(), at(codes.end(r) - codes.begin(r)), r);
-    return bags(ends, index, bag);
-  }
-  Bags bags(const std::vector<Index>& ends, const std::vector<Index>& index, const std::vector<Index>& bag) const {
     return {on<Index>(device, ends, at::kLong), on<Index>(device, index, at::kLong), on<Index>(device, bag, at::kLong)};
   }
 

@@ -110,6 +110,17 @@ TEST(Train, ReproducibleSumsGiveTheSameBitsAtAnyNumberOfRanks) {
   expect_same_bits_alone(o, folder);
 }
 
+/// What was trained into o.out, and the same with a stop and a restart on its way, have the same bits.
+void expect_stop_changes_nothing(TrainOptions o, const std::filesystem::path& folder) {
+  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
+  o.out = folder / "stopped";
+  comm::install_stop_flag(1e-9);
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  comm::install_stop_flag(0);
+  train(world(), o);
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+}
+
 /// Thresholds of a jumprelu SAE that learn within few steps.
 void learn_thresholds(TrainOptions& o) {
   if (o.kind != "jumprelu") return;
@@ -131,13 +142,7 @@ TEST_P(TrainKind, LearnsTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
   learn_thresholds(o);
   expect_same_bits_alone(o, folder);
   EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.5);
-  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
-  o.out = folder / "stopped";
-  comm::install_stop_flag(1e-9);
-  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
-  comm::install_stop_flag(0);
-  train(world(), o);
-  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+  expect_stop_changes_nothing(o, folder);
 }
 INSTANTIATE_TEST_SUITE_P(Kinds, TrainKind, testing::Values("batch-topk", "matryoshka", "relu", "gated", "jumprelu"));
 
@@ -354,13 +359,7 @@ TEST(Device, StoppedAndContinuedEndsInTheSameBits) {
   o.device = "torch";
   o.steps = 60;
   train(world(), o);
-  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
-  o.out = folder / "stopped";
-  comm::install_stop_flag(1e-9);
-  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
-  comm::install_stop_flag(0);
-  train(world(), o);
-  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+  expect_stop_changes_nothing(o, folder);
 }
 
 TEST(Device, RefusesWhatItCannotDo) {

@@ -6,7 +6,8 @@
 /// everything behind them touches active latents alone: sums of rows with weights (embedding bags) decode, and sorted by latent they make
 /// the gradients of both matrices, without atomics. Pre-activations exist for some rows at a time; TopK's are screened in TF32 and
 /// computed again in f32.
-/// Formulas: step.hpp, optimizer.hpp.
+/// Formulas: step.hpp, optimizer.hpp. The Trainer calls it where sae.device is not "cpu". Beyond the constructor, errors are libtorch's own
+/// (a GPU without memory) and end the job.
 
 #include "concord/comm/nccl.hpp"
 #include "concord/sae/architecture.hpp"
@@ -40,7 +41,7 @@ public:
   void load_moments(const Adam& adam);
   void store_moments(Adam& adam) const;
 
-  /// As Step::forward(); of `parameters` the scalars are read.
+  /// As Step::forward(): rows [n, d] in the scale of training, `dead` [F] or empty. Of `parameters` the scalars are read.
   double forward(const FlatParameters& parameters, std::span<const float> rows, std::vector<Index> positions,
                  const std::vector<std::uint8_t>& dead, float warmth);
   bool has_dead() const;
