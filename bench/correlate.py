@@ -100,10 +100,10 @@ def run_peer(name, o):
     print("RESULT", json.dumps({"seconds": seconds, "peak": own_peak()}))
 
 
-def concord(o, ranks, threads):
+def concord(o, ranks, threads, device="cpu"):
     out = o.work / "matches.h5"
     out.unlink(missing_ok=True)
-    output = run_concord(["correlate", "--a", o.work / "a.npz", "--b", o.work / "b.npz", "--best", o.best, "--null-shifts", 0, "--out", out], ranks, threads)
+    output = run_concord(["correlate", "--a", o.work / "a.npz", "--b", o.work / "b.npz", "--best", o.best, "--null-shifts", 0, "--device", device, "--out", out], ranks, threads)
     return {"seconds": float(re.findall(r"correlating=([\d.]+)", output)[-1]), "peak": peak_of(output)}
 
 
@@ -115,6 +115,7 @@ def main():
     parser.add_argument("--skew", type=float, default=0.8)
     parser.add_argument("--best", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: also on a GPU (CONCORD=program of a CUDA build)")
     parser.add_argument("--only", default=",".join(PEERS), help="peers to run, separated by commas; none: concord alone")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "bench" / "correlate")
     parser.add_argument("--peer", default="", help=argparse.SUPPRESS)
@@ -134,10 +135,11 @@ def main():
           f"{updates:.3g} multiply-adds, {o.threads} threads\n")
     print("| | seconds | of concord's time | multiply-adds a second and core | peak MiB |\n|---|---|---|---|---|", flush=True)
     base = None
-    names = ["concord, 1 rank", *[f"concord, {o.threads} ranks"] * (o.threads > 1), "concord, 1 rank, 1 thread", *[n for n in o.only.split(",") if n in PEERS]]
+    names = ["concord, 1 rank", *["concord, GPU"] * (o.device == "cuda"), *[f"concord, {o.threads} ranks"] * (o.threads > 1), "concord, 1 rank, 1 thread", *[n for n in o.only.split(",") if n in PEERS]]
     for name in names:
         ranks, threads = (o.threads, 1) if name.endswith("ranks") else (1, 1 if name.endswith("thread") else o.threads)
-        measured, message = (concord(o, ranks, threads), None) if name.startswith("concord") else run_peer_process(__file__, name, o.threads)
+        device = "cuda" if name == "concord, GPU" else "cpu"
+        measured, message = (concord(o, ranks, threads, device), None) if name.startswith("concord") else run_peer_process(__file__, name, o.threads)
         if measured is None:
             print(f"| {name} | does not run here: {message} | | | |", flush=True)
             continue

@@ -28,6 +28,13 @@ target_link_options(concord_torch_libraries INTERFACE -Wl,-rpath,${torch_lib_dir
 
 if(CONCORD_CUDA)
   find_package(CUDAToolkit REQUIRED)
+  if(NOT CMAKE_CUDA_COMPILER)
+    set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+  endif()
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80 90) # A100, H100
+  endif()
+  enable_language(CUDA)
   find_library(TORCH_CUDA_LIBRARY torch_cuda HINTS ${torch_lib_dir} REQUIRED)
   find_library(TORCH_C10_CUDA_LIBRARY c10_cuda HINTS ${torch_lib_dir} REQUIRED)
   target_link_options(concord_torch_libraries INTERFACE

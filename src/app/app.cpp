@@ -280,6 +280,9 @@ private:
     sub->add_option("--max-q", correlate_.rules.max_q, "false discovery rate of the matches, where there is a null")->capture_default_str();
     sub->add_option("--level", correlate_.level, "of each feature's threshold")->capture_default_str();
     sub->add_option("--memory-gib", correlate_.memory_gib, "a rank; what does not fit is read in pieces")->capture_default_str();
+    sub->add_option("--device", correlate_.device, "cpu, or cuda: the same bits")->capture_default_str();
+    sub->add_flag("--allow-shared-gpu", correlate_.allow_shared_gpu, "let several ranks share a GPU");
+    sub->add_option("--gpu-memory-gib", correlate_.gpu_memory_gib, "a rank; 0: its part of what is free")->capture_default_str();
     sub->add_option("--groups", correlate_.groups, "groups of ranks with a pair of layers each; 0: by size")->capture_default_str();
     sub->add_option("--layers-a", correlate_layers_a_, "of A, comma separated; all when left out");
     sub->add_option("--layers-b", correlate_layers_b_, "of B");

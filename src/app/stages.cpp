@@ -281,6 +281,9 @@ void correlate(const comm::Communicator& comm, const Study& study, const StudyFi
   o.rules.need_shared_token = study.flag("correlate.need_shared_token");
   o.level = study.real("correlate.level");
   o.memory_gib = study.real("correlate.memory_gib");
+  o.device = study.text("correlate.device");
+  o.allow_shared_gpu = study.flag("correlate.allow_shared_gpu");
+  o.gpu_memory_gib = study.real("correlate.gpu_memory_gib");
   o.groups = static_cast<int>(study.integer("correlate.groups"));
   o.matrix = study.flag("correlate.matrix");
   o.out = files.matches();

@@ -29,7 +29,7 @@ Gpu open_gpu(int number) {
   require(cudaSetDevice(number) == cudaSuccess && cudaGetDeviceProperties(&properties, number) == cudaSuccess &&
               cudaMemGetInfo(&free, &total) == cudaSuccess,
           ExitCode::unavailable, "cannot open GPU {}: {}", number, cudaGetErrorString(cudaGetLastError()));
-  Gpu gpu{number, "", static_cast<double>(free)};
+  Gpu gpu{number, "", static_cast<double>(free), 1};
   for (const char byte : properties.uuid.bytes) gpu.uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
   return gpu;
 }
@@ -61,12 +61,12 @@ Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_sha
   std::vector<std::string> uuids;
   boost::mpi::all_gather(comm, gpu.uuid, uuids);
   agree(comm, [&] {
-    if (gpu.uuid.empty() || allow_shared) return;
-    const auto sharing = std::count(uuids.begin(), uuids.end(), gpu.uuid);
-    require(sharing == 1, ExitCode::unavailable,
+    if (gpu.uuid.empty()) return;
+    gpu.sharing = static_cast<int>(std::count(uuids.begin(), uuids.end(), gpu.uuid));
+    require(gpu.sharing == 1 || allow_shared, ExitCode::unavailable,
             "{} ranks would share the GPU {}: start one rank a GPU (mpirun --map-by ppr:GPUS:node, srun --gpus-per-task=1), or give "
             "--allow-shared-gpu",
-            sharing, gpu.uuid);
+            gpu.sharing, gpu.uuid);
   });
   return gpu;
 }

@@ -14,10 +14,6 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-bool better(const Partner& x, const Partner& y) {
-  return x.r > y.r || (x.r == y.r && x.feature < y.feature);
-}
-
 /// Moves the better half in front by counting for each how many are larger: a sort would wait for a wrong guess at every other step. False
 /// where that does not tell them apart, or they are too many to count, or not some fours.
 bool keep_better_half(std::span<Partner> partners) {

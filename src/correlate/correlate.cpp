@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
@@ -81,6 +82,7 @@ public:
     groups_ = groups();
     number_ = comm_.rank() * groups_ / comm_.size();
     group_ = comm_.split(number_);
+    if (options_.device == "cuda") gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
     const auto& rules = options_.rules;
     if (!rules.drop_non_concept && !rules.need_shared_token) return;
     comm::agree(comm_, [&] { // matching is done by the first rank of a group
@@ -168,6 +170,12 @@ private:
     require(options_.best >= 2, ExitCode::config, "correlate.best must be at least 2 (the best and its runner-up), not {}", options_.best);
     require(options_.null_shifts >= 0, ExitCode::config, "correlate.null_shifts must not be negative");
     require(options_.level > 0 && options_.level < 1, ExitCode::config, "correlate.level must lie between 0 and 1, not {}", options_.level);
+    require(options_.device == "cpu" || options_.device == "cuda" || options_.device == "emulated", ExitCode::config,
+            "correlate.device must be \"cpu\" or \"cuda\" (or \"emulated\", to check the GPU's kernels on the CPU), not \"{}\"",
+            options_.device);
+    require(options_.device == "cpu" || options_.best <= most_partners_on_gpu, ExitCode::config,
+            "correlate.best must be at most {} on a GPU, not {}", most_partners_on_gpu, options_.best);
+    require(options_.gpu_memory_gib >= 0, ExitCode::config, "correlate.gpu_memory_gib must not be negative");
     require(options_.memory_gib > 0, ExitCode::config, "correlate.memory_gib must be positive, not {}", options_.memory_gib);
   }
 
@@ -199,6 +207,11 @@ private:
     s.threads = options_.matrix ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
     s.grid_columns = options_.matrix ? 1 : options_.grid_columns;
     if (options_.matrix) s.block = 0;
+    if (options_.device == "cuda") s.sums_by = SumsBy::gpu;
+    if (options_.device == "emulated") s.sums_by = SumsBy::emulated_gpu;
+    s.gpu = gpu_.number;
+    s.gpu_memory = options_.gpu_memory_gib > 0 ? options_.gpu_memory_gib * 0x1p30 : gpu_.memory / gpu_.sharing;
+    if (s.sums_by == SumsBy::emulated_gpu && s.gpu_memory == 0) s.gpu_memory = s.memory;
     return s;
   }
 
@@ -343,6 +356,7 @@ private:
   int groups_ = 1;
   int number_ = 0; ///< of this rank's group
   comm::Communicator group_;
+  comm::Gpu gpu_;
   double correlating_ = 0; ///< seconds from features in their files to best partners
 };
 

@@ -8,12 +8,6 @@
 
 namespace concord::correlate::kernels {
 
-/// Of a feature of A with a feature of B: side by side, so that one 16-byte load, multiply-add and store serves both.
-struct alignas(16) Accumulator {
-  double sum;
-  double cofire;
-};
-
 /// Places of a block of B from `front` on that a feature of A has been active with, each once.
 struct Touched {
   Index front = 0;

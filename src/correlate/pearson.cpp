@@ -1,24 +1,16 @@
 #include "concord/correlate/pearson.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "concord/core/threads.hpp"
 
+#include "device_sweep.hpp"
 #include "sweep.hpp"
-#include <array>
-#include <bit>
 #include <limits>
 #include <list>
 #include <mutex>
 #include <optional>
 
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
 namespace concord::correlate {
 namespace {
-
-using kernels::Accumulator;
 
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
@@ -39,7 +31,7 @@ public:
   void keep(int layer, std::shared_ptr<const ShareType> share) { entries_.emplace_front(layer, std::move(share)); }
   double bytes() const {
     double sum = 0;
-    for (const auto& entry : entries_) sum += entry.second->held;
+    for (const auto& entry : entries_) sum += entry.second->share.held;
     return sum;
   }
   bool drop_oldest() {
@@ -85,215 +77,6 @@ ShareGrid grid_for(int ranks, int on_node, const PearsonSettings& settings, cons
   return fits ? shared : least_grid(ranks, 1, a, b);
 }
 
-/// What is found of the features of this rank's shares.
-struct Found {
-  BestTable best_of_a;
-  std::vector<BestTable> best_of_b;           ///< of each thread
-  std::vector<double> largest_a;              ///< [shifts, share of A]
-  std::vector<std::vector<double>> largest_b; ///< of each thread, [shifts, share of B]
-
-  Found(const Sweep& sweep, Index best, Index shifts, int threads)
-      : best_of_a(static_cast<Index>(sweep.features_a().size()), best),
-        best_of_b(at(threads), BestTable(static_cast<Index>(sweep.features_b().size()), best)),
-        largest_a(at(shifts) * sweep.features_a().size(), 0.0),
-        largest_b(at(threads), std::vector<double>(at(shifts) * sweep.features_b().size(), 0.0)) {}
-
-  void merge_threads() {
-    const auto threads = static_cast<int>(best_of_b.size());
-    const Index features = best_of_b.front().features();
-    constexpr Index block = 256;
-    for_each_item((features + block - 1) / block, threads, [&](int, Index i) {
-      for (std::size_t thread = 1; thread < best_of_b.size(); ++thread)
-        for (Index j = i * block; j < std::min(features, (i + 1) * block); ++j) best_of_b.front().merge(best_of_b[thread], j, j);
-    });
-    for (std::size_t thread = 1; thread < best_of_b.size(); ++thread) {
-      for (std::size_t i = 0; i < largest_b.front().size(); ++i)
-        largest_b.front()[i] = std::max(largest_b.front()[i], largest_b[thread][i]);
-    }
-  }
-};
-
-/// Looks through the sums of one feature of A with a block of B's: best partners both ways, the largest r of shifted rows.
-class Finder {
-public:
-  Finder(const Sweep& sweep, Index rows, Index best, int threads, Found& found)
-      : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())), found_(found) {
-    for (int thread = 0; thread < threads; ++thread)
-      own_.push_back(std::make_unique<Own>(Own{std::vector<double>(at(width_)), {}, BestTable(1, best)}));
-  }
-
-  void look(int thread, Index feature, Index shift, const FeatureSums& sums) {
-    Own& own = *own_[at(thread)];
-    const double* r = correlations(own, feature, sums);
-    if (sums.listed > 0) prepare_columns(own);
-    if (shift == 0) {
-      own.of_a.begin_anew(floor_of(feature));
-      offer(own, found_.best_of_b[at(thread)], feature, sums, r);
-      offer_listed(own, found_.best_of_b[at(thread)], feature, sums);
-      const std::lock_guard guard(lock_of(feature));
-      found_.best_of_a.merge(own.of_a, 0, feature);
-    } else {
-      double* of_b = found_.largest_b[at(thread)].data() + (shift - 1) * width_;
-      const double largest = std::max(largest_in_front(of_b, sums, r), largest_listed(own, of_b, feature, sums));
-      double& of_a = found_.largest_a[at(shift - 1) * sweep_.features_a().size() + at(feature)];
-      const std::lock_guard guard(lock_of(feature));
-      of_a = std::max(of_a, largest);
-    }
-  }
-
-private:
-  /// What a listed place needs of B's feature, in one piece of memory.
-  struct alignas(32) Column {
-    double sum, inverse;
-    double floor; ///< at most the table's
-  };
-
-  /// What a thread has for itself. Partners of the feature of A at hand come into a table of their own: those of neighbouring features,
-  /// which other threads have at hand, lie in the same lines of the common one.
-  struct Own {
-    std::vector<double> r;
-    std::vector<Column> columns; ///< made when they are first needed
-    BestTable of_a;
-  };
-
-  /// r with each feature of B in front; minus infinity or NaN where that is no candidate.
-  const double* correlations(Own& own, Index feature, const FeatureSums& sums) const {
-    double* r = own.r.data();
-    const double sum = sweep_.moments_a().sum[at(feature)];
-    const double inverse = sweep_.moments_a().inverse[at(feature)];
-    const double* sum_b = sweep_.moments_b().sum.data();
-    const double* inverse_b = sweep_.moments_b().inverse.data();
-#pragma omp simd
-    for (Index j = sums.first; j < sums.front; ++j) {
-      const double value = pearson(n_, sums.of[j].sum, sum, inverse, sum_b[j], inverse_b[j]);
-      r[j] = sums.of[j].cofire > 0 ? value : -std::numeric_limits<double>::infinity();
-    }
-    return r;
-  }
-
-  void offer(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums, const double* r) {
-    for (Index first = sums.first; first < sums.front; first += group) {
-      const Index count = std::min(group, sums.front - first);
-      unsigned hits = candidates(r + first, of_b.floors() + first, own.of_a.floor(0), count);
-      for (unsigned hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(first + std::countr_zero(hit));
-      for (; hits != 0; hits &= hits - 1) {
-        const Index j = first + std::countr_zero(hits);
-        if (sums.of[j].cofire > 0) offer_pair(own, of_b, feature, j, sums.of[j], r[j]);
-      }
-    }
-  }
-
-  static constexpr Index group = 8;
-
-  /// Bit j is set where r[j] reaches one of its floors.
-  static unsigned candidates(const double* r, const double* floors, double floor, Index count) {
-#ifdef __AVX512F__
-    const auto lanes = static_cast<__mmask8>((1U << static_cast<unsigned>(count)) - 1);
-    const __m512d x = _mm512_maskz_loadu_pd(lanes, r);
-    return _mm512_mask_cmp_pd_mask(lanes, x, _mm512_set1_pd(floor), _CMP_GE_OQ) |
-           static_cast<unsigned>(_mm512_mask_cmp_pd_mask(lanes, x, _mm512_maskz_loadu_pd(lanes, floors), _CMP_GE_OQ));
-#else
-    unsigned hits = 0;
-    for (Index j = 0; j < count; ++j) hits |= static_cast<unsigned>(r[j] >= floor || r[j] >= floors[j]) << static_cast<unsigned>(j);
-    return hits;
-#endif
-  }
-
-  /// Places of a list that are looked at together: without a branch between them, so that the memory of all is on its way at once.
-  static constexpr Index listed_group = 32;
-
-  /// Of listed places [first, first + count): r, and the places themselves.
-  struct ListedGroup {
-    Index count;
-    const std::int32_t* places;
-    std::array<double, listed_group> r;
-  };
-  ListedGroup listed(const Own& own, Index feature, const FeatureSums& sums, Index first) const {
-    ListedGroup of{std::min(listed_group, sums.listed - first), sums.places->data() + first, {}};
-    const double sum = sweep_.moments_a().sum[at(feature)];
-    const double inverse = sweep_.moments_a().inverse[at(feature)];
-    for (Index i = 0; i < of.count; ++i) {
-      const Column& column = own.columns[at(of.places[i])];
-      of.r[at(i)] = pearson(n_, sums.of[of.places[i]].sum, sum, inverse, column.sum, column.inverse);
-    }
-    return of;
-  }
-
-  void offer_listed(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums) {
-    for (Index first = 0; first < sums.listed; first += listed_group) {
-      const ListedGroup of = listed(own, feature, sums, first);
-      const double floor = own.of_a.floor(0);
-      std::uint32_t hits = 0;
-      for (Index i = 0; i < of.count; ++i) {
-        const double r = of.r[at(i)];
-        const bool hit = static_cast<int>(r >= floor) + static_cast<int>(r >= own.columns[at(of.places[i])].floor) > 0;
-        hits |= static_cast<std::uint32_t>(hit) << static_cast<unsigned>(i);
-      }
-      for (auto hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(of.places[std::countr_zero(hit)]);
-      for (auto hit = hits; hit != 0; hit &= hit - 1) {
-        const auto i = std::countr_zero(hit);
-        const Index j = of.places[i];
-        offer_pair(own, of_b, feature, j, sums.of[j], of.r[at(i)]);
-        own.columns[at(j)].floor = of_b.floor(j);
-      }
-    }
-  }
-
-  void offer_pair(Own& own, BestTable& of_b, Index feature, Index j, const Accumulator& sums, double value) {
-    const double r = std::clamp(value, -1.0, 1.0);
-    const auto cofire = static_cast<std::int32_t>(sums.cofire);
-    if (r >= own.of_a.floor(0)) own.of_a.offer(0, {r, sweep_.features_b()[at(j)], cofire});
-    if (r >= of_b.floor(j)) of_b.offer(j, {r, sweep_.features_a()[at(feature)], cofire});
-  }
-
-  /// The largest r, 0 at least; each feature of B takes note of its own.
-  static double largest_in_front(double* of_b, const FeatureSums& sums, const double* r) {
-    double largest = 0;
-#pragma omp simd reduction(max : largest)
-    for (Index j = sums.first; j < sums.front; ++j) {
-      const double clamped = r[j] < 1.0 ? r[j] : (r[j] >= 1.0 ? 1.0 : 0.0); // NaN is no r
-      largest = std::max(largest, clamped);
-      of_b[j] = std::max(of_b[j], clamped);
-    }
-    return largest;
-  }
-
-  double largest_listed(const Own& own, double* of_b, Index feature, const FeatureSums& sums) const {
-    double largest = 0;
-    for (Index first = 0; first < sums.listed; first += listed_group) {
-      const ListedGroup of = listed(own, feature, sums, first);
-      for (Index i = 0; i < of.count; ++i) {
-        const double clamped = of.r[at(i)] > 0 ? std::min(of.r[at(i)], 1.0) : 0.0; // NaN is no r
-        largest = std::max(largest, clamped);
-        of_b[of.places[i]] = std::max(of_b[of.places[i]], clamped);
-      }
-    }
-    return largest;
-  }
-
-  void prepare_columns(Own& own) const {
-    if (!own.columns.empty() || width_ == 0) return;
-    for (std::size_t j = 0; j < at(width_); ++j)
-      own.columns.push_back({sweep_.moments_b().sum[j], sweep_.moments_b().inverse[j], -std::numeric_limits<double>::infinity()});
-  }
-
-  /// Blocks of a feature of A may be at hand in several threads.
-  std::mutex& lock_of(Index feature) {
-    return locks_[at(feature) % locks_.size()];
-  }
-  double floor_of(Index feature) {
-    const std::lock_guard guard(lock_of(feature));
-    return found_.best_of_a.floor(feature);
-  }
-
-  const Sweep& sweep_;
-  double n_;
-  Index width_;
-  std::vector<std::unique_ptr<Own>> own_; ///< of each thread
-  std::array<std::mutex, 64> locks_;
-  Found& found_;
-};
-
 } // namespace
 
 struct PairCorrelator::State {
@@ -302,13 +85,15 @@ struct PairCorrelator::State {
   std::optional<ShareGrid> grid;
   int on_node = 1;                ///< ranks that share a node, on each at least
   comm::Communicator column_comm; ///< the ranks of this rank's column
-  Kept<PostingShare> kept_a;
-  Kept<RowShare> kept_b;
+  Kept<Whole<PostingShare>> kept_a;
+  Kept<Whole<RowShare>> kept_b;
   const FeatureSource* a = nullptr;
   const FeatureSource* b = nullptr;
   std::optional<Deal> deal_a;
   std::optional<Deal> deal_b;
-  std::optional<Sweep> sweep;
+  std::unique_ptr<device::Device> device;
+  std::optional<device::KeptOnDevice> kept_on_device;
+  std::unique_ptr<PairSums> sums;
 
   int row() const { return grid->row(comm.rank()); }
   int column() const { return grid->column(comm.rank()); }
@@ -318,6 +103,27 @@ struct PairCorrelator::State {
     on_node = -static_cast<int>(comm::max_of(comm, -Index{probe.ranks_a_copy()}));
     grid = grid_for(comm.size(), on_node, settings, *a, *b);
     column_comm = comm.split(column());
+  }
+
+  void open_device() {
+    if (settings.sums_by == SumsBy::cpu) return;
+    device = settings.sums_by == SumsBy::gpu ? device::open_gpu(settings.gpu) : device::open_emulated();
+    kept_on_device.emplace(*device, settings.gpu_memory * for_shares);
+    if (settings.block == 0 || settings.block > device::most_of_block) settings.block = device::most_of_block;
+  }
+
+  /// Parts of a GPU's memory: for whole shares, rows in pieces, sums; the rest is for tables and what others take meanwhile.
+  static constexpr double for_shares = 0.5, for_pieces = 0.1, for_sums = 0.3;
+
+  device::SweepMemory sweep_memory(double on_host) const {
+    return {on_host, settings.gpu_memory * for_pieces, settings.gpu_memory * for_sums};
+  }
+
+  /// The same on every rank.
+  bool fits_on_device() const {
+    if (!device) return true;
+    const double bytes = device::postings_bytes_on_device(*a, *deal_a, row()) + device::rows_bytes_on_device(*b, *deal_b, column());
+    return comm::max_of(comm, Index{bytes > kept_on_device->memory()}) == 0;
   }
 
   double tables_bytes() const {
@@ -338,15 +144,15 @@ struct PairCorrelator::State {
     const int sharing = std::min(on_node, grid->rows);
     const double needed = (rows.whole_a ? 0.0 : postings_bytes(*grid, comm.rank(), *a, *deal_a)) +
                           (rows.whole_b ? 0.0 : rows_bytes(*grid, comm.rank(), *b, *deal_b, sharing));
-    if (!make_room(needed)) return {*a, *b, *deal_a, *deal_b, nullptr, nullptr};
+    if (!fits_on_device() || !make_room(needed)) return {*a, *b, *deal_a, *deal_b, nullptr, nullptr};
     if (!rows.whole_a) {
       while (kept_a.drop_oldest()) {
       } // pairs come by layers of A
-      rows.whole_a = std::make_shared<PostingShare>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows()));
+      rows.whole_a = std::make_shared<Whole<PostingShare>>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows()));
       kept_a.keep(layer_a, rows.whole_a);
     }
     if (!rows.whole_b) {
-      rows.whole_b = std::make_shared<RowShare>(load_rows_on_node(comm, column_comm, *grid, *b, *deal_b));
+      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows_on_node(comm, column_comm, *grid, *b, *deal_b));
       kept_b.keep(layer_b, rows.whole_b);
     }
     return rows;
@@ -354,19 +160,26 @@ struct PairCorrelator::State {
 };
 
 PairCorrelator::PairCorrelator(const comm::Communicator& comm, PearsonSettings settings)
-    : state_(std::make_unique<State>(State{comm, std::move(settings), {}, 1, {}, {}, {}, nullptr, nullptr, {}, {}, {}})) {}
+    : state_(std::make_unique<State>(State{comm, std::move(settings), {}, 1, {}, {}, {}, nullptr, nullptr, {}, {}, {}, {}, {}})) {
+  state_->open_device();
+}
 
 PairCorrelator::~PairCorrelator() = default;
 
 void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b) {
   State& s = *state_;
-  s.sweep.reset();
+  s.sums.reset();
   s.a = &a;
   s.b = &b;
   if (!s.grid) s.make_grid();
   s.deal_a.emplace(a, s.grid->rows);
   s.deal_b.emplace(b, s.grid->columns, s.settings.block);
-  s.sweep.emplace(s.comm, *s.grid, s.rows(layer_a, layer_b), std::max(1.0, s.settings.memory - s.tables_bytes()), s.settings.threads);
+  const PairRows rows = s.rows(layer_a, layer_b);
+  const double left = std::max(1.0, s.settings.memory - s.tables_bytes());
+  if (s.device)
+    s.sums = std::make_unique<device::DeviceSweep>(s.comm, *s.grid, rows, *s.device, *s.kept_on_device, s.sweep_memory(left));
+  else
+    s.sums = std::make_unique<Sweep>(s.comm, *s.grid, rows, left, s.settings.threads);
 }
 
 PairCorrelation PairCorrelator::correlate() {
@@ -374,12 +187,10 @@ PairCorrelation PairCorrelator::correlate() {
   std::vector<Index> shifts{0};
   shifts.insert(shifts.end(), s.settings.shifts.begin(), s.settings.shifts.end());
   const auto nulls = s.settings.shifts.size();
-  Found found(*s.sweep, s.settings.best, static_cast<Index>(nulls), s.settings.threads);
-  Finder finder(*s.sweep, s.a->rows(), s.settings.best, s.settings.threads, found);
-  s.sweep->run(shifts, [&](int thread, Index feature, Index shift, const FeatureSums& sums) { finder.look(thread, feature, shift, sums); });
-  found.merge_threads();
-  const auto& names_a = s.sweep->features_a();
-  const auto& names_b = s.sweep->features_b();
+  const auto& names_a = s.sums->features_a();
+  const auto& names_b = s.sums->features_b();
+  Found found(names_a.size(), names_b.size(), s.settings.best, static_cast<Index>(nulls), s.settings.threads);
+  s.sums->find_best(shifts, s.settings.best, found);
   const auto finders = [](int ranks) { return ranks > 1 ? Finders::several : Finders::one; };
   PairCorrelation pair{merged(s.comm, found.best_of_a, names_a, s.a->features(), s.settings.best, finders(s.grid->columns)),
                        merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best, finders(s.grid->rows)),
@@ -408,43 +219,27 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
     for (const auto name : names) own.push_back(limits[at(name)]);
     return own;
   };
-  const auto own_a = of_share(limit_a, s.sweep->features_a());
-  const auto own_b = of_share(limit_b, s.sweep->features_b());
+  const auto own_a = of_share(limit_a, s.sums->features_a());
+  const auto own_b = of_share(limit_b, s.sums->features_b());
   std::vector<std::uint8_t> wanted;
   wanted.reserve(own_a.size());
   for (const double limit : own_a) wanted.push_back(limit < std::numeric_limits<double>::infinity() ? 1 : 0);
-  std::vector<Exceeding> found;
-  std::mutex lock;
-  s.sweep->run(
-      {0},
-      [&](int, Index feature, Index, const FeatureSums& sums) {
-        for (auto j = at(sums.first); j < at(sums.last); ++j) {
-          const double r = s.sweep->correlation(feature, static_cast<Index>(j), sums.of[j]);
-          if (sums.of[j].cofire <= 0 || !(r > own_a[at(feature)] + own_b[j])) continue;
-          const std::lock_guard guard(lock);
-          found.push_back({s.sweep->features_a()[at(feature)], s.sweep->features_b()[j], std::clamp(r, -1.0, 1.0),
-                           static_cast<std::int32_t>(sums.of[j].cofire)});
-        }
-      },
-      &wanted);
-  auto all = comm::gather(s.comm, found);
+  auto all = comm::gather(s.comm, s.sums->find_exceeding(own_a, own_b, wanted));
   std::sort(all.begin(), all.end(), [](const Exceeding& x, const Exceeding& y) { return std::pair(x.a, x.b) < std::pair(y.a, y.b); });
   return all;
 }
 
 void PairCorrelator::for_each_row(const std::function<void(std::int32_t, const std::vector<double>&)>& row) {
   State& s = *state_;
-  require(s.grid->columns == 1 && s.settings.block == 0, ExitCode::internal, "whole rows of correlations need one column and one block");
-  std::mutex lock;
-  std::vector<double> r(at(s.b->features()));
-  s.sweep->run({0}, [&](int, Index feature, Index, const FeatureSums& sums) {
-    const std::lock_guard guard(lock);
-    std::fill(r.begin(), r.end(), 0.0);
-    for (std::size_t j = 0; j < s.sweep->features_b().size(); ++j) {
-      const double value = s.sweep->correlation(feature, static_cast<Index>(j), sums.of[j]);
-      r[at(s.sweep->features_b()[j])] = std::isnan(value) ? 0.0 : std::clamp(value, -1.0, 1.0);
+  require(s.grid->columns == 1, ExitCode::internal, "whole rows of correlations need one column");
+  const auto& names_b = s.sums->features_b();
+  std::vector<double> r(at(s.b->features()), 0.0);
+  s.sums->for_each_sums([&](Index feature, const Accumulator* sums) {
+    for (std::size_t j = 0; j < names_b.size(); ++j) {
+      const double value = s.sums->correlation(feature, static_cast<Index>(j), sums[j]);
+      r[at(names_b[j])] = std::isnan(value) ? 0.0 : std::clamp(value, -1.0, 1.0);
     }
-    row(s.sweep->features_a()[at(feature)], r);
+    row(s.sums->features_a()[at(feature)], r);
   });
 }
 

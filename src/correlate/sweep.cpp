@@ -16,60 +16,11 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-void add_dense_moments(const Share& share, Index width, Moments& moments) {
-  for (Index j = 0; j < share.dense; ++j) {
-    const double pilot = share.pilots[at(j)];
-    const float* value = share.strips.at(j / width, 0) + j % width;
-    double sum = moments.sum[at(j)];
-    double squares = moments.squares[at(j)];
-    for (Index t = 0; t < share.rows; ++t) {
-      const double x = static_cast<double>(value[t * width]) - pilot;
-      sum += x;
-      squares += x * x;
-    }
-    moments.sum[at(j)] = sum;
-    moments.squares[at(j)] = squares;
-  }
-}
-
 } // namespace
 
-void Moments::add(const PostingShare& share) {
-  add_dense_moments(share, strip_a, *this);
-  for (Index j = share.dense; j < share.size(); ++j)
-    for (Index p = share.begin[at(j - share.dense)]; p < share.begin[at(j - share.dense) + 1]; ++p) {
-      const double x = share.value[at(p)];
-      sum[at(j)] += x;
-      squares[at(j)] += x * x;
-    }
-}
-
-void Moments::add(const RowShare& share) {
-  add_dense_moments(share, strip_b, *this);
-  for (const auto& block : share.blocks)
-    for (const auto& entry : block.entries) {
-      const double x = entry.value;
-      sum[at(entry.feature)] += x;
-      squares[at(entry.feature)] += x * x;
-    }
-}
-
-void Moments::finish(Index rows) {
-  const auto n = static_cast<double>(rows);
-  inverse.resize(sum.size());
-  for (std::size_t j = 0; j < sum.size(); ++j) {
-    const double whole = n * squares[j];
-    const double variance = whole - sum[j] * sum[j];
-    // What is left of a constant feature is rounding of two equal numbers.
-    inverse[j] = variance > whole * n * 1e-16 + 1e-300 ? 1.0 / std::sqrt(variance) : std::numeric_limits<double>::quiet_NaN();
-  }
-}
-
 Sweep::Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, double memory, int threads)
-    : comm_(comm), grid_(grid), rows_(rows), memory_(memory), threads_(threads), deal_a_(rows.deal_a.features(grid.row(comm.rank()))),
-      deal_b_(rows.deal_b.features(grid.column(comm.rank()))), dense_a_(rows.deal_a.dense(grid.row(comm.rank()))),
-      moments_a_(static_cast<Index>(deal_a_.size())), moments_b_(static_cast<Index>(deal_b_.size())), scratch_(at(threads)) {
-  for (const auto feature : deal_b_) counts_b_.push_back(rows.b.totals().count[at(feature)]);
+    : PairSums(comm, grid, rows), memory_(memory), threads_(threads), scratch_(at(threads)) {
+  for (const auto feature : names_b_) counts_b_.push_back(rows.b.totals().count[at(feature)]);
 }
 
 std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) const {
@@ -80,7 +31,7 @@ std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) c
   std::vector<Item> items;
   for (Index first = 0; first < dense_a_; first += strip_a)
     if (const Index count = std::min(strip_a, dense_a_ - first); is_wanted(first, count)) items.push_back({first, count, strip_a, true});
-  for (Index j = static_cast<Index>(deal_a_.size()) - 1; j >= dense_a_; --j) // the rare ones first: their r are large, so bounds rise soon
+  for (Index j = size_a() - 1; j >= dense_a_; --j) // the rare ones first: their r are large, so bounds rise soon
     if (is_wanted(j, 1)) items.push_back({j, 1, 1, false});
   return items;
 }
@@ -92,8 +43,8 @@ void Sweep::run(const std::vector<Index>& shifts, const Visit& visit, const std:
     run_pieces(items(wanted), shifts, visit);
 }
 
-void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, kernels::Accumulator* into,
-                int thread, kernels::Touched* touched) {
+void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, Accumulator* into, int thread,
+                kernels::Touched* touched) {
   if (item.dense)
     kernels::add_dense(a, item.first / strip_a, b, block, shift, into, scratch_[at(thread)]);
   else
@@ -101,22 +52,15 @@ void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, std:
 }
 
 struct Sweep::Workplace {
-  std::vector<kernels::Accumulator> sums; ///< zeros between features
+  std::vector<Accumulator> sums; ///< zeros between features
   kernels::Touched touched;
 };
 
 /// Block after block, so that the sums of a block, and what is looked up beside them, stay in cache from feature to feature of A.
 void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
-  if (!have_moments_) {
-    moments_a_.add(*rows_.whole_a);
-    moments_b_.add(*rows_.whole_b);
-    moments_a_.finish(rows_.a.rows());
-    moments_b_.finish(rows_.b.rows());
-    have_moments_ = true;
-  }
   std::vector<Workplace> workplaces(at(threads_));
   const auto count = static_cast<Index>(items.size());
-  const auto blocks = static_cast<Index>(rows_.whole_b->blocks.size());
+  const auto blocks = static_cast<Index>(rows_.whole_b->share.blocks.size());
   for_each_item(count * blocks, threads_, [&](int thread, Index i) {
     sum_block(items[at(i % count)], at(i / count), shifts, thread, workplaces[at(thread)], visit);
   });
@@ -124,21 +68,21 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
 
 void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own,
                       const Visit& visit) {
-  const auto width = static_cast<Index>(deal_b_.size());
-  const auto& [first, last, sparse, begin, entries] = rows_.whole_b->blocks[block];
-  const Index scanned = front(item, rows_.whole_b->blocks[block]);
+  const auto width = size_b();
+  const auto& [first, last, sparse, begin, entries] = rows_.whole_b->share.blocks[block];
+  const Index scanned = front(item, rows_.whole_b->share.blocks[block]);
   const bool listing = scanned < last;
   own.sums.resize(std::max(own.sums.size(), at(item.places * width)), {0, 0});
   if (listing) own.touched.places.resize(std::max(own.touched.places.size(), at(last - first + 1)));
   for (std::size_t s = 0; s < shifts.size(); ++s) {
     own.touched.front = scanned;
     own.touched.count = 0;
-    add(item, *rows_.whole_a, *rows_.whole_b, block, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
+    add(item, rows_.whole_a->share, rows_.whole_b->share, block, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
     for (Index f = 0; f < item.features; ++f)
       visit(thread, item.first + f, static_cast<Index>(s),
             {own.sums.data() + f * width, first, last, scanned, &own.touched.places, own.touched.count});
     for (Index place = 0; place < item.places; ++place)
-      std::fill_n(own.sums.data() + place * width + first, scanned - first, kernels::Accumulator{0, 0});
+      std::fill_n(own.sums.data() + place * width + first, scanned - first, Accumulator{0, 0});
     for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
   }
 }
@@ -147,7 +91,7 @@ void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Ind
 /// often active that passing by the others costs less than listing the places touched.
 Index Sweep::front(const Item& item, const RowShare::Block& block) const {
   if (item.dense) return block.last;
-  const auto& a = *rows_.whole_a;
+  const auto& a = rows_.whole_a->share;
   const auto postings = static_cast<double>(a.begin[at(item.first - dense_a_) + 1] - a.begin[at(item.first - dense_a_)]);
   const double least = worth_a_look * static_cast<double>(a.rows) / std::max(1.0, postings);
   const auto end = std::partition_point(counts_b_.begin() + block.sparse, counts_b_.begin() + block.last,
@@ -159,15 +103,14 @@ Index Sweep::front(const Item& item, const RowShare::Block& block) const {
 /// Half of the memory is for a piece of A's rows and B's beside it at every shift, half for sums: as many features of A as fit are added up
 /// in one pass over all pieces, and if not all do, there is another pass.
 void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
-  const auto width = deal_b_.size();
+  const auto width = names_b_.size();
   const Index rows = rows_.a.rows();
   const auto copies = static_cast<double>(shifts.size());
-  const double a_row = static_cast<double>(rows_.a.entries()) / static_cast<double>(rows * grid_.rows);
-  const double b_row = static_cast<double>(rows_.b.entries()) / static_cast<double>(rows * grid_.columns);
-  const auto dense_b = static_cast<double>(rows_.deal_b.dense(grid_.column(comm_.rank())) + strip_b);
-  const double row_bytes = 24 * a_row + 4.0 * static_cast<double>(dense_a_ + strip_a) + copies * (8 + 8 * b_row + 4 * dense_b);
+  const RowEntries entries = row_entries(rows_, grid_);
+  const auto dense_b = static_cast<double>(dense_b_ + strip_b);
+  const double row_bytes = 24 * entries.a + 4.0 * static_cast<double>(dense_a_ + strip_a) + copies * (8 + 8 * entries.b + 4 * dense_b);
   const auto piece = rows - comm::max_of(comm_, rows - std::clamp<Index>(static_cast<Index>(memory_ / 2 / row_bytes), 1, rows));
-  const double place_bytes = std::max(1.0, sizeof(kernels::Accumulator) * static_cast<double>(width) * copies);
+  const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width) * copies);
   const auto places = std::max<Index>(strip_a, static_cast<Index>(memory_ / 2 / place_bytes));
 
   std::size_t begin = 0;
@@ -180,7 +123,7 @@ void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>&
       place_of.push_back(at(used));
       used += items[end].places;
     }
-    std::vector<kernels::Accumulator> sums(at(used) * width * shifts.size(), kernels::Accumulator{0, 0});
+    std::vector<Accumulator> sums(at(used) * width * shifts.size(), Accumulator{0, 0});
     const auto of_item = [&](std::size_t i, std::size_t s) { return sums.data() + (s * at(used) + place_of[i - begin]) * width; };
     for (Index first = 0; first < rows; first += piece) {
       const Index last = std::min(rows, first + piece);

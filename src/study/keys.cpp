@@ -115,6 +115,10 @@ std::vector<Key> all_keys() {
       {"correlate.matrix", false, "also write all correlations, matches.h5.matrix/"},
       {"correlate.groups", Index{0}, "groups of ranks with a pair of layers each; 0: by size"},
       {"correlate.memory_gib", 4.0, "features and sums on each rank; what does not fit is read in pieces"},
+      {"correlate.device", std::string("cpu"),
+       "cpu, or cuda: one GPU a rank, the same bits (emulated: the GPU's kernels on the CPU, to check them)"},
+      {"correlate.allow_shared_gpu", false, "let several ranks correlate on one GPU"},
+      {"correlate.gpu_memory_gib", 0.0, "features and sums on each rank's GPU; 0: its part of what is free"},
 
       {"compare.measures",
        Texts{"svcca", "svcca_squared", "svcca_rank1", "rsa", "rsa_pearson", "rsa_rho_a", "cka", "cka_debiased", "procrustes", "mutual_knn"},

@@ -31,7 +31,12 @@ def greedy(r, floor):
 
 class CorrelateNumpy(unittest.TestCase):
     def test_equals_corrcoef(self):
-        folder = fresh("numpy")
+        self.check_corrcoef(fresh("numpy"), "--device", "cpu")
+
+    def test_a_gpus_kernels_equal_corrcoef(self):
+        self.check_corrcoef(fresh("gpu"), "--device", "emulated", "--gpu-memory-gib", 1e-4)  # 107 KB: in chunks
+
+    def check_corrcoef(self, folder, *flags):
         a, b = features(1, 700, 60), features(2, 700, 45)
         b = b.tolil()
         b[:, 7] = a[:, 11]  # one feature in common
@@ -40,7 +45,7 @@ class CorrelateNumpy(unittest.TestCase):
         scipy.sparse.save_npz(folder / "a.npz", a)
         scipy.sparse.save_npz(folder / "b.npz", b, compressed=False)
         run("correlate", "--a", folder / "a.npz", "--b", folder / "b.npz", "--best", 6, "--null-shifts", 1, "--max-q", 1, "--matrix", "--csv", folder / "m.csv",
-            "--out", folder / "matches.h5")
+            "--out", folder / "matches.h5", *flags)
         a, b = (m.toarray().astype(np.float64) for m in (a, b))
         r = np.corrcoef(a.T, b.T)[:60, 60:]
         cofire = (a != 0).astype(np.int64).T @ (b != 0).astype(np.int64)
@@ -105,6 +110,7 @@ class CorrelateNumpy(unittest.TestCase):
         np.save(folder / "b.npy", b.astype(np.float32))
         flags = ["--a", folder / "a.npy", "--b", folder / "b.npy", "--null-shifts", 0, "--min-r", 0.05, "--min-firings", 1]
         run("correlate", *flags, "--pairing", "optimal", "--best", 2, "--out", folder / "m.h5")
+        run("correlate", *flags, "--pairing", "optimal", "--best", 2, "--out", folder / "gpu.h5", "--device", "emulated")
         r = np.corrcoef(a.astype(np.float32).T.astype(np.float64), b.astype(np.float32).T.astype(np.float64))[:50, 50:]
         gain = np.maximum(r - 0.05, 0)
         rows, columns = scipy.optimize.linear_sum_assignment(gain, maximize=True)
@@ -115,6 +121,9 @@ class CorrelateNumpy(unittest.TestCase):
             self.assertEqual(len(set(matched[kept])), len(kept))
             self.assertAlmostEqual(gain[matched[kept], kept].sum(), gain[rows, columns].sum(), places=8)
             summary = dict(zip(json.loads(f.attrs["summary_columns"]), pair["summary"][:]))
+            with h5py.File(folder / "gpu.h5") as gpu:
+                np.testing.assert_array_equal(gpu["layer_000_layer_000/match/a"][:], matched)
+                np.testing.assert_array_equal(gpu["layer_000_layer_000/summary"][:], pair["summary"][:])
         self.assertEqual(summary["optimal"], 1)
         self.assertGreater(summary["added"], 0)  # two candidates a feature were not enough, and it was noticed
         run("correlate", *flags, "--pairing", "greedy", "--best", 50, "--out", folder / "g.h5")

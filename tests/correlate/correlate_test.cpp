@@ -1,9 +1,12 @@
+#include "concord/comm/gpu.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/correlate/pearson.hpp"
 
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 namespace concord::correlate {
 namespace {
@@ -99,7 +102,30 @@ PearsonSettings settings(Index best, std::vector<Index> shifts = {}) {
   return s;
 }
 
-/// Grids, pieces, blocks and threads that must all give the same bits.
+/// A GPU's kernels, and the GPU where there is one; with all in one chunk, in several, or in pieces.
+std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double>& memories = {1e9, 2e5, 20000.0, 1.0}) {
+  std::vector<PearsonSettings> all;
+  const auto gpu = comm::bind_gpu(world(), "auto", true);
+  s.threads = 1;
+  for (const auto by : {SumsBy::emulated_gpu, SumsBy::gpu}) {
+    if (by == SumsBy::gpu && gpu.number < 0) continue;
+    s.sums_by = by;
+    s.gpu = gpu.number;
+    for (const int columns : std::set{1, world().size()})
+      for (const double memory : {1e9, 40000.0})
+        for (const double gpu_memory : memories)
+          for (const Index block : {Index{7}, Index{0}}) {
+            s.grid_columns = columns;
+            s.memory = memory;
+            s.gpu_memory = gpu_memory;
+            s.block = block;
+            all.push_back(s);
+          }
+  }
+  return all;
+}
+
+/// Grids, pieces, blocks, threads and GPUs that must all give the same bits.
 std::vector<PearsonSettings> ways(PearsonSettings s) {
   std::vector<PearsonSettings> all;
   for (int columns = 1; columns <= world().size(); ++columns)
@@ -112,6 +138,7 @@ std::vector<PearsonSettings> ways(PearsonSettings s) {
           s.block = threads == 3 ? 7 : 1 << 14;
           all.push_back(s);
         }
+  for (const auto& way : on_gpus(s)) all.push_back(way);
   return all;
 }
 
@@ -206,6 +233,51 @@ TEST(Pearson, NothingAtAll) {
     if (world().rank() != 0) continue;
     EXPECT_EQ(pair.a_to_b.partner, (std::vector<std::int32_t>(6, -1)));
   }
+}
+
+/// Every column twice, side by side.
+io::CsrMatrix twins(const io::CsrMatrix& of) {
+  io::CsrMatrix m{of.rows, 2 * of.cols, {0}, {}, {}};
+  for (Index r = 0; r < of.rows; ++r) {
+    for (auto e = static_cast<std::size_t>(of.indptr[static_cast<std::size_t>(r)]);
+         e < static_cast<std::size_t>(of.indptr[static_cast<std::size_t>(r) + 1]); ++e) {
+      m.indices.insert(m.indices.end(), {2 * of.indices[e], 2 * of.indices[e] + 1});
+      m.values.insert(m.values.end(), 2, of.values[e]);
+    }
+    m.indptr.push_back(m.nnz());
+  }
+  return m;
+}
+
+/// More than a warp of everything: entries on a row of a block, dense features, partners; and of two partners with the same r the one with
+/// the smaller number comes first.
+TEST(Pearson, GpusGiveTheSameBits) {
+  const auto a = twins(random_csr(11, 220, 70, 0.099));
+  const auto b = twins(random_csr(12, 220, 230, 0.102));
+  const auto s = settings(41, {17, 203});
+  const auto expected = best_correlations(world().split(world().rank()), a, b, s);
+  for (const auto& way : on_gpus(s, {1e9, 1e6, 3e5})) {
+    const auto pair = best_correlations(world(), a, b, way);
+    if (world().rank() == 0) expect_same_bits(pair, expected);
+  }
+}
+
+TEST(Pearson, GpusGiveTheSameRows) {
+  const auto a = random_csr(13, 120, 20, 0.09);
+  const auto b = random_csr(14, 120, 90, 0.11);
+  const MatrixSource source_a(a);
+  const MatrixSource source_b(b);
+  const auto all_rows = [&](PearsonSettings s) {
+    s.grid_columns = 1;
+    if (s.sums_by == SumsBy::cpu) s.block = 0;
+    PairCorrelator correlator(world(), s);
+    correlator.open(source_a, 0, source_b, 0);
+    std::map<std::int32_t, std::vector<double>> rows;
+    correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r) { rows[feature] = r; });
+    return rows;
+  };
+  const auto expected = all_rows(settings(2));
+  for (const auto& way : on_gpus(settings(2))) EXPECT_EQ(all_rows(way), expected);
 }
 
 /// Features that are never active together are no partners, so places stay free.

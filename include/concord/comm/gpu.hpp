@@ -11,6 +11,7 @@ struct Gpu {
   int number = -1;   ///< among those this rank sees; -1: none, the rank computes on the CPU
   std::string uuid;  ///< names the device wherever it is seen from
   double memory = 0; ///< bytes free on it
+  int sharing = 1;   ///< ranks that have it
 };
 
 /// The GPU of this rank by its number on the node, or none. `device`: "cpu", "cuda" or "auto" (a GPU when there is one).

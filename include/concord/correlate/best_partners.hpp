@@ -3,6 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
+#include "concord/correlate/elements.hpp"
 
 #include <cstdint>
 #include <span>
@@ -17,13 +18,6 @@ struct BestPartners {
   std::vector<std::int32_t> partner; ///< [F, places]
   std::vector<double> r;             ///< [F, places]
   std::vector<Index> cofire;         ///< [F, places] rows on which both are active
-};
-
-/// One candidate of a feature.
-struct Partner {
-  double r = 0;
-  std::int32_t feature = -1;
-  std::int32_t cofire = 0;
 };
 
 /// Best partners of the features of a share, in any order of offering. Twice as many as asked for are collected before the worse half is

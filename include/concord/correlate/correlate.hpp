@@ -19,8 +19,11 @@ struct CorrelateOptions {
   Index best = 16;       ///< partners kept a feature, both ways
   Index null_shifts = 4; ///< shifts of B's documents for the null of the best r; 0: none
   MatchRules rules;
-  double level = 0.05;       ///< of each feature's threshold
-  double memory_gib = 4;     ///< a rank, for features and sums; what does not fit is read in pieces
+  double level = 0.05;   ///< of each feature's threshold
+  double memory_gib = 4; ///< a rank, for features and sums; what does not fit is read in pieces
+  std::string device = "cpu";
+  bool allow_shared_gpu = false;
+  double gpu_memory_gib = 0; ///< a rank, likewise; 0: a rank's part of what is free
   int groups = 0;            ///< groups of ranks with a layer pair each; 0: by size
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size
   bool matrix = false;       ///< also all correlations, OUT.matrix/layer_LLL_layer_MMM.h5

@@ -7,6 +7,7 @@
 /// less a pilot value near their mean: so nothing cancels in the sums of an always-on feature.
 
 #include "concord/comm/node_array.hpp"
+#include "concord/correlate/elements.hpp"
 #include "concord/correlate/feature_source.hpp"
 
 #include <memory>
@@ -93,10 +94,7 @@ struct PostingShare : Share {
 /// Features of B: of each row the active sparse features with their values, side by side. In blocks of features, whose sums stay in cache
 /// together.
 struct RowShare : Share {
-  struct Entry {
-    std::int32_t feature; ///< place in the share
-    float value;
-  };
+  using Entry = RowEntry;
   struct Block {
     Index first = 0;              ///< place of its first feature; the dense ones are the first block's
     Index last = 0;               ///< behind its last

@@ -4,8 +4,8 @@
 ///   r_ij = (N S_ij - S_i S_j) / sqrt((N S_ii - S_i^2) (N S_jj - S_j^2)),   S_ij = sum over rows of a_i b_j
 ///
 /// Output-stationary: the pair (i, j) belongs to one rank of a grid, which adds up S_ij over all rows in row order in float64. So every
-/// number has the same bits at any number of ranks, on any grid, in any pieces. The matrix is never stored; the best partners of each
-/// feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
+/// number has the same bits at any number of ranks, on any grid, in any pieces, on CPUs and GPUs. The matrix is never stored; the best
+/// partners of each feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
 
 #include "concord/comm/session.hpp"
 #include "concord/correlate/best_partners.hpp"
@@ -17,13 +17,22 @@
 
 namespace concord::correlate {
 
+/// What adds up and looks through the sums: the CPU, a GPU, or the GPU's kernels lane by lane on the CPU, to check them. All give the same
+/// bits.
+enum class SumsBy { cpu, gpu, emulated_gpu };
+/// The most partners a feature that a GPU keeps.
+inline constexpr Index most_partners_on_gpu = 64;
+
 struct PearsonSettings {
   Index best = 16;                 ///< partners kept a feature
   std::vector<Index> shifts;       ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
   double memory = 4.0 * (1 << 30); ///< bytes a rank
   int threads = 1;
   int grid_columns = 0;  ///< of the grid of ranks; 0: by size
-  Index block = 1 << 14; ///< features of B whose sums are taken together; 0: all
+  Index block = 1 << 14; ///< features of B whose sums are taken together; 0: all; a GPU takes 2,048 at most
+  SumsBy sums_by = SumsBy::cpu;
+  int gpu = -1;          ///< its number among those that this process sees
+  double gpu_memory = 0; ///< bytes of it for this rank
 };
 
 /// On rank 0; empty elsewhere.
@@ -32,14 +41,6 @@ struct PairCorrelation {
   BestPartners b_to_a;
   std::vector<double> null_a; ///< [shifts, F_A] the largest r that the feature has with shifted rows; 0 at least
   std::vector<double> null_b; ///< [shifts, F_B]
-};
-
-/// A pair that exceeds given bounds.
-struct Exceeding {
-  std::int32_t a;
-  std::int32_t b;
-  double r;
-  std::int32_t cofire;
 };
 
 /// Correlates pairs of layers of the same rows; what was loaded of a layer is kept for the next pair while memory allows.

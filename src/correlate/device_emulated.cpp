@@ -1,0 +1,40 @@
+#include "device.hpp"
+#include <cstdlib>
+#include <cstring>
+
+namespace concord::correlate::device {
+namespace {
+
+/// Fresh memory holds no zeros: a kernel that forgets to clear some shows it.
+constexpr int garbage = 0xA5;
+
+class Emulated : public Device {
+public:
+  void* allocate(std::size_t bytes) override {
+    void* memory = std::malloc(bytes);
+    require(memory != nullptr, ExitCode::unavailable, "no {} bytes of memory", bytes);
+    return std::memset(memory, garbage, bytes);
+  }
+  void release(void* memory) noexcept override { std::free(memory); }
+  void upload(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void download(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void launch(const Kernel& kernel) override {
+    std::visit(
+        [](const auto& of) {
+          std::vector<Accumulator> shared(static_cast<std::size_t>(of.shared()) / sizeof(Accumulator) + 1);
+          for (Index warp = of.warps() - 1; warp >= 0; --warp) { // no order is promised
+            std::memset(shared.data(), garbage, shared.size() * sizeof(Accumulator));
+            run(LoopWarp{}, of, warp, reinterpret_cast<std::byte*>(shared.data()));
+          }
+        },
+        kernel);
+  }
+};
+
+} // namespace
+
+std::unique_ptr<Device> open_emulated() {
+  return std::make_unique<Emulated>();
+}
+
+} // namespace concord::correlate::device
