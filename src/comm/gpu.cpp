@@ -7,6 +7,8 @@
 #include <boost/serialization/string.hpp>
 
 #include <algorithm>
+#include <atomic>
+#include <new>
 
 #ifdef CONCORD_CUDA
 #include <cuda_runtime_api.h>
@@ -14,6 +16,13 @@
 
 namespace concord::comm {
 namespace {
+
+std::atomic<bool> has_gpu{false};
+
+/// In front of the memory handed out: how it was got. As long as the widest vectors are aligned.
+struct alignas(64) StagingHeader {
+  bool pinned;
+};
 
 #ifdef CONCORD_CUDA
 
@@ -34,11 +43,27 @@ Gpu open_gpu(int number) {
   return gpu;
 }
 
+bool take_pinned(void** memory, std::size_t bytes) {
+  const bool taken = cudaMallocHost(memory, bytes) == cudaSuccess;
+  if (!taken) static_cast<void>(cudaGetLastError()); // plain memory will do
+  return taken;
+}
+
+void give_pinned(void* memory) noexcept {
+  cudaFreeHost(memory);
+}
+
 #else
 
 int gpus_here() {
   return 0;
 }
+
+bool take_pinned(void** /*memory*/, std::size_t /*bytes*/) {
+  return false;
+}
+
+void give_pinned(void* /*memory*/) noexcept {}
 
 Gpu open_gpu(int /*number*/) {
   fail(ExitCode::internal, "this build has no CUDA");
@@ -47,6 +72,18 @@ Gpu open_gpu(int /*number*/) {
 #endif
 
 } // namespace
+
+void* take_staging(std::size_t bytes) {
+  void* memory = nullptr;
+  const bool pinned = has_gpu && take_pinned(&memory, bytes + sizeof(StagingHeader));
+  if (!pinned) memory = ::operator new (bytes + sizeof(StagingHeader), std::align_val_t{alignof(StagingHeader)});
+  return new (memory) StagingHeader{pinned} + 1;
+}
+
+void give_staging(void* memory) noexcept {
+  StagingHeader* header = static_cast<StagingHeader*>(memory) - 1;
+  header->pinned ? give_pinned(header) : ::operator delete (header, std::align_val_t{alignof(StagingHeader)});
+}
 
 Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared) {
   const int local = node_rank(comm);
@@ -57,6 +94,7 @@ Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_sha
     require(device != "cuda" || count > 0, ExitCode::unavailable,
             "device = \"cuda\" but no GPU is to be seen; build with -DCONCORD_CUDA=ON on a node with GPUs, or set device = \"cpu\"");
     if (count > 0) gpu = open_gpu(local % count);
+    if (count > 0) has_gpu = true;
   });
   std::vector<std::string> uuids;
   boost::mpi::all_gather(comm, gpu.uuid, uuids);

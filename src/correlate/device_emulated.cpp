@@ -19,15 +19,7 @@ public:
   void upload(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void download(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
   void launch(const Kernel& kernel) override {
-    std::visit(
-        [](const auto& of) {
-          std::vector<Accumulator> shared(static_cast<std::size_t>(of.shared()) / sizeof(Accumulator) + 1);
-          for (Index warp = of.warps() - 1; warp >= 0; --warp) { // no order is promised
-            std::memset(shared.data(), garbage, shared.size() * sizeof(Accumulator));
-            run(LoopWarp{}, of, warp, reinterpret_cast<std::byte*>(shared.data()));
-          }
-        },
-        kernel);
+    std::visit([](const auto& of) { run_in_loop(of); }, kernel);
   }
 };
 

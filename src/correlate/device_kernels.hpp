@@ -1,25 +1,18 @@
 #pragma once
-/// The kernels of the correlation for GPUs, written for warps (warp.hpp): sums of features of A with B's share, and what is looked for in
-/// them. Local.
+/// The kernels of the correlation for GPUs, written for warps (core/warp.hpp): sums of features of A with B's share, and what is looked for
+/// in them. Local.
 ///
 /// A warp adds up one feature of A with a block of B's features, whose sums lie in shared memory, in row order in float64: every sum has
 /// the bits that the CPU's kernels give it (kernels.hpp). Sums of a chunk of A's features lie in the device's memory until they have been
 /// looked through; of most pairs there is nothing, which a bit says, so that they are neither written nor read.
 
+#include "concord/core/warp.hpp"
 #include "concord/correlate/elements.hpp"
 
-#include "warp.hpp"
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <variant>
-
-/// For code that the device alone runs.
-#ifdef __CUDACC__
-#define CONCORD_DEVICE __device__ __forceinline__
-#else
-#define CONCORD_DEVICE inline
-#endif
 
 namespace concord::correlate::device {
 
@@ -345,25 +338,6 @@ CONCORD_DEVICE void read_candidates(const Warp& warp, const PairView& pair, Inde
 /// The bits of 32 columns of a row of the chunk.
 CONCORD_DEVICE std::uint32_t stored_bits(const PairView& pair, Index i, Index column) {
   return pair.chunk.stored[(i * pair.b.columns + column) / warp_lanes];
-}
-
-/// Puts a candidate into a list in shared memory, best first, from which the worst goes.
-template <typename Warp>
-CONCORD_DEVICE void insert(const Warp& warp, Partner* list, Index places, const Partner& candidate) {
-  Index place = 0;
-  for (Index first = 0; first < places; first += warp_lanes)
-    place += count_bits(warp.ballot([&](int lane) { return first + lane < places && better(list[first + lane], candidate); }));
-  for (Index first = (places - 1) / warp_lanes * warp_lanes; first + warp_lanes > place && first >= 0; first -= warp_lanes) {
-    typename Warp::template Lanes<Partner> moved;
-    warp.each([&](int lane) {
-      const Index at = first + lane;
-      moved[lane] = at > place && at < places ? list[at - 1] : candidate;
-    });
-    warp.each([&](int lane) {
-      const Index at = first + lane;
-      if (at >= place && at < places) list[at] = moved[lane];
-    });
-  }
 }
 
 template <typename Warp>

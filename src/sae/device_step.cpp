@@ -2,81 +2,34 @@
 
 #include "concord/core/error.hpp"
 
+#include "device_search.hpp"
 #include "sae/rows.hpp"
-#include <ATen/ATen.h>
-#include <numeric>
 
 namespace concord::sae {
 namespace {
 
-using at::Tensor;
-
-/// Elements of pre-activations at once: a GiB.
-constexpr Index elements_at_once = Index{1} << 28;
-
-template <typename T>
-Tensor on(const at::Device& device, std::span<const T> values, at::ScalarType type) {
-  return at::from_blob(const_cast<T*>(values.data()), {static_cast<Index>(values.size())}, at::TensorOptions(type))
-      .to(device, type, false, true);
-}
-
-template <typename T>
-void to_host(const Tensor& from, std::span<T> to) {
-  const Tensor flat = from.contiguous().cpu();
-  std::copy_n(flat.data_ptr<T>(), flat.numel(), to.data());
-}
-
-/// Copies host numbers into a tensor of as many.
-void fill(const Tensor& to, std::span<const float> values) {
-  to.copy_(at::from_blob(const_cast<float*>(values.data()), to.sizes(), at::kFloat));
-}
-
-/// Rows of a table, summed in bags: the bag of entries [ends[i], ends[i + 1]).
-struct Bags {
-  Tensor ends;  ///< [bags + 1]
-  Tensor index; ///< [entries] rows of the table
-  Tensor bag;   ///< [entries]
-  Index entries() const { return index.numel(); }
-
-  /// [bags, width]: sums of weights times rows.
-  Tensor sum(const Tensor& table, const Tensor& weights) const {
-    if (entries() == 0) return at::zeros({ends.numel() - 1, table.size(1)}, table.options());
-    return std::get<0>(at::_embedding_bag(table, index, ends, false, 0, false, weights, /*include_last_offset=*/true));
-  }
-  /// [entries]: products of the entry's bag in `bags_rows` [bags, width] and its row of the table.
-  Tensor products(const Tensor& bags_rows, const Tensor& table) const {
-    if (entries() == 0) return at::zeros({0}, table.options());
-    return at::_embedding_bag_per_sample_weights_backward(bags_rows, table, index, ends, bag, 0);
-  }
-};
-
-/// While it lives, a GPU rounds the factors of f32 products to TF32 (11 bits), which is some times as fast.
-class RoundedProducts {
-public:
-  RoundedProducts() : before_(at::globalContext().allowTF32CuBLAS()) { at::globalContext().setAllowTF32CuBLAS(true); }
-  ~RoundedProducts() { at::globalContext().setAllowTF32CuBLAS(before_); }
-  RoundedProducts(const RoundedProducts&) = delete;
-  RoundedProducts& operator=(const RoundedProducts&) = delete;
-
-private:
-  bool before_;
+/// Codes as the sums over them take them.
+struct CodesThere {
+  Bags rows; ///< of the batch, as bags of latents
+  Tensor values;
+  Tensor gradients; ///< dL/dh
 };
 
 } // namespace
 
 /// What lies on the device.
-struct DeviceStep::Tensors final : public LatentSearch {
+struct DeviceStep::Tensors {
   at::Device device;
   Index d, latents, scalars, first, count;
   std::vector<Tensor> weights;                       ///< encoder [F, d], decoder [F, d], scalars [scalars, F], b_dec [d]
   std::vector<Tensor> gradients;                     ///< the same
   std::vector<Tensor> first_moments, second_moments; ///< of this rank's latents, and of b_dec
   double beta1;
+  Tensor scales;                       ///< [d] of stored rows
   Tensor centred, error, aux_gradient; ///< [n, d]
   Tensor pull;                         ///< [n, prefixes, d], or error
-  // Of a search:
-  Tensor searched, searched_bias, floor; ///< encoder rows, their b_enc, and what above() measures from
-  std::vector<std::int32_t> subset;
+  CodesThere codes, aux;
+  DeviceSearch search;
 
   Tensors(const ArchitectureSettings& s, Index n_scalars, int gpu, Index first_latent, Index n_latents, double first_beta)
       : device(gpu >= 0 ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)) : at::Device(at::kCPU)), d(s.d), latents(s.latents),
@@ -130,121 +83,52 @@ struct DeviceStep::Tensors final : public LatentSearch {
     return parts;
   }
 
-  // --- the search for active latents ----------------------------------------------------------------------------------
-
-  void update(std::span<const float> /*encoder*/, std::span<const float> /*bias*/, std::span<const std::int32_t> wanted,
-              std::span<const float> floors) override {
-    subset.assign(wanted.begin(), wanted.end());
-    floor = floors.empty() ? Tensor() : on(device, floors, at::kFloat);
-    searched = encoder();
-    searched_bias = b_enc();
-    if (subset.empty()) return;
-    const Tensor places = on<std::int32_t>(device, subset, at::kInt);
-    searched = searched.index_select(0, places);
-    searched_bias = searched_bias.index_select(0, places);
-  }
-
-  /// A rounded product screens the latents; the largest and some more are computed again in f32. So values are f32's, and a latent can
-  /// only be missed in favour of one that comes within the rounding, where more than those lie as close together.
-  void top_k(std::span<const float> /*x*/, int k, Codes& codes) override {
-    codes.clear();
-    const Index screened = std::min<Index>(searched.size(0), k + std::max(8, k / 4));
-    const RoundedProducts guard;
-    for_hidden([&](const Tensor& x, const Tensor& hidden) {
-      const Tensor candidates = std::get<1>(hidden.topk(screened, 1));
-      const auto [value, place] = exact(x, candidates).topk(k, 1);
-      append_rows(codes, value, candidates.gather(1, place));
-    });
-  }
-
-  /// f32 pre-activations of candidates [rows, n] of rows x.
-  Tensor exact(const Tensor& x, const Tensor& candidates) const {
-    const Index rows = candidates.size(0);
-    const at::TensorOptions places = candidates.options();
-    const Bags bags{at::arange(0, rows * candidates.size(1) + 1, candidates.size(1), places), candidates.reshape({-1}),
-                    at::arange(rows, places).repeat_interleave(candidates.size(1))};
-    return bags.products(x, searched).add_(searched_bias.index_select(0, bags.index)).view(candidates.sizes());
-  }
-
-  void above(std::span<const float> /*x*/, float limit, Codes& codes) override {
-    codes.clear();
-    for_hidden([&](const Tensor& /*x*/, const Tensor& hidden) {
-      const Tensor mask = floor.defined() ? hidden.ge(floor + limit) : hidden.ge(limit);
-      append(codes, mask.sum(1), mask.nonzero().select(1, 1), hidden.masked_select(mask));
-    });
-  }
-
-  /// Calls `look` with some rows after another and their pre-activations.
-  template <typename Look>
-  void for_hidden(const Look& look) const {
-    const Index rows = centred.size(0);
-    const Index at_once = std::max<Index>(1, elements_at_once / std::max<Index>(1, searched.size(0)));
-    for (Index begin = 0; begin < rows; begin += at_once) {
-      const Tensor x = centred.narrow(0, begin, std::min(at_once, rows - begin));
-      look(x, at::addmm(searched_bias, x, searched.t()));
-    }
-  }
-
-  /// Rows of k values each, of which positive ones count.
-  void append_rows(Codes& codes, const Tensor& value, const Tensor& index) const {
-    const auto [sorted, order] = index.sort(1);
-    const Tensor values = value.gather(1, order);
-    const Tensor mask = values.gt(0);
-    append(codes, mask.sum(1), sorted.masked_select(mask), values.masked_select(mask));
-  }
-
-  /// Entries of further rows, `sizes` of each row.
-  void append(Codes& codes, const Tensor& sizes, const Tensor& index, const Tensor& value) const {
-    std::vector<Index> counts(at(sizes.numel()));
-    std::vector<Index> places(at(index.numel()));
-    std::vector<float> values(places.size());
-    to_host<Index>(sizes, counts);
-    to_host<Index>(index, places);
-    to_host<float>(value, values);
-    Index end = codes.entries();
-    for (const Index size : counts) codes.ends.push_back(end += size);
-    for (const Index place : places) codes.index.push_back(subset.empty() ? static_cast<std::int32_t>(place) : subset[at(place)]);
-    codes.value.insert(codes.value.end(), values.begin(), values.end());
-  }
-
   // --- sums over codes ------------------------------------------------------------------------------------------------
 
-  /// Rows of the batch as bags of decoder rows.
-  Bags by_row(const Codes& codes) const {
-    std::vector<Index> ends{0}, bag, index(codes.index.begin(), codes.index.end());
-    ends.insert(ends.end(), codes.ends.begin(), codes.ends.end());
-    bag.reserve(index.size());
-    for (Index r = 0; r < codes.rows(); ++r) bag.insert(bag.end(), at(codes.end(r) - codes.begin(r)), r);
-    return {on<Index>(device, ends, at::kLong), on<Index>(device, index, at::kLong), on<Index>(device, bag, at::kLong)};
+  CodesThere upload(const Codes& host) const {
+    std::vector<Index> ends{0};
+    ends.insert(ends.end(), host.ends.begin(), host.ends.end());
+    const Tensor ends_there = on<Index>(device, ends, at::kLong);
+    const Tensor bag = at::arange(host.rows(), ends_there.options()).repeat_interleave(ends_there.diff(), 0, host.entries());
+    return {{ends_there, on<std::int32_t>(device, host.index, at::kInt).to(at::kLong), bag}, on<float>(device, host.value, at::kFloat), {}};
   }
 
-  /// Adds the gradients of both matrices, and puts those of h summed by latent into `through_encoder` [F], from codes and what pulls at the
-  /// rows: latents of prefix g look at rows g, g + stride, ... of `pulls`.
-  void add_gradients(const Codes& codes, const std::vector<std::int32_t>& prefixes, const Tensor& pulls, float scale,
-                     std::vector<float>& through_encoder) {
-    std::vector<Index> order(at(codes.rows()));
-    std::iota(order.begin(), order.end(), Index{0});
-    CodesByLatent sorted;
-    sorted.sort(codes, order, 0, latents);
-    std::vector<Index> rows, pull_rows;
-    std::vector<float> values, of_hidden;
-    const auto stride = static_cast<Index>(prefixes.size());
-    Index g = 0;
-    for (Index j = 0; j < latents; ++j) {
-      while (j >= prefixes[at(g)]) ++g;
-      for (Index e = sorted.begin[at(j)]; e < sorted.begin[at(j + 1)]; ++e) {
-        const auto& entry = sorted.entries[at(e)];
-        rows.push_back(entry.row);
-        pull_rows.push_back(entry.row * stride + g);
-        values.push_back(scale * entry.value);
-        of_hidden.push_back(entry.gradient);
-        through_encoder[at(j)] += entry.gradient;
-      }
+  /// Codes sorted by latent, those of one in the order of rows.
+  struct ByLatent {
+    Tensor order;  ///< of the entries
+    Tensor latent; ///< sorted
+    Tensor rows;
+    Tensor ends; ///< [F + 1]
+  };
+  ByLatent by_latent(const CodesThere& of) const {
+    const auto [latent, order] = of.rows.index.sort(/*stable=*/true, 0, false);
+    return {order, latent, of.rows.bag.index_select(0, order), at::searchsorted(latent, at::arange(latents + 1, latent.options()))};
+  }
+
+  /// Numbers of the entries summed by latent, without atomics: [F].
+  Tensor sums_by_latent(const ByLatent& sorted, const Tensor& of_entries) const {
+    const Bags bags{sorted.ends, at::zeros_like(sorted.order), {}};
+    return bags.sum(at::ones({1, 1}, of_entries.options()), of_entries.index_select(0, sorted.order)).view({latents});
+  }
+
+  /// Gradients of both matrices and of b_enc from codes and what pulls at the rows: latents of prefix g look at rows g, g + stride, ... of
+  /// `pulls`. To what is there, or (`first`) instead of it.
+  void add_gradients(const CodesThere& of, const ByLatent& sorted, const std::vector<std::int32_t>& prefixes, const Tensor& pulls,
+                     float scale, bool first_part) {
+    const auto add = [&](std::size_t to, const Bags& bags, const Tensor& table, const Tensor& factors) {
+      if (first_part) gradients[to] = Tensor(); // its memory may be taken again
+      const Tensor sum = bags.sum(table, factors);
+      first_part ? static_cast<void>(gradients[to] = sum) : static_cast<void>(gradients[to].add_(sum));
+    };
+    add(0, {sorted.ends, sorted.rows, {}}, centred, of.gradients.index_select(0, sorted.order));
+    Tensor pull_rows = sorted.rows;
+    if (prefixes.size() > 1) {
+      const Tensor group =
+          at::searchsorted(on<std::int32_t>(device, prefixes, at::kInt).to(at::kLong), sorted.latent, false, /*right=*/true);
+      pull_rows = pull_rows.mul(static_cast<Index>(prefixes.size())).add_(group);
     }
-    Bags entries{on<Index>(device, sorted.begin, at::kLong), on<Index>(device, rows, at::kLong), {}};
-    gradients[0].add_(entries.sum(centred, on<float>(device, of_hidden, at::kFloat)));
-    entries.index = on<Index>(device, pull_rows, at::kLong);
-    gradients[1].add_(entries.sum(pulls.reshape({-1, d}), on<float>(device, values, at::kFloat)));
+    add(1, {sorted.ends, pull_rows, {}}, pulls.reshape({-1, d}), of.values.index_select(0, sorted.order).mul_(scale));
+    gradients[2][0].add_(sums_by_latent(sorted, of.gradients));
   }
 };
 
@@ -254,6 +138,7 @@ DeviceStep::DeviceStep(Architecture& architecture, Index k_aux, double alpha, in
   require(s.kind != "gated" && (s.kind != "relu" || s.parts.size() == 1), ExitCode::config,
           "a {} {} trains on CPUs alone: set sae.device = \"cpu\", or choose another sae.kind", s.kind,
           s.parts.size() > 1 ? "crosscoder" : "SAE");
+  penalised_ = architecture_kind(s.kind).penalised;
   rows_.d = s.d;
   rows_.prefixes = architecture.prefixes();
   tensors_ = std::make_unique<Tensors>(s, architecture.scalars(), gpu, first, count, beta1);
@@ -309,27 +194,40 @@ const StepRows& DeviceStep::rows() const {
   return rows_;
 }
 
+void DeviceStep::set_scales(const std::vector<Index>& parts, const std::vector<double>& scales) {
+  std::vector<float> of_columns;
+  for (std::size_t part = 0; part < parts.size(); ++part)
+    of_columns.insert(of_columns.end(), at(parts[part]), static_cast<float>(scales[part]));
+  tensors_->scales = on<float>(tensors_->device, of_columns, at::kFloat);
+}
+
 double DeviceStep::forward(const FlatParameters& parameters, std::span<const float> rows, std::vector<Index> positions,
                            const std::vector<std::uint8_t>& dead, float warmth) {
   Tensors& t = *tensors_;
   rows_.positions = std::move(positions);
   rows_.with_aux = false;
-  t.centred = on(t.device, rows, at::kFloat).view({rows_.count(), t.d}).sub_(t.b_dec());
-  architecture_.search_by(&t);
+  t.centred = on(t.device, rows, at::kFloat).view({rows_.count(), t.d}).mul_(t.scales).sub_(t.b_dec());
+  t.search.look_at(t.centred, t.encoder(), t.b_enc());
+  architecture_.search_by(&t.search);
   architecture_.encode(parameters, {}, rows_.codes);
   architecture_.search_by(nullptr);
   rows_.codes.begin_gradients();
   decode();
-  const double penalty = architecture_.backward(parameters, rows_, warmth);
-  has_dead_ = find_dead(t, {}, {}, {}, dead, k_aux_, rows_.aux);
+  double penalty = 0;
+  if (penalised_) {
+    to_host<float>(t.codes.gradients, rows_.codes.gradient);
+    penalty = architecture_.backward(parameters, rows_, warmth);
+    t.codes.gradients = on<float>(t.device, rows_.codes.gradient, at::kFloat);
+  }
+  has_dead_ = find_dead(t.search, {}, {}, {}, dead, k_aux_, rows_.aux);
   return penalty;
 }
 
-/// Errors of all prefixes, what pulls at the latents of each, and dL/da of the codes.
+/// Errors of all prefixes, what pulls at the latents of each, and dL/da of the codes, which goes to the host where a penalty joins it.
 void DeviceStep::decode() {
   Tensors& t = *tensors_;
-  const Bags bags = t.by_row(rows_.codes);
-  const Tensor values = on<float>(t.device, rows_.codes.value, at::kFloat);
+  t.codes = t.upload(rows_.codes);
+  const Bags& bags = t.codes.rows;
   const auto groups = static_cast<Index>(rows_.prefixes.size());
   const auto of_group = [&](Index g, const Tensor& of_entries) {
     if (groups == 1) return of_entries;
@@ -339,25 +237,25 @@ void DeviceStep::decode() {
   t.error = t.centred.neg();
   t.pull = groups > 1 ? at::empty({rows_.count(), groups, t.d}, t.error.options()) : t.error;
   for (Index g = 0; g < groups; ++g) {
-    t.error.add_(bags.sum(t.decoder(), of_group(g, values)));
+    t.error.add_(bags.sum(t.decoder(), of_group(g, t.codes.values)));
     if (groups > 1) t.pull.select(1, g).copy_(t.error);
   }
   // The errors of a prefix and of all larger ones pull at its latents.
   if (groups > 1) t.pull = t.pull.flip(1).cumsum(1).flip(1).div_(static_cast<double>(groups));
-  Tensor gradient = at::zeros({bags.entries()}, t.error.options());
+  t.codes.gradients = at::zeros({bags.entries()}, t.error.options());
   for (Index g = 0; g < groups; ++g)
-    gradient.add_(of_group(g, bags.products(groups > 1 ? t.pull.select(1, g).contiguous() : t.pull, t.decoder())));
-  to_host<float>(gradient.mul_(architecture_.settings().scale()), rows_.codes.gradient);
+    t.codes.gradients.add_(of_group(g, bags.products(groups > 1 ? t.pull.select(1, g).contiguous() : t.pull, t.decoder())));
+  t.codes.gradients.mul_(architecture_.settings().scale());
 }
 
 double DeviceStep::backward_dead(double error_variance) {
   Tensors& t = *tensors_;
   rows_.with_aux = true;
-  const Bags bags = t.by_row(rows_.aux);
-  t.aux_gradient = bags.sum(t.decoder(), on<float>(t.device, rows_.aux.value, at::kFloat)).add_(t.error); // e^ - e = e^ + (x^ - x)
+  t.aux = t.upload(rows_.aux);
+  t.aux_gradient = t.aux.rows.sum(t.decoder(), t.aux.values).add_(t.error); // e^ - e = e^ + (x^ - x)
   const double squared = t.aux_gradient.square().sum(at::kDouble).item<double>();
   t.aux_gradient.mul_(2.0 * alpha_ / error_variance);
-  to_host<float>(bags.products(t.aux_gradient, t.decoder()), rows_.aux.gradient);
+  t.aux.gradients = t.aux.rows.products(t.aux_gradient, t.decoder());
   return squared;
 }
 
@@ -365,27 +263,24 @@ StepMoments DeviceStep::moments() const {
   const Tensors& t = *tensors_;
   StepMoments moments(t.d);
   const std::span<double> sums = moments.sums;
-  to_host<double>(t.error.sum(0, false, at::kDouble), sums.subspan(0, at(t.d)));
-  to_host<double>(t.centred.sum(0, false, at::kDouble), sums.subspan(at(t.d), at(t.d)));
-  sums[at(2 * t.d)] = t.error.square().sum(at::kDouble).item<double>();
-  sums[at(2 * t.d + 1)] = t.centred.square().sum(at::kDouble).item<double>();
+  const Tensor squares = at::stack({t.error.square().sum(at::kDouble), t.centred.square().sum(at::kDouble)});
+  to_host<double>(at::cat({t.error.sum(0, false, at::kDouble), t.centred.sum(0, false, at::kDouble), squares}), sums);
   for (const float value : rows_.codes.value) sums[at(2 * t.d + 2)] += value > 0 ? 1 : 0;
   return moments;
 }
 
 void DeviceStep::make_gradients(float scale) {
   Tensors& t = *tensors_;
-  for (const auto& gradient : t.gradients) gradient.zero_();
-  std::vector<float> through_encoder(at(t.latents), 0.0F);
-  t.add_gradients(rows_.codes, rows_.prefixes, t.pull, scale, through_encoder);
-  if (rows_.with_aux) t.add_gradients(rows_.aux, {static_cast<std::int32_t>(t.latents)}, t.aux_gradient, 1.0F, through_encoder);
-  fill(t.gradients[2][0], through_encoder);
+  t.gradients[2].zero_();
+  const auto sorted = t.by_latent(t.codes);
+  t.add_gradients(t.codes, sorted, rows_.prefixes, t.pull, scale, true);
   const Codes& codes = rows_.codes;
   for (Index x = 0; x < codes.extras; ++x) {
-    std::vector<float> sums(at(t.latents), 0.0F);
-    for (Index s = 0; s < codes.entries(); ++s) sums[at(codes.index[at(s)])] += codes.extra[at(s * codes.extras + x)];
-    fill(t.gradients[2][x + 1], sums);
+    std::vector<float> extras(at(codes.entries()));
+    for (Index s = 0; s < codes.entries(); ++s) extras[at(s)] = codes.extra[at(s * codes.extras + x)];
+    t.gradients[2][x + 1].copy_(t.sums_by_latent(sorted, on<float>(t.device, extras, at::kFloat)));
   }
+  if (rows_.with_aux) t.add_gradients(t.aux, t.by_latent(t.aux), {static_cast<std::int32_t>(t.latents)}, t.aux_gradient, 1.0F, false);
   const Tensor first_pull = rows_.prefixes.size() > 1 ? t.pull.select(1, 0) : t.pull;
   t.gradients[3].copy_(first_pull.sum(0)).mul_(scale).sub_(at::mv(t.encoder().t(), t.gradients[2][0]));
 }
@@ -413,9 +308,8 @@ double DeviceStep::project_gradients() {
   const auto gradients = t.own(t.gradients);
   const Tensor rows = t.own(t.weights)[1];
   gradients[1].addcmul_(gradients[1].mul(rows).sum(1, true), rows, -1);
-  double squares = 0;
-  for (int i = 0; i < 3; ++i) squares += gradients[at(i)].square().sum(at::kDouble).item<double>();
-  return squares;
+  const Tensor norms = at::stack({gradients[0].norm(), gradients[1].norm(), gradients[2].norm()}).to(at::kDouble);
+  return norms.square().sum().item<double>();
 }
 
 double DeviceStep::b_dec_norm() const {

@@ -63,11 +63,13 @@ void RowShare::gather(std::span<const Index> usable_rows, std::span<float> out) 
     read_sorted(usable_rows, out);
   } else {
     const std::size_t row_bytes = at(d) * size_of(source_.dtype());
-    for (std::size_t i = 0; i < usable_rows.size(); ++i)
-      to_float(memory_.data() + at(usable_rows[i] - begin_) * row_bytes, source_.dtype(), out.subspan(i * at(d), at(d)));
+    for (std::size_t i = 0; i < usable_rows.size(); ++i) {
+      const auto row = out.subspan(i * at(d), at(d));
+      to_float(memory_.data() + at(usable_rows[i] - begin_) * row_bytes, source_.dtype(), row);
+      // One by one: in cache, and so that the message names the row of the file.
+      io::check_finite(row, d, rows_[at(usable_rows[i] - begin_)], source_.location());
+    }
   }
-  for (std::size_t i = 0; i < usable_rows.size(); ++i) // row by row, so that the message names the row of the file
-    io::check_finite(out.subspan(i * at(d), at(d)), d, rows_[at(usable_rows[i] - begin_)], source_.location());
 }
 
 void RowShare::read_sorted(std::span<const Index> usable_rows, std::span<float> out) const {

@@ -2,26 +2,21 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/gpu.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
-#include "concord/io/safetensors.hpp"
-#include "concord/sae/device_step.hpp"
-#include "concord/sae/exchange.hpp"
 #include "concord/sae/metrics.hpp"
-#include "concord/sae/optimizer.hpp"
 #include "concord/sae/start.hpp"
 #include "concord/sae/step.hpp"
 #include "concord/sae/training_log.hpp"
 
 #include "sae/rows.hpp"
+#include "stepper.hpp"
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 namespace concord::sae {
 
@@ -98,18 +93,6 @@ StageKey key_of(const TrainOptions& o, const ArchitectureSettings& a, const RowF
   return key;
 }
 
-/// Adam moments, counters and position: with the parameters and the architecture's own all that training is.
-struct State {
-  FlatParameters parameters;           ///< of all latents
-  Adam adam;                           ///< of this rank's
-  std::vector<float> rows_since_fired; ///< in global batches (times batch: rows); f32 is exact below 2^24
-  Index step = 0;
-  std::vector<double> scales; ///< training sees s x, one s a model
-  State(FlatParameters weights, Index share, double beta1)
-      : parameters(std::move(weights)), adam(parameters.d, share, parameters.scalars, beta1),
-        rows_since_fired(at(parameters.latents), 0.0F) {}
-};
-
 } // namespace
 
 class Trainer::Work {
@@ -134,19 +117,14 @@ public:
   Index step() const { return state_->step; }
 
   void prepare() {
-    const Index d = feed_.cols();
     exchange_ = std::make_unique<Exchange>(comm_, *architecture_,
                                            o_.reduction == "fast" ? Exchange::Reduction::fast : Exchange::Reduction::reproducible);
     comm::agree(comm_, [&] {
-      const Index scalars = architecture_->scalars();
-      state_ = std::make_unique<State>(exchange_->parameters(), exchange_->count(), architecture_kind(o_.kind).beta1);
-      gradients_ = std::make_unique<FlatParameters>(d, exchange_->count(), scalars);
-      step_ = std::make_unique<Step>(*architecture_, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight);
+      state_ = std::make_unique<TrainingState>(exchange_->parameters(), exchange_->count(), architecture_kind(o_.kind).beta1);
       if (comm_.rank() == 0) make_folder(partial());
     });
     comm_.barrier();
-    make_device();
-    connect_gpus();
+    stepper_ = make_stepper({comm_, o_, feed_.parts(), *architecture_, *exchange_, *state_});
     const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
     if (resumed) exchange_->spread();
     if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
@@ -160,10 +138,12 @@ public:
   void run_to(Index end) {
     end = std::min(end, o_.steps);
     if (state_->step >= end) return;
-    if (state_->step == 0)
-      state_->scales = start(comm_, feed_, {parse_normalisation(o_.normalise), o_.seed, o_.layer}, *architecture_, *step_, *exchange_,
-                             state_->parameters);
-    load_device();
+    if (state_->step == 0) {
+      Step step(*architecture_, 0, 0);
+      state_->scales =
+          start(comm_, feed_, {parse_normalisation(o_.normalise), o_.seed, o_.layer}, *architecture_, step, *exchange_, state_->parameters);
+    }
+    stepper_->load();
     if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
     while (state_->step < end) {
       if (steps_here_++ == untimed_steps) timed_from_ = clock_.seconds();
@@ -175,43 +155,21 @@ public:
   }
 
   void save_checkpoint() {
-    store_device();
-    const bool root = comm_.rank() == 0;
-    FlatParameters first(feed_.cols(), root ? o_.latents : 0, architecture_->scalars());
-    FlatParameters second(feed_.cols(), root ? o_.latents : 0, architecture_->scalars());
-    exchange_->gather(state_->adam.first_moment, first);
-    exchange_->gather(state_->adam.second_moment, second);
-    const auto own = architecture_->state();
+    stepper_->store();
+    sae::save_checkpoint(comm_, checkpoint(), *state_, *architecture_, *exchange_, digest_);
     comm::agree(comm_, [&] {
-      if (!root) return;
-      const auto flat = [](std::span<const float> v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
-      const auto wide = [](const std::vector<double>& v) { return io::TensorView{Dtype::f64, {static_cast<Index>(v.size())}, v.data()}; };
-      io::write_safetensors(checkpoint(),
-                            {{"parameters", flat(std::as_const(state_->parameters).of_latents())},
-                             {"parameters.b_dec", flat(state_->parameters.b_dec())},
-                             {"first_moment", flat(std::as_const(first).of_latents())},
-                             {"first_moment.b_dec", flat(state_->adam.first_moment.b_dec())},
-                             {"second_moment", flat(std::as_const(second).of_latents())},
-                             {"second_moment.b_dec", flat(state_->adam.second_moment.b_dec())},
-                             {"rows_since_fired", flat(state_->rows_since_fired)},
-                             {"scales", wide(state_->scales)},
-                             {"architecture", wide(own)},
-                             {"step", {Dtype::i64, {1}, &state_->step}}},
-                            {{"digest", digest_}});
-      write_text_atomic(partial() / "digest", digest_);
+      if (comm_.rank() == 0) write_text_atomic(partial() / "digest", digest_);
     });
   }
 
   void finish() {
-    store_device();
-    device_.reset();
+    stepper_->store();
+    stepper_.reset(); // room for the weights in the layout of the file
     dead_latents();
     check_ranks_agree();
     const double screened = architecture_->computed_per_row();
     const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
-    gradients_.reset(); // room for the weights in the layout of the file
     state_->adam = Adam(feed_.cols(), 0, 1, 0);
-    step_.reset();
     const Sae sae = folded();
     const Metrics metrics = evaluate(comm_, sae, feed_);
     comm::agree(comm_, [&] {
@@ -242,125 +200,16 @@ private:
          o_.out.string(), difference(old, key_));
   }
 
-  // --- the device ---------------------------------------------------------------------------------------------------
-
-  void make_device() {
-    if (o_.device == "cpu") return;
-    comm::Gpu gpu;
-    if (o_.device == "cuda") gpu = comm::bind_gpu(comm_, o_.device, o_.allow_shared_gpu);
-    gpu_ = gpu.number;
-    comm::agree(comm_, [&] {
-      const double needed = DeviceStep::bytes(*architecture_, exchange_->count(), o_.batch / comm_.size() + 1);
-      require(gpu.number < 0 || needed <= gpu.memory, ExitCode::unavailable,
-              "{} does not fit: this rank needs {} of its GPU, which has {} free; give more ranks a GPU each, or lower sae.latents or "
-              "sae.batch",
-              o_.stage_word, human_bytes(needed), human_bytes(gpu.memory));
-      require(o_.gpu_exchange == "host" || gpu.number >= 0, ExitCode::config, "sae.gpu_exchange = \"{}\" needs sae.device = \"cuda\"",
-              o_.gpu_exchange);
-      require(o_.gpu_exchange == "host" || !o_.allow_shared_gpu, ExitCode::config,
-              "ranks that share a GPU need sae.gpu_exchange = \"host\"");
-      device_ = std::make_unique<DeviceStep>(*architecture_, o_.aux_weight > 0 ? o_.aux_k : 0, o_.aux_weight, gpu.number,
-                                             exchange_->first(), exchange_->count(), architecture_kind(o_.kind).beta1);
-    });
-  }
-
-  void connect_gpus() {
-    if (!device_ || comm_.size() == 1 || o_.gpu_exchange != "nccl") return;
-    nccl_ = std::make_unique<comm::Nccl>(comm_, gpu_);
-  }
-
-  /// What start() or a checkpoint left on the host.
-  void load_device() {
-    if (!device_ || on_device_) return;
-    device_->load(state_->parameters);
-    device_->load_moments(state_->adam);
-    on_device_ = true;
-  }
-
-  void store_device() {
-    if (!device_ || !on_device_) return;
-    if (comm_.size() == 1 || nccl_) { // else they are on the host behind each step
-      device_->store(state_->parameters);
-      exchange_->spread();
-    }
-    device_->store_moments(state_->adam);
-  }
-
   // --- a step -------------------------------------------------------------------------------------------------------
 
   void one_step() {
     comm::agree(comm_, [&] { feed_.batch(state_->step, batch_); });
-    scale_rows(batch_.rows, feed_.parts(), state_->scales);
-    if (device_)
-      step_on_device();
-    else
-      step_here();
-  }
-
-  void step_on_device() {
-    State& s = *state_;
-    DeviceStep& device = *device_;
-    penalty_ = device.forward(s.parameters, batch_.rows, batch_.positions, dead_latents(), warmth());
-    StepMoments moments = device.moments();
-    comm::sum(comm_, moments.sums);
-    if (device.has_dead() && moments.error_variance(o_.batch) > 0) device.backward_dead(moments.error_variance(o_.batch));
-    device.make_gradients(architecture_->settings().scale());
-    sum_device_gradients();
-    norm_ = std::sqrt(comm::sum_of(comm_, device.project_gradients()) + device.b_dec_norm());
-    check_finite_step(moments.squared_error() + norm_);
-    device.move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0, s.step + 1);
-    share_device_weights();
-    note(device.rows(), moments);
-  }
-
-  /// The scalars go through the host, where architectures use them.
-  void share_device_weights() {
-    auto& parameters = state_->parameters;
-    const bool by_host = comm_.size() > 1 && !nccl_;
-    by_host ? device_->store(parameters) : device_->store_scalars(parameters);
-    architecture_->constrain(parameters, exchange_->first(), exchange_->count());
-    by_host ? exchange_->spread() : exchange_->spread_scalars();
-    by_host ? device_->load(parameters) : device_->load_scalars(parameters);
-    if (nccl_) device_->share_matrices(*nccl_, exchange_->firsts(), exchange_->counts());
-  }
-
-  /// Through the host, each part travels while the next comes from the device.
-  void sum_device_gradients() {
-    if (comm_.size() == 1) return;
-    if (nccl_) {
-      device_->sum_gradients(*nccl_, exchange_->firsts(), exchange_->counts());
-      return;
-    }
-    bool first_part = true;
-    exchange_->sum_parts(
-        [&](Index first, FlatParameters& part) {
-          device_->give_gradients(first, part);
-          if (!first_part) std::fill(part.b_dec().begin(), part.b_dec().end(), 0.0F); // whole in the first part
-          first_part = false;
-        },
-        *gradients_);
-    device_->take_gradients(*gradients_);
-  }
-
-  void step_here() {
-    State& s = *state_;
-    penalty_ = step_->forward(s.parameters, batch_.rows, batch_.positions, dead_latents(), warmth());
-    const StepRows* seen = &exchange_->collect(step_->rows());
-    const StepMoments moments = exchange_->moments(*seen);
-    if (step_->has_dead() && moments.error_variance(o_.batch) > 0) {
-      step_->backward_dead(s.parameters, moments.error_variance(o_.batch));
-      seen = &exchange_->collect_dead(step_->rows());
-    }
-    std::vector<double> squares(at(exchange_->count()));
-    exchange_->gradients(*seen, s.parameters, architecture_->settings().scale(), *gradients_,
-                         [&](Index i) { squares[at(i)] = project_decoder_gradient(s.parameters, *gradients_, exchange_->first(), i); });
-    norm_ = std::sqrt(exchange_->sum_over_latents(squares) + squared_norm(gradients_->b_dec()));
-    check_finite_step(moments.squared_error() + norm_);
-    const double clip = norm_ > o_.clip ? o_.clip / norm_ : 1.0;
-    s.adam.step(s.parameters, *gradients_, exchange_->first(), learning_rate(), static_cast<float>(clip), s.step + 1);
-    architecture_->constrain(s.parameters, exchange_->first(), exchange_->count());
-    exchange_->spread();
-    note(*seen, moments);
+    const StepSeen seen = stepper_->make_gradients(batch_, dead_latents(), warmth());
+    penalty_ = seen.penalty;
+    norm_ = seen.norm;
+    check_finite_step(seen.moments.squared_error() + norm_);
+    stepper_->move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0);
+    note(*seen.rows, seen.moments);
   }
 
   /// Counters and what progress shows.
@@ -436,34 +285,7 @@ private:
       fail(ExitCode::config, "{} belongs to a training with other settings or inputs; choose another output, or give --force to start anew",
            partial().string());
     }
-    const io::SafetensorsFile file(checkpoint());
-    const auto view = [&](const char* name, std::size_t count) {
-      const auto& tensor = file.tensor(name);
-      require(tensor.dtype == Dtype::f32 && tensor.count() == static_cast<Index>(count), ExitCode::bad_data, "{}: {} has the wrong size",
-              checkpoint().string(), name);
-      return std::span<const float>(reinterpret_cast<const float*>(tensor.data), count);
-    };
-    const auto wide = [](const io::TensorView& tensor) {
-      std::vector<double> values(static_cast<std::size_t>(tensor.count()));
-      std::memcpy(values.data(), tensor.data, values.size() * sizeof(double));
-      return values;
-    };
-    const auto load = [&](const char* name, std::span<float> to) {
-      const auto from = view(name, to.size());
-      std::copy(from.begin(), from.end(), to.begin());
-    };
-    const auto size = state_->parameters.of_latents().size();
-    exchange_->take_share_into_all(view("parameters", size), state_->parameters);
-    load("parameters.b_dec", state_->parameters.b_dec());
-    exchange_->take_share(view("first_moment", size), state_->adam.first_moment);
-    exchange_->take_share(view("second_moment", size), state_->adam.second_moment);
-    load("first_moment.b_dec", state_->adam.first_moment.b_dec());
-    load("second_moment.b_dec", state_->adam.second_moment.b_dec());
-    load("rows_since_fired", state_->rows_since_fired);
-    state_->scales = wide(file.tensor("scales"));
-    require(state_->scales.size() == feed_.parts().size(), ExitCode::bad_data, "{}: scales has the wrong size", checkpoint().string());
-    architecture_->set_state(wide(file.tensor("architecture")));
-    std::memcpy(&state_->step, file.tensor("step").data, sizeof(Index));
+    sae::load_checkpoint(checkpoint(), feed_.parts().size(), *state_, *architecture_, *exchange_);
     return true;
   }
 
@@ -557,14 +379,9 @@ private:
   StageKey key_;
   std::string digest_;
   std::unique_ptr<Architecture> architecture_;
-  std::unique_ptr<State> state_;
-  std::unique_ptr<FlatParameters> gradients_;
+  std::unique_ptr<TrainingState> state_;
   std::unique_ptr<Exchange> exchange_;
-  std::unique_ptr<Step> step_;
-  std::unique_ptr<DeviceStep> device_; ///< instead of step_ behind the start
-  bool on_device_ = false;             ///< weights and moments are
-  int gpu_ = -1;
-  std::unique_ptr<comm::Nccl> nccl_;
+  std::unique_ptr<Stepper> stepper_;
   std::unique_ptr<TrainingLog> log_;
   Batch batch_;
   std::unique_ptr<Progress> progress_;

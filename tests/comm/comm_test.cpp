@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/gpu.hpp"
 #include "concord/comm/node_array.hpp"
 #include "concord/comm/stop.hpp"
 
@@ -154,6 +155,17 @@ TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {
     EXPECT_EQ(array->ranks_a_copy(), 1);
     return array;
   });
+}
+
+/// Without a GPU; on one the same memory is pinned.
+TEST(Gpu, StagingMemoryIsAligned) {
+  for (const std::size_t count : {1U, 1000U, 100000U}) {
+    StagingVector<float> values(count, 1.5F);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(values.data()) % 64, 0U);
+    values.resize(3 * count, 2.5F);
+    EXPECT_EQ(values.front() + values.back(), 4.0F);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(values.data()) % 64, 0U);
+  }
 }
 
 } // namespace

@@ -1,9 +1,11 @@
 #pragma once
-/// Which GPU a rank owns.
+/// Which GPU a rank owns, and memory that it copies from.
 
 #include "concord/comm/session.hpp"
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 namespace concord::comm {
 
@@ -18,5 +20,24 @@ struct Gpu {
 /// Ranks that would share a device are refused unless `allow_shared`. Collective over `comm`.
 /// @throws Error config, or unavailable when "cuda" is asked for and there is no GPU, or too few; agreed.
 Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared);
+
+/// Memory that a GPU copies from and to at full speed, once bind_gpu() has found this rank one: pages that stay where they are. Else plain
+/// memory. Local. @throws std::bad_alloc
+void* take_staging(std::size_t bytes);
+void give_staging(void* memory) noexcept;
+
+template <typename T>
+struct StagingAllocator {
+  using value_type = T;
+  StagingAllocator() = default;
+  template <typename Other>
+  StagingAllocator(const StagingAllocator<Other>& /*same*/) {}
+  T* allocate(std::size_t count) { return static_cast<T*>(take_staging(count * sizeof(T))); }
+  void deallocate(T* memory, std::size_t /*count*/) noexcept { give_staging(memory); }
+  bool operator==(const StagingAllocator& /*same*/) const { return true; }
+};
+/// Rows and the like on their way to a GPU.
+template <typename T>
+using StagingVector = std::vector<T, StagingAllocator<T>>;
 
 } // namespace concord::comm

@@ -1,15 +1,10 @@
 #pragma once
 /// What the large arrays of the correlation consist of, and r from sums: for the host and for GPUs alike. Local.
 
+#include "concord/core/warp.hpp"
+
 #include <cmath>
 #include <cstdint>
-
-/// Functions that a GPU may call, too.
-#ifdef __CUDACC__
-#define CONCORD_ANYWHERE __host__ __device__
-#else
-#define CONCORD_ANYWHERE
-#endif
 
 namespace concord::correlate {
 

@@ -4,8 +4,8 @@
 ///
 /// Weights, gradients and Adam's moments stay on the device. Codes come to the host, where the architecture sees to them (some MB a step);
 /// everything behind them touches active latents alone: sums of rows with weights (embedding bags) decode, and sorted by latent they make
-/// the gradients of both matrices, without atomics. Pre-activations exist for some rows at a time; TopK's are screened in TF32 and
-/// computed again in f32.
+/// the gradients of both matrices, without atomics. Pre-activations exist for some rows at a time; those of the TopK kinds are screened in
+/// TF32 and computed again in f32.
 /// Formulas: step.hpp, optimizer.hpp. The Trainer calls it where sae.device is not "cpu". Beyond the constructor, errors are libtorch's own
 /// (a GPU without memory) and end the job.
 
@@ -41,7 +41,10 @@ public:
   void load_moments(const Adam& adam);
   void store_moments(Adam& adam) const;
 
-  /// As Step::forward(): rows [n, d] in the scale of training, `dead` [F] or empty. Of `parameters` the scalars are read.
+  /// What rows are multiplied by: `parts` columns each by its scale.
+  void set_scales(const std::vector<Index>& parts, const std::vector<double>& scales);
+
+  /// As Step::forward(): rows [n, d] as stored, `dead` [F] or empty. Of `parameters` the scalars are read.
   double forward(const FlatParameters& parameters, std::span<const float> rows, std::vector<Index> positions,
                  const std::vector<std::uint8_t>& dead, float warmth);
   bool has_dead() const;
@@ -76,6 +79,7 @@ private:
   Index k_aux_;
   double alpha_;
   bool has_dead_ = false;
+  bool penalised_ = false;
   StepRows rows_;
   std::unique_ptr<Tensors> tensors_;
 };

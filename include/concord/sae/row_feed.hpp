@@ -1,6 +1,7 @@
 #pragma once
 /// Where the rows of a training come from, in an order that does not depend on ranks; each rank is handed its part. Local.
 
+#include "concord/comm/gpu.hpp"
 #include "concord/io/row_source.hpp"
 #include "concord/sae/buffer_order.hpp"
 #include "concord/sae/row_share.hpp"
@@ -16,8 +17,8 @@ namespace concord::sae {
 
 /// One rank's rows of a batch, as stored.
 struct Batch {
-  std::vector<float> rows;      ///< [n, cols]
-  std::vector<Index> positions; ///< place of each in the batch
+  comm::StagingVector<float> rows; ///< [n, cols]
+  std::vector<Index> positions;    ///< place of each in the batch
 };
 
 class RowFeed {

@@ -1,0 +1,71 @@
+#include "training_state.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/io/safetensors.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace concord::sae {
+
+void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path& path, const TrainingState& state,
+                     const Architecture& architecture, const Exchange& exchange, const std::string& note) {
+  const bool root = comm.rank() == 0;
+  const auto& parameters = state.parameters;
+  FlatParameters first(parameters.d, root ? parameters.latents : 0, parameters.scalars);
+  FlatParameters second(parameters.d, root ? parameters.latents : 0, parameters.scalars);
+  exchange.gather(state.adam.first_moment, first);
+  exchange.gather(state.adam.second_moment, second);
+  const auto own = architecture.state();
+  comm::agree(comm, [&] {
+    if (!root) return;
+    const auto flat = [](std::span<const float> v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
+    const auto wide = [](const std::vector<double>& v) { return io::TensorView{Dtype::f64, {static_cast<Index>(v.size())}, v.data()}; };
+    io::write_safetensors(path,
+                          {{"parameters", flat(parameters.of_latents())},
+                           {"parameters.b_dec", flat(parameters.b_dec())},
+                           {"first_moment", flat(std::as_const(first).of_latents())},
+                           {"first_moment.b_dec", flat(state.adam.first_moment.b_dec())},
+                           {"second_moment", flat(std::as_const(second).of_latents())},
+                           {"second_moment.b_dec", flat(state.adam.second_moment.b_dec())},
+                           {"rows_since_fired", flat(state.rows_since_fired)},
+                           {"scales", wide(state.scales)},
+                           {"architecture", wide(own)},
+                           {"step", {Dtype::i64, {1}, &state.step}}},
+                          {{"digest", note}});
+  });
+}
+
+void load_checkpoint(const std::filesystem::path& path, std::size_t parts, TrainingState& state, Architecture& architecture,
+                     const Exchange& exchange) {
+  const io::SafetensorsFile file(path);
+  const auto view = [&](const char* name, std::size_t count) {
+    const auto& tensor = file.tensor(name);
+    require(tensor.dtype == Dtype::f32 && tensor.count() == static_cast<Index>(count), ExitCode::bad_data, "{}: {} has the wrong size",
+            path.string(), name);
+    return std::span<const float>(reinterpret_cast<const float*>(tensor.data), count);
+  };
+  const auto wide = [](const io::TensorView& tensor) {
+    std::vector<double> values(static_cast<std::size_t>(tensor.count()));
+    std::memcpy(values.data(), tensor.data, values.size() * sizeof(double));
+    return values;
+  };
+  const auto load = [&](const char* name, std::span<float> to) {
+    const auto from = view(name, to.size());
+    std::copy(from.begin(), from.end(), to.begin());
+  };
+  const auto size = std::as_const(state.parameters).of_latents().size();
+  exchange.take_share_into_all(view("parameters", size), state.parameters);
+  load("parameters.b_dec", state.parameters.b_dec());
+  exchange.take_share(view("first_moment", size), state.adam.first_moment);
+  exchange.take_share(view("second_moment", size), state.adam.second_moment);
+  load("first_moment.b_dec", state.adam.first_moment.b_dec());
+  load("second_moment.b_dec", state.adam.second_moment.b_dec());
+  load("rows_since_fired", state.rows_since_fired);
+  state.scales = wide(file.tensor("scales"));
+  require(state.scales.size() == parts, ExitCode::bad_data, "{}: scales has the wrong size", path.string());
+  architecture.set_state(wide(file.tensor("architecture")));
+  std::memcpy(&state.step, file.tensor("step").data, sizeof(Index));
+}
+
+} // namespace concord::sae

@@ -1,0 +1,31 @@
+#pragma once
+/// All that a training is besides its data: weights, Adam's moments, counters and position, and its checkpoint. Collective where it says
+/// so.
+
+#include "concord/sae/exchange.hpp"
+#include "concord/sae/optimizer.hpp"
+
+#include <filesystem>
+#include <string>
+
+namespace concord::sae {
+
+struct TrainingState {
+  FlatParameters parameters;           ///< of all latents
+  Adam adam;                           ///< of this rank's
+  std::vector<float> rows_since_fired; ///< in global batches (times batch: rows); f32 is exact below 2^24
+  Index step = 0;
+  std::vector<double> scales; ///< training sees s x, one s a model
+  TrainingState(FlatParameters weights, Index share, double beta1)
+      : parameters(std::move(weights)), adam(parameters.d, share, parameters.scalars, beta1),
+        rows_since_fired(static_cast<std::size_t>(parameters.latents), 0.0F) {}
+};
+
+/// Writes a checkpoint with the architecture's own state; `note` marks what training it belongs to. Collective. @throws Error io; agreed.
+void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path& path, const TrainingState& state,
+                     const Architecture& architecture, const Exchange& exchange, const std::string& note);
+/// Reads one, for the latents that this rank owns now. `parts`: models that the rows come from. Local. @throws Error bad_data.
+void load_checkpoint(const std::filesystem::path& path, std::size_t parts, TrainingState& state, Architecture& architecture,
+                     const Exchange& exchange);
+
+} // namespace concord::sae
