@@ -7,6 +7,7 @@
 #include "concord/extract/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
+#include "concord/sae/device_step.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -138,6 +139,20 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
   return plans;
 }
 
+/// Of a training on GPUs, whose ranks train one SAE together.
+double gpu_training_memory(const Study& study, Index d, int ranks) {
+  sae::ArchitectureSettings s;
+  s.kind = study.text("sae.kind");
+  s.d = d;
+  s.latents = study.integer("sae.latents");
+  s.batch = study.integer("sae.batch");
+  s.prefixes = static_cast<int>(study.integer("sae.prefixes"));
+  s.parts = {d};
+  ranks = std::max(1, ranks / static_cast<int>(std::max<Index>(1, study.integer("sae.groups"))));
+  const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
+  return sae::DeviceStep::bytes(*sae::make_architecture(self, s), s.latents / ranks + 1, s.batch / ranks + 1);
+}
+
 } // namespace
 
 void print_plan(const Study& study, int ranks, double gflops) {
@@ -160,6 +175,11 @@ void print_plan(const Study& study, int ranks, double gflops) {
     say("extract {}: the largest rank holds program {}, weights {}, forward pass {}, rows on their way {}", model, human_bytes(m.base),
         human_bytes(m.weights), human_bytes(m.working), human_bytes(m.buffers));
   }
+  if (study.text("sae.device") == "cuda")
+    for (const char model : {'a', 'b'}) {
+      const auto d = model_plan(study, std::string("model.") + model).config.hidden;
+      say("train-sae {}: each rank takes {} of its GPU", model, human_bytes(gpu_training_memory(study, d, ranks)));
+    }
 }
 
 } // namespace concord::app

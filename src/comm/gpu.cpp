@@ -17,7 +17,7 @@
 namespace concord::comm {
 namespace {
 
-std::atomic<bool> has_gpu{false};
+std::atomic<int> bound_gpu{-1};
 
 /// In front of the memory handed out: how it was got. As long as the widest vectors are aligned.
 struct alignas(64) StagingHeader {
@@ -44,7 +44,8 @@ Gpu open_gpu(int number) {
 }
 
 bool take_pinned(void** memory, std::size_t bytes) {
-  const bool taken = cudaMallocHost(memory, bytes) == cudaSuccess;
+  // A thread that has not named its GPU would open the first one.
+  const bool taken = cudaSetDevice(bound_gpu) == cudaSuccess && cudaMallocHost(memory, bytes) == cudaSuccess;
   if (!taken) static_cast<void>(cudaGetLastError()); // plain memory will do
   return taken;
 }
@@ -75,7 +76,7 @@ Gpu open_gpu(int /*number*/) {
 
 void* take_staging(std::size_t bytes) {
   void* memory = nullptr;
-  const bool pinned = has_gpu && take_pinned(&memory, bytes + sizeof(StagingHeader));
+  const bool pinned = bound_gpu >= 0 && take_pinned(&memory, bytes + sizeof(StagingHeader));
   if (!pinned) memory = ::operator new (bytes + sizeof(StagingHeader), std::align_val_t{alignof(StagingHeader)});
   return new (memory) StagingHeader{pinned} + 1;
 }
@@ -94,7 +95,7 @@ Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_sha
     require(device != "cuda" || count > 0, ExitCode::unavailable,
             "device = \"cuda\" but no GPU is to be seen; build with -DCONCORD_CUDA=ON on a node with GPUs, or set device = \"cpu\"");
     if (count > 0) gpu = open_gpu(local % count);
-    if (count > 0) has_gpu = true;
+    if (count > 0) bound_gpu = gpu.number;
   });
   std::vector<std::string> uuids;
   boost::mpi::all_gather(comm, gpu.uuid, uuids);

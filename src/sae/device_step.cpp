@@ -18,9 +18,10 @@ struct CodesThere {
 } // namespace
 
 /// What lies on the device.
-struct DeviceStep::Tensors {
+struct DeviceStep::Tensors final : public Decoding {
   at::Device device;
   Index d, latents, scalars, first, count;
+  std::vector<Index> parts;                          ///< columns of each model
   std::vector<Tensor> weights;                       ///< encoder [F, d], decoder [F, d], scalars [scalars, F], b_dec [d]
   std::vector<Tensor> gradients;                     ///< the same
   std::vector<Tensor> first_moments, second_moments; ///< of this rank's latents, and of b_dec
@@ -33,7 +34,7 @@ struct DeviceStep::Tensors {
 
   Tensors(const ArchitectureSettings& s, Index n_scalars, int gpu, Index first_latent, Index n_latents, double first_beta)
       : device(gpu >= 0 ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu)) : at::Device(at::kCPU)), d(s.d), latents(s.latents),
-        scalars(n_scalars), first(first_latent), count(n_latents), beta1(first_beta) {
+        scalars(n_scalars), first(first_latent), count(n_latents), parts(s.parts), beta1(first_beta) {
     const at::TensorOptions options = at::TensorOptions(at::kFloat).device(device);
     for (auto* all : {&weights, &gradients})
       *all = {at::zeros({latents, d}, options), at::zeros({latents, d}, options), at::zeros({scalars, latents}, options),
@@ -81,6 +82,42 @@ struct DeviceStep::Tensors {
         parts.push_back({rows.data_ptr<float>(), rows.numel(), static_cast<int>(rank)});
       }
     return parts;
+  }
+
+  // --- what architectures ask of the decoder ----------------------------------------------------------------------------
+
+  double add_pull(const std::vector<float>& values, float scale, std::vector<float>& gradient) override {
+    const Tensor errors = codes.rows.sum(decoder(), on<float>(device, values, at::kFloat)).sub_(centred);
+    std::vector<float> added(gradient.size());
+    to_host<float>(codes.rows.products(errors, decoder()).mul_(scale), added);
+    for (std::size_t s = 0; s < added.size(); ++s) gradient[s] += added[s];
+    return errors.square().sum(at::kDouble).item<double>();
+  }
+
+  std::vector<float> norms_by_model() const override {
+    Tensor sums = at::zeros({latents}, decoder().options());
+    for_models([&](Index begin, Index width) { sums.add_(decoder().narrow(1, begin, width).norm(2, {1})); });
+    std::vector<float> norms(at(latents));
+    to_host<float>(sums, norms);
+    return norms;
+  }
+
+  template <typename Look>
+  void for_models(const Look& look) const {
+    Index begin = 0;
+    for (const Index width : parts) {
+      look(begin, width);
+      begin += width;
+    }
+  }
+
+  /// Gradients of strength sum_j values_j |W_dec[j]| by models.
+  void add_norm_gradients(float strength, const Tensor& values) {
+    for_models([&](Index begin, Index width) {
+      const Tensor rows = decoder().narrow(1, begin, width);
+      const Tensor factor = values.div(rows.norm(2, {1}).clamp_min(1e-30)).mul_(strength);
+      gradients[1].narrow(1, begin, width).addcmul_(rows, factor.unsqueeze(1));
+    });
   }
 
   // --- sums over codes ------------------------------------------------------------------------------------------------
@@ -135,9 +172,6 @@ struct DeviceStep::Tensors {
 DeviceStep::DeviceStep(Architecture& architecture, Index k_aux, double alpha, int gpu, Index first, Index count, double beta1)
     : architecture_(architecture), k_aux_(k_aux), alpha_(alpha) {
   const auto& s = architecture.settings();
-  require(s.kind != "gated" && (s.kind != "relu" || s.parts.size() == 1), ExitCode::config,
-          "a {} {} trains on CPUs alone: set sae.device = \"cpu\", or choose another sae.kind", s.kind,
-          s.parts.size() > 1 ? "crosscoder" : "SAE");
   penalised_ = architecture_kind(s.kind).penalised;
   rows_.d = s.d;
   rows_.prefixes = architecture.prefixes();
@@ -216,7 +250,9 @@ double DeviceStep::forward(const FlatParameters& parameters, std::span<const flo
   double penalty = 0;
   if (penalised_) {
     to_host<float>(t.codes.gradients, rows_.codes.gradient);
+    architecture_.decode_by(&t);
     penalty = architecture_.backward(parameters, rows_, warmth);
+    architecture_.decode_by(nullptr);
     t.codes.gradients = on<float>(t.device, rows_.codes.gradient, at::kFloat);
   }
   has_dead_ = find_dead(t.search, {}, {}, {}, dead, k_aux_, rows_.aux);
@@ -269,7 +305,7 @@ StepMoments DeviceStep::moments() const {
   return moments;
 }
 
-void DeviceStep::make_gradients(float scale) {
+void DeviceStep::make_gradients(const FlatParameters& parameters, float scale) {
   Tensors& t = *tensors_;
   t.gradients[2].zero_();
   const auto sorted = t.by_latent(t.codes);
@@ -280,9 +316,21 @@ void DeviceStep::make_gradients(float scale) {
     for (Index s = 0; s < codes.entries(); ++s) extras[at(s)] = codes.extra[at(s * codes.extras + x)];
     t.gradients[2][x + 1].copy_(t.sums_by_latent(sorted, on<float>(t.device, extras, at::kFloat)));
   }
+  if (const float strength = architecture_.decoder_penalty(); strength > 0)
+    t.add_norm_gradients(strength, t.sums_by_latent(sorted, t.codes.values));
   if (rows_.with_aux) t.add_gradients(t.aux, t.by_latent(t.aux), {static_cast<std::int32_t>(t.latents)}, t.aux_gradient, 1.0F, false);
   const Tensor first_pull = rows_.prefixes.size() > 1 ? t.pull.select(1, 0) : t.pull;
   t.gradients[3].copy_(first_pull.sum(0)).mul_(scale).sub_(at::mv(t.encoder().t(), t.gradients[2][0]));
+  if (t.scalars > 1) finish_scalars(parameters); // last: b_dec is moved by sums over codes alone
+}
+
+/// What an architecture with scalars of its own does with their gradients.
+void DeviceStep::finish_scalars(const FlatParameters& parameters) {
+  Tensors& t = *tensors_;
+  FlatParameters gradients(0, t.latents, t.scalars);
+  to_host<float>(t.gradients[2], gradients.of_latents());
+  for (Index j = 0; j < t.latents; ++j) architecture_.finish_gradients(parameters, j, 0, gradients, j);
+  fill(t.gradients[2], gradients.of_latents());
 }
 
 void DeviceStep::give_gradients(Index first, FlatParameters& part) const {

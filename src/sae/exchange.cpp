@@ -55,8 +55,6 @@ Exchange::Exchange(const comm::Communicator& comm, const Architecture& architect
     firsts_.push_back(std::min(latents, latent_piece * pieces.begin(rank)));
     counts_.push_back(std::min(latents, latent_piece * pieces.end(rank)) - firsts_.back());
   }
-  if (reduction == Reduction::fast && comm.size() > 1)
-    for (const Index count : counts_) owners_.emplace_back(d_, count, architecture.scalars());
 }
 
 /// Rows of `width` numbers from every rank, behind one another, in the memory of the node: each rank puts its own there.
@@ -127,7 +125,7 @@ std::vector<std::uint8_t> Exchange::fired(const StepRows& seen) const {
 
 void Exchange::gradients(const StepRows& seen, const FlatParameters& parameters, float scale, FlatParameters& share,
                          const std::function<void(Index)>& each) {
-  if (!owners_.empty()) {
+  if (reduction_ == Reduction::fast && comm_.size() > 1) {
     sum_gradients(seen, parameters, scale, share);
     for_pieces((share.latents + latent_piece - 1) / latent_piece, [&](Index piece) {
       for (Index i = piece * latent_piece; i < std::min(share.latents, (piece + 1) * latent_piece); ++i) each(i);
@@ -156,6 +154,8 @@ void Exchange::sum_gradients(const StepRows& mine, const FlatParameters& paramet
 }
 
 void Exchange::sum_parts(const std::function<void(Index, FlatParameters&)>& fill, FlatParameters& share) {
+  for (std::size_t owner = owners_.size(); owner < counts_.size(); ++owner)
+    owners_.emplace_back(d_, counts_[owner], architecture_.scalars());
   Reductions reductions(comm_);
   std::vector<float> b_dec(at(d_), 0.0F);
   for (int owner = 0; owner < comm_.size(); ++owner) { // in the same order everywhere, as MPI wants it

@@ -30,10 +30,22 @@ double Gated::backward(const FlatParameters& parameters, StepRows& rows, float w
   const float strength = warmth * static_cast<float>(settings_.sparsity / static_cast<double>(settings_.batch));
   Codes& codes = rows.codes;
   take_gradients(parameters, codes, strength);
+  std::vector<double> gates(at(rows.count()), 0.0);
+  for_rows(rows.count(), [&](Index r) {
+    for (Index s = codes.begin(r); s < codes.end(r); ++s) gates[at(r)] += static_cast<double>(gates_[at(s)]);
+  });
+  const double squared =
+      decoding() != nullptr ? decoding()->add_pull(gates_, settings_.scale(), codes.gradient) : add_pull(parameters, rows);
+  return squared + settings_.sparsity * sum_in_order(gates);
+}
+
+/// Decoding::add_pull() of the gates.
+double Gated::add_pull(const FlatParameters& parameters, StepRows& rows) const {
+  Codes& codes = rows.codes;
   const Index d = rows.d;
   const auto latents = static_cast<std::int32_t>(settings_.latents);
   const float* decoder = parameters.decoder().data();
-  std::vector<double> losses(at(rows.count()), 0.0);
+  std::vector<double> squares(at(rows.count()), 0.0);
   for_row_pieces(rows.count(), [&](Index begin, Index end) {
     thread_local std::vector<float> errors; // of x^', of the piece
     errors.resize(at(row_piece * d));
@@ -41,12 +53,9 @@ double Gated::backward(const FlatParameters& parameters, StepRows& rows, float w
     for (Index i = begin * d; i < end * d; ++i) of_first_row[i] = -rows.centred[at(i)];
     decode_rows(codes, gates_.data(), decoder, d, 0, latents, begin, end, of_first_row);
     add_products(codes, of_first_row, d, decoder, d, settings_.scale(), 0, latents, begin, end, codes.gradient.data());
-    for (Index r = begin; r < end; ++r) {
-      losses[at(r)] = dot(of_first_row + r * d, of_first_row + r * d, d);
-      for (Index s = codes.begin(r); s < codes.end(r); ++s) losses[at(r)] += settings_.sparsity * static_cast<double>(gates_[at(s)]);
-    }
+    for (Index r = begin; r < end; ++r) squares[at(r)] = dot(of_first_row + r * d, of_first_row + r * d, d);
   });
-  return sum_in_order(losses);
+  return sum_in_order(squares);
 }
 
 /// From dL/da to the gradients of p by the penalty and by the magnitude, and those of b_mag and r_mag.

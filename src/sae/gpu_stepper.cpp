@@ -24,9 +24,10 @@ public:
       check(gpu);
       step_ = std::make_unique<DeviceStep>(training_.architecture, training_.k_aux(), o.aux_weight, gpu.number, exchange.first(),
                                            exchange.count(), architecture_kind(o.kind).beta1);
-      gradients_ = std::make_unique<FlatParameters>(training_.state.parameters.d, exchange.count(), training_.architecture.scalars());
+      if (by_host())
+        gradients_ = std::make_unique<FlatParameters>(training_.state.parameters.d, exchange.count(), training_.architecture.scalars());
     });
-    if (training_.comm.size() > 1 && o.gpu_exchange == "nccl") nccl_ = std::make_unique<comm::Nccl>(training_.comm, gpu.number);
+    if (training_.comm.size() > 1 && !by_host()) nccl_ = std::make_unique<comm::Nccl>(training_.comm, gpu.number);
   }
 
   void load() override {
@@ -39,7 +40,7 @@ public:
 
   void store() override {
     if (!loaded_) return;
-    if (training_.comm.size() == 1 || nccl_) { // else they are on the host behind each step
+    if (!by_host()) { // else they are there behind each step
       step_->store(training_.state.parameters);
       training_.exchange.spread();
     }
@@ -52,7 +53,7 @@ public:
     StepMoments moments = step_->moments();
     comm::sum(comm, moments.sums);
     if (step_->has_dead() && moments.error_variance(options.batch) > 0) step_->backward_dead(moments.error_variance(options.batch));
-    step_->make_gradients(architecture.settings().scale());
+    step_->make_gradients(state.parameters, architecture.settings().scale());
     sum_gradients();
     const double norm = std::sqrt(comm::sum_of(comm, step_->project_gradients()) + step_->b_dec_norm());
     return {&step_->rows(), moments, penalty, norm};
@@ -62,15 +63,17 @@ public:
   void move(double rate, double scale) override {
     auto& [comm, options, parts, architecture, exchange, state] = training_;
     step_->move(rate, scale, state.step + 1);
-    const bool by_host = comm.size() > 1 && !nccl_;
-    by_host ? step_->store(state.parameters) : step_->store_scalars(state.parameters);
+    by_host() ? step_->store(state.parameters) : step_->store_scalars(state.parameters);
     architecture.constrain(state.parameters, exchange.first(), exchange.count());
-    by_host ? exchange.spread() : exchange.spread_scalars();
-    by_host ? step_->load(state.parameters) : step_->load_scalars(state.parameters);
+    by_host() ? exchange.spread() : exchange.spread_scalars();
+    by_host() ? step_->load(state.parameters) : step_->load_scalars(state.parameters);
     if (nccl_) step_->share_matrices(*nccl_, exchange.firsts(), exchange.counts());
   }
 
 private:
+  /// Whether sums and weights go through the host.
+  bool by_host() const { return training_.comm.size() > 1 && training_.options.gpu_exchange == "host"; }
+
   void check(const comm::Gpu& gpu) const {
     const auto& o = training_.options;
     const double needed = DeviceStep::bytes(training_.architecture, training_.exchange.count(), o.batch / training_.comm.size() + 1);
@@ -104,7 +107,7 @@ private:
 
   Training training_;
   std::unique_ptr<DeviceStep> step_;
-  std::unique_ptr<FlatParameters> gradients_; ///< of this rank's latents, on their way through the host
+  std::unique_ptr<FlatParameters> gradients_; ///< of this rank's latents, where they go through the host
   std::unique_ptr<comm::Nccl> nccl_;
   bool loaded_ = false;
 };

@@ -23,19 +23,24 @@ void Relu::encode(const FlatParameters& parameters, std::span<const float> centr
   search().above(centred, 0.0F, codes);
 }
 
+/// w_j of each latent.
+std::vector<float> Relu::weights(const FlatParameters& parameters) const {
+  if (settings_.parts.size() == 1) return std::vector<float>(at(settings_.latents), 1.0F);
+  if (decoding() != nullptr) return decoding()->norms_by_model();
+  std::vector<float> weights(at(settings_.latents), 0.0F);
+  for (Index j = 0; j < settings_.latents; ++j)
+    for_parts(settings_.parts, parameters.decoder().data() + j * parameters.d, [&](Index, Index, float norm) { weights[at(j)] += norm; });
+  return weights;
+}
+
 double Relu::backward(const FlatParameters& parameters, StepRows& rows, float warmth) {
   strength_ = warmth * static_cast<float>(settings_.sparsity / static_cast<double>(settings_.batch));
-  std::vector<float> weights(at(settings_.latents), 1.0F);
-  if (settings_.parts.size() > 1)
-    for (Index j = 0; j < settings_.latents; ++j) {
-      weights[at(j)] = 0;
-      for_parts(settings_.parts, parameters.decoder().data() + j * parameters.d, [&](Index, Index, float norm) { weights[at(j)] += norm; });
-    }
+  const std::vector<float> of_latents = weights(parameters);
   Codes& codes = rows.codes;
   std::vector<double> penalties(at(rows.count()), 0.0);
   for_rows(rows.count(), [&](Index r) {
     for (Index s = codes.begin(r); s < codes.end(r); ++s) {
-      const float weight = weights[at(codes.index[at(s)])];
+      const float weight = of_latents[at(codes.index[at(s)])];
       codes.gradient[at(s)] += strength_ * weight;
       penalties[at(r)] += static_cast<double>(codes.value[at(s)]) * static_cast<double>(weight);
     }

@@ -153,6 +153,7 @@ class Pipeline(unittest.TestCase):
 
     def test_plan_info_keys_and_help(self):
         self.assertIn("train-sae", run("plan", self.study, ranks=1))
+        self.assertIn("of its GPU", run("plan", self.study, "--set", "sae.device=cuda", ranks=1))
         self.assertIn("BLAS from libtorch_cpu.so", run("info"))
         self.assertIn("`latents`", run("keys", ranks=1))
         for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report", "verify", "plan", "recovered"):

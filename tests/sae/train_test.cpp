@@ -339,16 +339,20 @@ TEST_P(DeviceKind, TakesTheStepsOfTheCpu) {
   learn_thresholds(o);
   expect_same_steps(o, folder);
 }
-INSTANTIATE_TEST_SUITE_P(Kinds, DeviceKind, testing::Values("topk", "batch-topk", "matryoshka", "relu", "jumprelu"));
+INSTANTIATE_TEST_SUITE_P(Kinds, DeviceKind, testing::Values("topk", "batch-topk", "matryoshka", "relu", "gated", "jumprelu"));
 
+/// The penalty of relu looks at the decoder of each model.
 TEST(Device, TakesTheStepsOfTheCpuForACrosscoder) {
-  const auto folder = empty_folder("device_crosscoder");
-  const auto [a, b] = planted_pair(folder, 500);
-  auto o = small_options(folder, a);
-  o.with = b;
-  o.steps = 30;
-  o.learning_rate = 1e-3;
-  expect_same_steps(o, folder);
+  for (const char* kind : {"topk", "relu"}) {
+    const auto folder = empty_folder(std::string("device_crosscoder_") + kind);
+    const auto [a, b] = planted_pair(folder, 500);
+    auto o = small_options(folder, a);
+    o.with = b;
+    o.kind = kind;
+    o.steps = 10; // Adam turns rounding of gradients near 0 into steps, the more the longer
+    o.learning_rate = 1e-3;
+    expect_same_steps(o, folder);
+  }
 }
 
 TEST(Device, StoppedAndContinuedEndsInTheSameBits) {
@@ -371,12 +375,9 @@ TEST(Device, RefusesWhatItCannotDo) {
   o.gpu_exchange = "nccl";
   expect_error(ExitCode::config, "needs sae.device = \"cuda\"", [&] { train(world(), o); });
   o.gpu_exchange = "host";
-  o.kind = "gated";
-  expect_error(ExitCode::config, "trains on CPUs alone", [&] { train(world(), o); });
   o.device = "gpu";
   expect_error(ExitCode::config, "sae.device must be", [&] { train(world(), o); });
 #ifndef CONCORD_CUDA
-  o.kind = "topk";
   o.device = "cuda";
   expect_error(ExitCode::unavailable, "no GPU", [&] { train(world(), o); });
 #endif

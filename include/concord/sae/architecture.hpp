@@ -8,6 +8,7 @@
 /// B rows of all ranks. Decoder rows are unit vectors, so a |W_dec[j]|, which some sources penalise, is a.
 
 #include "concord/comm/session.hpp"
+#include "concord/sae/decoding.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/screen.hpp"
 #include "concord/sae/step_rows.hpp"
@@ -63,8 +64,13 @@ public:
   virtual std::vector<double> state() const { return {static_cast<double>(screen_.precision())}; }
   virtual void set_state(std::span<const double> state);
 
+  /// lambda/B of a penalty sum_j a_j |W_dec[j]| by models, which moves the decoder; 0: there is none.
+  virtual float decoder_penalty() const { return 0; }
+
   /// Lets encode() ask another search than its own, which must outlive it; none: its own again.
   void search_by(LatentSearch* search) { search_ = search; }
+  /// Lets backward() ask who holds the decoder, instead of reading it from the parameters; likewise.
+  void decode_by(Decoding* decoding) { decoding_ = decoding; }
   /// Latents computed in f32 in the last encode(), a row.
   double computed_per_row() const { return screen_.computed_per_row(); }
   const ArchitectureSettings& settings() const { return settings_; }
@@ -74,10 +80,12 @@ protected:
   const comm::Communicator& comm_;
   ArchitectureSettings settings_;
   LatentSearch& search() { return search_ != nullptr ? *search_ : screen_; }
+  Decoding* decoding() const { return decoding_; }
   Screen screen_;
 
 private:
   LatentSearch* search_ = nullptr;
+  Decoding* decoding_ = nullptr;
 };
 
 /// A name that `sae.kind` knows.

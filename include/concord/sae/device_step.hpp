@@ -6,8 +6,8 @@
 /// everything behind them touches active latents alone: sums of rows with weights (embedding bags) decode, and sorted by latent they make
 /// the gradients of both matrices, without atomics. Pre-activations exist for some rows at a time; those of the TopK kinds are screened in
 /// TF32 and computed again in f32.
-/// Formulas: step.hpp, optimizer.hpp. The Trainer calls it where sae.device is not "cpu". Beyond the constructor, errors are libtorch's own
-/// (a GPU without memory) and end the job.
+/// Formulas: step.hpp, optimizer.hpp. The Trainer calls it where sae.device is not "cpu". Errors are libtorch's own (a GPU without memory)
+/// and end the job.
 
 #include "concord/comm/nccl.hpp"
 #include "concord/sae/architecture.hpp"
@@ -22,8 +22,7 @@ namespace concord::sae {
 
 class DeviceStep {
 public:
-  /// This rank owns latents [first, first + count). `gpu`: its number, or -1 for the same code on the CPU. @throws Error config for kinds
-  /// that need the decoder on the host: gated, and relu of a crosscoder.
+  /// This rank owns latents [first, first + count). `gpu`: its number, or -1 for the same code on the CPU.
   DeviceStep(Architecture& architecture, Index k_aux, double alpha, int gpu, Index first, Index count, double beta1);
   ~DeviceStep();
   DeviceStep(const DeviceStep&) = delete;
@@ -55,8 +54,8 @@ public:
   /// Codes and positions; the large arrays are on the device.
   const StepRows& rows() const;
 
-  /// Gradients of all latents and of b_dec from this rank's rows. `scale` = 2/B.
-  void make_gradients(float scale);
+  /// Gradients of all latents and of b_dec from this rank's rows. Of `parameters` the scalars are read. `scale` = 2/B.
+  void make_gradients(const FlatParameters& parameters, float scale);
   /// Those of latents [first, first + part.latents), and of b_dec, to the host.
   void give_gradients(Index first, FlatParameters& part) const;
   /// What the ranks' gradients of this rank's latents, and of b_dec, add up to.
@@ -74,6 +73,7 @@ public:
 
 private:
   void decode();
+  void finish_scalars(const FlatParameters& parameters);
   struct Tensors;
   Architecture& architecture_;
   Index k_aux_;

@@ -85,7 +85,7 @@ private:
   StepRows all_; ///< of these, a copy a node:
   std::unique_ptr<comm::NodeArray> centred_, error_, prefix_pull_, aux_gradient_;
   mutable double bytes_ = 0;
-  std::vector<FlatParameters> owners_; ///< `fast`: gradients of each owner's latents from this rank's rows
+  std::vector<FlatParameters> owners_; ///< of sum_parts(): gradients of each owner's latents from this rank's rows
 };
 
 } // namespace concord::sae

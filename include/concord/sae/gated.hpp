@@ -22,6 +22,7 @@ public:
 
 private:
   void take_gradients(const FlatParameters& parameters, Codes& codes, float strength) const;
+  double add_pull(const FlatParameters& parameters, StepRows& rows) const;
   std::vector<float> gates_; ///< relu(p) of each entry
 };
 

@@ -14,9 +14,11 @@ public:
   void encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) override;
   double backward(const FlatParameters& parameters, StepRows& rows, float warmth) override;
   void finish_gradients(const FlatParameters& parameters, Index j, float values, FlatParameters& gradients, Index i) const override;
+  float decoder_penalty() const override { return settings_.parts.size() > 1 ? strength_ : 0; }
   void describe(const FlatParameters& parameters, Sae& sae) const override;
 
 private:
+  std::vector<float> weights(const FlatParameters& parameters) const;
   float strength_ = 0; ///< lambda/B of this step
 };
 
