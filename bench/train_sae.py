@@ -6,7 +6,7 @@
 All train a TopK SAE in f32 on the same rows with batches of the same size; each draws its own random order. A step's time is the
 loop alone, without the first steps; every peer runs in its best mode (sparsify: fused encoder; SAELens: with and without sparse
 activations). FVU is of held-out rows, by one routine, from the weights each peer saved. With --device cuda all train on the GPU, concord on
-one rank; rows of the peers lie there.
+one rank; rows of the peers lie there, and they multiply in TF32.
 """
 import argparse
 import json
@@ -140,6 +140,7 @@ def run_peer(name, o):
     """In this process; prints a JSON line."""
     import torch
     torch.set_num_threads(o.threads)
+    torch.set_float32_matmul_precision("high" if o.device == "cuda" else "highest")  # TF32 where there is
     x = torch.from_numpy(np.load(o.work / "train.npy")).to(o.device)
     clock = Clock()
     trainers = {"sparsify": train_sparsify, "dictionary_learning": train_dictionary_learning, "saelens": train_saelens,

@@ -165,6 +165,8 @@ CONCORD_DEVICE void read_rows(const Warp& warp, const PairView& pair, Index feat
                               Rows<Warp>& rows) {
   warp.each_alone([&](int lane) {
     rows.row[lane] = -1;
+    rows.value[lane] = 0;
+    rows.active[lane] = 0;
     if (first + lane >= count) return;
     read_posting(pair.a, feature, first + lane, rows.row[lane], rows.value[lane], rows.active[lane]);
     rows.row[lane] += shift;

@@ -1,6 +1,7 @@
 #include "concord/core/philox.hpp"
 
 #include "sae/search_kernels.hpp"
+#include "support/fiber_warp.hpp"
 #include "support/support.hpp"
 #include <algorithm>
 #include <bit>
@@ -18,6 +19,12 @@ std::vector<float> random_values(std::uint64_t seed, std::size_t count) {
   return values;
 }
 
+/// Lane by lane, and with lanes as a GPU has them.
+const std::vector<std::function<void(const Kernel&)>> runners{
+    [](const Kernel& kernel) { std::visit([](const auto& of) { run_in_loop(of); }, kernel); },
+    [](const Kernel& kernel) { std::visit([](const auto& of) { test::run_in_fibers(of, test::FiberGroup::Order::ascending); }, kernel); },
+    [](const Kernel& kernel) { std::visit([](const auto& of) { test::run_in_fibers(of, test::FiberGroup::Order::descending); }, kernel); }};
+
 /// Widths around those of a warp and of what is read at once; many values are equal, so that ties lie on the border.
 TEST(SearchKernels, LargestEqualsASort) {
   for (const Index latents : {Index{1}, Index{31}, Index{33}, Index{256}, Index{700}})
@@ -26,8 +33,13 @@ TEST(SearchKernels, LargestEqualsASort) {
       const Index rows = 5;
       auto hidden = random_values(1, static_cast<std::size_t>(rows * latents));
       for (auto& h : hidden) h = std::round(4 * h);
-      std::vector<Index> got(static_cast<std::size_t>(rows * places));
-      run_in_loop(Largest{{hidden.data(), rows, latents}, places, got.data()});
+      std::vector<std::vector<Index>> all;
+      for (const auto& run_kernel : runners) {
+        all.emplace_back(static_cast<std::size_t>(rows * places));
+        run_kernel(Largest{{hidden.data(), rows, latents}, places, all.back().data()});
+        EXPECT_EQ(all.back(), all.front());
+      }
+      const auto& got = all.front();
       for (Index r = 0; r < rows; ++r) {
         std::vector<Index> expected(static_cast<std::size_t>(latents));
         std::iota(expected.begin(), expected.end(), Index{0});
@@ -60,9 +72,14 @@ TEST(SearchKernels, AboveEqualsALoop) {
     for (const bool with_floor : {false, true})
       for (const bool with_slack : {false, true}) {
         const Bound bound{0.25F, with_floor ? floors.data() : nullptr, with_slack ? slack.data() : nullptr, norms.data()};
-        std::vector<Index> counts(rows), begin{0}, expected, got;
+        std::vector<Index> counts, begin{0}, expected;
         std::vector<float> expected_values;
-        run_in_loop(CountAbove{{hidden.data(), rows, latents}, bound, counts.data()});
+        for (const auto& run_kernel : runners) {
+          std::vector<Index> again(rows);
+          run_kernel(CountAbove{{hidden.data(), rows, latents}, bound, again.data()});
+          if (&run_kernel == &runners.front()) counts = again;
+          EXPECT_EQ(again, counts);
+        }
         for (Index r = 0; r < rows; ++r) {
           for (Index j = 0; j < latents; ++j) {
             const float h = hidden[static_cast<std::size_t>(r * latents + j)];
@@ -76,11 +93,13 @@ TEST(SearchKernels, AboveEqualsALoop) {
           begin.push_back(begin.back() + counts[static_cast<std::size_t>(r)]);
           ASSERT_EQ(begin.back(), static_cast<Index>(expected.size()));
         }
-        got.resize(expected.size());
-        std::vector<float> values(expected.size());
-        run_in_loop(FillAbove{{hidden.data(), rows, latents}, bound, begin.data(), got.data(), values.data()});
-        EXPECT_EQ(got, expected);
-        EXPECT_EQ(values, expected_values);
+        for (const auto& run_kernel : runners) {
+          std::vector<Index> got(expected.size());
+          std::vector<float> values(expected.size());
+          run_kernel(FillAbove{{hidden.data(), rows, latents}, bound, begin.data(), got.data(), values.data()});
+          EXPECT_EQ(got, expected);
+          EXPECT_EQ(values, expected_values);
+        }
       }
   }
 }
