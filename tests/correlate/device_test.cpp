@@ -36,7 +36,7 @@ io::CsrMatrix matrix(std::uint64_t seed, Index rows, Index features) {
   for (Index r = 0; r < rows; ++r) {
     for (Index f = 0; f < features / 3 * 2; ++f) {
       const auto at = static_cast<std::uint64_t>(r * features + f);
-      if (random.uniform(2 * at) > 1.0 / static_cast<double>(1 + f / 4)) continue;
+      if (random.uniform(2 * at) > 1.0 / (1.0 + 0.25 * static_cast<double>(f))) continue;
       m.indices.push_back(static_cast<std::int32_t>(f));
       m.values.push_back(static_cast<float>(std::exp(random.normal(2 * at + 1))));
     }
