@@ -48,8 +48,8 @@ io::CsrMatrix matrix(std::uint64_t seed, Index rows, Index features) {
 /// A pair on one rank, whole in memory.
 struct Pair {
   comm::Communicator alone = test::world().split(test::world().rank());
-  MatrixSource a{matrix(1, 70, 60)};
-  MatrixSource b{matrix(2, 70, 200)};
+  MatrixSource a{matrix(1, 40, 60)};
+  MatrixSource b{matrix(2, 40, 200)};
   ShareGrid grid{1, 1};
   Deal deal_a{a, 1};
   Deal deal_b{b, 1, 50};
