@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <atomic>
 #include <new>
+#include <optional>
 
 #ifdef CONCORD_CUDA
 #include <cuda_runtime_api.h>
@@ -17,7 +18,8 @@
 namespace concord::comm {
 namespace {
 
-std::atomic<int> bound_gpu{-1};
+std::optional<Gpu> bound;       ///< of this rank, by its first call
+std::atomic<int> bound_gpu{-1}; ///< its number, for other threads
 
 /// In front of the memory handed out: how it was got. As long as the widest vectors are aligned.
 struct alignas(64) StagingHeader {
@@ -89,19 +91,21 @@ void give_staging(void* memory) noexcept {
 Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared) {
   const int local = node_rank(comm);
   Gpu gpu;
+  const bool bound_before = device != "cpu" && bound;
   agree(comm, [&] {
     require(device == "auto" || device == "cpu" || device == "cuda", ExitCode::config, "device must be auto, cpu or cuda, not {}", device);
     const int count = device == "cpu" ? 0 : gpus_here();
     require(device != "cuda" || count > 0, ExitCode::unavailable,
             "device = \"cuda\" but no GPU is to be seen; build with -DCONCORD_CUDA=ON on a node with GPUs, or set device = \"cpu\"");
-    if (count > 0) gpu = open_gpu(local % count);
-    if (count > 0) bound_gpu = gpu.number;
+    if (count > 0) gpu = open_gpu(bound_before ? bound->number : local % count);
   });
   std::vector<std::string> uuids;
   boost::mpi::all_gather(comm, gpu.uuid, uuids);
   agree(comm, [&] {
     if (gpu.uuid.empty()) return;
-    gpu.sharing = static_cast<int>(std::count(uuids.begin(), uuids.end(), gpu.uuid));
+    gpu.sharing = bound_before ? bound->sharing : static_cast<int>(std::count(uuids.begin(), uuids.end(), gpu.uuid));
+    bound = gpu;
+    bound_gpu = gpu.number;
     require(gpu.sharing == 1 || allow_shared, ExitCode::unavailable,
             "{} ranks would share the GPU {}: start one rank a GPU (mpirun --map-by ppr:GPUS:node, srun --gpus-per-task=1), or give "
             "--allow-shared-gpu",

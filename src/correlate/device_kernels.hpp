@@ -223,7 +223,7 @@ CONCORD_DEVICE void add_rows(const Warp& warp, const BlockView& block, const Row
   }
 }
 
-/// Whether something is stored of column `32 group + lane` in row `i` of the chunk.
+/// Whether something is stored of a column for feature `i` of the chunk.
 CONCORD_DEVICE bool is_stored(const Chunk& chunk, Index columns, Index i, Index column) {
   return (chunk.stored[i * (columns / warp_lanes) + column / warp_lanes] >> (column % warp_lanes) & 1U) != 0;
 }

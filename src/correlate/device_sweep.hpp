@@ -29,11 +29,11 @@ public:
 
 private:
   void run_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
+  /// As Sweep::run_pieces(), with the sums on the device.
   void run_pieces(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   Index rows_a_piece() const;
-  void add_pieces(const Chunk& first, Index piece, const std::vector<Index>& shifts);
+  void add_pieces(const Chunk& chunk, Index piece, const std::vector<Index>& shifts);
   Chunk chunk_of(const std::vector<Index>& features, std::size_t shifts);
-  void finish_moments();
 
   Device& device_;
   KeptOnDevice& kept_;

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
@@ -34,6 +35,7 @@ public:
       : comm_(comm), store_(extract.store), extractor_(comm, extract),
         layer_comm_(comm.split(extractor_.grid().idle(comm.rank()) ? extractor_.grid().shards : extractor_.grid().shard(comm.rank()))) {
     first_ = options(extractor_.layers().front());
+    if (first_.device == "cuda") comm::bind_gpu(comm_, first_.device, first_.allow_shared_gpu); // of all ranks, before layers have theirs
     comm::agree(comm_, [&] { make_order(extract); });
     alone([&] {
       for (const int layer : extractor_.my_layers()) add(extract, layer, options(layer));

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
@@ -128,7 +129,9 @@ void train_side_by_side(const comm::Communicator& comm, const std::vector<TrainO
     for (const auto& o : trainings) train_variants(comm, o, variants);
     return;
   }
-  const int group = comm.rank() * groups / comm.size(); // neighbours, which often share a node
+  const auto on_gpu = std::find_if(trainings.begin(), trainings.end(), [](const TrainOptions& o) { return o.device == "cuda"; });
+  if (on_gpu != trainings.end()) comm::bind_gpu(comm, on_gpu->device, on_gpu->allow_shared_gpu); // before there are groups
+  const int group = comm.rank() * groups / comm.size();                                          // neighbours, which often share a node
   const auto mine = comm.split(group);
   const bool spoke = is_speaker();
   set_speaker(mine.rank() == 0);
