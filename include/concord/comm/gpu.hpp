@@ -17,8 +17,8 @@ struct Gpu {
 };
 
 /// The GPU of this rank by its number on the node, or none. `device`: "cpu", "cuda" or "auto" (a GPU when there is one).
-/// Ranks that would share a device are refused unless `allow_shared`. A rank keeps the GPU that its first call gave it, so that call must be
-/// one of all ranks: groups of them would each begin with a node's first GPU. Collective over `comm`.
+/// Ranks that would share a device are refused unless `allow_shared`. A rank keeps the GPU that its first call gave it, so that call must
+/// be one of all ranks: groups of them would each begin with a node's first GPU. Collective over `comm`.
 /// @throws Error config, or unavailable when "cuda" is asked for and there is no GPU, or too few; agreed.
 Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared);
 
