@@ -1,4 +1,5 @@
 // Training on planted sparse data at any number of ranks: quality, held-out rows, and continuation to the bit.
+#include "concord/comm/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
@@ -309,23 +310,33 @@ double largest_difference(const std::vector<float>& a, const std::vector<float>&
   return largest;
 }
 
+/// The GPU's code on the CPU, and on the GPU that all ranks share, where there is one.
+std::vector<std::string> devices() {
+  if (comm::bind_gpu(world(), "auto", true).number < 0) return {"torch"};
+  return {"torch", "cuda"};
+}
+
 void expect_same_steps(TrainOptions o, const std::filesystem::path& folder) {
   o.reduction = "fast";
   o.out = folder / "cpu";
   train(world(), o);
   const Sae expected = load_sae(o.out);
   const auto of_cpu = record(o.out);
-  o.out = folder / "torch";
-  o.device = "torch";
-  train(world(), o);
-  const Sae got = load_sae(o.out);
-  EXPECT_LT(largest_difference(got.encoder, expected.encoder), 2e-3);
-  EXPECT_LT(largest_difference(got.decoder, expected.decoder), 2e-3);
-  EXPECT_LT(largest_difference(got.b_enc, expected.b_enc), 5e-3);
-  EXPECT_LT(largest_difference(got.b_dec, expected.b_dec), 5e-3);
-  EXPECT_LT(largest_difference(got.threshold, expected.threshold), 5e-3);
-  EXPECT_NEAR(record(o.out)["fvu"].get<double>(), of_cpu["fvu"].get<double>(), 2e-3);
-  EXPECT_EQ(record(o.out)["dead"], of_cpu["dead"]);
+  for (const auto& device : devices()) {
+    SCOPED_TRACE(device);
+    o.out = folder / device;
+    o.device = device;
+    o.allow_shared_gpu = true;
+    train(world(), o);
+    const Sae got = load_sae(o.out);
+    EXPECT_LT(largest_difference(got.encoder, expected.encoder), 2e-3);
+    EXPECT_LT(largest_difference(got.decoder, expected.decoder), 2e-3);
+    EXPECT_LT(largest_difference(got.b_enc, expected.b_enc), 5e-3);
+    EXPECT_LT(largest_difference(got.b_dec, expected.b_dec), 5e-3);
+    EXPECT_LT(largest_difference(got.threshold, expected.threshold), 5e-3);
+    EXPECT_NEAR(record(o.out)["fvu"].get<double>(), of_cpu["fvu"].get<double>(), 2e-3);
+    EXPECT_EQ(record(o.out)["dead"], of_cpu["dead"]);
+  }
 }
 
 TEST_P(DeviceKind, TakesTheStepsOfTheCpu) {
@@ -360,7 +371,8 @@ TEST(Device, StoppedAndContinuedEndsInTheSameBits) {
   auto o = small_options(folder, planted(folder, 1000, 16));
   o.kind = "batch-topk";
   o.reduction = "fast";
-  o.device = "torch";
+  o.device = devices().back();
+  o.allow_shared_gpu = true;
   o.steps = 60;
   train(world(), o);
   expect_stop_changes_nothing(o, folder);
