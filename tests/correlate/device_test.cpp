@@ -120,5 +120,24 @@ TEST(Device, FindsWhatExceedsBounds) {
   }
 }
 
+TEST(Device, KeepsWhatHasRoomWhileTheHostHasIt) {
+  const Pair pair;
+  const auto load = [&] {
+    return std::make_shared<const Whole<PostingShare>>(load_postings(pair.alone, pair.grid, pair.a, pair.deal_a, 0, pair.a.rows()));
+  };
+  auto first = load();
+  auto second = load();
+  FiberDevice fibers(FiberGroup::Order::ascending);
+  device::KeptOnDevice kept(fibers, 100);
+  std::weak_ptr<const void> of_first = kept.postings(first, 60);
+  EXPECT_EQ(kept.postings(first, 60), of_first.lock());
+  std::weak_ptr<const void> of_second = kept.postings(second, 60); // both are too much
+  EXPECT_TRUE(of_first.expired());
+  second.reset();
+  of_first = kept.postings(first, 30); // both would have room
+  EXPECT_TRUE(of_second.expired());
+  EXPECT_FALSE(of_first.expired());
+}
+
 } // namespace
 } // namespace concord::correlate
