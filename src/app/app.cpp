@@ -286,7 +286,12 @@ private:
     sub->add_option("--groups", correlate_.groups, "groups of ranks with a pair of layers each; 0: by size")->capture_default_str();
     sub->add_option("--layers-a", correlate_layers_a_, "of A, comma separated; all when left out");
     sub->add_option("--layers-b", correlate_layers_b_, "of B");
-    sub->add_flag("--matrix", correlate_.matrix, "also write all correlations, OUT.matrix/");
+    sub->add_flag_callback(
+        "--matrix", [this] { correlate_.matrix = correlate::MatrixEntries::all; }, "also write all correlations, OUT.matrix/");
+    sub->add_flag_callback(
+           "--matrix-coactive", [this] { correlate_.matrix = correlate::MatrixEntries::coactive; },
+           "also write those of features that are active together, sparse, with their counts")
+        ->excludes("--matrix");
     sub->add_option("--csv", correlate_.csv, "also write the matches as text");
     sub->add_option("--out", correlate_.out, "matches.h5 to write");
   }

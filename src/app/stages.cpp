@@ -209,13 +209,9 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
     }
     const auto options = [&](int layer) { return layer_options(study, files, model, layer, force); };
     if (study.flag("extract.fused")) {
-      comm::agree(comm, [&] {
-        require(variants.empty(), ExitCode::config,
-                "sae.variants are not trained with extract.fused; write activations, or train them by themselves");
-      });
       auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
       o.stage_word = named("train-sae", model);
-      fused::train(comm, o, options);
+      fused::train(comm, o, options, variants);
       continue;
     }
     for (const int layer : extracted_layers(comm, files.activations(model))) trainings.push_back(options(layer));
@@ -285,7 +281,8 @@ void correlate(const comm::Communicator& comm, const Study& study, const StudyFi
   o.allow_shared_gpu = study.flag("correlate.allow_shared_gpu");
   o.gpu_memory_gib = study.real("correlate.gpu_memory_gib");
   o.groups = static_cast<int>(study.integer("correlate.groups"));
-  o.matrix = study.flag("correlate.matrix");
+  if (study.flag("correlate.matrix")) o.matrix = correlate::MatrixEntries::all;
+  if (study.flag("correlate.matrix_coactive")) o.matrix = correlate::MatrixEntries::coactive;
   o.out = files.matches();
   o.force = force;
   correlate::correlate(comm, o);

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 namespace concord::app {
 
@@ -55,13 +56,18 @@ std::string verify_activations(const fs::path& path) {
   return fmt::format("activations of {} layers, {} rows, {} blocks", layers.size(), block_offsets.back(), block_offsets.size() - 1);
 }
 
-/// Statistics kept beside the rows must be what the rows give.
-void check_statistics(const io::CsrMatrix& csr, const features::FeatureStatistics& statistics, const std::string& where) {
+/// Statistics kept beside the rows must be what the rows give. Rows come in windows, since a layer may be larger than memory.
+void check_statistics(const features::FeaturesFile& file, int layer, const std::string& where) {
+  const auto statistics = file.statistics(layer);
   std::vector<Index> count(statistics.count.size(), 0);
   std::vector<double> sum(statistics.count.size(), 0.0);
-  for (std::size_t e = 0; e < csr.indices.size(); ++e) {
-    ++count[static_cast<std::size_t>(csr.indices[e])];
-    sum[static_cast<std::size_t>(csr.indices[e])] += csr.values[e];
+  const Index window = std::max<Index>(1, (Index{1} << 24) / (1 + file.entries(layer) / std::max<Index>(1, file.rows())));
+  for (Index row = 0; row < file.rows(); row += window) {
+    const auto csr = file.csr(layer, row, std::min(file.rows(), row + window));
+    for (std::size_t e = 0; e < csr.indices.size(); ++e) {
+      ++count[static_cast<std::size_t>(csr.indices[e])];
+      sum[static_cast<std::size_t>(csr.indices[e])] += csr.values[e];
+    }
   }
   require(count == statistics.count, ExitCode::bad_data, "{}: the firing counts do not fit the rows", where);
   for (std::size_t j = 0; j < sum.size(); ++j)
@@ -73,9 +79,8 @@ std::string verify_features(const fs::path& path) {
   const features::FeaturesFile file(path);
   Index nnz = 0;
   for (const int layer : file.layers()) {
-    const auto csr = file.csr(layer);
-    check_statistics(csr, file.statistics(layer), path.string() + ":/" + layer_name(layer));
-    nnz += csr.nnz();
+    check_statistics(file, layer, path.string() + ":/" + layer_name(layer));
+    nnz += file.entries(layer);
   }
   return fmt::format("features of {} layers, {} non-zeros", file.layers().size(), nnz);
 }
@@ -116,6 +121,34 @@ std::string verify_matches(const fs::path& path) {
   return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);
 }
 
+/// Row after row, since a matrix may be larger than memory.
+void check_correlations(const io::Dataset& r, const fs::path& path) {
+  const Index step = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, r.row_size()));
+  for (Index row = 0; row < r.rows(); row += step)
+    for (const float value : r.read<float>(row, std::min(step, r.rows() - row)))
+      require(std::abs(value) <= 1.0F, ExitCode::bad_data, "{}:{} holds {} near row {}, which is no correlation", path.string(), r.name(),
+              value, row);
+}
+
+std::string verify_matrix(const fs::path& path) {
+  const auto file = io::File::open(path);
+  const auto r = file.dataset("/r");
+  check_correlations(r, path);
+  if (!file.has("/indptr")) return fmt::format("correlations of {} x {} features", r.rows(), r.row_size());
+  const auto begin = file.read<Index>("/indptr");
+  const auto shape = file.read<Index>("/shape");
+  require(std::is_sorted(begin.begin(), begin.end()) && shape.size() == 2 && static_cast<Index>(begin.size()) == shape[0] + 1 &&
+              begin.front() == 0 && std::max<Index>(1, begin.back()) == r.rows(),
+          ExitCode::bad_data, "{}: rows and pairs do not fit", path.string());
+  for (std::size_t i = 0; i + 1 < begin.size(); ++i) {
+    const auto partners = file.dataset("/indices").read<std::int32_t>(begin[i], begin[i + 1] - begin[i]);
+    const bool ascending = std::adjacent_find(partners.begin(), partners.end(), std::greater_equal<>()) == partners.end();
+    require(partners.empty() || (ascending && partners.front() >= 0 && partners.back() < shape[1]), ExitCode::bad_data,
+            "{}: the partners of feature {} are damaged", path.string(), i);
+  }
+  return fmt::format("correlations of {} x {} features, {} pairs active together", shape[0], shape[1], begin.back());
+}
+
 std::string verify_similarity(const fs::path& path) {
   const auto file = io::File::open(path);
   const auto pairs = file.dataset("/pairs").rows();
@@ -147,6 +180,7 @@ std::string verify(const fs::path& path) {
   if (stage == "extract") return verify_activations(path);
   if (stage == "encode") return verify_features(path);
   if (stage == "correlate") return verify_matches(path);
+  if (stage == "correlate matrix") return verify_matrix(path);
   if (stage == "compare") return verify_similarity(path);
   fail(ExitCode::bad_data, "{}: unknown stage {}", path.string(), stage);
 }

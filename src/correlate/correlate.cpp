@@ -14,6 +14,7 @@
 #include "concord/features/features.hpp"
 #include "concord/io/output.hpp"
 
+#include "matrix_file.hpp"
 #include "pair_result.hpp"
 #include "side.hpp"
 #include <chrono>
@@ -150,8 +151,9 @@ private:
              {"min_firings", rules.min_firings},
              {"drop_non_concept", rules.drop_non_concept},
              {"need_shared_token", rules.need_shared_token},
-             {"matrix", options_.matrix}},
+             {"matrix", options_.matrix == MatrixEntries::all}}, // what it was before there were others
             {{"a", a_->digest()}, {"b", b_->digest()}}};
+    if (options_.matrix == MatrixEntries::coactive) key_.settings["matrix"] = matrix_word();
     if (!options_.layers_a.empty()) key_.settings["layers_a"] = options_.layers_a;
     if (!options_.layers_b.empty()) key_.settings["layers_b"] = options_.layers_b;
   }
@@ -204,9 +206,9 @@ private:
     s.best = options_.best;
     s.shifts = shifts_;
     s.memory = options_.memory_gib * 0x1p30;
-    s.threads = options_.matrix ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
-    s.grid_columns = options_.matrix ? 1 : options_.grid_columns;
-    if (options_.matrix) s.block = 0;
+    s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
+    s.grid_columns = writes_matrix() ? 1 : options_.grid_columns;
+    if (writes_matrix()) s.block = 0;
     if (options_.device == "cuda") s.sums_by = SumsBy::gpu;
     if (options_.device == "emulated") s.sums_by = SumsBy::emulated_gpu;
     s.gpu = gpu_.number;
@@ -222,7 +224,8 @@ private:
         const auto features = static_cast<double>(a_->features(la) + b_->features(lb));
         bytes += features * static_cast<double>(20 * options_.best + 16 + 8 * options_.null_shifts) +
                  62.0 * static_cast<double>(b_->features(lb)) + 16384;
-        if (options_.matrix) bytes += 4.0 * static_cast<double>(a_->features(la)) * static_cast<double>(b_->features(lb));
+        if (options_.matrix == MatrixEntries::all)
+          bytes += 4.0 * static_cast<double>(a_->features(la)) * static_cast<double>(b_->features(lb));
       }
     return bytes;
   }
@@ -281,7 +284,7 @@ private:
     correlator.open(*a.source, layer_a(pair), *b.source, layer_b(pair));
     PairCorrelation correlation = correlator.correlate();
     correlating_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    if (options_.matrix) write_matrix(correlator, *a.source, *b.source, pair);
+    if (writes_matrix()) write_matrix(correlator, *a.source, *b.source, pair);
     std::optional<Matcher> matcher;
     if (group_.rank() == 0) matcher.emplace(correlation, options_.rules, a.facts, b.facts);
     std::vector<Edge> edges;
@@ -323,28 +326,20 @@ private:
     return proof;
   }
 
-  /// All correlations of the pair; every rank writes the rows of its features.
+  /// All correlations of the pair.
   void write_matrix(PairCorrelator& correlator, const FeatureSource& a, const FeatureSource& b, Index pair) const {
     const auto folder = std::filesystem::path(options_.out.string() + ".matrix");
     const auto path = folder / (pair_group(layer_a(pair), layer_b(pair)).substr(1) + ".h5");
-    const auto partial = std::filesystem::path(path.string() + ".partial");
     comm::agree(group_, [&] {
       if (group_.rank() == 0) std::filesystem::create_directories(folder);
     });
-    auto file = io::File::create_parallel(partial, group_);
-    auto matrix = file.create_dataset("/r", {a.features(), b.features()}, Dtype::f32);
-    const auto write = [&](Index feature, const std::vector<float>& row) { matrix.write_rows(feature, 1, row.data()); };
-    comm::agree(group_, [&] {
-      const std::vector<float> zeros(at(b.features()), 0.0F);
-      for (Index i = 0; i < a.features() && group_.rank() == 0; ++i)
-        if (a.totals().count[at(i)] == 0) write(i, zeros);
-    });
-    correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r) { write(feature, {r.begin(), r.end()}); });
-    file.close();
-    comm::agree(group_, [&] {
-      if (group_.rank() == 0) std::filesystem::rename(partial, path);
-    });
+    const auto write = options_.matrix == MatrixEntries::all ? write_all_correlations : write_coactive_correlations;
+    write(group_, correlator, a, b, matrix_key(), path);
   }
+
+  StageKey matrix_key() const { return {"correlate matrix", {{"entries", matrix_word()}}, key_.inputs}; }
+  std::string matrix_word() const { return options_.matrix == MatrixEntries::all ? "all" : "coactive"; }
+  bool writes_matrix() const { return options_.matrix != MatrixEntries::none; }
 
   const comm::Communicator& comm_;
   const CorrelateOptions& options_;

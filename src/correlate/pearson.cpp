@@ -229,17 +229,19 @@ std::vector<Exceeding> PairCorrelator::exceeding(std::vector<double> limit_a, st
   return all;
 }
 
-void PairCorrelator::for_each_row(const std::function<void(std::int32_t, const std::vector<double>&)>& row) {
+void PairCorrelator::for_each_row(const RowVisit& row) {
   State& s = *state_;
   require(s.grid->columns == 1, ExitCode::internal, "whole rows of correlations need one column");
   const auto& names_b = s.sums->features_b();
   std::vector<double> r(at(s.b->features()), 0.0);
+  std::vector<std::int32_t> cofire(r.size(), 0);
   s.sums->for_each_sums([&](Index feature, const Accumulator* sums) {
     for (std::size_t j = 0; j < names_b.size(); ++j) {
       const double value = s.sums->correlation(feature, static_cast<Index>(j), sums[j]);
       r[at(names_b[j])] = std::isnan(value) ? 0.0 : std::clamp(value, -1.0, 1.0);
+      cofire[at(names_b[j])] = static_cast<std::int32_t>(sums[j].cofire);
     }
-    row(s.sums->features_a()[at(feature)], r);
+    row(s.sums->features_a()[at(feature)], r, cofire);
   });
 }
 

@@ -58,40 +58,40 @@ std::string FeaturesFile::group(int layer) const {
   return "/" + layer_name(layer) + "/";
 }
 
-io::CsrMatrix FeaturesFile::csr(int layer) const {
+io::CsrMatrix FeaturesFile::csr(int layer, Index begin, Index end) const {
   const std::string at = group(layer);
-  io::CsrMatrix matrix;
-  matrix.indptr = file_.read<Index>(at + "indptr");
-  matrix.indices = file_.read<std::int32_t>(at + "indices");
-  matrix.values = file_.read<float>(at + "data");
-  matrix.rows = static_cast<Index>(matrix.indptr.size()) - 1;
-  matrix.cols = file_.dataset(at + "count").rows();
-  if (!matrix.indptr.empty() && matrix.indptr.back() == 0) { // an empty layer is stored with one unused place
-    matrix.indices.clear();
-    matrix.values.clear();
+  io::CsrMatrix matrix{end - begin, features(layer), file_.dataset(at + "indptr").read<Index>(begin, end - begin + 1), {}, {}};
+  const Index first = matrix.indptr.front();
+  const Index count = matrix.indptr.back() - first;
+  require(first >= 0 && count >= 0, ExitCode::bad_data, "{}:{} indptr decreases", file_.path().string(), at);
+  if (count > 0) { // an empty layer is stored with one unused place
+    matrix.indices = file_.dataset(at + "indices").read<std::int32_t>(first, count);
+    matrix.values = file_.dataset(at + "data").read<float>(first, count);
   }
-  check_csr(matrix, file_.path().string() + ":" + at);
+  for (Index& offset : matrix.indptr) offset -= first;
+  check_csr(matrix, fmt::format("{}:{} from row {}", file_.path().string(), at, begin));
   return matrix;
+}
+
+Index FeaturesFile::entries(int layer) const {
+  return file_.dataset(group(layer) + "indptr").read<Index>(rows_, 1).front();
 }
 
 io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const {
   if (end < 0) end = counted_rows_;
-  const std::string at = group(layer);
-  io::CsrMatrix matrix{end - begin, file_.dataset(at + "count").rows(), {0}, {}, {}};
+  io::CsrMatrix matrix{end - begin, features(layer), {0}, {}, {}};
   if (begin == end) return matrix;
   const Index first = row_of_counted(begin);
   const Index last = row_of_counted(end - 1) + 1;
+  auto all = csr(layer, first, last);
+  if (counted_marks_.empty()) return all;
   const auto kinds = row_kinds(first, last);
-  const auto indptr = file_.dataset(at + "indptr").read<Index>(first, last - first + 1);
-  require(indptr.front() >= 0 && indptr.back() >= indptr.front(), ExitCode::bad_data, "{}:{} indptr decreases", file_.path().string(), at);
-  if (indptr.back() > indptr.front()) { // an empty layer is stored with one unused place
-    matrix.indices = file_.dataset(at + "indices").read<std::int32_t>(indptr.front(), indptr.back() - indptr.front());
-    matrix.values = file_.dataset(at + "data").read<float>(indptr.front(), indptr.back() - indptr.front());
-  }
-  for (std::size_t r = 0; r < kinds.size();
-       ++r) // rows that do not count are empty, so dropping their ends drops them; without marks all count
-    if (counted_marks_.empty() || kinds[r] == 0) matrix.indptr.push_back(indptr[r + 1] - indptr.front());
-  check_csr(matrix, fmt::format("{}:{} from row {}", file_.path().string(), at, first));
+  matrix.indices = std::move(all.indices);
+  matrix.values = std::move(all.values);
+  for (std::size_t r = 0; r < kinds.size(); ++r) // rows that do not count are empty, so dropping their ends drops them
+    if (kinds[r] == 0) matrix.indptr.push_back(all.indptr[r + 1]);
+  require(matrix.indptr.back() == matrix.nnz(), ExitCode::bad_data, "{}:{} has features on rows that are left out, near row {}",
+          file_.path().string(), group(layer), first);
   return matrix;
 }
 

@@ -9,6 +9,7 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
+#include "concord/sae/trainings.hpp"
 
 #include "fused/facts.hpp"
 #include <algorithm>
@@ -19,20 +20,22 @@ namespace concord::fused {
 
 namespace {
 
-/// The training of one layer, on the ranks that compute it.
+/// The training of one layer and its variants, on the ranks that compute it: all draw from one window.
 struct LayerTraining {
-  LayerTraining(const comm::Communicator& comm, const sae::TrainOptions& options, std::shared_ptr<sae::BufferOrder> order,
+  LayerTraining(const comm::Communicator& comm, const std::vector<sae::TrainOptions>& variants, std::shared_ptr<sae::BufferOrder> order,
                 const extract::Extractor& extractor, Dtype store, const sae::WindowFeed::Names& names)
-      : feed(std::move(order), extractor.config().hidden, store, names, comm.rank(), comm.size()), trainer(comm, options, feed) {}
+      : feed(std::move(order), extractor.config().hidden, store, names, comm.rank(), comm.size()) {
+    for (const auto& options : variants) trainers.push_back(std::make_unique<sae::Trainer>(comm, options, feed));
+  }
   sae::WindowFeed feed;
-  sae::Trainer trainer;
+  std::vector<std::unique_ptr<sae::Trainer>> trainers;
 };
 
 class FusedTraining {
 public:
   FusedTraining(const comm::Communicator& comm, const extract::ExtractOptions& extract,
-                const std::function<sae::TrainOptions(int)>& options)
-      : comm_(comm), store_(extract.store), extractor_(comm, extract),
+                const std::function<sae::TrainOptions(int)>& options, const std::vector<std::string>& variants)
+      : comm_(comm), store_(extract.store), variants_(variants), extractor_(comm, extract),
         layer_comm_(comm.split(extractor_.grid().idle(comm.rank()) ? extractor_.grid().shards : extractor_.grid().shard(comm.rank()))) {
     first_ = options(extractor_.layers().front());
     if (first_.device == "cuda") comm::bind_gpu(comm_, first_.device, first_.allow_shared_gpu); // of all ranks, before layers have theirs
@@ -43,20 +46,19 @@ public:
   }
 
   void run() {
-    alone([&] { std::erase_if(layers_, [](const auto& entry) { return entry.second->trainer.is_done(); }); });
+    alone([&] {
+      for (auto& [layer, one] : layers_) std::erase_if(one->trainers, [](const auto& trainer) { return trainer->is_done(); });
+      std::erase_if(layers_, [](const auto& entry) { return entry.second->trainers.empty(); });
+    });
     if (comm::max_of(comm_, static_cast<Index>(layers_.size())) == 0) {
       log_info("{}: all SAEs are done", first_.stage_word);
       return;
     }
     extractor_.load_model();
-    alone([&] {
-      for (auto& [layer, one] : layers_) one->trainer.prepare();
-    });
+    alone([&] { for_each_trainer([](sae::Trainer& trainer) { trainer.prepare(); }); });
     steps();
     run_model(order_->held_out_blocks(), /*stoppable=*/false);
-    alone([&] {
-      for (auto& [layer, one] : layers_) one->trainer.finish();
-    });
+    alone([&] { for_each_trainer([](sae::Trainer& trainer) { trainer.finish(); }); });
   }
 
 private:
@@ -71,10 +73,12 @@ private:
 
   void add(const extract::ExtractOptions& extract, int layer, sae::TrainOptions options) {
     options.order = "buffer";
+    std::vector<sae::TrainOptions> all{options};
+    for (const auto& variant : variants_) all.push_back(sae::variant_of(options, variant));
     // The identity that the rows would have in the file.
     const sae::WindowFeed::Names names{extract.model.string() + " " + layer_name(layer),
                                        digest_of(extractor_.key().digest() + "/" + layer_name(layer) + "/x"), model_};
-    layers_[layer] = std::make_unique<LayerTraining>(layer_comm_, options, order_, extractor_, store_, names);
+    layers_[layer] = std::make_unique<LayerTraining>(layer_comm_, all, order_, extractor_, store_, names);
   }
 
   /// Runs what only the ranks of this shard do together: an error there ends the job, since the others do not know of it.
@@ -87,16 +91,21 @@ private:
     }
   }
 
-  /// The step at which the layer that is furthest behind goes on.
+  void for_each_trainer(const std::function<void(sae::Trainer&)>& visit) const {
+    for (const auto& [layer, one] : layers_)
+      for (const auto& trainer : one->trainers) visit(*trainer);
+  }
+
+  /// The step at which the training that is furthest behind goes on.
   Index next_step() const {
     Index step = std::numeric_limits<Index>::max();
-    for (const auto& [layer, one] : layers_) step = std::min(step, one->trainer.step());
+    for_each_trainer([&](const sae::Trainer& trainer) { step = std::min(step, trainer.step()); });
     return -comm::max_of(comm_, -step);
   }
 
   Index all_steps() const {
     Index steps = 0;
-    for (const auto& [layer, one] : layers_) steps = one->trainer.steps();
+    for_each_trainer([&](const sae::Trainer& trainer) { steps = trainer.steps(); });
     return comm::max_of(comm_, steps);
   }
 
@@ -108,9 +117,7 @@ private:
       const sae::Window window = order_->window_of(step);
       bool stop = run_model(window.blocks, /*stoppable=*/true);
       if (!stop) {
-        alone([&] {
-          for (auto& [layer, one] : layers_) one->trainer.run_to(window.first_step + window.steps);
-        });
+        alone([&] { for_each_trainer([&](sae::Trainer& trainer) { trainer.run_to(window.first_step + window.steps); }); });
         stop = comm::stop_requested(comm_);
       }
       const bool last = window.first_step + window.steps >= end;
@@ -124,8 +131,9 @@ private:
 
   void save() {
     alone([&] {
-      for (auto& [layer, one] : layers_)
-        if (one->trainer.step() > 0) one->trainer.save_checkpoint();
+      for_each_trainer([](sae::Trainer& trainer) {
+        if (trainer.step() > 0) trainer.save_checkpoint();
+      });
     });
   }
 
@@ -142,6 +150,7 @@ private:
 
   const comm::Communicator& comm_;
   Dtype store_;
+  const std::vector<std::string>& variants_;
   extract::Extractor extractor_;
   comm::Communicator layer_comm_; ///< the ranks that compute the same layers, one a replica
   sae::TrainOptions first_;       ///< settings that all layers share
@@ -153,10 +162,10 @@ private:
 } // namespace
 
 void train(const comm::Communicator& comm, const extract::ExtractOptions& extract,
-           const std::function<sae::TrainOptions(int layer)>& options) {
+           const std::function<sae::TrainOptions(int layer)>& options, const std::vector<std::string>& variants) {
   extract::ExtractOptions without_loss = extract;
   without_loss.loss = false;
-  FusedTraining(comm, without_loss, options).run();
+  FusedTraining(comm, without_loss, options, variants).run();
 }
 
 } // namespace concord::fused

@@ -113,6 +113,7 @@ std::vector<Key> all_keys() {
       {"correlate.null_shifts", Index{4}, "passes with B's documents shifted against A's: a null for the best r; 0: none"},
       {"correlate.level", 0.05, "level of each feature's threshold for the best r"},
       {"correlate.matrix", false, "also write all correlations, matches.h5.matrix/"},
+      {"correlate.matrix_coactive", false, "instead of all write those of features that are active together, sparse, with their counts"},
       {"correlate.groups", Index{0}, "groups of ranks with a pair of layers each; 0: by size"},
       {"correlate.memory_gib", 4.0, "features and sums on each rank; what does not fit is read in pieces"},
       {"correlate.device", std::string("cpu"),

@@ -75,6 +75,33 @@ class CorrelateNumpy(unittest.TestCase):
         np.testing.assert_array_equal([float(row["r"]) for row in rows], [r_of for r_of in self.match_r[matched >= 0]])
         self.assertIn("matches of 1 x 1 layers", run("verify", folder / "matches.h5", ranks=1))
 
+    def test_coactive_matrix(self):
+        """Of all correlations those of features that are active together, with their counts; the same bits as in the whole matrix."""
+        folder = fresh("coactive")
+        a, b = features(8, 150, 70), features(9, 150, 33)  # so few rows that many features never meet
+        a.data[a.indices == 5] = 0  # a dead feature
+        scipy.sparse.save_npz(folder / "a.npz", a)
+        scipy.sparse.save_npz(folder / "b.npz", b)
+        inputs = ["correlate", "--a", folder / "a.npz", "--b", folder / "b.npz", "--null-shifts", 0]
+        run(*inputs, "--matrix", "--out", folder / "all.h5")
+        run(*inputs, "--matrix-coactive", "--out", folder / "coactive.h5")
+        a, b = (m.toarray() != 0 for m in (a, b))
+        cofire = a.astype(np.int64).T @ b.astype(np.int64)
+        self.assertTrue(0 < (cofire == 0).sum() < cofire.size)
+        name = "layer_000_layer_000.h5"
+        with h5py.File(folder / "all.h5.matrix" / name) as whole, h5py.File(folder / "coactive.h5.matrix" / name) as f:
+            rows = [scipy.sparse.csr_matrix((f[values][:], f["indices"][:], f["indptr"][:]), shape=f["shape"][:]) for values in ("r", "cofire")]
+            self.assertTrue(rows[0].has_sorted_indices)
+            self.assertEqual(rows[1].nnz, (cofire > 0).sum())
+            np.testing.assert_array_equal(rows[1].toarray(), cofire)
+            np.testing.assert_array_equal(rows[0].toarray(), np.where(cofire > 0, whole["r"][:], 0))
+        self.assertEqual(sorted(path.name for path in (folder / "coactive.h5.matrix").iterdir()), [name])
+        self.assertIn(f"70 x 33 features, {(cofire > 0).sum()} pairs", run("verify", folder / "coactive.h5.matrix" / name, ranks=1))
+        self.assertIn("70 x 33 features", run("verify", folder / "all.h5.matrix" / name, ranks=1))
+        with h5py.File(folder / "all.h5.matrix" / name, "r+") as whole:
+            whole["r"][60, 30] = np.nan
+        self.assertIn("no correlation", run("verify", folder / "all.h5.matrix" / name, ranks=1, code=65))
+
     def check_match(self, pair, a, b, r, cofire, mutual):
         """Matches of mutual best partners: r, the lead over either runner-up, IoU and phi by their definitions."""
         fires_a, fires_b = a != 0, b != 0

@@ -42,6 +42,20 @@ class Fused(unittest.TestCase):
         self.assertEqual(records[0]["stage_digest"], records[1]["stage_digest"])
         self.assertEqual(list(out.rglob("activations*")), [])
 
+    def test_variants_draw_from_the_same_windows(self):
+        """A sweep costs one pass of the model; a variant that is done is not trained again, and one that was stopped goes on."""
+        variants = ["--set", 'sae.variants=["k=4", "seed=9 latents=128"]']
+        out, to = self.start("variants")
+        run("train-sae", self.study, *to, *BUFFER, *FUSED, "--set", 'sae.variants=["k=4"]')
+        run("train-sae", self.study, *to, *BUFFER, *FUSED, *variants, "--set", "sae.checkpoint_seconds=0", "--max-time", "0.01", code=75)
+        run("train-sae", self.study, *to, *BUFFER, *FUSED, *variants)
+        run("train-sae", self.study, *self.to_file, *BUFFER, *variants)
+        for weights in WEIGHTS:
+            for name in ("saes", "saes@k=4", "saes@seed=9,latents=128"):
+                path = weights.replace("saes", name, 1)
+                with self.subTest(weights=path):
+                    self.assertEqual((self.file / path).read_bytes(), (out / path).read_bytes())
+
     def test_layer_shards_train_side_by_side(self):
         if RANKS != 2:
             self.skipTest("one replica of two shards")

@@ -272,8 +272,10 @@ TEST(Pearson, GpusGiveTheSameRows) {
     if (s.sums_by == SumsBy::cpu) s.block = 0;
     PairCorrelator correlator(world(), s);
     correlator.open(source_a, 0, source_b, 0);
-    std::map<std::int32_t, std::vector<double>> rows;
-    correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r) { rows[feature] = r; });
+    std::map<std::int32_t, std::pair<std::vector<double>, std::vector<std::int32_t>>> rows;
+    correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r, const std::vector<std::int32_t>& cofire) {
+      rows[feature] = {r, cofire};
+    });
     return rows;
   };
   const auto expected = all_rows(settings(2));

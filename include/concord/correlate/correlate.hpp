@@ -10,6 +10,9 @@
 
 namespace concord::correlate {
 
+/// What is written of all correlations, OUT.matrix/layer_LLL_layer_MMM.h5: nothing, all, or those of features that are active together.
+enum class MatrixEntries { none, all, coactive };
+
 struct CorrelateOptions {
   std::filesystem::path a; ///< features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)
   std::filesystem::path b;
@@ -26,7 +29,7 @@ struct CorrelateOptions {
   double gpu_memory_gib = 0; ///< a rank, likewise; 0: a rank's part of what is free
   int groups = 0;            ///< groups of ranks with a layer pair each; 0: by size
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size
-  bool matrix = false;       ///< also all correlations, OUT.matrix/layer_LLL_layer_MMM.h5
+  MatrixEntries matrix = MatrixEntries::none;
   std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;
   bool force = false;

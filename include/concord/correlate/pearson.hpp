@@ -57,9 +57,10 @@ public:
   /// All pairs with r > limit_a[i] + limit_b[j], in ascending (a, b); on rank 0, none elsewhere. Limits are given on rank 0: infinite for
   /// features that are not asked for.
   std::vector<Exceeding> exceeding(std::vector<double> limit_a, std::vector<double> limit_b);
-  /// Calls `row` with the correlations of one feature of A with all of B (0 without variance), on the rank that owns it; the grid must
-  /// have one column. One call at a time.
-  void for_each_row(const std::function<void(std::int32_t feature, const std::vector<double>& r)>& row);
+  /// Calls `row` with the correlations of one feature of A with all of B (0 without variance) and the rows on which both are active, on the
+  /// rank that owns it; dead features have no owner. The grid must have one column. One call at a time.
+  using RowVisit = std::function<void(std::int32_t feature, const std::vector<double>& r, const std::vector<std::int32_t>& cofire)>;
+  void for_each_row(const RowVisit& row);
 
 private:
   struct State;

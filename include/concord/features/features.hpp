@@ -34,14 +34,18 @@ public:
   const std::string& token_hash() const { return token_hash_; }
   const std::string& digest() const { return digest_; }
   Index counted_rows() const { return counted_rows_; } ///< rows that are not left out (BOS): N of every statistic
-  /// All rows of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
+  /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
   /// do not fit.
-  io::CsrMatrix csr(int layer) const;
+  io::CsrMatrix csr(int layer, Index begin, Index end) const;
   /// The counted rows [begin, end) alone, in order; every row where `end` is left out. @throws as csr().
   io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;
   /// Counted rows among the first `rows` rows of the tokens.
   Index counted_before(Index rows) const;
   Index features(int layer) const;
+  /// Of the tokens, left out or not.
+  Index rows() const { return rows_; }
+  /// Active entries of a layer.
+  Index entries(int layer) const;
   FeatureStatistics statistics(int layer) const;
   TopActivations top(int layer) const;
 
