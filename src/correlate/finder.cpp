@@ -26,15 +26,15 @@ public:
 
   void look(int thread, Index feature, Index shift, const FeatureSums& sums) {
     Own& own = *own_[at(thread)];
-    const double* r = correlations(own, feature, sums);
     if (sums.listed > 0) prepare_columns(own);
     if (shift == 0) {
       own.of_a.begin_anew(floor_of(feature));
-      offer(own, found_.best_of_b[at(thread)], feature, sums, r);
+      offer(own, found_.best_of_b[at(thread)], feature, sums);
       offer_listed(own, found_.best_of_b[at(thread)], feature, sums);
       const std::lock_guard guard(lock_of(feature));
       found_.best_of_a.merge(own.of_a, 0, feature);
     } else {
+      const double* r = correlations(own, feature, sums);
       double* of_b = found_.largest_b[at(thread)].data() + (shift - 1) * width_;
       const double largest = std::max(largest_in_front(of_b, sums, r), largest_listed(own, of_b, feature, sums));
       double& of_a = found_.largest_a[at(shift - 1) * sweep_.features_a().size() + at(feature)];
@@ -73,32 +73,52 @@ private:
     return r;
   }
 
-  void offer(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums, const double* r) {
+  void offer(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums) {
+    const OfA a{sweep_.moments_a().sum[at(feature)], sweep_.moments_a().inverse[at(feature)]};
+    alignas(64) std::array<double, group> r;
     for (Index first = sums.first; first < sums.front; first += group) {
       const Index count = std::min(group, sums.front - first);
-      unsigned hits = candidates(r + first, of_b.floors() + first, own.of_a.floor(0), count);
+      unsigned hits = candidates(a, sums.of + first, first, count, of_b.floors() + first, own.of_a.floor(0), r);
       for (unsigned hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(first + std::countr_zero(hit));
       for (; hits != 0; hits &= hits - 1) {
-        const Index j = first + std::countr_zero(hits);
-        if (sums.of[j].cofire > 0) offer_pair(own, of_b, feature, j, sums.of[j], r[j]);
+        const auto i = std::countr_zero(hits);
+        offer_pair(own, of_b, feature, first + i, sums.of[first + i], r[at(i)]);
       }
     }
   }
 
+  struct OfA {
+    double sum, inverse;
+  };
   static constexpr Index group = 8;
 
-  /// Bit j is set where r[j] reaches one of its floors.
-  static unsigned candidates(const double* r, const double* floors, double floor, Index count) {
+  /// Bit i is set where r with B's feature at place j + i reaches one of its floors, and they are active together.
+  unsigned candidates(const OfA& a, const Accumulator* sums, Index j, Index count, const double* floors, double floor,
+                      std::array<double, group>& r) const {
+    const double* sum_b = sweep_.moments_b().sum.data() + j;
+    const double* inverse_b = sweep_.moments_b().inverse.data() + j;
 #ifdef __AVX512F__
-    const auto lanes = static_cast<__mmask8>((1U << static_cast<unsigned>(count)) - 1);
-    const __m512d x = _mm512_maskz_loadu_pd(lanes, r);
-    return _mm512_mask_cmp_pd_mask(lanes, x, _mm512_set1_pd(floor), _CMP_GE_OQ) |
-           static_cast<unsigned>(_mm512_mask_cmp_pd_mask(lanes, x, _mm512_maskz_loadu_pd(lanes, floors), _CMP_GE_OQ));
-#else
-    unsigned hits = 0;
-    for (Index j = 0; j < count; ++j) hits |= static_cast<unsigned>(r[j] >= floor || r[j] >= floors[j]) << static_cast<unsigned>(j);
-    return hits;
+    if (count == group) { // pearson(), lane by lane
+      const auto low = _mm512_loadu_pd(&sums[0].sum);
+      const auto high = _mm512_loadu_pd(&sums[group / 2].sum);
+      const auto products = _mm512_permutex2var_pd(low, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), high);
+      const auto cofire = _mm512_permutex2var_pd(low, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), high);
+      const auto of_sums = _mm512_mul_pd(_mm512_set1_pd(a.sum), _mm512_loadu_pd(sum_b));
+      const auto inverses = _mm512_mul_pd(_mm512_set1_pd(a.inverse), _mm512_loadu_pd(inverse_b));
+      const auto x = _mm512_mul_pd(_mm512_fmsub_pd(_mm512_set1_pd(n_), products, of_sums), inverses);
+      _mm512_store_pd(r.data(), x);
+      const auto reached =
+          _mm512_cmp_pd_mask(x, _mm512_set1_pd(floor), _CMP_GE_OQ) | _mm512_cmp_pd_mask(x, _mm512_loadu_pd(floors), _CMP_GE_OQ);
+      return static_cast<unsigned>(reached) & _mm512_cmp_pd_mask(cofire, _mm512_setzero_pd(), _CMP_GT_OQ);
+    }
 #endif
+    unsigned hits = 0;
+    for (Index i = 0; i < count; ++i) {
+      r[at(i)] = pearson(n_, sums[i].sum, a.sum, a.inverse, sum_b[i], inverse_b[i]);
+      const bool hit = (r[at(i)] >= floor || r[at(i)] >= floors[i]) && sums[i].cofire > 0;
+      hits |= static_cast<unsigned>(hit) << static_cast<unsigned>(i);
+    }
+    return hits;
   }
 
   /// Places of a list that are looked at together: without a branch between them, so that the memory of all is on its way at once.

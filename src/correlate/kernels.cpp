@@ -44,30 +44,61 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-/// Postings ahead of which memory is fetched: the rows of B lie scattered, and waiting for them is all that costs.
-constexpr Index ahead = 8;
-
 /// Most rows of a block are a line or two long: those are fetched without a guess at how many they are.
-void fetch(const void* begin, const void* end) {
-  const auto* line = static_cast<const char*>(begin);
+void fetch(const RowEntry* begin, const RowEntry* end) {
+  const auto* line = reinterpret_cast<const char*>(begin);
   __builtin_prefetch(line);
   __builtin_prefetch(line + 64);
-  for (line += 128; line < end; line += 64) __builtin_prefetch(line);
+  for (line += 128; line < reinterpret_cast<const char*>(end); line += 64) __builtin_prefetch(line);
 }
+
+/// Postings ahead of which entries are fetched: the rows of B lie scattered, and waiting for them is all that costs.
+constexpr Index ahead = 8;
+
+/// Rows of B beside postings in their order. Where a row lies is read some postings before it is fetched, and fetched into cache before
+/// that: a prefetch whose address is itself on its way from memory is of no use (measured: the kernel then takes twice as long).
+class RowsAhead {
+public:
+  struct Row {
+    const RowEntry* begin;
+    const RowEntry* end;
+  };
+  RowsAhead(const std::int32_t* rows, Index count, const RowShare::Block& b, Index shift)
+      : rows_(rows), count_(count), begin_(b.begin.data() + shift), entries_(b.entries.data()) {
+    for (Index p = 0; p < std::min(count_, places_ahead); ++p) __builtin_prefetch(begin_ + rows_[p]);
+    for (Index p = 0; p < std::min(count_, known_ahead); ++p) look_up(p);
+    for (Index p = 0; p < std::min(count_, ahead); ++p) fetch(known_[at(p)].begin, known_[at(p)].end);
+  }
+  /// Of posting p; called for one after another.
+  Row row(Index p) {
+    if (p + places_ahead < count_) __builtin_prefetch(begin_ + rows_[p + places_ahead]);
+    if (p + known_ahead < count_) look_up(p + known_ahead);
+    if (p + ahead < count_) fetch(known_[at((p + ahead) % known)].begin, known_[at((p + ahead) % known)].end);
+    return known_[at(p % known)];
+  }
+
+private:
+  static constexpr Index known_ahead = 12, places_ahead = 20, known = 16;
+  void look_up(Index p) {
+    const Index* begin = begin_ + rows_[p];
+    known_[at(p % known)] = {entries_ + begin[0], entries_ + begin[1]};
+  }
+  const std::int32_t* rows_;
+  Index count_;
+  const Index* begin_;
+  const RowEntry* entries_;
+  std::array<Row, known> known_;
+};
 
 /// Adds value * row of B for each posting.
 template <bool noting>
 void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare::Block& b, Index shift, Accumulator* into,
              Touched* touched) {
-  const auto* entries = b.entries.data();
-  const auto begin = [&](Index p) { return b.begin.data() + (rows[p] + shift); };
+  RowsAhead ahead_of(rows, count, b, shift);
   const Index front = noting ? touched->front : 0;
   std::int32_t* noted = noting ? touched->places.data() + touched->count : nullptr;
   for (Index p = 0; p < count; ++p) {
-    if (p + 2 * ahead < count) __builtin_prefetch(begin(p + 2 * ahead));
-    if (p + ahead < count) fetch(entries + begin(p + ahead)[0], entries + begin(p + ahead)[1]);
-    const auto* entry = entries + begin(p)[0];
-    const auto* last = entries + begin(p)[1];
+    auto [entry, last] = ahead_of.row(p);
 #ifdef __SSE2__
     const __m128d factor = _mm_set_pd(1.0, values[p]);
     const __m128d ones = _mm_set1_pd(1.0);
