@@ -1,6 +1,8 @@
 #include "concord/comm/node_array.hpp"
 
+#include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/error.hpp"
 
 #include <fmt/format.h>
 #include <mpi.h>
@@ -43,6 +45,14 @@ public:
     return map(bytes);
   }
 
+  /// Zeros for this process alone. False when there is no memory.
+  bool make_alone(std::size_t bytes, NodeArray::Taking taking) {
+    const int when = taking == NodeArray::Taking::at_once ? MAP_POPULATE : MAP_NORESERVE;
+    bytes_ = bytes;
+    begin_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | when, -1, 0);
+    return begin_ != MAP_FAILED;
+  }
+
   /// False where the maker cannot be seen from here (another container's processes).
   bool open(std::size_t bytes, const Ticket& ticket) {
     const auto path = fmt::format("/proc/{}/fd/{}", ticket[0], ticket[1]);
@@ -74,7 +84,7 @@ struct NodeArray::Storage {
   Communicator copy;                ///< the same, as others see it
   MPI_Comm leaders = MPI_COMM_NULL; ///< the first rank of each copy
   Mapped shared;                    ///< the node's copy, or
-  std::vector<float> own;           ///< where a rank has a copy for itself
+  Mapped own;                       ///< where a rank has a copy for itself
   std::span<float> values;
   std::vector<int> sizes; ///< ranks of each copy, in rank order
 
@@ -136,8 +146,11 @@ NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks, Taki
   const bool shared = max_of(comm, Index{s.node_size()}) > 1 && s.in_rank_order(comm) && s.allocate(comm, count, taking);
   if (!shared) {
     s.alone(comm);
-    s.own.assign(static_cast<std::size_t>(count), 0.0F);
-    s.values = s.own;
+    const auto bytes = static_cast<std::size_t>(std::max<Index>(count, 1)) * sizeof(float);
+    agree(comm, [&] {
+      require(s.own.make_alone(bytes, taking), ExitCode::unavailable, "there is no memory for an array of {} bytes on each rank", bytes);
+    });
+    s.values = {s.own.values(), static_cast<std::size_t>(count)};
   }
   s.copy = Communicator(s.node, boost::mpi::comm_attach);
   const bool leads = s.node_rank() == 0;

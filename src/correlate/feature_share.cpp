@@ -7,6 +7,7 @@
 #include "concord/dist/partition.hpp"
 
 #include <numeric>
+#include <queue>
 
 namespace concord::correlate {
 namespace {
@@ -245,19 +246,36 @@ double loading_bytes(const FeatureSource& source) {
 
 } // namespace
 
-Deal::Deal(const FeatureSource& source, int parts, Index block)
+Deal::Deal(const FeatureSource& source, int parts, const DenseWork& dense, Index block)
     : places_(at(source.features())), features_(at(parts)), dense_(at(parts), 0), block_ends_(at(parts)) {
   const auto& count = source.totals().count;
+  const auto rows = static_cast<double>(source.rows());
   std::vector<std::int32_t> order(count.size());
   std::iota(order.begin(), order.end(), 0);
   std::stable_sort(order.begin(), order.end(), [&](auto x, auto y) { return count[at(x)] > count[at(y)]; });
-  for (std::size_t i = 0; i < order.size() && count[at(order[i])] > 0; ++i) {
-    const auto turn = i / at(parts);
-    const auto step = i % at(parts);
-    const auto part = turn % 2 == 0 ? step : at(parts) - 1 - step;
-    features_[part].push_back(order[i]);
-    if (static_cast<double>(count[at(order[i])]) > dense_above * static_cast<double>(source.rows())) ++dense_[part];
+  const auto first_where = [&](auto&& holds) {
+    return std::partition_point(order.begin(), order.end(), [&](auto j) { return !holds(j); });
+  };
+  const auto sparse = first_where([&](auto j) { return static_cast<double>(count[at(j)]) <= dense_above * rows; });
+  const auto dead = first_where([&](auto j) { return count[at(j)] == 0; });
+
+  using Load = std::pair<double, int>; // of a part
+  std::priority_queue<Load, std::vector<Load>, std::greater<>> loads;
+  for (int part = 0; part < parts; ++part) loads.emplace(0, part);
+  const auto give_to_least = [&](auto begin, auto end, double work) {
+    const auto [load, part] = loads.top();
+    loads.pop();
+    loads.emplace(load + work, part);
+    features_[at(part)].insert(features_[at(part)].end(), begin, end);
+    return at(part);
+  };
+  for (auto strip = order.begin(); strip != sparse;) {
+    const auto end = strip + std::min<std::ptrdiff_t>(dense.strip, sparse - strip);
+    dense_[give_to_least(strip, end, dense.a_row * rows)] += end - strip;
+    strip = end;
   }
+  for (auto feature = sparse; feature != dead; ++feature) give_to_least(feature, feature + 1, static_cast<double>(count[at(*feature)]));
+
   for (std::size_t part = 0; part < features_.size(); ++part) {
     deal_blocks(part, block);
     for (std::size_t i = 0; i < features_[part].size(); ++i)
@@ -335,53 +353,106 @@ RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const 
   return share;
 }
 
-RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
-                           const FeatureSource& source, const Deal& deal) {
-  static_assert(sizeof(Index) == 2 * sizeof(float) && sizeof(RowShare::Entry) == 2 * sizeof(float));
-  const int part = grid.column(comm.rank());
-  const Index rows = source.rows();
-  const Index of_strips = Strips::size(rows, deal.dense(part), strip_b);
+/// A share of B's rows in memory of the node.
+struct RowPieces::Memory {
+  Memory(const comm::Communicator& of_ranks, const ShareGrid& of_grid, const FeatureSource& of_source, const Deal& of_deal)
+      : comm(of_ranks), grid(of_grid), source(of_source), deal(of_deal), part(grid.column(comm.rank())) {}
+  const comm::Communicator& comm;
+  const ShareGrid& grid;
+  const FeatureSource& source;
+  const Deal& deal;
+  int part;
+  std::vector<Index> room; ///< entries of each block that there is room for
   RowShare share;
-  share.blocks = blocks_of(deal, part);
-  std::vector<Index> sizes; // entries of each block
-  for (const auto& block : share.blocks) sizes.push_back(entries_of(source, deal, part, block.sparse, block.last));
-  Index floats = of_strips;
-  for (const Index size : sizes) floats += 2 * (rows + 1 + size);
-  share.on_node = std::make_unique<comm::NodeArray>(column, floats, 0, comm::NodeArray::Taking::as_written);
-  const auto& copy = share.on_node->copy();
-  float* memory = share.on_node->values().data();
-  lay_out(share, source, deal, part, Strips(rows, deal.dense(part), strip_b, memory), rows, strip_b);
-  std::vector<BlockWriter::Target> blocks;
-  auto* next = reinterpret_cast<Index*>(memory + of_strips);
-  for (std::size_t k = 0; k < sizes.size(); ++k) {
-    auto* entries = reinterpret_cast<RowShare::Entry*>(next + rows + 1);
-    blocks.push_back({next, entries, entries});
-    share.blocks[k].begin = {next, at(rows + 1)};
-    share.blocks[k].entries = {entries, at(sizes[k])};
-    next += rows + 1 + sizes[k];
+  std::vector<BlockWriter::Target> blocks; ///< where each begins
+
+  /// Strips of `rows` rows, then each block's offsets and entries.
+  void take(const comm::Communicator& column, Index rows, std::vector<Index> entries) {
+    static_assert(sizeof(Index) == 2 * sizeof(float) && sizeof(RowShare::Entry) == 2 * sizeof(float));
+    room = std::move(entries);
+    const Index of_strips = Strips::size(rows, deal.dense(part), strip_b);
+    Index floats = of_strips;
+    for (const Index count : room) floats += 2 * (rows + 1 + count);
+    share.on_node = std::make_unique<comm::NodeArray>(column, floats, 0, comm::NodeArray::Taking::as_written);
+    float* memory = share.on_node->values().data();
+    lay_out(share, source, deal, part, Strips(rows, deal.dense(part), strip_b, memory), rows, strip_b);
+    share.blocks = blocks_of(deal, part);
+    share.held = 4.0 * static_cast<double>(floats) / share.on_node->copy().size();
+    auto* next = reinterpret_cast<Index*>(memory + of_strips);
+    for (const Index count : room) {
+      auto* first = reinterpret_cast<RowShare::Entry*>(next + rows + 1);
+      blocks.push_back({next, first, first});
+      next += rows + 1 + count;
+    }
   }
 
-  Routes routes{comm, {}, grid.columns};
-  routes.takers = comm::all_gather(comm, std::vector<Routes::Taker>{{part, copy.rank(), copy.size()}});
-  for_each_piece_of(routes, source, deal, 0, rows, [&](const std::vector<Item>& items, Index first, Index count) {
-    const auto all = comm::all_gather(copy, block_counts(share, items));
-    auto targets = blocks;
-    for (std::size_t i = 0; i < all.size(); ++i) { // ranks of the copy write their slices behind one another
-      const std::size_t k = i % blocks.size();
-      if (i / blocks.size() < at(copy.rank())) targets[k].next += all[i];
-      blocks[k].next += all[i];
-      require(blocks[k].next - blocks[k].zero <= sizes[k], ExitCode::bad_data,
-              "features are active on more rows than counted; make the features anew");
+  /// Rows [begin, end), each rank of a copy its slices.
+  void fill(const RowRange& range) {
+    const auto& copy = share.on_node->copy();
+    auto filled = blocks;
+    Routes routes{comm, {}, grid.columns};
+    routes.takers = comm::all_gather(comm, std::vector<Routes::Taker>{{part, copy.rank(), copy.size()}});
+    for_each_piece_of(routes, source, deal, range.begin, range.end, [&](const std::vector<Item>& items, Index first, Index count) {
+      const auto all = comm::all_gather(copy, block_counts(share, items)); // behind it nobody reads what was loaded before
+      auto targets = filled;
+      for (std::size_t i = 0; i < all.size(); ++i) { // ranks of the copy write their slices behind one another
+        const std::size_t k = i % blocks.size();
+        if (i / blocks.size() < at(copy.rank())) targets[k].next += all[i];
+        filled[k].next += all[i];
+        require(filled[k].next - filled[k].zero <= room[k], ExitCode::bad_data,
+                "features are active on more rows than counted; make the features anew");
+      }
+      const dist::Partition slices{count, copy.size()};
+      const Index begin = first + slices.begin(copy.rank());
+      const Index end = first + slices.end(copy.rank());
+      share.strips.clear(begin, end);
+      BlockWriter(share, std::move(targets)).write(items, begin, end);
+    });
+    share.on_node->sync();
+    share.rows = range.end - range.begin;
+    for (std::size_t k = 0; k < blocks.size(); ++k) {
+      share.blocks[k].begin = {blocks[k].begin, at(share.rows + 1)};
+      share.blocks[k].entries = {blocks[k].zero, at(filled[k].next - filled[k].zero)};
     }
-    const dist::Partition slices{count, copy.size()};
-    BlockWriter(share, std::move(targets)).write(items, first + slices.begin(copy.rank()), first + slices.end(copy.rank()));
-  });
-  for (std::size_t k = 0; k < blocks.size(); ++k)
-    require(blocks[k].next - blocks[k].zero == sizes[k], ExitCode::bad_data,
+  }
+};
+
+RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
+                           const FeatureSource& source, const Deal& deal) {
+  RowPieces::Memory memory(comm, grid, source, deal);
+  std::vector<Index> entries;
+  for (const auto& block : blocks_of(deal, memory.part)) entries.push_back(entries_of(source, deal, memory.part, block.sparse, block.last));
+  memory.take(column, source.rows(), entries);
+  memory.fill({0, source.rows()});
+  for (std::size_t k = 0; k < entries.size(); ++k)
+    require(static_cast<Index>(memory.share.blocks[k].entries.size()) == entries[k], ExitCode::bad_data,
             "features are active on fewer rows than counted; make the features anew");
-  share.on_node->sync();
-  share.held = 4.0 * static_cast<double>(floats) / copy.size();
-  return share;
+  return std::move(memory.share);
+}
+
+RowPieces::RowPieces(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
+                     const Deal& deal, const std::vector<RowRange>& pieces)
+    : memory_(std::make_unique<Memory>(comm, grid, source, deal)) {
+  Index rows = 0;
+  Index entries = 0;
+  comm::agree(comm, [&] {
+    for (const auto& [begin, end] : pieces) {
+      const Index behind = std::max<Index>(0, end - source.rows()); // rows from the first on
+      const Index last = std::min(end, source.rows());
+      rows = std::max(rows, end - begin);
+      entries =
+          std::max(entries, source.entries(std::min(begin, last), last) + source.entries(behind - std::min(behind, end - begin), behind));
+    }
+  });
+  // How a piece's entries fall to blocks is not known. Memory is taken as it is written, so room for all of them in each costs nothing.
+  memory_->take(column, rows, std::vector<Index>(deal.block_ends(memory_->part).size(), entries));
+}
+
+RowPieces::~RowPieces() = default;
+
+const RowShare& RowPieces::load(const RowRange& piece) {
+  memory_->fill(piece);
+  return memory_->share;
 }
 
 double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal) {

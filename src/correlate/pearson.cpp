@@ -44,37 +44,28 @@ private:
   std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
 };
 
-/// What a feature takes of a rank that looks for its best partners: its places in a table, and what of them travels.
-constexpr double feature_bytes = 640;
-
-/// Bytes to hold and to receive a rank of a grid. `sharing`: ranks of a column that have a copy of B's rows together.
-double held_by_rank(const ShareGrid& grid, int sharing, const FeatureSource& a, const FeatureSource& b) {
-  return (8.0 * static_cast<double>(a.entries()) + feature_bytes * static_cast<double>(a.features())) / grid.rows +
-         (8.0 * static_cast<double>(b.entries()) / sharing + feature_bytes * static_cast<double>(b.features())) / grid.columns;
+/// Nanoseconds that a rank of a grid takes for a row: what it adds up and what it is sent (measured; docs/performance.md). Rows of B cost
+/// the less an entry the longer they are, so columns only pay where B's rows have to be sent to many nodes.
+double nanoseconds_a_row(const ShareGrid& grid, int on_node, const FeatureSource& a, const FeatureSource& b) {
+  constexpr double posting = 33, entry = 1.45, byte = 1;
+  const auto entries = [](const FeatureSource& side) { return static_cast<double>(side.entries()) / static_cast<double>(side.rows()); };
+  const double of_a = entries(a) / grid.rows;
+  const double of_b = entries(b) / grid.columns;
+  return of_a * (posting + entry * of_b) + 12 * byte * (of_a + of_b / std::min(on_node, grid.rows));
 }
 
-/// The grid with the least to hold a rank; of two such the one with fewer columns, since rows of B's share cost the less an entry the
-/// longer they are. Rows of 8 entries are the shortest.
-ShareGrid least_grid(int ranks, int on_node, const FeatureSource& a, const FeatureSource& b) {
-  const double most = std::max(1.0, static_cast<double>(b.entries()) / static_cast<double>(8 * b.rows()));
-  ShareGrid best{ranks, 1};
-  for (int columns = 2; columns <= ranks && columns <= most; ++columns) {
-    const ShareGrid grid{ranks / columns, columns};
-    const auto held = [&](const ShareGrid& of) { return held_by_rank(of, std::min(of.rows, on_node), a, b); };
-    if (grid.rows * columns == ranks && held(grid) < held(best)) best = grid;
-  }
-  return best;
-}
-
-/// The least grid where ranks of a node share B's rows, or, if that does not fit, where each reads its own in pieces.
+/// The grid that takes the least time; of two such the one with fewer columns.
 ShareGrid grid_for(int ranks, int on_node, const PearsonSettings& settings, const FeatureSource& a, const FeatureSource& b) {
   if (const int columns = settings.grid_columns; columns > 0) {
     require(ranks % columns == 0, ExitCode::config, "{} ranks are no grid of {} columns", ranks, columns);
     return {ranks / columns, columns};
   }
-  const ShareGrid shared = least_grid(ranks, on_node, a, b);
-  const bool fits = held_by_rank(shared, std::min(shared.rows, on_node), a, b) < settings.memory;
-  return fits ? shared : least_grid(ranks, 1, a, b);
+  ShareGrid best{ranks, 1};
+  for (int columns = 2; columns <= ranks; ++columns) {
+    const ShareGrid grid{ranks / columns, columns};
+    if (ranks % columns == 0 && nanoseconds_a_row(grid, on_node, a, b) < nanoseconds_a_row(best, on_node, a, b)) best = grid;
+  }
+  return best;
 }
 
 } // namespace
@@ -172,14 +163,14 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
   s.a = &a;
   s.b = &b;
   if (!s.grid) s.make_grid();
-  s.deal_a.emplace(a, s.grid->rows);
-  s.deal_b.emplace(b, s.grid->columns, s.settings.block);
+  s.deal_a.emplace(a, s.grid->rows, dense_work_a);
+  s.deal_b.emplace(b, s.grid->columns, dense_work_b, s.settings.block);
   const PairRows rows = s.rows(layer_a, layer_b);
   const double left = std::max(1.0, s.settings.memory - s.tables_bytes());
   if (s.device)
     s.sums = std::make_unique<device::DeviceSweep>(s.comm, *s.grid, rows, *s.device, *s.kept_on_device, s.sweep_memory(left));
   else
-    s.sums = std::make_unique<Sweep>(s.comm, *s.grid, rows, left, s.settings.threads);
+    s.sums = std::make_unique<Sweep>(s.comm, s.column_comm, std::min(s.on_node, s.grid->rows), *s.grid, rows, left, s.settings.threads);
 }
 
 PairCorrelation PairCorrelator::correlate() {

@@ -18,8 +18,9 @@ std::size_t at(Index i) {
 
 } // namespace
 
-Sweep::Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, double memory, int threads)
-    : PairSums(comm, grid, rows), memory_(memory), threads_(threads), scratch_(at(threads)) {
+Sweep::Sweep(const comm::Communicator& comm, const comm::Communicator& column, int sharing, const ShareGrid& grid, const PairRows& rows,
+             double memory, int threads)
+    : PairSums(comm, grid, rows), column_(column), sharing_(sharing), memory_(memory), threads_(threads), scratch_(at(threads)) {
   for (const auto feature : names_b_) counts_b_.push_back(rows.b.totals().count[at(feature)]);
 }
 
@@ -100,55 +101,75 @@ Index Sweep::front(const Item& item, const RowShare::Block& block) const {
   return front - block.first > (block.last - block.first) / 4 * 3 ? block.last : front;
 }
 
-/// Half of the memory is for a piece of A's rows and B's beside it at every shift, half for sums: as many features of A as fit are added up
-/// in one pass over all pieces, and if not all do, there is another pass.
+/// Half of the memory is for a piece of A's rows and one of B's, half for sums.
+Index Sweep::rows_a_piece() const {
+  const Index rows = rows_.a.rows();
+  const RowEntries entries = row_entries(rows_, grid_);
+  const auto blocks = static_cast<double>(rows_.deal_b.block_ends(grid_.column(comm_.rank())).size());
+  const double bytes_a = 24 * entries.a + 4.0 * static_cast<double>(dense_a_ + strip_a);
+  const double bytes_b = (8 * blocks + 8 * entries.b + 4.0 * static_cast<double>(dense_b_ + strip_b)) / sharing_;
+  const auto fitting = std::clamp<Index>(static_cast<Index>(memory_ / 2 / (bytes_a + bytes_b)), 1, rows);
+  return rows - comm::max_of(comm_, rows - fitting);
+}
+
+struct Sweep::PieceSums {
+  std::span<const Item> items;
+  std::vector<std::size_t> place_of; ///< of each item
+  std::size_t places, width;
+  Accumulator* sums; ///< [shift, place, width]
+  Accumulator* of(std::size_t item, std::size_t shift) const { return sums + (shift * places + place_of[item]) * width; }
+};
+
+void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b) {
+  const Index rows = rows_.a.rows();
+  for (Index first = 0; first < rows; first += piece) {
+    const Index last = std::min(rows, first + piece);
+    const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last);
+    if (!have_moments_) moments_a_.add(a);
+    for (std::size_t s = 0; s < shifts.size(); ++s) {
+      const auto& b = pieces_of_b.load({first + shifts[s], last + shifts[s]});
+      if (!have_moments_ && s == 0) moments_b_.add(b);
+      for_each_item(static_cast<Index>(sums.items.size()), threads_, [&](int thread, Index i) {
+        for (std::size_t block = 0; block < b.blocks.size(); ++block) add(sums.items[at(i)], a, b, block, 0, sums.of(at(i), s), thread);
+      });
+    }
+  }
+  if (have_moments_) return;
+  moments_a_.finish(rows);
+  moments_b_.finish(rows);
+  have_moments_ = true;
+}
+
+/// As many features of A as fit are added up in one pass over all pieces, and if not all do, there is another pass.
 void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
   const auto width = names_b_.size();
-  const Index rows = rows_.a.rows();
-  const auto copies = static_cast<double>(shifts.size());
-  const RowEntries entries = row_entries(rows_, grid_);
-  const auto dense_b = static_cast<double>(dense_b_ + strip_b);
-  const double row_bytes = 24 * entries.a + 4.0 * static_cast<double>(dense_a_ + strip_a) + copies * (8 + 8 * entries.b + 4 * dense_b);
-  const auto piece = rows - comm::max_of(comm_, rows - std::clamp<Index>(static_cast<Index>(memory_ / 2 / row_bytes), 1, rows));
-  const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width) * copies);
+  const Index piece = rows_a_piece();
+  std::vector<RowRange> ranges;
+  for (Index first = 0; first < rows_.a.rows(); first += piece)
+    for (const Index shift : shifts) ranges.push_back({first + shift, std::min(rows_.a.rows(), first + piece) + shift});
+  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, ranges);
+  const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width * shifts.size()));
   const auto places = std::max<Index>(strip_a, static_cast<Index>(memory_ / 2 / place_bytes));
 
   std::size_t begin = 0;
   // The ranks may need different numbers of passes, but pass together.
   while (comm::max_of(comm_, Index{begin < items.size() || !have_moments_}) > 0) {
+    PieceSums here{{}, {}, 0, width, nullptr};
     std::size_t end = begin;
-    std::vector<std::size_t> place_of;
-    Index used = 0;
-    for (; end < items.size() && used + items[end].places <= places; ++end) {
-      place_of.push_back(at(used));
-      used += items[end].places;
+    for (; end < items.size() && static_cast<Index>(here.places) + items[end].places <= places; ++end) {
+      here.place_of.push_back(here.places);
+      here.places += at(items[end].places);
     }
-    std::vector<Accumulator> sums(at(used) * width * shifts.size(), Accumulator{0, 0});
-    const auto of_item = [&](std::size_t i, std::size_t s) { return sums.data() + (s * at(used) + place_of[i - begin]) * width; };
-    for (Index first = 0; first < rows; first += piece) {
-      const Index last = std::min(rows, first + piece);
-      const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last);
-      if (!have_moments_) moments_a_.add(a);
-      for (std::size_t s = 0; s < shifts.size(); ++s) {
-        const auto b = load_rows(comm_, grid_, rows_.b, rows_.deal_b, first + shifts[s], last + shifts[s]);
-        if (!have_moments_ && s == 0) moments_b_.add(b);
-        for_each_item(static_cast<Index>(end - begin), threads_, [&](int thread, Index i) {
-          for (std::size_t block = 0; block < b.blocks.size(); ++block)
-            add(items[begin + at(i)], a, b, block, 0, of_item(begin + at(i), s), thread);
-        });
-      }
-    }
-    if (!have_moments_) {
-      moments_a_.finish(rows);
-      moments_b_.finish(rows);
-      have_moments_ = true;
-    }
+    here.items = std::span(items).subspan(begin, end - begin);
+    std::vector<Accumulator> sums(here.places * width * shifts.size(), Accumulator{0, 0});
+    here.sums = sums.data();
+    add_pieces(here, piece, shifts, pieces_of_b);
     for_each_item(static_cast<Index>(end - begin), threads_, [&](int thread, Index i) {
-      const Item& item = items[begin + at(i)];
+      const Item& item = here.items[at(i)];
       for (std::size_t s = 0; s < shifts.size(); ++s)
         for (Index f = 0; f < item.features; ++f)
           visit(thread, item.first + f, static_cast<Index>(s),
-                {of_item(begin + at(i), s) + at(f) * width, 0, static_cast<Index>(width), static_cast<Index>(width)});
+                {here.of(at(i), s) + at(f) * width, 0, static_cast<Index>(width), static_cast<Index>(width)});
     });
     begin = end;
   }

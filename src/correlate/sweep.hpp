@@ -19,8 +19,10 @@ struct FeatureSums {
 
 class Sweep : public PairSums {
 public:
-  /// `memory`: bytes for pieces of rows and for sums that wait for the next piece.
-  Sweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, double memory, int threads);
+  /// @param column  the ranks of this rank's column, of which `sharing` surely share a node
+  /// @param memory  bytes for pieces of rows and for sums that wait for the next piece
+  Sweep(const comm::Communicator& comm, const comm::Communicator& column, int sharing, const ShareGrid& grid, const PairRows& rows,
+        double memory, int threads);
   /// The sums of one feature of A (its place in the share) with a block of B's share, for the numbered shift. Called by threads at once,
   /// each block of a feature by one thread, and with different blocks of a feature by different ones.
   using Visit = std::function<void(int thread, Index feature, Index shift, const FeatureSums& sums)>;
@@ -43,6 +45,10 @@ private:
   std::vector<Item> items(const std::vector<std::uint8_t>* wanted) const;
   void run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   void run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
+  Index rows_a_piece() const;
+  /// The items' sums [shift, place] of all rows; the first time the moments are taken, too.
+  struct PieceSums;
+  void add_pieces(const PieceSums& sums, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b);
   void add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, Accumulator* into, int thread,
            kernels::Touched* touched = nullptr);
   /// Sums of a block for an item and all shifts, looked at.
@@ -50,6 +56,8 @@ private:
   void sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own, const Visit& visit);
   Index front(const Item& item, const RowShare::Block& block) const;
 
+  const comm::Communicator& column_;
+  int sharing_;
   double memory_;
   int threads_;
   std::vector<Index> counts_b_; ///< active rows of B's features, falling in a block

@@ -95,6 +95,12 @@ io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const
   return matrix;
 }
 
+Index FeaturesFile::counted_entries(int layer, Index begin, Index end) const {
+  if (begin == end) return 0;
+  const auto indptr = file_.dataset(group(layer) + "indptr");
+  return indptr.read<Index>(row_of_counted(end - 1) + 1, 1).front() - indptr.read<Index>(row_of_counted(begin), 1).front();
+}
+
 Index FeaturesFile::features(int layer) const {
   return file_.dataset(group(layer) + "count").rows();
 }

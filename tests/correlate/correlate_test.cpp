@@ -180,6 +180,39 @@ TEST(Pearson, SameBitsAtAnyRanksGridPiecesAndThreads) {
   }
 }
 
+/// Every living feature belongs to one part, dense ones by whole strips in front, and no part has more to do than its share and the largest
+/// piece of work.
+TEST(Deal, PartsHaveLikeSharesOfTheWork) {
+  const MatrixSource source(random_csr(15, 600, 90, 0.11));
+  const auto& count = source.totals().count;
+  for (const int parts : {1, 2, 5, 16}) {
+    const Deal deal(source, parts, dense_work_a, 7);
+    std::vector<int> seen(count.size(), 0);
+    double all = 0;
+    double most = 0;
+    double largest = 0;
+    for (int part = 0; part < parts; ++part) {
+      const auto& features = deal.features(part);
+      double work = static_cast<double>((deal.dense(part) + strip_a - 1) / strip_a) * 600;
+      if (deal.dense(part) > 0) largest = 600;
+      for (std::size_t i = 0; i < features.size(); ++i) {
+        const auto feature = static_cast<std::size_t>(features[i]);
+        ++seen[feature];
+        const bool dense = static_cast<double>(count[feature]) > dense_above * 600;
+        EXPECT_EQ(dense, static_cast<Index>(i) < deal.dense(part));
+        if (dense) continue;
+        work += static_cast<double>(count[feature]);
+        largest = std::max(largest, static_cast<double>(count[feature]));
+      }
+      EXPECT_EQ(deal.block_ends(part).back(), static_cast<Index>(features.size()));
+      all += work;
+      most = std::max(most, work);
+    }
+    for (std::size_t j = 0; j < seen.size(); ++j) EXPECT_EQ(seen[j], count[j] > 0 ? 1 : 0);
+    EXPECT_LE(most, all / parts + largest);
+  }
+}
+
 TEST(Pearson, TransposedInputsGiveTheTransposedResult) {
   const auto a = random_csr(3, 400, 30, 0.06);
   const auto b = random_csr(4, 400, 35, 0.06);

@@ -51,8 +51,8 @@ struct Pair {
   MatrixSource a{matrix(1, 40, 60)};
   MatrixSource b{matrix(2, 40, 200)};
   ShareGrid grid{1, 1};
-  Deal deal_a{a, 1};
-  Deal deal_b{b, 1, 50};
+  Deal deal_a{a, 1, dense_work_a};
+  Deal deal_b{b, 1, dense_work_b, 50};
   PairRows rows{a,
                 b,
                 deal_a,
@@ -78,7 +78,7 @@ TEST(Device, FindsWhatTheCpuFinds) {
   const Pair pair;
   const std::vector<Index> shifts{0, 23};
   const Index best = 5;
-  Sweep sweep(pair.alone, pair.grid, pair.rows, 1e9, 1);
+  Sweep sweep(pair.alone, pair.alone, 1, pair.grid, pair.rows, 1e9, 1);
   const auto found_by = [&](PairSums& sums) {
     Found found(sums.features_a().size(), sums.features_b().size(), best, 1, 1);
     sums.find_best(shifts, best, found);
@@ -101,7 +101,7 @@ TEST(Device, FindsWhatTheCpuFinds) {
 TEST(Device, FindsWhatExceedsBounds) {
   if (test::world().size() > 1) GTEST_SKIP() << "on one rank";
   const Pair pair;
-  Sweep sweep(pair.alone, pair.grid, pair.rows, 1e9, 1);
+  Sweep sweep(pair.alone, pair.alone, 1, pair.grid, pair.rows, 1e9, 1);
   const std::vector<double> limit_a(sweep.features_a().size(), 0.03), limit_b(sweep.features_b().size(), 0.02);
   const std::vector<std::uint8_t> wanted(sweep.features_a().size(), 1);
   const auto pairs_of = [&](PairSums& sums) {

@@ -10,6 +10,7 @@
 #include "concord/correlate/elements.hpp"
 #include "concord/correlate/feature_source.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <vector>
@@ -19,8 +20,22 @@ namespace concord::correlate {
 /// Features are dense when active on a larger share of rows: there the dense kernels win (docs/performance.md).
 inline constexpr double dense_above = 0.1;
 
-/// Features dealt to parts in order of falling firing counts, back and forth, so that all parts get a like share of the work. Dead ones
-/// belong to nobody. Likewise the sparse features of a part are dealt to blocks of neighbouring places.
+/// Dense features of a strip of A, and of a strip of B.
+inline constexpr Index strip_a = 4;
+inline constexpr Index strip_b = 16;
+
+/// How the work on dense features compares with that on sparse ones, whose work is one for each active row.
+struct DenseWork {
+  Index strip;  ///< dense features that are taken together
+  double a_row; ///< work of a strip, each row (measured)
+};
+/// A strip of A is one pass over B's rows, as a sparse feature that is always on would be. A strip of B is so many entries more a row.
+inline constexpr DenseWork dense_work_a{strip_a, 1};
+inline constexpr DenseWork dense_work_b{strip_b, 8};
+
+/// Features dealt to parts so that all get a like share of the work: strips of dense features, then the sparse ones in order of falling
+/// firing counts, each to the part with the least so far. Dead ones belong to nobody. Within a part sparse features are dealt to blocks of
+/// neighbouring places, in order of their counts, in turn.
 class Deal {
 public:
   struct Place {
@@ -28,7 +43,7 @@ public:
     std::int32_t local = -1; ///< its place in the part: dense ones in front, in each block the frequent ones in front
   };
   /// @param block  the most features of a block; 0: all are one
-  Deal(const FeatureSource& source, int parts, Index block = 0);
+  Deal(const FeatureSource& source, int parts, const DenseWork& dense, Index block = 0);
   const Place& place(Index feature) const { return places_[static_cast<std::size_t>(feature)]; }
   /// The features of a part in its order.
   const std::vector<std::int32_t>& features(int part) const { return features_[static_cast<std::size_t>(part)]; }
@@ -61,6 +76,10 @@ public:
   static Index size(Index rows, Index features, Index width) { return (features + width - 1) / width * width * rows; }
   Index count() const { return count_; }
   const float* at(Index strip, Index row) const { return values_ + (strip * rows_ + row) * width_; }
+  /// Zeros in rows [begin, end).
+  void clear(Index begin, Index end) {
+    for (Index strip = 0; strip < count_; ++strip) std::fill_n(values_ + (strip * rows_ + begin) * width_, (end - begin) * width_, 0.0F);
+  }
   float& value(Index feature, Index row) { return values_[((feature / width_) * rows_ + row) * width_ + feature % width_]; }
 
 private:
@@ -68,10 +87,6 @@ private:
   std::vector<float> own_;
   float* values_ = nullptr;
 };
-
-/// Dense features of a strip of A, and of a strip of B.
-inline constexpr Index strip_a = 4;
-inline constexpr Index strip_b = 16;
 
 /// What both kinds of share have.
 struct Share {
@@ -126,6 +141,29 @@ RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const 
 /// All rows, once a node. @param column  the ranks of this rank's column in their order
 RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
                            const FeatureSource& source, const Deal& deal);
+
+/// Rows [begin, end); `end` may lie behind the last row, then rows go on from the first.
+struct RowRange {
+  Index begin, end;
+};
+/// Pieces of B's rows one after another, each once a node, in memory that is taken once. Collective over `comm`.
+class RowPieces {
+public:
+  /// @param pieces  all that will be loaded: the largest says how much memory is taken
+  RowPieces(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
+            const Deal& deal, const std::vector<RowRange>& pieces);
+  ~RowPieces();
+  RowPieces(const RowPieces&) = delete;
+  RowPieces& operator=(const RowPieces&) = delete;
+  /// What was loaded before is gone. @throws as FeatureSource::read; agreed.
+  const RowShare& load(const RowRange& piece);
+
+private:
+  struct Memory;
+  friend RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
+                                    const FeatureSource& source, const Deal& deal);
+  std::unique_ptr<Memory> memory_;
+};
 /// An upper bound of the bytes that a rank takes of a whole share, loading it included. `sharing`: ranks of a column that surely share a
 /// node. Local.
 double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal);

@@ -26,6 +26,8 @@ public:
   Index features() const { return static_cast<Index>(totals_.count.size()); }
   /// Active entries of all rows.
   Index entries() const;
+  /// Those of rows [begin, end). @throws Error io.
+  virtual Index entries(Index begin, Index end) const = 0;
   /// Rows [begin, end). @throws Error io, or bad_data where they are not what a matrix of non-zeros must be.
   virtual io::CsrMatrix read(Index begin, Index end) const = 0;
 
@@ -38,6 +40,10 @@ class MatrixSource final : public FeatureSource {
 public:
   explicit MatrixSource(io::CsrMatrix matrix);
   Index rows() const override { return matrix_.rows; }
+  using FeatureSource::entries;
+  Index entries(Index begin, Index end) const override {
+    return matrix_.indptr[static_cast<std::size_t>(end)] - matrix_.indptr[static_cast<std::size_t>(begin)];
+  }
   io::CsrMatrix read(Index begin, Index end) const override;
 
 private:
@@ -49,6 +55,8 @@ class FileSource final : public FeatureSource {
 public:
   FileSource(const features::FeaturesFile& file, int layer);
   Index rows() const override { return file_.counted_rows(); }
+  using FeatureSource::entries;
+  Index entries(Index begin, Index end) const override { return file_.counted_entries(layer_, begin, end); }
   io::CsrMatrix read(Index begin, Index end) const override;
 
 private:

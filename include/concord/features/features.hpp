@@ -39,6 +39,8 @@ public:
   io::CsrMatrix csr(int layer, Index begin, Index end) const;
   /// The counted rows [begin, end) alone, in order; every row where `end` is left out. @throws as csr().
   io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;
+  /// Active entries of the counted rows [begin, end).
+  Index counted_entries(int layer, Index begin, Index end) const;
   /// Counted rows among the first `rows` rows of the tokens.
   Index counted_before(Index rows) const;
   Index features(int layer) const;
