@@ -79,6 +79,15 @@ double multiply_adds(const io::CsrMatrix& a, const io::CsrMatrix& b) {
   return sum;
 }
 
+/// What a part of A's features has to do for each row of B, as it was dealt (feature_share.hpp).
+double work(const MatrixSource& source, const Deal& deal, int part) {
+  const auto& features = deal.features(part);
+  const Index strips = (deal.dense(part) + correlate::strip_a - 1) / correlate::strip_a;
+  double sum = correlate::dense_work_a.a_row * static_cast<double>(strips * source.rows());
+  for (std::size_t j = at(deal.dense(part)); j < features.size(); ++j) sum += static_cast<double>(source.totals().count[at(features[j])]);
+  return sum;
+}
+
 void say(const char* what, const std::vector<double>& values) {
   const double most = *std::max_element(values.begin(), values.end());
   const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
@@ -120,6 +129,9 @@ int main(int argc, char** argv) {
   const double whole = seconds_of(alone, whole_a, whole_b);
   std::printf("%lld rows, %lld x %lld features, %.3g multiply-adds, a grid of %d x %d\n", static_cast<long long>(whole_a.rows),
               static_cast<long long>(whole_a.cols), static_cast<long long>(whole_b.cols), multiply_adds(whole_a, whole_b), rows, columns);
+  std::vector<double> works;
+  for (int p = 0; p < rows; ++p) works.push_back(work(source_a, deal_a, p));
+  say("rows of B that a part of A's adds up:", works);
   say("multiply-adds a rank:", updates);
   say("entries a rank holds (8 bytes each):", entries);
   std::printf("%-44s %.4g bytes\n",
