@@ -36,9 +36,16 @@ struct Routes {
 
   const Taker& mine() const { return takers[at(comm.rank())]; }
 
+  /// Whether each rank takes just what it reads: ranks read in order and in like shares, and so do slices follow one another.
+  bool nothing_travels() const {
+    for (std::size_t rank = 0; rank < takers.size(); ++rank)
+      if (takers[rank].slices != comm.size() || takers[rank].slice != static_cast<int>(rank)) return false;
+    return parts == 1;
+  }
+
   /// What all ranks hold of this rank's part and slice, in rank order. `items`: rows [first, first + count) in row order.
   std::vector<Item> exchange(std::vector<std::vector<Item>> items, Index first, Index count) const {
-    if (comm.size() == 1) return std::move(items.front());
+    if (nothing_travels()) return std::move(items.front());
     std::vector<Item> out;
     std::vector<Index> begin_of_part, begin, counts;
     for (const auto& part : items) {
