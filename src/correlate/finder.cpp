@@ -87,9 +87,11 @@ private:
     }
   }
 
+  /// Moments of the feature of A at hand.
   struct OfA {
     double sum, inverse;
   };
+  /// Places that are looked at together.
   static constexpr Index group = 8;
 
   /// Bit i is set where r with B's feature at place j + i reaches one of its floors, and they are active together.

@@ -64,14 +64,14 @@ public:
     const RowEntry* end;
   };
   RowsAhead(const std::int32_t* rows, Index count, const RowShare::Block& b, Index shift)
-      : rows_(rows), count_(count), begin_(b.begin.data() + shift), entries_(b.entries.data()) {
-    for (Index p = 0; p < std::min(count_, places_ahead); ++p) __builtin_prefetch(begin_ + rows_[p]);
+      : rows_(rows), count_(count), shift_(shift), begin_(b.begin.data()), entries_(b.entries.data()) {
+    for (Index p = 0; p < std::min(count_, places_ahead); ++p) __builtin_prefetch(place(p));
     for (Index p = 0; p < std::min(count_, known_ahead); ++p) look_up(p);
     for (Index p = 0; p < std::min(count_, ahead); ++p) fetch(known_[at(p)].begin, known_[at(p)].end);
   }
   /// Of posting p; called for one after another.
   Row row(Index p) {
-    if (p + places_ahead < count_) __builtin_prefetch(begin_ + rows_[p + places_ahead]);
+    if (p + places_ahead < count_) __builtin_prefetch(place(p + places_ahead));
     if (p + known_ahead < count_) look_up(p + known_ahead);
     if (p + ahead < count_) fetch(known_[at((p + ahead) % known)].begin, known_[at((p + ahead) % known)].end);
     return known_[at(p % known)];
@@ -79,12 +79,14 @@ public:
 
 private:
   static constexpr Index known_ahead = 12, places_ahead = 20, known = 16;
+  const Index* place(Index p) const { return begin_ + (rows_[p] + shift_); }
   void look_up(Index p) {
-    const Index* begin = begin_ + rows_[p];
+    const Index* begin = place(p);
     known_[at(p % known)] = {entries_ + begin[0], entries_ + begin[1]};
   }
   const std::int32_t* rows_;
   Index count_;
+  Index shift_;
   const Index* begin_;
   const RowEntry* entries_;
   std::array<Row, known> known_;
