@@ -56,7 +56,7 @@ void fetch(const RowEntry* begin, const RowEntry* end) {
 constexpr Index ahead = 8;
 
 /// Rows of B beside postings in their order. Where a row lies is read some postings before it is fetched, and fetched into cache before
-/// that: a prefetch whose address is itself on its way from memory is of no use (measured: the kernel then takes twice as long).
+/// that: a prefetch whose address is itself on its way from memory helps little (docs/performance.md).
 class RowsAhead {
 public:
   struct Row {

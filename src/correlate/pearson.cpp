@@ -44,8 +44,8 @@ private:
   std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
 };
 
-/// Nanoseconds that a rank of a grid takes for a row: what it adds up and what it is sent (measured; docs/performance.md). Rows of B cost
-/// the less an entry the longer they are, so columns only pay where B's rows have to be sent to many nodes.
+/// Nanoseconds that a rank of a grid takes for a row: what it adds up (fitted to measured shares, docs/performance.md) and what it is sent
+/// (assumed). Rows of B cost the less an entry the longer they are, so columns only pay where B's rows have to be sent to many nodes.
 double nanoseconds_a_row(const ShareGrid& grid, int on_node, const FeatureSource& a, const FeatureSource& b) {
   constexpr double posting = 33, entry = 1.45, byte = 1;
   const auto entries = [](const FeatureSource& side) { return static_cast<double>(side.entries()) / static_cast<double>(side.rows()); };

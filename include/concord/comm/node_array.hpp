@@ -16,7 +16,8 @@ public:
   /// rank clears the pages that it writes.
   enum class Taking { at_once, as_written };
   /// `count` zeros a node. `most_ranks`: take no more ranks than that as a node (0: all that share memory). Where memory cannot be shared,
-  /// or a node's ranks do not follow one another, every rank has a copy of its own.
+  /// or a node's ranks do not follow one another, every rank has a copy of its own. @throws Error unavailable where there is no memory;
+  /// agreed.
   NodeArray(const Communicator& comm, Index count, int most_ranks = 0, Taking taking = Taking::at_once);
   ~NodeArray();
   NodeArray(const NodeArray&) = delete;

@@ -27,7 +27,7 @@ inline constexpr Index strip_b = 16;
 /// How the work on dense features compares with that on sparse ones, whose work is one for each active row.
 struct DenseWork {
   Index strip;  ///< dense features that are taken together
-  double a_row; ///< work of a strip, each row (measured)
+  double a_row; ///< work of a strip, each row (fitted to the times of shares)
 };
 /// A strip of A is one pass over B's rows, as a sparse feature that is always on would be. A strip of B is so many entries more a row.
 inline constexpr DenseWork dense_work_a{strip_a, 1};
@@ -149,7 +149,9 @@ struct RowRange {
 /// Pieces of B's rows one after another, each once a node, in memory that is taken once. Collective over `comm`.
 class RowPieces {
 public:
+  /// @param column  the ranks of this rank's column in their order
   /// @param pieces  all that will be loaded: the largest says how much memory is taken
+  /// All but `pieces` must live as long. @throws Error io, or unavailable where there is no memory; agreed.
   RowPieces(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
             const Deal& deal, const std::vector<RowRange>& pieces);
   ~RowPieces();
@@ -164,6 +166,7 @@ private:
                                     const FeatureSource& source, const Deal& deal);
   std::unique_ptr<Memory> memory_;
 };
+
 /// An upper bound of the bytes that a rank takes of a whole share, loading it included. `sharing`: ranks of a column that surely share a
 /// node. Local.
 double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal);

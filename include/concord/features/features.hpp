@@ -39,14 +39,14 @@ public:
   io::CsrMatrix csr(int layer, Index begin, Index end) const;
   /// The counted rows [begin, end) alone, in order; every row where `end` is left out. @throws as csr().
   io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;
-  /// Active entries of the counted rows [begin, end).
+  /// Active entries of the counted rows [begin, end). @throws Error bad_data when the layer is not there.
   Index counted_entries(int layer, Index begin, Index end) const;
   /// Counted rows among the first `rows` rows of the tokens.
   Index counted_before(Index rows) const;
   Index features(int layer) const;
-  /// Of the tokens, left out or not.
+  /// Rows of the tokens, left out or not.
   Index rows() const { return rows_; }
-  /// Active entries of a layer.
+  /// Active entries of a layer. @throws Error bad_data when it is not there.
   Index entries(int layer) const;
   FeatureStatistics statistics(int layer) const;
   TopActivations top(int layer) const;
