@@ -14,20 +14,29 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-/// Moves the better half in front by counting for each how many are larger: a sort would wait for a wrong guess at every other step. False
-/// where that does not tell them apart, or they are too many to count, or not some fours.
-bool keep_better_half(std::span<Partner> partners) {
-  constexpr std::size_t most = 64;
-  const std::size_t count = partners.size();
-  if (count > most || count % 4 != 0) return false;
-  std::array<double, most> r;
-  for (std::size_t i = 0; i < count; ++i) r[i] = partners[i].r;
-  std::array<Index, most> larger{};
+/// The most values that are told apart by counting for each how many are larger: a sort would wait for a wrong guess at every other step.
+constexpr std::size_t most_counted = 64;
+using Counted = std::array<double, most_counted>;
+
+/// For each of `count` values, some fours, how many are larger.
+std::array<Index, most_counted> count_larger(const Counted& r, std::size_t count) {
+  std::array<Index, most_counted> larger{};
   for (std::size_t j = 0; j < count; j += 4) {
     const double r0 = r[j], r1 = r[j + 1], r2 = r[j + 2], r3 = r[j + 3];
 #pragma omp simd
     for (std::size_t i = 0; i < count; ++i) larger[i] += Index{r0 > r[i]} + Index{r1 > r[i]} + Index{r2 > r[i]} + Index{r3 > r[i]};
   }
+  return larger;
+}
+
+/// Moves the better half in front. False where their r do not tell them apart, or they are too many to count, or not some fours.
+bool keep_better_half(std::span<Partner> partners) {
+  constexpr std::size_t most = most_counted;
+  const std::size_t count = partners.size();
+  if (count > most || count % 4 != 0) return false;
+  Counted r;
+  for (std::size_t i = 0; i < count; ++i) r[i] = partners[i].r;
+  const auto larger = count_larger(r, count);
   std::array<std::uint8_t, most> kept;
   std::size_t all = 0;
   for (std::size_t i = 0; i < count; ++i) {
@@ -43,6 +52,31 @@ bool keep_better_half(std::span<Partner> partners) {
   return true;
 }
 
+/// The best of all, best first, into as many places as there are. False as above.
+bool order_by_count(std::span<const Partner> all, std::span<Partner> best) {
+  if (all.size() > most_counted) return false;
+  Counted r;
+  for (std::size_t i = 0; i < all.size(); ++i) r[i] = all[i].r;
+  const std::size_t count = (all.size() + 3) / 4 * 4;
+  std::fill(r.begin() + static_cast<Index>(all.size()), r.begin() + static_cast<Index>(count), -std::numeric_limits<double>::infinity());
+  const auto larger = count_larger(r, count);
+  std::size_t placed = 0;
+  std::size_t places = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const auto place = at(larger[i]);
+    if (place >= best.size()) continue;
+    best[place] = all[i];
+    ++placed;
+    places += place;
+  }
+  return placed == best.size() && 2 * places + placed == placed * placed; // 0, 1, 2 ...; of equal ones the sum is smaller
+}
+
+/// As an object, which unlike a pointer to a function is compiled into what calls it.
+struct Better {
+  bool operator()(const Partner& x, const Partner& y) const { return better(x, y); }
+};
+
 /// A candidate on its way to the rank that merges its feature.
 struct Offer {
   std::int32_t of;
@@ -51,13 +85,30 @@ struct Offer {
 
 } // namespace
 
+double last_of_best(std::span<const double> r, Index places) {
+  constexpr double least = -std::numeric_limits<double>::infinity();
+  constexpr auto bins = most_counted;
+  if (r.size() < bins || at(2 * places) > bins) return least;
+  Counted largest;
+  std::copy_n(r.begin(), bins, largest.begin());
+  std::size_t i = bins;
+  for (; i + bins <= r.size(); i += bins)
+#pragma omp simd
+    for (std::size_t bin = 0; bin < bins; ++bin) largest[bin] = std::max(largest[bin], r[i + bin]);
+  for (; i < r.size(); ++i) largest[i % bins] = std::max(largest[i % bins], r[i]);
+  const auto larger = count_larger(largest, bins);
+  double last = std::numeric_limits<double>::infinity();
+  for (std::size_t bin = 0; bin < bins; ++bin) last = std::min(last, larger[bin] < places ? largest[bin] : last);
+  return last;
+}
+
 BestTable::BestTable(Index features, Index places)
     : places_(places), filled_(at(features), 0), floors_(at(features), -std::numeric_limits<double>::infinity()),
       partners_(at(features * 2 * places)) {}
 
 void BestTable::drop_worse(Index feature) {
   const std::span<Partner> partners{partners_.data() + first(feature), at(2 * places_)};
-  if (!keep_better_half(partners)) std::nth_element(partners.begin(), partners.begin() + places_ - 1, partners.end(), better);
+  if (!keep_better_half(partners)) std::nth_element(partners.begin(), partners.begin() + places_ - 1, partners.end(), Better());
   filled_[at(feature)] = static_cast<std::int32_t>(places_);
   double least = std::numeric_limits<double>::infinity();
   for (const Partner& partner : partners.first(at(places_))) least = std::min(least, partner.r);
@@ -65,9 +116,11 @@ void BestTable::drop_worse(Index feature) {
 }
 
 void BestTable::best(Index feature, std::vector<Partner>& partners) const {
-  const auto begin = partners_.begin() + static_cast<Index>(first(feature));
-  partners.assign(begin, begin + filled_[at(feature)]);
-  std::sort(partners.begin(), partners.end(), better);
+  const auto all = candidates(feature);
+  partners.resize(std::min(all.size(), at(places_)));
+  if (order_by_count(all, partners)) return;
+  partners.assign(all.begin(), all.end());
+  std::sort(partners.begin(), partners.end(), Better());
   partners.resize(std::min(partners.size(), at(places_)));
 }
 
@@ -94,6 +147,7 @@ struct Slab {
 /// The partners of a slab's features, best first.
 std::vector<Offer> offers_of(const BestTable& table, const Slab& slab) {
   std::vector<Offer> offers;
+  offers.reserve(slab.places.size() * at(table.places()));
   std::vector<Partner> partners;
   for (const auto& [feature, place] : slab.places) {
     table.best(place, partners);

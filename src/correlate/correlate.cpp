@@ -208,7 +208,6 @@ private:
     s.memory = options_.memory_gib * 0x1p30;
     s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
     s.grid_columns = writes_matrix() ? 1 : options_.grid_columns;
-    if (writes_matrix()) s.block = 0;
     if (options_.device == "cuda") s.sums_by = SumsBy::gpu;
     if (options_.device == "emulated") s.sums_by = SumsBy::emulated_gpu;
     s.gpu = gpu_.number;

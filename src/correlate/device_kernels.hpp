@@ -24,14 +24,19 @@ inline constexpr std::int32_t no_feature = std::numeric_limits<std::int32_t>::ma
 /// Features of B whose sums with a feature of A lie in shared memory at once, at most; a multiple of 32.
 inline constexpr Index most_of_block = 2048;
 
+/// An active feature on a row of B.
+struct RowEntry {
+  std::int32_t place; ///< in the block
+  float value;
+};
+
 /// A's features, by places of the share; arrays as in PostingShare.
 struct PostingsView {
   static constexpr Index strip = 4; ///< dense features side by side
   Index rows;
   Index dense;
   const Index* begin;
-  const std::int32_t* row;
-  const float* value;
+  const Posting* postings;
   const float* strips;
   const double* pilots;
   const std::int32_t* names; ///< numbers in the layer
@@ -43,8 +48,7 @@ struct PostingsView {
 struct BlockView {
   const Index* begin;
   const RowEntry* entries;
-  Index sparse; ///< place of its first feature
-  Index size;
+  Index size;   ///< features
   Index column; ///< a multiple of 32
 };
 
@@ -152,9 +156,9 @@ CONCORD_DEVICE void read_posting(const PostingsView& a, Index feature, Index p, 
     value = static_cast<double>(x) - a.pilots[feature];
     active = x != 0.0F ? 1 : 0;
   } else {
-    const Index at = a.begin[feature - a.dense] + p;
-    row = a.row[at];
-    value = static_cast<double>(a.value[at]);
+    const Posting posting = a.postings[a.begin[feature - a.dense] + p];
+    row = posting.row;
+    value = static_cast<double>(posting.value);
     active = 1;
   }
 }
@@ -207,9 +211,8 @@ CONCORD_DEVICE void add_rows(const Warp& warp, const BlockView& block, const Row
       const double value = warp.from(rows.value, group + i);
       const int active = warp.from(rows.active, group + i);
       const auto add = [&](const RowEntry& entry) {
-        const Index j = entry.feature - block.sparse;
-        sums[j] = fma(value, static_cast<double>(entry.value), sums[j]);
-        cofire[j] += static_cast<std::uint32_t>(active);
+        sums[entry.place] = fma(value, static_cast<double>(entry.value), sums[entry.place]);
+        cofire[entry.place] += static_cast<std::uint32_t>(active);
       };
       if (count == 0) continue;
       warp.each([&](int lane) {

@@ -12,8 +12,11 @@ std::size_t at(Index i) {
 }
 
 DeviceArray<float> upload_strips(Device& device, const Share& share, Index width) {
-  const Index size = Strips::size(share.rows, share.dense, width);
-  return size == 0 ? DeviceArray<float>() : DeviceArray<float>(device, std::span(share.strips.at(0, 0), at(size)));
+  DeviceArray<float> strips(device, at(Strips::size(share.rows, share.dense, width)));
+  const auto of_one = at(share.rows * width); // on the host there may be room for more rows between them
+  for (Index strip = 0; strip < share.strips.count(); ++strip)
+    strips.upload(std::span(share.strips.at(strip, 0), of_one), at(strip) * of_one);
+  return strips;
 }
 
 double strips_bytes(const FeatureSource& source, Index dense, Index width) {
@@ -46,35 +49,52 @@ Columns::Columns(const Deal& deal, int part) {
 }
 
 PostingsOnDevice::PostingsOnDevice(Device& device, const PostingShare& share)
-    : rows_(share.rows), dense_(share.dense), begin_(device, share.begin), row_(device, share.row), value_(device, share.value),
+    : rows_(share.rows), dense_(share.dense), begin_(device, share.begin), postings_(device, share.postings),
       strips_(upload_strips(device, share, strip_a)), pilots_(device, share.pilots) {}
 
 PostingsView PostingsOnDevice::view() const {
-  return {rows_, dense_, begin_.data(), row_.data(), value_.data(), strips_.data(), pilots_.data(), nullptr, nullptr, nullptr};
+  return {rows_, dense_, begin_.data(), postings_.data(), strips_.data(), pilots_.data(), nullptr, nullptr, nullptr};
 }
 
 RowsOnDevice::RowsOnDevice(Device& device, const RowShare& share, const Columns& columns)
     : rows_(share.rows), dense_(share.dense), columns_(columns.count()), strips_(upload_strips(device, share, strip_b)),
       pilots_(device, share.pilots) {
-  std::size_t begins = 0, entries = 0;
-  for (const auto& block : share.blocks) {
-    begins += block.begin.size();
-    entries += block.entries.size();
-  }
-  begin_ = DeviceArray<Index>(device, begins);
+  std::size_t entries = 0;
+  for (const auto& block : share.blocks)
+    for (Index t = 0; t < share.rows; ++t) entries += block.row(t).count;
+  begin_ = DeviceArray<Index>(device, share.blocks.size() * at(share.rows + 1));
   entries_ = DeviceArray<RowEntry>(device, entries);
   std::vector<BlockView> views;
-  begins = entries = 0;
+  std::size_t begins = 0;
+  entries = 0;
   for (const auto& block : share.blocks) {
-    begin_.upload(block.begin, begins);
-    entries_.upload(block.entries, entries);
-    views.push_back(
-        {begin_.data() + begins, entries_.data() + entries, block.sparse, block.last - block.sparse, columns.of_block(views.size())});
+    views.push_back({begin_.data() + begins, entries_.data() + entries, block.last - block.sparse, columns.of_block(views.size())});
     widest_ = std::max(widest_, views.back().size);
-    begins += block.begin.size();
-    entries += block.entries.size();
+    entries = upload_block(block, share.rows, begins, entries);
+    begins += at(share.rows + 1);
   }
   blocks_ = DeviceArray<BlockView>(device, views);
+}
+
+/// Rows' begins and entries to the places from `begins` and `entries` on; returns the place behind the last entry.
+std::size_t RowsOnDevice::upload_block(const RowShare::Block& block, Index rows, std::size_t begins, std::size_t entries) {
+  constexpr std::size_t at_once = 1 << 20;
+  std::vector<Index> begin{0};
+  std::vector<RowEntry> unpacked;
+  const auto upload = [&] {
+    entries_.upload(unpacked, entries);
+    entries += unpacked.size();
+    unpacked.clear();
+  };
+  for (Index t = 0; t < rows; ++t) {
+    const BlockRow row = block.row(t);
+    for (std::uint32_t e = 0; e < row.count; ++e) unpacked.push_back({row.places()[e], row.values[e]});
+    begin.push_back(begin.back() + row.count);
+    if (unpacked.size() >= at_once) upload();
+  }
+  upload();
+  begin_.upload(begin, begins);
+  return entries;
 }
 
 RowsView RowsOnDevice::view() const {

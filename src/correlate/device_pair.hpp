@@ -39,8 +39,8 @@ public:
 private:
   Index rows_, dense_;
   DeviceArray<Index> begin_;
-  DeviceArray<std::int32_t> row_;
-  DeviceArray<float> value_, strips_;
+  DeviceArray<Posting> postings_;
+  DeviceArray<float> strips_;
   DeviceArray<double> pilots_;
 };
 
@@ -51,6 +51,7 @@ public:
   RowsView view() const;
 
 private:
+  std::size_t upload_block(const RowShare::Block& block, Index rows, std::size_t begins, std::size_t entries);
   Index rows_, dense_, columns_;
   Index widest_ = 0;
   DeviceArray<Index> begin_;

@@ -28,9 +28,10 @@ void add(Device& device, const PairView& pair, Index shift, bool fresh) {
 
 } // namespace
 
-DeviceSweep::DeviceSweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, Device& device, KeptOnDevice& kept,
-                         const SweepMemory& memory)
-    : PairSums(comm, grid, rows), device_(device), kept_(kept), memory_(memory), columns_(rows.deal_b, grid.column(comm.rank())) {}
+DeviceSweep::DeviceSweep(const comm::Communicator& comm, const comm::Communicator& column, int sharing, const ShareGrid& grid,
+                         const PairRows& rows, Device& device, KeptOnDevice& kept, const SweepMemory& memory)
+    : PairSums(comm, grid, rows), column_(column), sharing_(sharing), device_(device), kept_(kept), memory_(memory),
+      columns_(rows.deal_b, grid.column(comm.rank())) {}
 
 void DeviceSweep::run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted) {
   std::vector<Index> features; // the frequent ones first: what takes longest begins first
@@ -73,9 +74,11 @@ void DeviceSweep::run_whole(const std::vector<Index>& features, const std::vecto
 /// Rows of a piece on every rank: A's, and B's beside them one shift after another.
 Index DeviceSweep::rows_a_piece() const {
   const RowEntries entries = row_entries(rows_, grid_);
-  const auto dense = 4.0 * static_cast<double>(dense_a_ + strip_a + dense_b_ + strip_b);
-  const double on_host = 24 * entries.a + 24 * entries.b + dense;
-  const double on_device = 8 * entries.a + 8 * entries.b + dense + 8.0 * static_cast<double>(columns_.blocks());
+  const auto blocks = static_cast<double>(columns_.blocks());
+  const auto dense_a = 4.0 * static_cast<double>(dense_a_ + strip_a);
+  const auto dense_b = 4.0 * static_cast<double>(dense_b_ + strip_b);
+  const double on_host = 24 * entries.a + dense_a + (10 * blocks + 6 * entries.b + dense_b) / sharing_;
+  const double on_device = 8 * entries.a + 8 * entries.b + dense_a + dense_b + 8 * blocks;
   const double fitting = std::min(memory_.host / on_host, memory_.rows / on_device);
   const Index rows = rows_.a.rows();
   return rows - comm::max_of(comm_, rows - std::clamp<Index>(static_cast<Index>(fitting), 1, rows));
@@ -83,7 +86,7 @@ Index DeviceSweep::rows_a_piece() const {
 
 /// Adds all rows to the sums of a chunk, which lie one shift behind another; none where this rank has no features left, but it reads with
 /// the others. The first time the moments are taken, too.
-void DeviceSweep::add_pieces(const Chunk& chunk, Index piece, const std::vector<Index>& shifts) {
+void DeviceSweep::add_pieces(const Chunk& chunk, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b) {
   const Index rows = rows_.a.rows();
   for (Index first = 0; first < rows; first += piece) {
     const Index last = std::min(rows, first + piece);
@@ -91,7 +94,7 @@ void DeviceSweep::add_pieces(const Chunk& chunk, Index piece, const std::vector<
     if (!have_moments_) moments_a_.add(a);
     const PostingsOnDevice a_there(device_, a);
     for (std::size_t s = 0; s < shifts.size(); ++s) {
-      const auto b = load_rows(comm_, grid_, rows_.b, rows_.deal_b, first + shifts[s], last + shifts[s]);
+      const auto& b = pieces_of_b.load({first + shifts[s], last + shifts[s]});
       if (!have_moments_ && s == 0) moments_b_.add(b);
       if (chunk.count == 0) continue;
       const RowsOnDevice b_there(device_, b, columns_);
@@ -106,12 +109,13 @@ void DeviceSweep::add_pieces(const Chunk& chunk, Index piece, const std::vector<
 
 void DeviceSweep::run_pieces(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit) {
   const Index piece = rows_a_piece();
+  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts));
   auto begin = features.begin();
   // The ranks may need different numbers of passes, but pass together.
   while (comm::max_of(comm_, Index{begin != features.end() || !have_moments_}) > 0) {
     Chunk chunk{};
     if (begin != features.end()) chunk = chunk_of({begin, features.end()}, shifts.size());
-    add_pieces(chunk, piece, shifts);
+    add_pieces(chunk, piece, shifts, pieces_of_b);
     if (chunk.count == 0) continue;
     const auto of_a = facts_of_a(device_, names_a_, moments_a_);
     const auto of_b = facts_of_b(device_, columns_, names_b_, moments_b_);

@@ -15,8 +15,9 @@ struct SweepMemory {
 
 class DeviceSweep : public PairSums {
 public:
-  DeviceSweep(const comm::Communicator& comm, const ShareGrid& grid, const PairRows& rows, Device& device, KeptOnDevice& kept,
-              const SweepMemory& memory);
+  /// @param column  the ranks of this rank's column, of which `sharing` surely share a node
+  DeviceSweep(const comm::Communicator& comm, const comm::Communicator& column, int sharing, const ShareGrid& grid, const PairRows& rows,
+              Device& device, KeptOnDevice& kept, const SweepMemory& memory);
   /// The sums of some features of A (places in the share) with all of B's share, for the numbered shift.
   using Visit = std::function<void(const PairView& pair, const std::vector<Index>& features, Index shift)>;
   /// For every feature of A, or those that `wanted` names, and every shift of B's rows, the first of which is 0. Collective.
@@ -32,9 +33,11 @@ private:
   /// As Sweep::run_pieces(), with the sums on the device.
   void run_pieces(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   Index rows_a_piece() const;
-  void add_pieces(const Chunk& chunk, Index piece, const std::vector<Index>& shifts);
+  void add_pieces(const Chunk& chunk, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b);
   Chunk chunk_of(const std::vector<Index>& features, std::size_t shifts);
 
+  const comm::Communicator& column_;
+  int sharing_;
   Device& device_;
   KeptOnDevice& kept_;
   SweepMemory memory_;

@@ -6,6 +6,7 @@
 #include "concord/core/memory.hpp"
 #include "concord/dist/partition.hpp"
 
+#include <cstring>
 #include <numeric>
 #include <queue>
 
@@ -21,6 +22,15 @@ struct Item {
   std::int32_t row;
   std::int32_t local;
   float value;
+};
+
+/// Items of some rows, part after part, each part's in row order. Kept from piece to piece, whose memory is the same.
+struct Sorted {
+  std::vector<Item> items;  ///< more where there once were more
+  std::vector<Index> begin; ///< [parts + 1]
+  std::span<const Item> of(int part) const {
+    return std::span(items).subspan(at(begin[at(part)]), at(begin[at(part) + 1] - begin[at(part)]));
+  }
 };
 
 /// Items of each part of one layer, to the ranks that take them: of all rows that are read at once those of the rank's slice.
@@ -43,26 +53,20 @@ struct Routes {
     return parts == 1;
   }
 
-  /// What all ranks hold of this rank's part and slice, in rank order. `items`: rows [first, first + count) in row order.
-  std::vector<Item> exchange(std::vector<std::vector<Item>> items, Index first, Index count) const {
-    if (nothing_travels()) return std::move(items.front());
-    std::vector<Item> out;
-    std::vector<Index> begin_of_part, begin, counts;
-    for (const auto& part : items) {
-      begin_of_part.push_back(static_cast<Index>(out.size()));
-      out.insert(out.end(), part.begin(), part.end());
-    }
+  /// What all ranks hold of this rank's part and slice, in rank order. `sorted`: rows [first, first + count).
+  std::vector<Item> exchange(const Sorted& sorted, Index first, Index count) const {
+    std::vector<Index> begin, counts;
     for (const Taker& taker : takers) { // runs may overlap
-      const auto& part = items[at(taker.part)];
+      const auto part = sorted.of(taker.part);
       const dist::Partition slices{count, taker.slices};
       const auto before = [&](Index row) {
         return std::partition_point(part.begin(), part.end(), [&](const Item& item) { return item.row < row; }) - part.begin();
       };
       const Index from = before(first + slices.begin(taker.slice));
-      begin.push_back(begin_of_part[at(taker.part)] + from);
+      begin.push_back(sorted.begin[at(taker.part)] + from);
       counts.push_back(before(first + slices.end(taker.slice)) - from);
     }
-    return comm::exchange(comm, out, begin, counts);
+    return comm::exchange(comm, sorted.items, begin, counts);
   }
 };
 
@@ -72,19 +76,28 @@ Index rows_a_read(const FeatureSource& source) {
   return std::clamp<Index>((Index{1} << 18) / per_row, 1, Index{1} << 15);
 }
 
-/// This rank's rows of those from `begin` on, as items of each part; `first` is the row that counts as 0.
-std::vector<std::vector<Item>> items_of(const FeatureSource& source, const Deal& deal, int parts, Index begin, Index end, Index first) {
-  std::vector<std::vector<Item>> items(at(parts));
-  if (begin == end) return items;
+/// Reads rows [begin, end) and sorts their items by parts; `first` is the row that counts as 0.
+void read_items(const FeatureSource& source, const Deal& deal, int parts, Index begin, Index end, Index first, Sorted& sorted) {
+  sorted.begin.assign(at(parts) + 1, 0);
+  if (begin == end) return;
   const io::CsrMatrix rows = source.read(begin, end);
+  const auto entries = rows.indices.size();
+  for (std::size_t e = 0; e < entries; ++e) {
+    const int part = deal.place(rows.indices[e]).part;
+    require(part >= 0, ExitCode::bad_data, "feature {} is active on a row from {} to {} but counted as dead; make the features anew",
+            rows.indices[e], begin, end - 1);
+    if (parts > 1) ++sorted.begin[at(part) + 1];
+  }
+  std::partial_sum(sorted.begin.begin(), sorted.begin.end(), sorted.begin.begin());
+  sorted.begin.back() = static_cast<Index>(entries);
+  if (sorted.items.size() < entries) sorted.items.resize(entries);
+  std::vector<Index> next(sorted.begin.begin(), sorted.begin.end() - 1);
   for (Index r = 0; r < rows.rows; ++r)
     for (Index e = rows.indptr[at(r)]; e < rows.indptr[at(r) + 1]; ++e) {
       const auto& place = deal.place(rows.indices[at(e)]);
-      require(place.part >= 0, ExitCode::bad_data, "feature {} is active on row {} but counted as dead; make the features anew",
-              rows.indices[at(e)], begin + r);
-      items[at(place.part)].push_back({static_cast<std::int32_t>(begin + r - first), place.local, rows.values[at(e)]});
+      const Item item{static_cast<std::int32_t>(begin + r - first), place.local, rows.values[at(e)]};
+      sorted.items[at(parts == 1 ? e : next[at(place.part)]++)] = item;
     }
-  return items;
 }
 
 /// Calls `take(items, first, count)` with this rank's items of rows [first, first + count), in row order, for all of [begin, end) piece by
@@ -93,17 +106,20 @@ template <typename Take>
 void for_each_piece_of(const Routes& routes, const FeatureSource& source, const Deal& deal, Index begin, Index end, Take&& take) {
   const auto& comm = routes.comm;
   const Index rows = source.rows();
+  const bool travels = !routes.nothing_travels();
+  Sorted sorted;
+  std::vector<Item> received;
   Index here = begin;
   while (here < end) {
     const Index first = here % rows; // behind the last row follows the first
     const Index count = std::min({rows_a_read(source) * comm.size(), end - here, rows - first});
     const dist::Partition shares{count, comm.size()};
-    std::vector<std::vector<Item>> items;
     comm::agree(comm, [&] {
-      items =
-          items_of(source, deal, routes.parts, first + shares.begin(comm.rank()), first + shares.end(comm.rank()), first - (here - begin));
+      read_items(source, deal, routes.parts, first + shares.begin(comm.rank()), first + shares.end(comm.rank()), first - (here - begin),
+                 sorted);
     });
-    take(routes.exchange(std::move(items), here - begin, count), here - begin, count);
+    if (travels) received = routes.exchange(sorted, here - begin, count);
+    take(travels ? std::span<const Item>(received) : sorted.of(0), here - begin, count);
     here += count;
   }
 }
@@ -157,16 +173,10 @@ private:
     std::partial_sum(share_.begin.begin(), share_.begin.end(), share_.begin.begin());
     next_.assign(share_.begin.begin(), share_.begin.end() - 1);
     const auto entries = at(share_.begin.back());
-    reserve_huge(share_.row, entries);
-    reserve_huge(share_.value, entries);
-    share_.row.resize(entries);
-    share_.value.resize(entries);
+    reserve_huge(share_.postings, entries);
+    share_.postings.resize(entries);
   }
-  void place(const Item& item) {
-    const auto entry = at(next_[at(item.local - share_.dense)]++);
-    share_.row[entry] = item.row;
-    share_.value[entry] = item.value;
-  }
+  void place(const Item& item) { share_.postings[at(next_[at(item.local - share_.dense)]++)] = {item.row, item.value}; }
 
   PostingShare& share_;
   bool whole_;
@@ -186,7 +196,8 @@ std::vector<RowShare::Block> blocks_of(const Deal& deal, int part) {
   std::vector<RowShare::Block> blocks;
   Index first = 0;
   for (const Index last : deal.block_ends(part)) {
-    blocks.push_back({first, last, std::max(first, deal.dense(part)), {}, {}});
+    blocks.push_back({first, last, std::max(first, deal.dense(part)), {}, nullptr});
+    require(last - blocks.back().sparse <= widest_block, ExitCode::internal, "a block of {} features", last - blocks.back().sparse);
     first = last;
   }
   return blocks;
@@ -204,47 +215,75 @@ Index sparse_entries(const FeatureSource& source, const Deal& deal, int part) {
   return entries_of(source, deal, part, deal.dense(part), static_cast<Index>(deal.features(part).size()));
 }
 
-/// Takes items of B's rows in row order, and hands them to strips and blocks.
-class BlockWriter {
+/// Items of some of B's rows as blocks hold them (BlockRow); those of dense features go into strips.
+class RowPacker {
 public:
-  /// `begin`, `next`: of each block its row offsets, and where its next entry goes; offsets are counted from `zero`.
-  struct Target {
-    Index* begin;
-    RowShare::Entry* zero;
-    RowShare::Entry* next;
-  };
-  BlockWriter(RowShare& share, std::vector<Target> targets) : share_(share), targets_(std::move(targets)) {}
+  explicit RowPacker(RowShare& share) : share_(share), packed_(share.blocks.size()) {
+    for (std::size_t k = 0; k < packed_.size(); ++k) {
+      const auto features = at(share.blocks[k].last - share.blocks[k].sparse);
+      packed_[k].values.resize(features);
+      packed_[k].places.resize(features + 1);
+    }
+  }
 
-  /// Items of rows [first, last).
-  void write(const std::vector<Item>& items, Index first, Index last) {
+  /// What came of the last rows for a block.
+  struct Packed {
+    std::vector<float> words;
+    std::vector<Index> ends; ///< words up to each row's end
+    Index entries = 0;
+    // the row at hand
+    std::vector<float> values;
+    std::vector<std::uint16_t> places;
+    std::size_t count = 0;
+  };
+  const std::vector<Packed>& packed() const { return packed_; }
+
+  /// Items of rows [first, last), in row order.
+  void pack(std::span<const Item> items, Index first, Index last) {
+    for (Packed& packed : packed_) {
+      packed.words.clear();
+      packed.ends.clear();
+      packed.entries = 0;
+    }
     auto item = items.begin();
     for (Index row = first; row < last; ++row) {
       for (; item != items.end() && item->row == row; ++item)
         if (item->local < share_.dense)
           share_.strips.value(item->local, row) = item->value;
         else
-          *targets_[block_of(share_, item->local)].next++ = {item->local, item->value};
-      for (const Target& target : targets_) target.begin[row + 1] = target.next - target.zero;
+          add(*item);
+      for (Packed& packed : packed_) end_row(packed);
     }
-  }
-  /// Blocks are shares that differ by one at most (Deal).
-  static std::size_t block_of(const RowShare& share, Index local) {
-    if (share.blocks.size() == 1) return 0;
-    return at(dist::Partition{share.size() - share.dense, static_cast<int>(share.blocks.size())}.owner(local - share.dense));
   }
 
 private:
-  RowShare& share_;
-  std::vector<Target> targets_;
-};
+  /// Blocks are shares that differ by one at most (Deal).
+  std::size_t block_of(Index local) const {
+    if (packed_.size() == 1) return 0;
+    return at(dist::Partition{share_.size() - share_.dense, static_cast<int>(packed_.size())}.owner(local - share_.dense));
+  }
+  void add(const Item& item) {
+    const auto k = block_of(item.local);
+    Packed& packed = packed_[k];
+    require(packed.count < packed.values.size(), ExitCode::bad_data, "a row names a feature twice; make the features anew");
+    packed.values[packed.count] = item.value;
+    packed.places[packed.count++] = static_cast<std::uint16_t>(item.local - share_.blocks[k].sparse);
+  }
+  static void end_row(Packed& packed) {
+    const auto before = packed.words.size();
+    const auto words = at(BlockRow::words(static_cast<Index>(packed.count)));
+    packed.places[packed.count] = 0; // fills the last word where their number is odd
+    packed.words.resize(before + words);
+    std::copy_n(packed.values.begin(), packed.count, packed.words.begin() + static_cast<Index>(before));
+    std::memcpy(packed.words.data() + before + packed.count, packed.places.data(), (words - packed.count) * sizeof(float));
+    packed.ends.push_back(static_cast<Index>(packed.words.size()));
+    packed.entries += static_cast<Index>(packed.count);
+    packed.count = 0;
+  }
 
-/// Items of each block that are no dense features'.
-std::vector<Index> block_counts(const RowShare& share, const std::vector<Item>& items) {
-  std::vector<Index> counts(share.blocks.size(), 0);
-  for (const Item& item : items)
-    if (item.local >= share.dense) ++counts[BlockWriter::block_of(share, item.local)];
-  return counts;
-}
+  RowShare& share_;
+  std::vector<Packed> packed_;
+};
 
 /// Bytes on their way while a layer is loaded: read, sorted by part, sent and received.
 double loading_bytes(const FeatureSource& source) {
@@ -320,7 +359,7 @@ PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid
   const int part = routes.mine().part;
   lay_out(share, source, deal, part, Strips(end - begin, deal.dense(part), strip_a), end - begin, strip_a);
   Lists lists(share, source);
-  for_each_piece_of(routes, source, deal, begin, end, [&](const std::vector<Item>& items, Index, Index) {
+  for_each_piece_of(routes, source, deal, begin, end, [&](std::span<const Item> items, Index, Index) {
     for (const Item& item : items)
       if (item.local < share.dense)
         share.strips.value(item.local, item.row) = item.value;
@@ -329,34 +368,7 @@ PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid
   });
   lists.finish();
   share.held = 4.0 * static_cast<double>(Strips::size(share.rows, share.dense, strip_a)) +
-               8.0 * static_cast<double>(share.row.size() + share.begin.size());
-  return share;
-}
-
-RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
-                   Index end) {
-  const Routes routes{comm, takers_of(grid, comm.size(), false), grid.columns};
-  RowShare share;
-  const int part = routes.mine().part;
-  lay_out(share, source, deal, part, Strips(end - begin, deal.dense(part), strip_b), end - begin, strip_b);
-  share.blocks = blocks_of(deal, part);
-  share.own_begin.assign(share.blocks.size(), std::vector<Index>(at(end - begin) + 1, 0));
-  share.own_entries.resize(share.blocks.size());
-  for_each_piece_of(routes, source, deal, begin, end, [&](const std::vector<Item>& items, Index first, Index count) {
-    const auto counts = block_counts(share, items);
-    std::vector<BlockWriter::Target> targets;
-    for (std::size_t k = 0; k < share.blocks.size(); ++k) {
-      auto& entries = share.own_entries[k];
-      const auto before = static_cast<Index>(entries.size());
-      entries.resize(entries.size() + at(counts[k]));
-      targets.push_back({share.own_begin[k].data(), entries.data(), entries.data() + before});
-    }
-    BlockWriter(share, std::move(targets)).write(items, first, first + count);
-  });
-  for (std::size_t k = 0; k < share.blocks.size(); ++k) {
-    share.blocks[k].begin = share.own_begin[k];
-    share.blocks[k].entries = share.own_entries[k];
-  }
+               8.0 * static_cast<double>(share.postings.size() + share.begin.size());
   return share;
 }
 
@@ -369,70 +381,95 @@ struct RowPieces::Memory {
   const FeatureSource& source;
   const Deal& deal;
   int part;
-  std::vector<Index> room; ///< entries of each block that there is room for
   RowShare share;
-  std::vector<BlockWriter::Target> blocks; ///< where each begins
+  /// A block's memory, and how much of it is filled.
+  struct Room {
+    Index* begin;
+    float* words;
+    Index most; ///< words that there is room for
+    Index filled = 0;
+    Index entries = 0;
+  };
+  std::vector<Room> rooms; ///< of each block
 
-  /// Strips of `rows` rows, then each block's offsets and entries.
-  void take(const comm::Communicator& column, Index rows, std::vector<Index> entries) {
-    static_assert(sizeof(Index) == 2 * sizeof(float) && sizeof(RowShare::Entry) == 2 * sizeof(float));
-    room = std::move(entries);
+  /// Strips of `rows` rows, then each block's offsets and words. `entries`: the most of each block.
+  void take(const comm::Communicator& column, Index rows, const std::vector<Index>& entries) {
+    static_assert(sizeof(Index) == 2 * sizeof(float));
     const Index of_strips = Strips::size(rows, deal.dense(part), strip_b);
+    const auto most_words = [&](Index count) { return (count + (count + rows + 1) / 2 + 1) / 2 * 2; }; // whole offsets
     Index floats = of_strips;
-    for (const Index count : room) floats += 2 * (rows + 1 + count);
+    for (const Index count : entries) floats += 2 * (rows + 1) + most_words(count);
     share.on_node = std::make_unique<comm::NodeArray>(column, floats, 0, comm::NodeArray::Taking::as_written);
     float* memory = share.on_node->values().data();
     lay_out(share, source, deal, part, Strips(rows, deal.dense(part), strip_b, memory), rows, strip_b);
     share.blocks = blocks_of(deal, part);
     share.held = 4.0 * static_cast<double>(floats) / share.on_node->copy().size();
-    auto* next = reinterpret_cast<Index*>(memory + of_strips);
-    for (const Index count : room) {
-      auto* first = reinterpret_cast<RowShare::Entry*>(next + rows + 1);
-      blocks.push_back({next, first, first});
-      next += rows + 1 + count;
+    float* next = memory + of_strips;
+    for (const Index count : entries) {
+      rooms.push_back({reinterpret_cast<Index*>(next), next + 2 * (rows + 1), most_words(count)});
+      next = rooms.back().words + rooms.back().most;
     }
   }
 
   /// Rows [begin, end), each rank of a copy its slices.
   void fill(const RowRange& range) {
     const auto& copy = share.on_node->copy();
-    auto filled = blocks;
+    for (Room& room : rooms) room.filled = room.entries = 0;
     Routes routes{comm, {}, grid.columns};
     routes.takers = comm::all_gather(comm, std::vector<Routes::Taker>{{part, copy.rank(), copy.size()}});
-    for_each_piece_of(routes, source, deal, range.begin, range.end, [&](const std::vector<Item>& items, Index first, Index count) {
-      const auto all = comm::all_gather(copy, block_counts(share, items)); // behind it nobody reads what was loaded before
-      auto targets = filled;
-      for (std::size_t i = 0; i < all.size(); ++i) { // ranks of the copy write their slices behind one another
-        const std::size_t k = i % blocks.size();
-        if (i / blocks.size() < at(copy.rank())) targets[k].next += all[i];
-        filled[k].next += all[i];
-        require(filled[k].next - filled[k].zero <= room[k], ExitCode::bad_data,
-                "features are active on more rows than counted; make the features anew");
-      }
+    RowPacker packer(share);
+    for_each_piece_of(routes, source, deal, range.begin, range.end, [&](std::span<const Item> items, Index first, Index count) {
       const dist::Partition slices{count, copy.size()};
       const Index begin = first + slices.begin(copy.rank());
       const Index end = first + slices.end(copy.rank());
+      if (first == 0) share.on_node->sync(); // behind it nobody reads what was loaded before
       share.strips.clear(begin, end);
-      BlockWriter(share, std::move(targets)).write(items, begin, end);
+      packer.pack(items, begin, end);
+      append(packer.packed(), begin);
     });
     share.on_node->sync();
     share.rows = range.end - range.begin;
-    for (std::size_t k = 0; k < blocks.size(); ++k) {
-      share.blocks[k].begin = {blocks[k].begin, at(share.rows + 1)};
-      share.blocks[k].entries = {blocks[k].zero, at(filled[k].next - filled[k].zero)};
+    for (std::size_t k = 0; k < rooms.size(); ++k) {
+      rooms[k].begin[0] = 0;
+      share.blocks[k].begin = {rooms[k].begin, at(share.rows + 1)};
+      share.blocks[k].words = rooms[k].words;
+    }
+  }
+
+  /// What the ranks of the copy have packed, behind one another. `row`: the first of this rank's.
+  void append(const std::vector<RowPacker::Packed>& packed, Index row) {
+    struct Size {
+      Index words, entries;
+    };
+    const auto& copy = share.on_node->copy();
+    std::vector<Size> mine;
+    mine.reserve(packed.size());
+    for (const auto& block : packed) mine.push_back({static_cast<Index>(block.words.size()), block.entries});
+    const auto all = comm::all_gather(copy, mine);
+    for (std::size_t k = 0; k < rooms.size(); ++k) {
+      Room& room = rooms[k];
+      Index before = room.filled;
+      for (std::size_t rank = 0; rank < at(copy.size()); ++rank) {
+        if (rank < at(copy.rank())) before += all[rank * rooms.size() + k].words;
+        room.filled += all[rank * rooms.size() + k].words;
+        room.entries += all[rank * rooms.size() + k].entries;
+      }
+      require(room.filled <= room.most, ExitCode::bad_data, "features are active on more rows than counted; make the features anew");
+      std::copy(packed[k].words.begin(), packed[k].words.end(), room.words + before);
+      for (std::size_t r = 0; r < packed[k].ends.size(); ++r) room.begin[row + static_cast<Index>(r) + 1] = before + packed[k].ends[r];
     }
   }
 };
 
-RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
-                           const FeatureSource& source, const Deal& deal) {
+RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
+                   const Deal& deal) {
   RowPieces::Memory memory(comm, grid, source, deal);
   std::vector<Index> entries;
   for (const auto& block : blocks_of(deal, memory.part)) entries.push_back(entries_of(source, deal, memory.part, block.sparse, block.last));
   memory.take(column, source.rows(), entries);
   memory.fill({0, source.rows()});
   for (std::size_t k = 0; k < entries.size(); ++k)
-    require(static_cast<Index>(memory.share.blocks[k].entries.size()) == entries[k], ExitCode::bad_data,
+    require(memory.rooms[k].entries == entries[k], ExitCode::bad_data,
             "features are active on fewer rows than counted; make the features anew");
   return std::move(memory.share);
 }
@@ -473,7 +510,7 @@ double rows_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, 
   const int part = grid.column(rank);
   const auto blocks = static_cast<Index>(deal.block_ends(part).size());
   const Index sparse = sparse_entries(source, deal, part);
-  const double copy = 8.0 * static_cast<double>(sparse + blocks * source.rows()) +
+  const double copy = 6.0 * static_cast<double>(sparse) + 10.0 * static_cast<double>(blocks * source.rows()) +
                       4.0 * static_cast<double>(Strips::size(source.rows(), deal.dense(part), strip_b));
   return copy / sharing + loading_bytes(source);
 }

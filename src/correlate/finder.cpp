@@ -11,7 +11,7 @@
 namespace concord::correlate {
 namespace {
 
-std::size_t at(Index i) {
+constexpr std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
@@ -19,7 +19,7 @@ std::size_t at(Index i) {
 class Finder {
 public:
   Finder(const Sweep& sweep, Index rows, Index best, int threads, Found& found)
-      : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())), found_(found) {
+      : sweep_(sweep), n_(static_cast<double>(rows)), width_(static_cast<Index>(sweep.features_b().size())), best_(best), found_(found) {
     for (int thread = 0; thread < threads; ++thread)
       own_.push_back(std::make_unique<Own>(Own{std::vector<double>(at(width_)), {}, BestTable(1, best)}));
   }
@@ -29,16 +29,16 @@ public:
     if (sums.listed > 0) prepare_columns(own);
     if (shift == 0) {
       own.of_a.begin_anew(floor_of(feature));
-      offer(own, found_.best_of_b[at(thread)], feature, sums);
-      offer_listed(own, found_.best_of_b[at(thread)], feature, sums);
-      const std::lock_guard guard(lock_of(feature));
+      offer_listed(own, found_.best_of_b[at(thread)], feature, sums); // first: r with rare features is large, so the bound rises
+      offer_front(own, found_.best_of_b[at(thread)], feature, sums);
+      const auto guard = locked(feature);
       found_.best_of_a.merge(own.of_a, 0, feature);
     } else {
       const double* r = correlations(own, feature, sums);
       double* of_b = found_.largest_b[at(thread)].data() + (shift - 1) * width_;
       const double largest = std::max(largest_in_front(of_b, sums, r), largest_listed(own, of_b, feature, sums));
       double& of_a = found_.largest_a[at(shift - 1) * sweep_.features_a().size() + at(feature)];
-      const std::lock_guard guard(lock_of(feature));
+      const auto guard = locked(feature);
       of_a = std::max(of_a, largest);
     }
   }
@@ -50,12 +50,22 @@ private:
     double floor; ///< at most the table's
   };
 
+  static constexpr Index chunk = 512;
+  /// Places of a chunk whose r reaches one of their bounds.
+  struct Reaching {
+    Index count = 0;
+    std::array<std::int32_t, at(chunk + 8)> places; ///< room for a register behind the last
+    std::array<double, at(chunk + 8)> r;
+  };
+
   /// What a thread has for itself. Partners of the feature of A at hand come into a table of their own: those of neighbouring features,
   /// which other threads have at hand, lie in the same lines of the common one.
   struct Own {
     std::vector<double> r;
     std::vector<Column> columns; ///< made when they are first needed
     BestTable of_a;
+    std::unique_ptr<Reaching> reaching = std::make_unique<Reaching>();
+    std::unique_ptr<Reaching> next = std::make_unique<Reaching>();
   };
 
   /// r with each feature of B in front; minus infinity or NaN where that is no candidate.
@@ -73,93 +83,107 @@ private:
     return r;
   }
 
-  void offer(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums) {
-    const OfA a{sweep_.moments_a().sum[at(feature)], sweep_.moments_a().inverse[at(feature)]};
-    alignas(64) std::array<double, group> r;
-    for (Index first = sums.first; first < sums.front; first += group) {
-      const Index count = std::min(group, sums.front - first);
-      unsigned hits = candidates(a, sums.of + first, first, count, of_b.floors() + first, own.of_a.floor(0), r);
-      for (unsigned hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(first + std::countr_zero(hit));
-      for (; hits != 0; hits &= hits - 1) {
-        const auto i = std::countr_zero(hits);
-        offer_pair(own, of_b, feature, first + i, sums.of[first + i], r[at(i)]);
-      }
+  /// Chunk after chunk, whose places that reach a bound are noted first, and offered when the next ones have been noted: so nothing waits
+  /// for a guess whether one does, or for the memory of the tables. Where many do, A's bound rises before they are offered.
+  template <typename Note, typename Take>
+  void for_each_chunk(Own& own, Index begin, Index end, Note&& note, Take&& take) {
+    own.reaching->count = 0;
+    for (Index first = begin; first < end; first += chunk) {
+      note(first, std::min(chunk, end - first), *own.next);
+      own.of_a.raise_floor(0, std::min(last_of_best({own.next->r.data(), at(own.next->count)}, best_), 1.0));
+      take(*own.reaching);
+      std::swap(own.reaching, own.next);
     }
+    take(*own.reaching);
+  }
+
+  void offer_front(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums) {
+    const OfA a{sweep_.moments_a().sum[at(feature)], sweep_.moments_a().inverse[at(feature)]};
+    const OfB b{sweep_.moments_b().sum.data(), sweep_.moments_b().inverse.data(), of_b.floors()};
+    const auto note = [&](Index first, Index count, Reaching& reaching) {
+      note_front(a, b, sums.of, first, count, own.of_a.floor(0), reaching);
+      for (Index i = 0; i < reaching.count; ++i) of_b.prefetch(reaching.places[at(i)]);
+    };
+    for_each_chunk(own, sums.first, sums.front, note, [&](const Reaching& reaching) { offer_noted(own, of_b, feature, sums, reaching); });
   }
 
   /// Moments of the feature of A at hand.
   struct OfA {
     double sum, inverse;
   };
-  /// Places that are looked at together.
-  static constexpr Index group = 8;
+  /// Moments and bounds of B's features.
+  struct OfB {
+    const double* sum;
+    const double* inverse;
+    const double* floors;
+  };
 
-  /// Bit i is set where r with B's feature at place j + i reaches one of its floors, and they are active together.
-  unsigned candidates(const OfA& a, const Accumulator* sums, Index j, Index count, const double* floors, double floor,
-                      std::array<double, group>& r) const {
-    const double* sum_b = sweep_.moments_b().sum.data() + j;
-    const double* inverse_b = sweep_.moments_b().inverse.data() + j;
+  /// Notes places [first, first + count) whose r reaches one of its floors, active together.
+  void note_front(const OfA& a, const OfB& b, const Accumulator* sums, Index first, Index count, double floor, Reaching& reaching) const {
+    Index j = first;
+    Index noted = 0;
 #ifdef __AVX512F__
-    if (count == group) { // pearson(), lane by lane
-      const auto low = _mm512_loadu_pd(&sums[0].sum);
-      const auto high = _mm512_loadu_pd(&sums[group / 2].sum);
-      const auto products = _mm512_permutex2var_pd(low, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), high);
-      const auto cofire = _mm512_permutex2var_pd(low, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), high);
-      const auto of_sums = _mm512_mul_pd(_mm512_set1_pd(a.sum), _mm512_loadu_pd(sum_b));
-      const auto inverses = _mm512_mul_pd(_mm512_set1_pd(a.inverse), _mm512_loadu_pd(inverse_b));
-      const auto x = _mm512_mul_pd(_mm512_fmsub_pd(_mm512_set1_pd(n_), products, of_sums), inverses);
-      _mm512_store_pd(r.data(), x);
-      const auto reached =
-          _mm512_cmp_pd_mask(x, _mm512_set1_pd(floor), _CMP_GE_OQ) | _mm512_cmp_pd_mask(x, _mm512_loadu_pd(floors), _CMP_GE_OQ);
-      return static_cast<unsigned>(reached) & _mm512_cmp_pd_mask(cofire, _mm512_setzero_pd(), _CMP_GT_OQ);
+    const auto steps = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const auto of_low = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    const auto of_high = _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15);
+    for (; j + 8 <= first + count; j += 8) { // pearson(), lane by lane
+      const auto low = _mm512_loadu_pd(&sums[j].sum);
+      const auto high = _mm512_loadu_pd(&sums[j + 4].sum);
+      const auto products = _mm512_permutex2var_pd(low, of_low, high);
+      const auto cofire = _mm512_permutex2var_pd(low, of_high, high);
+      const auto of_sums = _mm512_mul_pd(_mm512_set1_pd(a.sum), _mm512_loadu_pd(b.sum + j));
+      const auto inverses = _mm512_mul_pd(_mm512_set1_pd(a.inverse), _mm512_loadu_pd(b.inverse + j));
+      const auto r = _mm512_mul_pd(_mm512_fmsub_pd(_mm512_set1_pd(n_), products, of_sums), inverses);
+      const auto reaches =
+          _mm512_cmp_pd_mask(r, _mm512_set1_pd(floor), _CMP_GE_OQ) | _mm512_cmp_pd_mask(r, _mm512_loadu_pd(b.floors + j), _CMP_GE_OQ);
+      const auto hit = static_cast<__mmask8>(reaches & _mm512_cmp_pd_mask(cofire, _mm512_setzero_pd(), _CMP_GT_OQ));
+      if (hit == 0) continue;
+      _mm512_storeu_pd(reaching.r.data() + noted, _mm512_maskz_compress_pd(hit, r));
+      const auto places = _mm256_add_epi32(_mm256_set1_epi32(static_cast<int>(j)), steps);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(reaching.places.data() + noted), _mm256_maskz_compress_epi32(hit, places));
+      noted += std::popcount(static_cast<unsigned>(hit));
     }
 #endif
-    unsigned hits = 0;
-    for (Index i = 0; i < count; ++i) {
-      r[at(i)] = pearson(n_, sums[i].sum, a.sum, a.inverse, sum_b[i], inverse_b[i]);
-      const bool hit = (r[at(i)] >= floor || r[at(i)] >= floors[i]) && sums[i].cofire > 0;
-      hits |= static_cast<unsigned>(hit) << static_cast<unsigned>(i);
+    for (; j < first + count; ++j) {
+      const double r = pearson(n_, sums[j].sum, a.sum, a.inverse, b.sum[j], b.inverse[j]);
+      reaching.places[at(noted)] = static_cast<std::int32_t>(j);
+      reaching.r[at(noted)] = r;
+      noted += static_cast<Index>(r >= std::min(floor, b.floors[j])) & static_cast<Index>(sums[j].cofire > 0);
     }
-    return hits;
-  }
-
-  /// Places of a list that are looked at together: without a branch between them, so that the memory of all is on its way at once.
-  static constexpr Index listed_group = 32;
-
-  /// Of listed places [first, first + count): r, and the places themselves.
-  struct ListedGroup {
-    Index count;
-    const std::int32_t* places;
-    std::array<double, listed_group> r;
-  };
-  ListedGroup listed(const Own& own, Index feature, const FeatureSums& sums, Index first) const {
-    ListedGroup of{std::min(listed_group, sums.listed - first), sums.places->data() + first, {}};
-    const double sum = sweep_.moments_a().sum[at(feature)];
-    const double inverse = sweep_.moments_a().inverse[at(feature)];
-    for (Index i = 0; i < of.count; ++i) {
-      const Column& column = own.columns[at(of.places[i])];
-      of.r[at(i)] = pearson(n_, sums.of[of.places[i]].sum, sum, inverse, column.sum, column.inverse);
-    }
-    return of;
+    reaching.count = noted;
   }
 
   void offer_listed(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums) {
-    for (Index first = 0; first < sums.listed; first += listed_group) {
-      const ListedGroup of = listed(own, feature, sums, first);
-      const double floor = own.of_a.floor(0);
-      std::uint32_t hits = 0;
-      for (Index i = 0; i < of.count; ++i) {
-        const double r = of.r[at(i)];
-        const bool hit = static_cast<int>(r >= floor) + static_cast<int>(r >= own.columns[at(of.places[i])].floor) > 0;
-        hits |= static_cast<std::uint32_t>(hit) << static_cast<unsigned>(i);
-      }
-      for (auto hit = hits; hit != 0; hit &= hit - 1) of_b.prefetch(of.places[std::countr_zero(hit)]);
-      for (auto hit = hits; hit != 0; hit &= hit - 1) {
-        const auto i = std::countr_zero(hit);
-        const Index j = of.places[i];
-        offer_pair(own, of_b, feature, j, sums.of[j], of.r[at(i)]);
-        own.columns[at(j)].floor = of_b.floor(j);
-      }
+    const OfA a{sweep_.moments_a().sum[at(feature)], sweep_.moments_a().inverse[at(feature)]};
+    const auto note = [&](Index first, Index count, Reaching& reaching) {
+      note_listed(a, own, sums, first, count, reaching);
+      for (Index i = 0; i < reaching.count; ++i) of_b.prefetch(reaching.places[at(i)]);
+    };
+    for_each_chunk(own, 0, sums.listed, note, [&](const Reaching& reaching) {
+      offer_noted(own, of_b, feature, sums, reaching);
+      for (Index i = 0; i < reaching.count; ++i) own.columns[at(reaching.places[at(i)])].floor = of_b.floor(reaching.places[at(i)]);
+    });
+  }
+
+  /// The same of listed places [first, first + count).
+  void note_listed(const OfA& a, const Own& own, const FeatureSums& sums, Index first, Index count, Reaching& reaching) const {
+    const double floor = own.of_a.floor(0);
+    Index noted = 0;
+    for (Index i = first; i < first + count; ++i) {
+      const std::int32_t j = (*sums.places)[at(i)];
+      const Column& column = own.columns[at(j)];
+      const double r = pearson(n_, sums.of[j].sum, a.sum, a.inverse, column.sum, column.inverse);
+      reaching.places[at(noted)] = j;
+      reaching.r[at(noted)] = r;
+      noted += static_cast<Index>(r >= std::min(floor, column.floor));
+    }
+    reaching.count = noted;
+  }
+
+  void offer_noted(Own& own, BestTable& of_b, Index feature, const FeatureSums& sums, const Reaching& reaching) {
+    for (Index i = 0; i < reaching.count; ++i) {
+      const Index j = reaching.places[at(i)];
+      offer_pair(own, of_b, feature, j, sums.of[j], reaching.r[at(i)]);
     }
   }
 
@@ -183,14 +207,15 @@ private:
   }
 
   double largest_listed(const Own& own, double* of_b, Index feature, const FeatureSums& sums) const {
+    const OfA a{sweep_.moments_a().sum[at(feature)], sweep_.moments_a().inverse[at(feature)]};
     double largest = 0;
-    for (Index first = 0; first < sums.listed; first += listed_group) {
-      const ListedGroup of = listed(own, feature, sums, first);
-      for (Index i = 0; i < of.count; ++i) {
-        const double clamped = of.r[at(i)] > 0 ? std::min(of.r[at(i)], 1.0) : 0.0; // NaN is no r
-        largest = std::max(largest, clamped);
-        of_b[of.places[i]] = std::max(of_b[of.places[i]], clamped);
-      }
+    for (Index i = 0; i < sums.listed; ++i) {
+      const std::int32_t j = (*sums.places)[at(i)];
+      const Column& column = own.columns[at(j)];
+      const double r = pearson(n_, sums.of[j].sum, a.sum, a.inverse, column.sum, column.inverse);
+      const double clamped = r > 0 ? std::min(r, 1.0) : 0.0; // NaN is no r
+      largest = std::max(largest, clamped);
+      of_b[j] = std::max(of_b[j], clamped);
     }
     return largest;
   }
@@ -202,17 +227,19 @@ private:
   }
 
   /// Blocks of a feature of A may be at hand in several threads.
-  std::mutex& lock_of(Index feature) {
-    return locks_[at(feature) % locks_.size()];
+  std::unique_lock<std::mutex> locked(Index feature) {
+    auto& lock = locks_[at(feature) % locks_.size()];
+    return own_.size() > 1 ? std::unique_lock(lock) : std::unique_lock<std::mutex>();
   }
   double floor_of(Index feature) {
-    const std::lock_guard guard(lock_of(feature));
+    const auto guard = locked(feature);
     return found_.best_of_a.floor(feature);
   }
 
   const Sweep& sweep_;
   double n_;
   Index width_;
+  Index best_;
   std::vector<std::unique_ptr<Own>> own_; ///< of each thread
   std::array<std::mutex, 64> locks_;
   Found& found_;
@@ -243,9 +270,19 @@ std::vector<Exceeding> Sweep::find_exceeding(const std::vector<double>& limit_a,
 }
 
 void Sweep::for_each_sums(const std::function<void(Index, const Accumulator*)>& visit) {
+  const auto all = items(nullptr);
+  if (rows_.whole_a) {
+    std::vector<Accumulator> sums;
+    for (const Item& item : all) {
+      sums.assign(at(item.places * size_b()), {0, 0});
+      for (std::size_t block = 0; block < rows_.whole_b->share.blocks.size(); ++block)
+        add(item, rows_.whole_a->share, rows_.whole_b->share, block, 0, sums.data(), 0);
+      for (Index f = 0; f < item.features; ++f) visit(item.first + f, sums.data() + f * size_b());
+    }
+    return;
+  }
   std::mutex lock;
-  run({0}, [&](int, Index feature, Index, const FeatureSums& sums) {
-    require(sums.first == 0 && sums.last == size_b(), ExitCode::internal, "the sums with all features need one block");
+  run_pieces(all, {0}, [&](int, Index feature, Index, const FeatureSums& sums) {
     const std::lock_guard guard(lock);
     visit(feature, sums.of);
   });

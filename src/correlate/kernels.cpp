@@ -1,7 +1,9 @@
 #include "kernels.hpp"
 
 #include <array>
+#include <bit>
 #include <cstring>
+#include <span>
 
 #ifdef __SSE2__
 #include <immintrin.h>
@@ -44,83 +46,82 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-/// Most rows of a block are a line or two long: those are fetched without a guess at how many they are.
-void fetch(const RowEntry* begin, const RowEntry* end) {
-  const auto* line = reinterpret_cast<const char*>(begin);
-  __builtin_prefetch(line);
-  __builtin_prefetch(line + 64);
-  for (line += 128; line < reinterpret_cast<const char*>(end); line += 64) __builtin_prefetch(line);
+/// Most rows of a block are a line or two long: those are fetched without a guess at how many they are. `level` as __builtin_prefetch has
+/// it: 3 is the nearest cache, 2 the next.
+template <int level>
+void fetch(const BlockRow& row) {
+  const auto* line = reinterpret_cast<const char*>(row.values);
+  const auto* end = reinterpret_cast<const char*>(row.values + BlockRow::words(row.count));
+  __builtin_prefetch(line, 0, level);
+  __builtin_prefetch(line + 64, 0, level);
+  for (line += 128; line < end; line += 64) __builtin_prefetch(line, 0, level);
 }
 
 /// Postings ahead of which entries are fetched: the rows of B lie scattered, and waiting for them is all that costs.
-constexpr Index ahead = 8;
+constexpr Index ahead = 14;
 
 /// Rows of B beside postings in their order. Where a row lies is read some postings before it is fetched, and fetched into cache before
-/// that: a prefetch whose address is itself on its way from memory helps little (docs/performance.md).
+/// that: a prefetch whose address is itself on its way from memory helps little. Rows are fetched into the second cache first, since the
+/// nearest one can only wait for a few lines at once (docs/performance.md).
 class RowsAhead {
 public:
-  struct Row {
-    const RowEntry* begin;
-    const RowEntry* end;
-  };
-  RowsAhead(const std::int32_t* rows, Index count, const RowShare::Block& b, Index shift)
-      : rows_(rows), count_(count), shift_(shift), begin_(b.begin.data()), entries_(b.entries.data()) {
+  RowsAhead(std::span<const Posting> postings, const RowShare::Block& b, Index shift)
+      : postings_(postings.data()), count_(static_cast<Index>(postings.size())), shift_(shift), b_(b) {
     for (Index p = 0; p < std::min(count_, places_ahead); ++p) __builtin_prefetch(place(p));
     for (Index p = 0; p < std::min(count_, known_ahead); ++p) look_up(p);
-    for (Index p = 0; p < std::min(count_, ahead); ++p) fetch(known_[at(p)].begin, known_[at(p)].end);
+    for (Index p = 0; p < std::min(count_, ahead); ++p) fetch<2>(known_[at(p)]);
   }
   /// Of posting p; called for one after another.
-  Row row(Index p) {
+  BlockRow row(Index p) {
     if (p + places_ahead < count_) __builtin_prefetch(place(p + places_ahead));
     if (p + known_ahead < count_) look_up(p + known_ahead);
-    if (p + ahead < count_) fetch(known_[at((p + ahead) % known)].begin, known_[at((p + ahead) % known)].end);
+    if (p + ahead < count_) fetch<2>(known_[at((p + ahead) % known)]);
+    if (p + near < count_) fetch<3>(known_[at((p + near) % known)]);
     return known_[at(p % known)];
   }
 
 private:
-  static constexpr Index known_ahead = 12, places_ahead = 20, known = 16;
-  const Index* place(Index p) const { return begin_ + (rows_[p] + shift_); }
-  void look_up(Index p) {
-    const Index* begin = place(p);
-    known_[at(p % known)] = {entries_ + begin[0], entries_ + begin[1]};
-  }
-  const std::int32_t* rows_;
+  static constexpr Index near = 2, known_ahead = 20, places_ahead = 30, known = 32;
+  const Index* place(Index p) const { return b_.begin.data() + (postings_[p].row + shift_); }
+  void look_up(Index p) { known_[at(p % known)] = b_.row(postings_[p].row + shift_); }
+  const Posting* postings_;
   Index count_;
   Index shift_;
-  const Index* begin_;
-  const RowEntry* entries_;
-  std::array<Row, known> known_;
+  RowShare::Block b_;
+  std::array<BlockRow, known> known_;
 };
 
 /// Adds value * row of B for each posting.
 template <bool noting>
-void scatter(const std::int32_t* rows, const float* values, Index count, const RowShare::Block& b, Index shift, Accumulator* into,
-             Touched* touched) {
-  RowsAhead ahead_of(rows, count, b, shift);
-  const Index front = noting ? touched->front : 0;
+void scatter(std::span<const Posting> postings, const RowShare::Block& b, Index shift, Accumulator* into, Touched* touched) {
+  RowsAhead ahead_of(postings, b, shift);
+  const auto sparse = static_cast<std::int32_t>(b.sparse);
   std::int32_t* noted = noting ? touched->places.data() + touched->count : nullptr;
-  for (Index p = 0; p < count; ++p) {
-    auto [entry, last] = ahead_of.row(p);
+  into += b.sparse;
+  for (std::size_t p = 0; p < postings.size(); ++p) {
+    const BlockRow row = ahead_of.row(static_cast<Index>(p));
+    const float* value = row.values;
+    const float* last = value + row.count;
+    const std::uint16_t* place = row.places();
 #ifdef __SSE2__
-    const __m128d factor = _mm_set_pd(1.0, values[p]);
+    const __m128d factor = _mm_set_pd(1.0, postings[p].value);
     const __m128d ones = _mm_set1_pd(1.0);
-    for (; entry != last; ++entry) { // {b, 1} in one conversion
-      double* sums = &into[entry->feature].sum;
-      const __m128d before = _mm_load_pd(sums);
+    for (; value != last; ++value, ++place) { // {b, 1} in one conversion
+      double* sums = &into[*place].sum;
       if (noting) {
-        *noted = entry->feature;
-        noted += (_mm_movemask_pd(_mm_cmpeq_pd(before, _mm_setzero_pd())) >> 1) & static_cast<int>(entry->feature >= front);
+        *noted = sparse + *place;
+        noted += std::bit_cast<std::uint64_t>(sums[1]) == 0 ? 1 : 0;
       }
-      _mm_store_pd(sums, _mm_add_pd(before, _mm_mul_pd(factor, _mm_cvtss_sd(ones, _mm_load_ss(&entry->value)))));
+      _mm_store_pd(sums, _mm_add_pd(_mm_load_pd(sums), _mm_mul_pd(factor, _mm_cvtss_sd(ones, _mm_load_ss(value)))));
     }
 #else
-    for (; entry != last; ++entry) {
-      Accumulator& sums = into[entry->feature];
+    for (; value != last; ++value, ++place) {
+      Accumulator& sums = into[*place];
       if (noting) {
-        *noted = entry->feature;
-        noted += sums.cofire == 0 && entry->feature >= front ? 1 : 0;
+        *noted = sparse + *place;
+        noted += sums.cofire == 0 ? 1 : 0;
       }
-      sums.sum += static_cast<double>(values[p]) * static_cast<double>(entry->value);
+      sums.sum += static_cast<double>(postings[p].value) * static_cast<double>(*value);
       sums.cofire += 1;
     }
 #endif
@@ -133,8 +134,7 @@ constexpr Index strips_at_once = 3;
 
 /// `count` strips of B from `first` on for the postings.
 template <Index strips>
-void scatter_dense(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index first, Index shift,
-                   Accumulator* into) {
+void scatter_dense(std::span<const Posting> postings, const RowShare& b, Index first, Index shift, Accumulator* into) {
   constexpr Index parts = strips * strip_b / lanes;
   constexpr Index halves = strip_b / lanes;
   std::array<Doubles<lanes>, parts> sum{}, pilots{};
@@ -142,12 +142,12 @@ void scatter_dense(const std::int32_t* rows, const float* values, Index count, c
   const Index features = std::min(strips * strip_b, b.dense - first * strip_b);
   for (Index w = 0; w < features; ++w) sum[at(w / lanes)][w % lanes] = into[w].sum;
   for (Index h = 0; h < parts; ++h) pilots[at(h)] = loaded<lanes>(b.pilots.data() + first * strip_b + h * lanes);
-  for (Index p = 0; p < count; ++p) {
-    if (p + 2 * ahead < count)
-      for (Index s = 0; s < strips; ++s) __builtin_prefetch(b.strips.at(first + s, rows[p + 2 * ahead] + shift));
-    const auto value = static_cast<double>(values[p]);
+  for (std::size_t p = 0; p < postings.size(); ++p) {
+    if (p + 2 * ahead < postings.size())
+      for (Index s = 0; s < strips; ++s) __builtin_prefetch(b.strips.at(first + s, postings[p + 2 * ahead].row + shift));
+    const auto value = static_cast<double>(postings[p].value);
     for (Index h = 0; h < parts; ++h) {
-      const auto x = widened<lanes>(b.strips.at(first + h / halves, rows[p] + shift) + h % halves * lanes);
+      const auto x = widened<lanes>(b.strips.at(first + h / halves, postings[p].row + shift) + h % halves * lanes);
       sum[at(h)] += value * (x - pilots[at(h)]);
       cofire[at(h)] -= x != 0.0;
     }
@@ -159,17 +159,17 @@ void scatter_dense(const std::int32_t* rows, const float* values, Index count, c
 }
 
 /// All strips of B for the postings.
-void scatter_strips(const std::int32_t* rows, const float* values, Index count, const RowShare& b, Index shift, Accumulator* into) {
+void scatter_strips(std::span<const Posting> postings, const RowShare& b, Index shift, Accumulator* into) {
   static_assert(strips_at_once == 3);
   for (Index first = 0; first < b.strips.count(); first += strips_at_once) {
     Accumulator* of_strip = into + first * strip_b;
     const Index left = b.strips.count() - first;
     if (left >= 3)
-      scatter_dense<3>(rows, values, count, b, first, shift, of_strip);
+      scatter_dense<3>(postings, b, first, shift, of_strip);
     else if (left == 2)
-      scatter_dense<2>(rows, values, count, b, first, shift, of_strip);
+      scatter_dense<2>(postings, b, first, shift, of_strip);
     else
-      scatter_dense<1>(rows, values, count, b, first, shift, of_strip);
+      scatter_dense<1>(postings, b, first, shift, of_strip);
   }
 }
 
@@ -221,12 +221,13 @@ void scatter_strip(const PostingShare& a, Index strip, const RowShare::Block& b,
     const auto x = widened<strip_a>(a.strips.at(strip, t));
     const auto y = x - pilots;
     const auto active = __builtin_convertvector(-(x != 0.0), Doubles<strip_a>);
-    const auto* last = b.entries.data() + b.begin[at(t + run.shift) + 1];
-    for (const auto* entry = b.entries.data() + b.begin[at(t + run.shift)]; entry != last; ++entry) {
-      double* sums = into + 2 * strip_a * (entry->feature - b.sparse);
+    const BlockRow row = b.row(t + run.shift);
+    const std::uint16_t* place = row.places();
+    for (const float* value = row.values; value != row.values + row.count; ++value, ++place) {
+      double* sums = into + 2 * strip_a * *place;
       auto sum = loaded<strip_a>(sums);
       auto cofire = loaded<strip_a>(sums + strip_a);
-      sum += static_cast<double>(entry->value) * y;
+      sum += static_cast<double>(*value) * y;
       cofire += active;
       std::memcpy(sums, &sum, sizeof sum);
       std::memcpy(sums + strip_a, &cofire, sizeof cofire);
@@ -242,17 +243,17 @@ Index features_of_strip(const RowShare& b, Index strip) {
 
 void add_sparse(const PostingShare& a, Index feature, const RowShare& b, std::size_t block, Index shift, Accumulator* into,
                 Touched* touched) {
-  const auto* first = a.row.data() + a.begin[at(feature)];
-  const auto* last = a.row.data() + a.begin[at(feature) + 1];
-  const auto* wrapped = shift == 0 ? last : std::lower_bound(first, last, b.rows - shift);
-  const auto add = [&](const std::int32_t* begin, const std::int32_t* end, Index by) {
+  const auto* first = a.postings.data() + a.begin[at(feature)];
+  const auto* last = a.postings.data() + a.begin[at(feature) + 1];
+  const auto in_front = [](const Posting& posting, Index row) { return posting.row < row; };
+  const auto* wrapped = shift == 0 ? last : std::lower_bound(first, last, b.rows - shift, in_front);
+  const auto add = [&](const Posting* begin, const Posting* end, Index by) {
     if (begin == end) return;
-    const float* values = a.value.data() + (begin - a.row.data());
-    if (block == 0) scatter_strips(begin, values, end - begin, b, by, into);
+    if (block == 0) scatter_strips({begin, end}, b, by, into);
     if (touched != nullptr)
-      scatter<true>(begin, values, end - begin, b.blocks[block], by, into, touched);
+      scatter<true>({begin, end}, b.blocks[block], by, into, touched);
     else
-      scatter<false>(begin, values, end - begin, b.blocks[block], by, into, nullptr);
+      scatter<false>({begin, end}, b.blocks[block], by, into, nullptr);
   };
   add(first, wrapped, shift);
   add(wrapped, last, shift - b.rows);

@@ -8,17 +8,16 @@
 
 namespace concord::correlate::kernels {
 
-/// Places of a block of B from `front` on that a feature of A has been active with, each once.
+/// Places of a block's sparse features of B that a feature of A has been active with, each once.
 struct Touched {
-  Index front = 0;
   std::vector<std::int32_t> places; ///< room for one more than the block has
   Index count = 0;
 };
 
 /// Rows of A beside rows of B: row t of A's share lies beside row t + shift of B's, going on from 0 behind the last.
 ///
-/// A's sparse feature `feature` (counted from the dense ones on) against a block of B's share: `into` [b.size()]. With `touched`, places
-/// behind its front that were 0 before are noted: a rare feature touches few of many.
+/// A's sparse feature `feature` (counted from the dense ones on) against a block of B's share: `into` [b.size()]. With `touched`, sparse
+/// places on which there were no common rows before are noted: a rare feature touches few of many.
 void add_sparse(const PostingShare& a, Index feature, const RowShare& b, std::size_t block, Index shift, Accumulator* into,
                 Touched* touched = nullptr);
 

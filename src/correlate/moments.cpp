@@ -29,21 +29,30 @@ void add_dense_moments(const Share& share, Index width, Moments& moments) {
 
 void Moments::add(const PostingShare& share) {
   add_dense_moments(share, strip_a, *this);
-  for (Index j = share.dense; j < share.size(); ++j)
+  for (Index j = share.dense; j < share.size(); ++j) {
+    double here = sum[at(j)];
+    double squares_here = squares[at(j)];
     for (Index p = share.begin[at(j - share.dense)]; p < share.begin[at(j - share.dense) + 1]; ++p) {
-      const double x = share.value[at(p)];
-      sum[at(j)] += x;
-      squares[at(j)] += x * x;
+      const double x = share.postings[at(p)].value;
+      here += x;
+      squares_here += x * x;
     }
+    sum[at(j)] = here;
+    squares[at(j)] = squares_here;
+  }
 }
 
 void Moments::add(const RowShare& share) {
   add_dense_moments(share, strip_b, *this);
   for (const auto& block : share.blocks)
-    for (const auto& entry : block.entries) {
-      const double x = entry.value;
-      sum[at(entry.feature)] += x;
-      squares[at(entry.feature)] += x * x;
+    for (Index t = 0; t < share.rows; ++t) {
+      const BlockRow row = block.row(t);
+      for (std::uint32_t e = 0; e < row.count; ++e) {
+        const double x = row.values[e];
+        const auto j = at(block.sparse + row.places()[e]);
+        sum[j] += x;
+        squares[j] += x * x;
+      }
     }
 }
 

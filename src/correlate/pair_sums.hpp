@@ -34,7 +34,7 @@ public:
   /// Pairs with r > limit_a + limit_b among the features of A that are wanted, in no order; each rank has its own. Collective.
   virtual std::vector<Exceeding> find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,
                                                 const std::vector<std::uint8_t>& wanted) = 0;
-  /// Visits the sums of one feature of A with all of B's, one call at a time; all must be one block. Collective.
+  /// Visits the sums of one feature of A with all of B's, one call at a time. Collective.
   virtual void for_each_sums(const std::function<void(Index feature, const Accumulator* sums)>& visit) = 0;
 
   /// Numbers in the layer of this rank's features.
@@ -74,6 +74,14 @@ struct RowEntries {
 inline RowEntries row_entries(const PairRows& rows, const ShareGrid& grid) {
   const auto count = static_cast<double>(rows.a.rows());
   return {static_cast<double>(rows.a.entries()) / (count * grid.rows), static_cast<double>(rows.b.entries()) / (count * grid.columns)};
+}
+
+/// Rows of B beside those of each piece of A, one shift after another.
+inline std::vector<RowRange> piece_ranges(Index rows, Index piece, const std::vector<Index>& shifts) {
+  std::vector<RowRange> ranges;
+  for (Index first = 0; first < rows; first += piece)
+    for (const Index shift : shifts) ranges.push_back({first + shift, std::min(rows, first + piece) + shift});
+  return ranges;
 }
 
 } // namespace concord::correlate

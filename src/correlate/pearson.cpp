@@ -100,7 +100,7 @@ struct PairCorrelator::State {
     if (settings.sums_by == SumsBy::cpu) return;
     device = settings.sums_by == SumsBy::gpu ? device::open_gpu(settings.gpu) : device::open_emulated();
     kept_on_device.emplace(*device, settings.gpu_memory * for_shares);
-    if (settings.block == 0 || settings.block > device::most_of_block) settings.block = device::most_of_block;
+    settings.block = std::min(settings.block, device::most_of_block);
   }
 
   /// Parts of a GPU's memory: for whole shares, rows in pieces, sums; the rest is for tables and what others take meanwhile.
@@ -143,7 +143,7 @@ struct PairCorrelator::State {
       kept_a.keep(layer_a, rows.whole_a);
     }
     if (!rows.whole_b) {
-      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows_on_node(comm, column_comm, *grid, *b, *deal_b));
+      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows(comm, column_comm, *grid, *b, *deal_b));
       kept_b.keep(layer_b, rows.whole_b);
     }
     return rows;
@@ -164,13 +164,15 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
   s.b = &b;
   if (!s.grid) s.make_grid();
   s.deal_a.emplace(a, s.grid->rows, dense_work_a);
-  s.deal_b.emplace(b, s.grid->columns, dense_work_b, s.settings.block);
+  s.deal_b.emplace(b, s.grid->columns, dense_work_b, std::clamp<Index>(s.settings.block, 1, widest_block));
   const PairRows rows = s.rows(layer_a, layer_b);
+  const int sharing = std::min(s.on_node, s.grid->rows);
   const double left = std::max(1.0, s.settings.memory - s.tables_bytes());
   if (s.device)
-    s.sums = std::make_unique<device::DeviceSweep>(s.comm, *s.grid, rows, *s.device, *s.kept_on_device, s.sweep_memory(left));
+    s.sums = std::make_unique<device::DeviceSweep>(s.comm, s.column_comm, sharing, *s.grid, rows, *s.device, *s.kept_on_device,
+                                                   s.sweep_memory(left));
   else
-    s.sums = std::make_unique<Sweep>(s.comm, s.column_comm, std::min(s.on_node, s.grid->rows), *s.grid, rows, left, s.settings.threads);
+    s.sums = std::make_unique<Sweep>(s.comm, s.column_comm, sharing, *s.grid, rows, left, s.settings.threads);
 }
 
 PairCorrelation PairCorrelator::correlate() {

@@ -9,8 +9,9 @@
 namespace concord::correlate {
 namespace {
 
-/// Rows on which two features must be active together by their rates to be worth a look without having been listed (measured).
-constexpr double worth_a_look = 0.1;
+/// The share of a block's features up to which those touched are listed: looking at a listed one costs several times as much as passing by
+/// one of all in their order (measured).
+constexpr double worth_listing = 0.2;
 
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
@@ -21,7 +22,11 @@ std::size_t at(Index i) {
 Sweep::Sweep(const comm::Communicator& comm, const comm::Communicator& column, int sharing, const ShareGrid& grid, const PairRows& rows,
              double memory, int threads)
     : PairSums(comm, grid, rows), column_(column), sharing_(sharing), memory_(memory), threads_(threads), scratch_(at(threads)) {
-  for (const auto feature : names_b_) counts_b_.push_back(rows.b.totals().count[at(feature)]);
+  entries_b_.push_back(0);
+  for (const auto feature : names_b_) {
+    counts_b_.push_back(rows.b.totals().count[at(feature)]);
+    entries_b_.push_back(entries_b_.back() + counts_b_.back());
+  }
 }
 
 std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) const {
@@ -70,13 +75,14 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
 void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own,
                       const Visit& visit) {
   const auto width = size_b();
-  const auto& [first, last, sparse, begin, entries] = rows_.whole_b->share.blocks[block];
-  const Index scanned = front(item, rows_.whole_b->share.blocks[block]);
-  const bool listing = scanned < last;
+  const auto& of = rows_.whole_b->share.blocks[block];
+  const Index first = of.first;
+  const Index last = of.last;
+  const bool listing = few_touched(item, of);
+  const Index scanned = listing ? of.sparse : last;
   own.sums.resize(std::max(own.sums.size(), at(item.places * width)), {0, 0});
   if (listing) own.touched.places.resize(std::max(own.touched.places.size(), at(last - first + 1)));
   for (std::size_t s = 0; s < shifts.size(); ++s) {
-    own.touched.front = scanned;
     own.touched.count = 0;
     add(item, rows_.whole_a->share, rows_.whole_b->share, block, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
     for (Index f = 0; f < item.features; ++f)
@@ -88,17 +94,18 @@ void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Ind
   }
 }
 
-/// Up to where B's features of a block, the frequent ones in front, are looked at in order for a feature of A: those with which it is so
-/// often active that passing by the others costs less than listing the places touched.
-Index Sweep::front(const Item& item, const RowShare::Block& block) const {
-  if (item.dense) return block.last;
+/// Whether a feature of A is, by their rates, active together with so few of a block's features of B that listing those pays.
+bool Sweep::few_touched(const Item& item, const RowShare::Block& block) const {
+  if (item.dense) return false;
   const auto& a = rows_.whole_a->share;
   const auto postings = static_cast<double>(a.begin[at(item.first - dense_a_) + 1] - a.begin[at(item.first - dense_a_)]);
-  const double least = worth_a_look * static_cast<double>(a.rows) / std::max(1.0, postings);
-  const auto end = std::partition_point(counts_b_.begin() + block.sparse, counts_b_.begin() + block.last,
-                                        [&](Index count) { return static_cast<double>(count) >= least; });
-  const Index front = end - counts_b_.begin();
-  return front - block.first > (block.last - block.first) / 4 * 3 ? block.last : front;
+  const double rate = postings / static_cast<double>(a.rows);
+  // Those that the feature meets once or more often by their rates, and of the others, the rarer ones, the rows on which they meet.
+  const auto rarer = std::partition_point(counts_b_.begin() + block.sparse, counts_b_.begin() + block.last,
+                                          [&](Index count) { return static_cast<double>(count) * rate >= 1; });
+  const Index often = rarer - counts_b_.begin() - block.sparse;
+  const Index entries = entries_b_[at(block.last)] - entries_b_[at(block.sparse + often)];
+  return static_cast<double>(often) + static_cast<double>(entries) * rate < worth_listing * static_cast<double>(block.last - block.sparse);
 }
 
 /// Half of the memory is for a piece of A's rows and one of B's, half for sums.
@@ -107,7 +114,7 @@ Index Sweep::rows_a_piece() const {
   const RowEntries entries = row_entries(rows_, grid_);
   const auto blocks = static_cast<double>(rows_.deal_b.block_ends(grid_.column(comm_.rank())).size());
   const double bytes_a = 24 * entries.a + 4.0 * static_cast<double>(dense_a_ + strip_a);
-  const double bytes_b = (8 * blocks + 8 * entries.b + 4.0 * static_cast<double>(dense_b_ + strip_b)) / sharing_;
+  const double bytes_b = (10 * blocks + 6 * entries.b + 4.0 * static_cast<double>(dense_b_ + strip_b)) / sharing_;
   const auto fitting = std::clamp<Index>(static_cast<Index>(memory_ / 2 / (bytes_a + bytes_b)), 1, rows);
   return rows - comm::max_of(comm_, rows - fitting);
 }
@@ -144,10 +151,7 @@ void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Ind
 void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
   const auto width = names_b_.size();
   const Index piece = rows_a_piece();
-  std::vector<RowRange> ranges;
-  for (Index first = 0; first < rows_.a.rows(); first += piece)
-    for (const Index shift : shifts) ranges.push_back({first + shift, std::min(rows_.a.rows(), first + piece) + shift});
-  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, ranges);
+  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts));
   const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width * shifts.size()));
   const auto places = std::max<Index>(strip_a, static_cast<Index>(memory_ / 2 / place_bytes));
 

@@ -54,13 +54,14 @@ private:
   /// Sums of a block for an item and all shifts, looked at.
   struct Workplace;
   void sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own, const Visit& visit);
-  Index front(const Item& item, const RowShare::Block& block) const;
+  bool few_touched(const Item& item, const RowShare::Block& block) const;
 
   const comm::Communicator& column_;
   int sharing_;
   double memory_;
   int threads_;
-  std::vector<Index> counts_b_; ///< active rows of B's features, falling in a block
+  std::vector<Index> counts_b_;  ///< active rows of B's features, falling in a block
+  std::vector<Index> entries_b_; ///< those of all features in front of each
   std::vector<kernels::StripScratch> scratch_;
 };
 

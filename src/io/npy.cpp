@@ -5,9 +5,12 @@
 
 #include <zip.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <regex>
+#include <span>
 
 namespace concord::io {
 namespace {
@@ -188,6 +191,19 @@ std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path) {
   return arrays;
 }
 
+namespace {
+
+/// A column that a row names twice; -1: none.
+Index repeated_column(std::span<const std::int32_t> columns) {
+  if (std::adjacent_find(columns.begin(), columns.end(), std::greater_equal<>()) == columns.end()) return -1; // ascending, as most are
+  std::vector<std::int32_t> sorted(columns.begin(), columns.end());
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  return twice == sorted.end() ? -1 : *twice;
+}
+
+} // namespace
+
 void check_csr(const CsrMatrix& m, const std::string& name) {
   require(static_cast<Index>(m.indptr.size()) == m.rows + 1 && m.indptr.front() == 0 && m.indptr.back() == m.nnz() &&
               m.values.size() == m.indices.size(),
@@ -201,6 +217,10 @@ void check_csr(const CsrMatrix& m, const std::string& name) {
               m.cols);
       require(std::isfinite(m.values[i]), ExitCode::bad_data, "{}: row {} holds a value that is not finite", name, r);
     }
+    const auto begin = static_cast<std::size_t>(m.indptr[row]);
+    const Index twice = repeated_column(std::span(m.indices).subspan(begin, static_cast<std::size_t>(m.indptr[row + 1]) - begin));
+    require(twice < 0, ExitCode::bad_data, "{}: row {} names column {} twice; in scipy, call sum_duplicates() before it is saved", name, r,
+            twice);
   }
 }
 

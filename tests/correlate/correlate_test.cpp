@@ -114,7 +114,7 @@ std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double
     for (const int columns : std::set{1, world().size()})
       for (const double memory : {1e9, 40000.0})
         for (const double gpu_memory : memories)
-          for (const Index block : {Index{7}, Index{0}}) {
+          for (const Index block : {Index{7}, Index{1} << 14}) {
             s.grid_columns = columns;
             s.memory = memory;
             s.gpu_memory = gpu_memory;
@@ -302,7 +302,7 @@ TEST(Pearson, GpusGiveTheSameRows) {
   const MatrixSource source_b(b);
   const auto all_rows = [&](PearsonSettings s) {
     s.grid_columns = 1;
-    if (s.sums_by == SumsBy::cpu) s.block = 0;
+    if (s.sums_by == SumsBy::cpu) s.block = 7;
     PairCorrelator correlator(world(), s);
     correlator.open(source_a, 0, source_b, 0);
     std::map<std::int32_t, std::pair<std::vector<double>, std::vector<std::int32_t>>> rows;
@@ -313,6 +313,95 @@ TEST(Pearson, GpusGiveTheSameRows) {
   };
   const auto expected = all_rows(settings(2));
   for (const auto& way : on_gpus(settings(2))) EXPECT_EQ(all_rows(way), expected);
+}
+
+/// Of so many partners that most are passed by on a bound, many with the same r: the order of the plain definition.
+TEST(Pearson, ManyPartnersAndTies) {
+  const auto a = random_csr(21, 300, 24, 0.09);
+  const auto b = twins(random_csr(22, 300, 700, 0.03));
+  for (const Index best : {1, 16, 33}) {
+    const auto pair = best_correlations(world(), a, b, settings(best));
+    if (world().rank() != 0) continue;
+    for (Index j = 0; j < a.cols; ++j) expect_equal(pair.a_to_b, plain_best(a, b, j, 0, 0), j);
+  }
+}
+
+/// r of a feature with its copies may be rounded to more than 1, and no bound may lie above what is kept of it.
+TEST(Pearson, CopiesOfAFeature) {
+  const auto a = random_csr(23, 200, 12, 0.08);
+  io::CsrMatrix b{a.rows, 80 * a.cols, {0}, {}, {}}; // column c is column c mod 12 of a, some thousand times as large
+  for (std::size_t r = 0; r < static_cast<std::size_t>(a.rows); ++r) {
+    for (std::int32_t copy = 0; copy < 80; ++copy)
+      for (auto e = static_cast<std::size_t>(a.indptr[r]); e < static_cast<std::size_t>(a.indptr[r + 1]); ++e) {
+        b.indices.push_back(copy * static_cast<std::int32_t>(a.cols) + a.indices[e]);
+        b.values.push_back(a.values[e] * 1024.0F);
+      }
+    b.indptr.push_back(b.nnz());
+  }
+  const Index best = 16;
+  const auto pair = best_correlations(world(), a, b, settings(best));
+  if (world().rank() != 0) return;
+  for (Index j = 0; j < a.cols; ++j) {
+    if (plain_best(a, a, j, 0, 0).empty()) continue; // dead or constant
+    for (Index p = 0; p < best; ++p) {
+      const auto at = static_cast<std::size_t>(j * best + p);
+      EXPECT_EQ(pair.a_to_b.partner[at], p * a.cols + j);
+      EXPECT_NEAR(pair.a_to_b.r[at], 1.0, 1e-12);
+      EXPECT_LE(pair.a_to_b.r[at], 1.0);
+    }
+  }
+}
+
+/// More features than a block may have at most.
+TEST(Pearson, MoreFeaturesThanABlockTellsApart) {
+  const auto a = random_csr(24, 60, 30, 0.09);
+  const auto b = random_csr(25, 60, widest_block + 4000, 0.004);
+  auto s = settings(4, {7});
+  const auto expected = best_correlations(world().split(world().rank()), a, b, s);
+  for (const Index block : {Index{1000}, Index{1} << 20}) {
+    s.block = block;
+    const auto pair = best_correlations(world(), a, b, s);
+    if (world().rank() == 0) expect_same_bits(pair, expected);
+  }
+}
+
+TEST(BestTable, KeepsTheBestWithTies) {
+  const Philox random(31, "partners");
+  for (const Index places : {1, 2, 5, 16, 33, 70}) {
+    BestTable table(1, places);
+    std::vector<Partner> all;
+    for (std::int32_t i = 0; i < 400; ++i) {
+      const auto r = std::round(random.uniform(static_cast<std::uint64_t>(i)) * 60) / 60;
+      all.push_back({r, i, i % 7});
+      if (r >= table.floor(0)) table.offer(0, all.back());
+      auto expected = all;
+      std::sort(expected.begin(), expected.end(), better);
+      expected.resize(std::min(expected.size(), static_cast<std::size_t>(places)));
+      std::vector<Partner> best;
+      table.best(0, best);
+      ASSERT_EQ(best.size(), expected.size());
+      for (std::size_t p = 0; p < best.size(); ++p) EXPECT_EQ(best[p].feature, expected[p].feature) << places << " places, " << i;
+    }
+  }
+}
+
+TEST(LastOfBest, IsABoundNearTheLast) {
+  const Philox random(32, "bins");
+  for (const std::size_t count : {10U, 63U, 64U, 100U, 512U})
+    for (const Index places : {1, 7, 16, 32, 33})
+      for (const double levels : {5.0, 1e9}) { // with ties, and without
+        std::vector<double> r(count);
+        for (std::size_t i = 0; i < count; ++i) r[i] = std::round(random.uniform(i) * levels) / levels;
+        const double bound = last_of_best(r, places);
+        auto sorted = r;
+        std::sort(sorted.begin(), sorted.end(), std::greater<>());
+        if (count < 64 || places > 32) {
+          EXPECT_EQ(bound, -std::numeric_limits<double>::infinity());
+          continue;
+        }
+        EXPECT_LE(bound, sorted[static_cast<std::size_t>(places) - 1]);
+        EXPECT_GE(bound, sorted[std::min(count, 4 * static_cast<std::size_t>(places)) - 1]);
+      }
 }
 
 /// Features that are never active together are no partners, so places stay free.

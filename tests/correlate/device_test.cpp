@@ -58,7 +58,7 @@ struct Pair {
                 deal_a,
                 deal_b,
                 std::make_shared<const Whole<PostingShare>>(load_postings(alone, grid, a, deal_a, 0, a.rows())),
-                std::make_shared<const Whole<RowShare>>(load_rows(alone, grid, b, deal_b, 0, b.rows()))};
+                std::make_shared<const Whole<RowShare>>(load_rows(alone, alone, grid, b, deal_b))};
 };
 
 using Best = std::vector<std::tuple<double, std::int32_t, std::int32_t>>;
@@ -89,7 +89,7 @@ TEST(Device, FindsWhatTheCpuFinds) {
     for (const double sums : {1e9, 50000.0}) { // all in one chunk, or in some
       FiberDevice fibers(order);
       device::KeptOnDevice kept(fibers, 1e9);
-      device::DeviceSweep on_device(pair.alone, pair.grid, pair.rows, fibers, kept, {1e9, 1e9, sums});
+      device::DeviceSweep on_device(pair.alone, pair.alone, 1, pair.grid, pair.rows, fibers, kept, {1e9, 1e9, sums});
       const Found found = found_by(on_device);
       EXPECT_EQ(best_of(found.best_of_a), best_of(expected.best_of_a));
       EXPECT_EQ(best_of(found.best_of_b.front()), best_of(expected.best_of_b.front()));
@@ -115,7 +115,7 @@ TEST(Device, FindsWhatExceedsBounds) {
   for (const auto order : {FiberGroup::Order::ascending, FiberGroup::Order::descending}) {
     FiberDevice fibers(order);
     device::KeptOnDevice kept(fibers, 1e9);
-    device::DeviceSweep on_device(pair.alone, pair.grid, pair.rows, fibers, kept, {1e9, 1e9, 1e9});
+    device::DeviceSweep on_device(pair.alone, pair.alone, 1, pair.grid, pair.rows, fibers, kept, {1e9, 1e9, 1e9});
     EXPECT_EQ(pairs_of(on_device), expected);
   }
 }

@@ -174,6 +174,8 @@ TEST(Csr, ChecksItsParts) {
   bad = good;
   bad.values[1] = std::numeric_limits<float>::infinity();
   expect_error(ExitCode::bad_data, "not finite", [&] { check_csr(bad, "m"); });
+  check_csr({1, 9, {0, 3}, {7, 2, 5}, {1, 1, 1}}, "in no order");
+  expect_error(ExitCode::bad_data, "names column 7 twice", [&] { check_csr({2, 9, {0, 0, 3}, {7, 2, 7}, {1, 1, 1}}, "m"); });
 }
 
 TEST(RowSource, NamesTheRowThatIsNotFinite) {

@@ -20,6 +20,10 @@ struct BestPartners {
   std::vector<Index> cofire;         ///< [F, places] rows on which both are active
 };
 
+/// A bound of the last r among the best `places`: so many at least are at least as large; minus infinity where they are too few to say
+/// more. The largest of each of 64 bins are ordered alone. None is NaN. Local.
+double last_of_best(std::span<const double> r, Index places);
+
 /// Best partners of the features of a share, in any order of offering. Twice as many as asked for are collected before the worse half is
 /// dropped: so an offer costs little. Local.
 class BestTable {
@@ -43,8 +47,14 @@ public:
   }
   /// Offers the other's partners of a feature to one of these.
   void merge(const BestTable& other, Index of_other, Index feature);
+  /// Partners below it are of no interest.
+  void raise_floor(Index feature, double floor) {
+    auto& own = floors_[static_cast<std::size_t>(feature)];
+    own = own < floor ? floor : own;
+  }
   /// Forgets all partners of the first feature, of which those below `floor` are of no interest.
   void begin_anew(double floor);
+  Index places() const { return places_; }
   Index features() const { return static_cast<Index>(filled_.size()); }
   /// In no order, and some of them more than are asked for.
   std::span<const Partner> candidates(Index feature) const {

@@ -28,9 +28,9 @@ struct Exceeding {
   std::int32_t cofire;
 };
 
-/// An active feature on a row of B.
-struct RowEntry {
-  std::int32_t feature; ///< place in the share
+/// A row of A on which a feature is active.
+struct Posting {
+  std::int32_t row;
   float value;
 };
 

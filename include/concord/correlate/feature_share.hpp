@@ -102,26 +102,39 @@ struct Share {
 /// Features of A: of each sparse one the rows on which it is active, ascending, and its values.
 struct PostingShare : Share {
   std::vector<Index> begin; ///< [sparse features + 1]
-  std::vector<std::int32_t> row;
-  std::vector<float> value;
+  std::vector<Posting> postings;
+};
+
+/// Sparse features of B that a block may have: so many are told apart by two bytes.
+inline constexpr Index widest_block = 1 << 16;
+
+/// The active features of a row of B that belong to one block: 6 bytes each, since what adds them up waits for them to come from memory.
+/// They lie in words of 4 bytes: the values, then the features, two a word.
+struct BlockRow {
+  const float* values;
+  std::uint32_t count;
+  /// Of the values' features: counted from the block's first sparse one.
+  const std::uint16_t* places() const { return reinterpret_cast<const std::uint16_t*>(values + count); }
+  static constexpr Index words(Index count) { return count + (count + 1) / 2; }
+  static constexpr std::uint32_t count_of(std::uint64_t words) { return static_cast<std::uint32_t>(words * 2 / 3); }
 };
 
 /// Features of B: of each row the active sparse features with their values, side by side. In blocks of features, whose sums stay in cache
 /// together.
 struct RowShare : Share {
-  using Entry = RowEntry;
   struct Block {
     Index first = 0;              ///< place of its first feature; the dense ones are the first block's
     Index last = 0;               ///< behind its last
     Index sparse = 0;             ///< place of its first sparse feature
-    std::span<const Index> begin; ///< [rows + 1]
-    std::span<const Entry> entries;
+    std::span<const Index> begin; ///< [rows + 1] words in front of each row
+    const float* words = nullptr; ///< rows as BlockRow says
+    BlockRow row(Index t) const {
+      const Index* at = begin.data() + t;
+      return {words + at[0], BlockRow::count_of(static_cast<std::uint64_t>(at[1] - at[0]))};
+    }
   };
   std::vector<Block> blocks;
-  // Where they lie: on the node, or here.
-  std::unique_ptr<comm::NodeArray> on_node;
-  std::vector<std::vector<Index>> own_begin;
-  std::vector<std::vector<Entry>> own_entries;
+  std::unique_ptr<comm::NodeArray> on_node; ///< where they lie
 };
 
 /// The grid of a communicator's ranks, `columns` wide. The ranks of a column follow one another: so they share nodes.
@@ -136,11 +149,10 @@ struct ShareGrid {
 /// go on from the first. Collective over `comm`. @throws as FeatureSource::read; agreed.
 PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
                            Index begin, Index end);
-RowShare load_rows(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal, Index begin,
-                   Index end);
-/// All rows, once a node. @param column  the ranks of this rank's column in their order
-RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
-                           const FeatureSource& source, const Deal& deal);
+/// All rows, once a node. `deal` has blocks of `widest_block` features at most. @param column  the ranks of this rank's column in their
+/// order
+RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
+                   const Deal& deal);
 
 /// Rows [begin, end); `end` may lie behind the last row, then rows go on from the first.
 struct RowRange {
@@ -162,8 +174,8 @@ public:
 
 private:
   struct Memory;
-  friend RowShare load_rows_on_node(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
-                                    const FeatureSource& source, const Deal& deal);
+  friend RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
+                            const FeatureSource& source, const Deal& deal);
   std::unique_ptr<Memory> memory_;
 };
 
