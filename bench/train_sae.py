@@ -6,7 +6,8 @@
 All train a TopK SAE in f32 on the same rows with batches of the same size; each draws its own random order. A step's time is the
 loop alone, without the first steps; every peer runs in its best mode (sparsify: fused encoder; SAELens: with and without sparse
 activations). FVU is of held-out rows, by one routine, from the weights each peer saved. With --device cuda all train on the GPU, concord on
-one rank; rows of the peers lie there, and they multiply in TF32.
+one rank; rows of the peers lie there, and they multiply in TF32. --kind relu, gated or jumprelu: those begin with thousands of active latents
+a row, and here are timed in their first steps alone, each with its own loss and rates; sparsify has none of them.
 """
 import argparse
 import json
@@ -56,6 +57,7 @@ class Clock:
     def __init__(self, skip=2):
         self.times, self.skip = [], skip
         self.dead = 0  # latents at the end
+        self.l0 = 0.0  # likewise
 
     def __call__(self, source):
         for item in source:
@@ -136,6 +138,44 @@ def train_saelens(x, o, clock, sparse=False):
     return dict(encoder=(sae.W_enc * norms).T, b_enc=sae.b_enc * norms, decoder=sae.W_dec / norms[:, None], b_dec=sae.b_dec)
 
 
+def train_dictionary_learning_kind(x, o, clock):
+    import types
+    stub = types.ModuleType("nnsight")
+    stub.LanguageModel = object
+    sys.modules["nnsight"] = stub
+    from dictionary_learning.trainers import gdm, jumprelu, standard
+    trainer_class = {"relu": standard.StandardTrainer, "gated": gdm.GatedSAETrainer, "jumprelu": jumprelu.JumpReluTrainer}[o.kind]
+    trainer = trainer_class(steps=o.steps, activation_dim=x.shape[1], dict_size=o.width, layer=0, lm_name="x", warmup_steps=max(1, o.steps // 10),
+                            sparsity_warmup_steps=max(1, o.steps // 20), device=o.device, seed=0)
+    for step, rows in enumerate(clock(batches(x, o.batch, o.steps))):
+        trainer.update(step, rows)
+    with torch_no_grad():
+        clock.l0 = float((trainer.ae.encode(x[:o.batch]) != 0).sum(1).float().mean())
+    return {}
+
+
+def train_saelens_kind(x, o, clock):
+    os.environ["WANDB_MODE"] = "disabled"
+    import sae_lens
+    from sae_lens import SAETrainer
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    prefix = {"relu": "Standard", "gated": "Gated", "jumprelu": "JumpReLU"}[o.kind]
+    config = getattr(sae_lens, prefix + "TrainingSAEConfig")(d_in=x.shape[1], d_sae=o.width, device=o.device, dtype="float32")
+    sae = getattr(sae_lens, prefix + "TrainingSAE")(config)
+    settings = SAETrainerConfig(total_training_samples=o.steps * o.batch, train_batch_size_samples=o.batch, lr=2e-4, lr_end=2e-5, device=o.device, n_checkpoints=0, checkpoint_path=None,
+                                save_final_checkpoint=False, logger=LoggingConfig(log_to_wandb=False))
+    SAETrainer(cfg=settings, sae=sae, data_provider=clock(batches(x, o.batch, o.steps + 5))).fit()
+    clock.times = clock.times[:o.steps + 1]
+    with torch_no_grad():
+        clock.l0 = float((sae.encode(x[:o.batch]) != 0).sum(1).float().mean())
+    return {}
+
+
+def torch_no_grad():
+    import torch
+    return torch.no_grad()
+
+
 def run_peer(name, o):
     """In this process; prints a JSON line."""
     import torch
@@ -145,10 +185,12 @@ def run_peer(name, o):
     clock = Clock()
     trainers = {"sparsify": train_sparsify, "dictionary_learning": train_dictionary_learning, "saelens": train_saelens,
                 "saelens sparse": lambda *a: train_saelens(*a, sparse=True)}
+    if o.kind != "topk":
+        trainers = {"dictionary_learning": train_dictionary_learning_kind, "saelens": train_saelens_kind}
     weights = {k: v.detach().cpu().numpy().astype(np.float32) for k, v in trainers[name](x, o, clock).items()}
     peak = own_peak()
     np.savez(o.work / "peer.npz", **weights)
-    print("RESULT", json.dumps({"step": clock.step(), "peak": peak, "dead": clock.dead}))
+    print("RESULT", json.dumps({"step": clock.step(), "peak": peak, "dead": clock.dead, "l0": clock.l0}))
 
 
 def fvu(weights, x, k):
@@ -176,9 +218,12 @@ def concord(o, ranks, threads):
     from safetensors.numpy import load_file
     out = o.work / "concord"
     shutil.rmtree(out, ignore_errors=True)
-    output = run_concord(["train-sae", "--activations", o.work / "train.npy", "--d-sae", o.width, "--k", o.k, "--steps", o.steps, "--batch", o.batch, "--held-out", 0.0,
+    output = run_concord(["train-sae", "--activations", o.work / "train.npy", "--kind", o.kind, "--d-sae", o.width, *(["--k", o.k] if o.kind == "topk" else []), "--steps", o.steps, "--batch", o.batch, "--held-out", 0.0,
                           "--aux-weight", 1 / 32 if o.aux else 0.0, "--dead-after", o.dead_after, *(["--device", o.device, "--reduction", "fast"] if o.device != "cpu" else []), "--out", out], ranks, threads)
     step = o.batch / float(re.findall(r"rows/s=(\d+)", output)[-1])
+    if o.kind != "topk":
+        lines = [json.loads(line) for line in (out / "training.jsonl").read_text().splitlines()]
+        return {"step": step, "peak": peak_of(output), "l0": lines[-1]["l0"]}, {}
     weights = load_file(out / "sae_weights.safetensors")
     dead = int(re.findall(r"dead=(\d+)", output)[-1])
     return {"step": step, "peak": peak_of(output), "dead": dead}, {"encoder": np.ascontiguousarray(weights["W_enc"].T), "b_enc": weights["b_enc"], "decoder": weights["W_dec"], "b_dec": weights["b_dec"]}
@@ -188,6 +233,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--d", type=int, default=768)
     parser.add_argument("--width", type=int, default=16384)
+    parser.add_argument("--kind", default="topk", choices=("topk", "relu", "gated", "jumprelu"))
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--rows", type=int, default=49152)
@@ -212,9 +258,13 @@ def main():
         (o.work / f"rows-{o.d}-{o.rows}").touch()
     held_out = np.load(o.work / "held_out.npy")
     print(f"d = {o.d}, F = {o.width}, k = {o.k}, batch {o.batch}, {o.steps} steps, AuxK {f'on, dead after {o.dead_after} rows' if o.aux else 'off'}, {o.threads} threads\n")
-    print("| trainer | s a step | rows/s | of concord's time | peak MiB | FVU held out | dead at the end | never fire on held-out rows |\n|---|---|---|---|---|---|---|---|", flush=True)
+    if o.kind == "topk":
+        print("| trainer | s a step | rows/s | of concord's time | peak MiB | FVU held out | dead at the end | never fire on held-out rows |\n|---|---|---|---|---|---|---|---|", flush=True)
+    else:
+        print(f"| trainer of {o.kind} | s a step | rows/s | of concord's time | peak MiB | L0 at the end |\n|---|---|---|---|---|---|", flush=True)
     base = None
-    names = ["concord, 1 rank", *[f"concord, {o.threads} ranks"] * (o.threads > 1), *([n for n in o.only.split(",") if n in PEERS] if o.only else PEERS)]
+    peers = PEERS if o.kind == "topk" else ("dictionary_learning", "saelens")
+    names = ["concord, 1 rank", *[f"concord, {o.threads} ranks"] * (o.threads > 1), *([n for n in o.only.split(",") if n in peers] if o.only else peers)]
     for name in names:
         ranks = o.threads if name.endswith("ranks") else 1
         measured, weights = concord(o, ranks, o.threads // ranks) if name.startswith("concord") else peer(name, o)
@@ -222,6 +272,9 @@ def main():
             print(f"| {name} | does not run here: {weights} | | | | | | |", flush=True)
             continue
         base = base or measured["step"]
+        if o.kind != "topk":
+            print(f"| {name} | {measured['step']:.3f} | {o.batch / measured['step']:.0f} | {measured['step'] / base:.2f} | {measured['peak']:.0f} | {measured['l0']:.0f} |", flush=True)
+            continue
         error, silent = fvu(weights, held_out, o.k)
         print(f"| {name} | {measured['step']:.3f} | {o.batch / measured['step']:.0f} | {measured['step'] / base:.2f} | {measured['peak']:.0f} | {error:.4f} | {100 * measured['dead'] / o.width:.1f}% | {100 * silent:.1f}% |", flush=True)
 

@@ -6,29 +6,76 @@
 #include <ATen/Parallel.h>
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <span>
 #include <vector>
 
 namespace concord::sae {
 
-inline std::size_t at(Index i) {
+constexpr std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
-/// Four sums side by side, since one would wait for itself at every addition.
-inline float dot(const float* a, const float* b, Index n) {
-  const Index quarter = n / 4;
-  float s0 = 0, s1 = 0, s2 = 0, s3 = 0;
-#pragma omp simd reduction(+ : s0, s1, s2, s3)
-  for (Index c = 0; c < quarter; ++c) {
-    s0 += a[c] * b[c];
-    s1 += a[quarter + c] * b[quarter + c];
-    s2 += a[2 * quarter + c] * b[2 * quarter + c];
-    s3 += a[3 * quarter + c] * b[3 * quarter + c];
-  }
-  for (Index c = 4 * quarter; c < n; ++c) s0 += a[c] * b[c];
-  return (s0 + s1) + (s2 + s3);
+namespace dots {
+
+/// Lanes of a sum, and sums side by side, since one would wait for itself at every addition.
+inline constexpr Index lanes = 16, side_by_side = 4;
+using Lanes [[gnu::vector_size(lanes * sizeof(float))]] = float;
+
+inline Lanes loaded(const float* from) {
+  Lanes x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
 }
+
+inline float sum_of(const Lanes* sums) {
+  const Lanes all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  float part[lanes / 2];
+  for (Index i = 0; i < lanes / 2; ++i) part[i] = all[i] + all[i + lanes / 2];
+  return ((part[0] + part[4]) + (part[2] + part[6])) + ((part[1] + part[5]) + (part[3] + part[7]));
+}
+
+/// <a, b[i]> for some rows b, each as if it were alone.
+template <int rows>
+inline void products(const float* a, const float* const* b, Index n, float* to) {
+  Lanes sums[rows][side_by_side] = {};
+  const Index whole = n / (lanes * side_by_side) * (lanes * side_by_side);
+  for (Index c = 0; c < whole; c += lanes * side_by_side)
+    for (Index s = 0; s < side_by_side; ++s) {
+      const Lanes x = loaded(a + c + s * lanes);
+      for (int i = 0; i < rows; ++i) sums[i][s] += x * loaded(b[i] + c + s * lanes);
+    }
+  for (int i = 0; i < rows; ++i) {
+    float sum = sum_of(sums[i]);
+    for (Index c = whole; c < n; ++c) sum += a[c] * b[i][c];
+    to[i] = sum;
+  }
+}
+
+} // namespace dots
+
+inline float dot(const float* a, const float* b, Index n) {
+  float product;
+  dots::products<1>(a, &b, n, &product);
+  return product;
+}
+/// Up to four with the same row, which is read once for all of them; each is what dot() gives.
+inline void dots_of(const float* a, std::span<const float* const> b, Index n, float* to) {
+  switch (b.size()) {
+  case 4:
+    return dots::products<4>(a, b.data(), n, to);
+  case 3:
+    return dots::products<3>(a, b.data(), n, to);
+  case 2:
+    return dots::products<2>(a, b.data(), n, to);
+  case 1:
+    return dots::products<1>(a, b.data(), n, to);
+  default:
+    return;
+  }
+}
+/// Rows that stay in the nearest cache while others pass by.
+inline constexpr Index near_rows = 8;
 
 inline double sum_in_order(const std::vector<double>& numbers) {
   double sum = 0;
@@ -53,13 +100,20 @@ inline void add_scaled(float* to, const float* from, float scale, Index n) {
   for (Index c = 0; c < n; ++c) to[c] += scale * from[c];
 }
 
-/// to += sum of four rows, or to = that sum; a row of `to` is written once for all of them.
+/// to += four rows one after another, or to = their sum; a row of `to` is written once for all of them.
 template <bool add>
 inline void sum4(float* to, const float* const* from, const float* scale, Index n) {
   const float *a = from[0], *b = from[1], *c = from[2], *d = from[3];
   const float sa = scale[0], sb = scale[1], sc = scale[2], sd = scale[3];
 #pragma omp simd
-  for (Index i = 0; i < n; ++i) to[i] = (add ? to[i] : 0.0F) + ((sa * a[i] + sb * b[i]) + (sc * c[i] + sd * d[i]));
+  for (Index i = 0; i < n; ++i) {
+    float sum = add ? to[i] : 0.0F;
+    sum += sa * a[i];
+    sum += sb * b[i];
+    sum += sc * c[i];
+    sum += sd * d[i];
+    to[i] = sum;
+  }
 }
 
 /// Sums rows with weights into one row, four at a time; `fresh`: whatever is there is overwritten. finish() adds what waits.

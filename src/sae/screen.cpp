@@ -7,6 +7,7 @@
 #include "sae/rows.hpp"
 #include "sae/screen_kernels.hpp"
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -105,6 +106,34 @@ struct Screen::Weights {
   Index panels() const { return (count + screen::panel - 1) / screen::panel; }
   float floor(std::int32_t j) const { return floors.empty() ? 0.0F : floors[static_cast<std::size_t>(j)]; }
   float pre_activation(const float* x, std::int32_t j) const { return dot(x, encoder.data() + j * d, d) + bias_of_all[at(j)]; }
+  /// Of up to four latents.
+  void pre_activations(const float* x, std::span<const std::int32_t> latents, float* h) const {
+    std::array<const float*, 4> rows;
+    for (std::size_t i = 0; i < latents.size(); ++i) rows[i] = encoder.data() + latents[i] * d;
+    dots_of(x, {rows.data(), latents.size()}, d, h);
+    for (std::size_t i = 0; i < latents.size(); ++i) h[i] += bias_of_all[at(latents[i])];
+  }
+  /// Computes the candidates of rows x [n, d] in a panel in f32, of which `reaching` has a bit each, and keeps those above the limit.
+  /// Returns how many it computed.
+  Index compute(const float* x, Index n, Index panel, std::span<const std::uint32_t> reaching, float limit, std::vector<Row>& rows) const {
+    Index computed = 0;
+    constexpr std::uint32_t near = (1U << near_rows) - 1;
+    for (Index group = 0; group < screen::panel; group += near_rows)
+      for (Index r = 0; r < n; ++r)
+        for (std::uint32_t bits = reaching[at(r)] >> group & near; bits != 0;) {
+          std::array<std::int32_t, 4> latents;
+          std::array<float, 4> h;
+          std::size_t found = 0;
+          for (; bits != 0 && found < latents.size(); bits &= bits - 1)
+            latents[found++] = latent(static_cast<std::int32_t>(panel + group) + std::countr_zero(bits));
+          pre_activations(x + r * d, {latents.data(), found}, h.data());
+          for (std::size_t i = 0; i < found; ++i)
+            if (h[i] - floor(latents[i]) >= limit) rows[at(r)].chosen.emplace_back(h[i], latents[i]);
+          computed += static_cast<Index>(found);
+        }
+    return computed;
+  }
+
   Index lines_a_panel() const { return 2 * screen::groups(d, precision == Precision::int8 ? 4 : 2); }
 
   /// Memory for `floats` numbers that begins at a whole line.
@@ -339,18 +368,21 @@ void Screen::above(std::span<const float> x, float limit, Codes& codes) {
     const float* first = x.data() + block * block_rows * d_;
     const Index in_block = std::min(block_rows, n - block * block_rows);
     for (Row& row : rows) row.chosen.clear();
-    Index here = 0;
-    // A panel's weights are near while its candidates are computed, however many there are.
+    // When a panel has been screened for all rows, its candidates are computed: so its weights are near, however many there are.
+    std::array<std::uint32_t, at(block_rows)> reaching{};
+    Index panel = 0;
+    const auto compute = [&] {
+      computed += w.compute(first, in_block, panel, reaching, limit, rows);
+      reaching.fill(0);
+    };
     w.for_scores(first, in_block, rows, [&](Index r, Index place, const float* scores) {
-      Row& row = rows[at(r)];
-      for (std::uint32_t bits = screen::reaching(scores, w.unit.data() + place, row.error, limit); bits != 0; bits &= bits - 1) {
-        const std::int32_t j = w.latent(static_cast<std::int32_t>(place) + std::countr_zero(bits));
-        const float h = w.pre_activation(first + r * d_, j);
-        ++here;
-        if (h - w.floor(j) >= limit) row.chosen.emplace_back(h, j);
+      if (place != panel) {
+        compute();
+        panel = place;
       }
+      reaching[at(r)] = screen::reaching(scores, w.unit.data() + place, rows[at(r)].error, limit);
     });
-    computed += here;
+    compute();
     parts_[at(block)].clear();
     for (Index r = 0; r < in_block; ++r) rows[at(r)].give(parts_[at(block)]);
   });

@@ -2,6 +2,7 @@
 
 #include "concord/sae/architecture.hpp"
 
+#include "sae/dense.hpp"
 #include "sae/rows.hpp"
 #include <algorithm>
 #include <numeric>
@@ -68,9 +69,9 @@ struct LatentSum {
   float through_encoder = 0; ///< dL/d(W_enc[j] (x - b_dec)) over rows
   float values = 0;
 
-  LatentSum(FlatParameters& gradients, Index i)
-      : encoder(gradients.encoder().data() + i * gradients.d, gradients.d, /*fresh=*/true),
-        decoder(gradients.decoder().data() + i * gradients.d, gradients.d, /*fresh=*/true) {}
+  LatentSum(FlatParameters& gradients, Index i, bool fresh = true)
+      : encoder(gradients.encoder().data() + i * gradients.d, gradients.d, fresh),
+        decoder(gradients.decoder().data() + i * gradients.d, gradients.d, fresh) {}
 
   /// Entries [begin, end): x on their rows goes to the encoder, `pull` (rows `stride` apart) to the decoder.
   void add(const std::vector<CodesByLatent::Entry>& entries, Index begin, Index end, const float* centred, Index d, const float* pull,
@@ -98,9 +99,55 @@ public:
   LatentGradients(const StepRows& rows, const Architecture& architecture, const FlatParameters& parameters, Index first, float scale,
                   FlatParameters& gradients)
       : rows_(rows), architecture_(architecture), parameters_(parameters), first_(first), scale_(scale), gradients_(gradients) {
-    const auto order = rows.order();
-    codes_.sort(rows.codes, order, first, gradients.latents);
-    if (rows.with_aux) aux_.sort(rows.aux, order, first, gradients.latents);
+    order_ = rows.order();
+    codes_.sort(rows.codes, order_, first, gradients.latents);
+    if (rows.with_aux) aux_.sort(rows.aux, order_, first, gradients.latents);
+    place_.resize(order_.size());
+    for (std::size_t place = 0; place < order_.size(); ++place) place_[at(order_[place])] = static_cast<Index>(place);
+  }
+
+  /// Whether latents [begin, end) of the share are active on so many rows that run_dense() is faster.
+  bool dense(Index begin, Index end) const {
+    const auto entries = static_cast<double>(codes_.begin[at(end)] - codes_.begin[at(begin)]);
+    return rows_.prefixes.size() == 1 && entries > dense_above * static_cast<double>((end - begin) * rows_.count());
+  }
+
+  /// run() as a product of matrices, to the same bits.
+  void run_dense(Index begin, Index end, float* through_encoder) {
+    thread_local DenseWeights of_encoder, of_decoder;
+    const Index count = end - begin;
+    std::vector<LatentSum> sums;
+    std::vector<Index> next;
+    std::vector<float*> encoder, decoder;
+    for (Index i = begin; i < end; ++i) {
+      sums.emplace_back(gradients_, i, /*fresh=*/false);
+      next.push_back(codes_.begin[at(i)]);
+      encoder.push_back(gradients_.encoder().data() + i * rows_.d);
+      decoder.push_back(gradients_.decoder().data() + i * rows_.d);
+    }
+    std::vector<const float*> centred, pull;
+    for (Index first = 0; first < rows_.count(); first += DenseWeights::most) {
+      const Index last = std::min(rows_.count(), first + DenseWeights::most);
+      centred.clear();
+      pull.clear();
+      for (Index place = first; place < last; ++place) {
+        centred.push_back(rows_.centred.data() + order_[at(place)] * rows_.d);
+        pull.push_back(rows_.pull(0) + order_[at(place)] * rows_.stride());
+      }
+      of_encoder.clear(count);
+      of_decoder.clear(count);
+      for (Index i = 0; i < count; ++i)
+        for (Index& e = next[at(i)]; e < codes_.begin[at(begin + i + 1)] && place_[at(codes_.entries[at(e)].row)] < last; ++e) {
+          const auto& entry = codes_.entries[at(e)];
+          of_encoder.of(i, place_[at(entry.row)] - first) = entry.gradient;
+          of_decoder.of(i, place_[at(entry.row)] - first) = scale_ * entry.value;
+          sums[at(i)].through_encoder += entry.gradient;
+          sums[at(i)].values += entry.value;
+        }
+      add_dense(of_encoder, centred, rows_.d, encoder, first == 0);
+      add_dense(of_decoder, pull, rows_.d, decoder, first == 0);
+    }
+    for (Index i = begin; i < end; ++i) finish(i, sums[at(i - begin)], through_encoder);
   }
 
   /// Latents [begin, end) of the share; adds to `through_encoder` [d].
@@ -148,11 +195,13 @@ private:
   Index first_;
   float scale_;
   FlatParameters& gradients_;
+  std::vector<Index> order_; ///< of rows
+  std::vector<Index> place_; ///< of each row in it
   CodesByLatent codes_;
   CodesByLatent aux_;
 };
 
-constexpr Index latents_together = 16;
+constexpr Index latents_together = 16, dense_latents_together = 64;
 
 } // namespace
 
@@ -164,9 +213,14 @@ SharedSums weight_gradients(const StepRows& rows, const Architecture& architectu
   LatentGradients latents(rows, architecture, parameters, first, scale, gradients);
   for_pieces(pieces, [&](Index piece) {
     const Index piece_end = std::min(gradients.latents, (piece + 1) * latent_piece);
-    for (Index begin = piece * latent_piece; begin < piece_end; begin += latents_together) {
-      const Index end = std::min(piece_end, begin + latents_together);
-      latents.run(begin, end, sums.through_encoder.data() + piece * d);
+    float* through_encoder = sums.through_encoder.data() + piece * d;
+    for (Index begin = piece * latent_piece; begin < piece_end; begin += dense_latents_together) {
+      const Index end = std::min(piece_end, begin + dense_latents_together);
+      if (latents.dense(begin, end))
+        latents.run_dense(begin, end, through_encoder);
+      else
+        for (Index here = begin; here < end; here += latents_together)
+          latents.run(here, std::min(end, here + latents_together), through_encoder);
       for (Index i = begin; each && i < end; ++i) each(i);
     }
   });
