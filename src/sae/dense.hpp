@@ -10,7 +10,7 @@
 
 namespace concord::sae {
 
-/// The share of weights that must not be 0 for the product to win (measured).
+/// The share of weights that must not be 0 for the product to be taken: at an eighth both ways are as fast (measured).
 inline constexpr double dense_above = 0.2;
 
 /// Weights of `sums` sums over up to `most` rows at once.

@@ -55,7 +55,7 @@ inline void products(const float* a, const float* const* b, Index n, float* to) 
 } // namespace dots
 
 inline float dot(const float* a, const float* b, Index n) {
-  float product;
+  float product = 0;
   dots::products<1>(a, &b, n, &product);
   return product;
 }
