@@ -133,7 +133,7 @@ int main(int argc, char** argv) {
   for (int p = 0; p < rows; ++p) works.push_back(work(source_a, deal_a, p));
   say("rows of B that a part of A's adds up:", works);
   say("multiply-adds a rank:", updates);
-  say("entries a rank holds (8 bytes each):", entries);
+  say("entries a rank holds (8 bytes of A, 6 of B):", entries);
   const double of_a = static_cast<double>(whole_a.nnz()) / rows;
   const double of_b =
       columns == 1 ? 0 : static_cast<double>(whole_b.nnz()) / ranks; // ranks of a column take slices; of one column what they read
