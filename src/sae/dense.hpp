@@ -37,10 +37,9 @@ using Floats [[gnu::vector_size(lanes * sizeof(float))]] = float;
 /// Columns of rows that are taken at once, side by side.
 using Panel = std::array<float, static_cast<std::size_t>(DenseWeights::most* tile_width)>;
 
-inline Floats loaded(const float* from) {
-  Floats x;
+/// Not by value, since how vectors are passed differs by machine.
+inline void load(const float* from, Floats& x) {
   std::memcpy(&x, from, sizeof x);
-  return x;
 }
 
 /// to[s] [+]= sum over rows of weight[s][row] panel[row], columns [0, width) of `sums` sums.
@@ -51,15 +50,17 @@ void add_tile(const float* const* weights, const Panel& panel, Index rows, float
   alignas(64) std::array<float, static_cast<std::size_t>(tile_width)> edge{};
   for (Index s = 0; s < sums && !fresh; ++s) {
     std::copy_n(to[s], width, edge.begin());
-    low[s] = loaded(edge.data());
-    high[s] = loaded(edge.data() + lanes);
+    load(edge.data(), low[s]);
+    load(edge.data() + lanes, high[s]);
   }
   const float* of_sum[sums];
   for (Index s = 0; s < sums; ++s) of_sum[s] = weights[s];
   const float* of_row = panel.data();
   for (Index row = 0; row < rows; ++row, of_row += tile_width) {
-    const Floats x = loaded(of_row);
-    const Floats y = loaded(of_row + lanes);
+    Floats x;
+    Floats y;
+    load(of_row, x);
+    load(of_row + lanes, y);
 #pragma GCC unroll 8
     for (Index s = 0; s < sums; ++s) {
       low[s] += of_sum[s][row] * x;

@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -22,10 +23,9 @@ namespace dots {
 inline constexpr Index lanes = 16, side_by_side = 4;
 using Lanes [[gnu::vector_size(lanes * sizeof(float))]] = float;
 
-inline Lanes loaded(const float* from) {
-  Lanes x;
+/// Not by value, since how vectors are passed differs by machine.
+inline void load(const float* from, Lanes& x) {
   std::memcpy(&x, from, sizeof x);
-  return x;
 }
 
 inline float sum_of(const Lanes* sums) {
@@ -42,12 +42,17 @@ inline void products(const float* a, const float* const* b, Index n, float* to) 
   const Index whole = n / (lanes * side_by_side) * (lanes * side_by_side);
   for (Index c = 0; c < whole; c += lanes * side_by_side)
     for (Index s = 0; s < side_by_side; ++s) {
-      const Lanes x = loaded(a + c + s * lanes);
-      for (int i = 0; i < rows; ++i) sums[i][s] += x * loaded(b[i] + c + s * lanes);
+      Lanes x;
+      Lanes y;
+      load(a + c + s * lanes, x);
+      for (int i = 0; i < rows; ++i) {
+        load(b[i] + c + s * lanes, y);
+        sums[i][s] += x * y;
+      }
     }
   for (int i = 0; i < rows; ++i) {
     float sum = sum_of(sums[i]);
-    for (Index c = whole; c < n; ++c) sum += a[c] * b[i][c];
+    for (Index c = whole; c < n; ++c) sum = std::fma(a[c], b[i][c], sum); // said, so that it is the same for however many rows
     to[i] = sum;
   }
 }
