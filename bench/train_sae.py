@@ -102,11 +102,16 @@ def train_sparsify(x, o, clock):
     return dict(encoder=sae.encoder.weight, b_enc=sae.encoder.bias, decoder=sae.W_dec, b_dec=sae.b_dec)
 
 
-def train_dictionary_learning(x, o, clock):
+def without_nnsight():
+    """dictionary_learning imports it, and its trainers do without."""
     import types
     stub = types.ModuleType("nnsight")
     stub.LanguageModel = object
     sys.modules["nnsight"] = stub
+
+
+def train_dictionary_learning(x, o, clock):
+    without_nnsight()
     from dictionary_learning.trainers.top_k import AutoEncoderTopK, TopKTrainer
     trainer = TopKTrainer(steps=o.steps, activation_dim=x.shape[1], dict_size=o.width, k=o.k, layer=0, lm_name="x", warmup_steps=max(1, o.steps // 10),
                           decay_start=int(0.8 * o.steps), auxk_alpha=1 / 32 if o.aux else 0.0, device=o.device, seed=0, dict_class=AutoEncoderTopK)
@@ -139,18 +144,14 @@ def train_saelens(x, o, clock, sparse=False):
 
 
 def train_dictionary_learning_kind(x, o, clock):
-    import types
-    stub = types.ModuleType("nnsight")
-    stub.LanguageModel = object
-    sys.modules["nnsight"] = stub
+    without_nnsight()
     from dictionary_learning.trainers import gdm, jumprelu, standard
     trainer_class = {"relu": standard.StandardTrainer, "gated": gdm.GatedSAETrainer, "jumprelu": jumprelu.JumpReluTrainer}[o.kind]
     trainer = trainer_class(steps=o.steps, activation_dim=x.shape[1], dict_size=o.width, layer=0, lm_name="x", warmup_steps=max(1, o.steps // 10),
                             sparsity_warmup_steps=max(1, o.steps // 20), device=o.device, seed=0)
     for step, rows in enumerate(clock(batches(x, o.batch, o.steps))):
         trainer.update(step, rows)
-    with torch_no_grad():
-        clock.l0 = float((trainer.ae.encode(x[:o.batch]) != 0).sum(1).float().mean())
+    clock.l0 = l0_of(trainer.ae, x[:o.batch])
     return {}
 
 
@@ -166,14 +167,15 @@ def train_saelens_kind(x, o, clock):
                                 save_final_checkpoint=False, logger=LoggingConfig(log_to_wandb=False))
     SAETrainer(cfg=settings, sae=sae, data_provider=clock(batches(x, o.batch, o.steps + 5))).fit()
     clock.times = clock.times[:o.steps + 1]
-    with torch_no_grad():
-        clock.l0 = float((sae.encode(x[:o.batch]) != 0).sum(1).float().mean())
+    clock.l0 = l0_of(sae, x[:o.batch])
     return {}
 
 
-def torch_no_grad():
+def l0_of(sae, rows):
+    """Active latents a row."""
     import torch
-    return torch.no_grad()
+    with torch.no_grad():
+        return float((sae.encode(rows) != 0).sum(1).float().mean())
 
 
 def run_peer(name, o):

@@ -31,13 +31,12 @@ std::array<Index, most_counted> count_larger(const Counted& r, std::size_t count
 
 /// Moves the better half in front. False where their r do not tell them apart, or they are too many to count, or not some fours.
 bool keep_better_half(std::span<Partner> partners) {
-  constexpr std::size_t most = most_counted;
   const std::size_t count = partners.size();
-  if (count > most || count % 4 != 0) return false;
+  if (count > most_counted || count % 4 != 0) return false;
   Counted r;
   for (std::size_t i = 0; i < count; ++i) r[i] = partners[i].r;
   const auto larger = count_larger(r, count);
-  std::array<std::uint8_t, most> kept;
+  std::array<std::uint8_t, most_counted> kept;
   std::size_t all = 0;
   for (std::size_t i = 0; i < count; ++i) {
     kept[i] = 2 * at(larger[i]) < count ? 1 : 0;
