@@ -1,0 +1,149 @@
+"""What the campaigns share: a finished small study, its stages one by one, and what must hold after any disturbance.
+
+A campaign disturbs one stage of a copy of the study and then asks: did it end in time, with one line and a right code; are the
+finished files whole; does the same command, undisturbed, end with 0, the same bits in every dataset and no temporary file?"""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+os.environ.setdefault("CONCORD", str(ROOT / "build" / "concord"))
+os.environ.setdefault("CONCORD_SOURCE", str(ROOT))
+os.environ.setdefault("RANKS", "2")
+os.environ.setdefault("MPIRUN", "mpirun --oversubscribe" + (" --allow-run-as-root" if os.getuid() == 0 else ""))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(ROOT / "tests" / "cli"))
+
+from support import CONCORD, MPIRUN, RANKS, datasets, run, small_study  # noqa: E402
+
+# What each stage writes, below the study's output.
+WRITES = {
+    "tokenize": ["tokens.h5"],
+    "extract": ["a/activations.h5", "b/activations.h5"],
+    "train-sae": ["a/saes", "b/saes", "a/recovered.json", "b/recovered.json"],
+    "encode": ["a/features.h5", "b/features.h5", "a/features.h5.layers", "b/features.h5.layers"],
+    "correlate": ["matches.h5"],
+    "compare": ["similarity.h5"],
+    "report": ["report"],
+}
+STAGES = list(WRITES)
+TEMPORARY = (".partial", ".journal", ".new", ".tmp", ".claim", ".lock", ".claim.old")
+SECONDS_A_RUN = 180
+# Codes with which a disturbed run may end (docs/exit-codes.md).
+CODES = {0, 65, 66, 69, 74, 75, 78}
+
+
+class Study:
+    """A small study finished once, and copies of it in which a stage is to be run."""
+
+    def __init__(self, folder, **settings):
+        self.folder = pathlib.Path(folder).resolve()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.file = small_study(self.folder, **{"corpus__max_tokens": 2600, "sae__steps": 60, "sae__recovered_contexts": 4, **settings})
+        self.reference = self.folder / "out"
+        self.seconds = {}
+        for stage in STAGES:
+            begin = time.monotonic()
+            run(stage, self.file)
+            self.seconds[stage] = time.monotonic() - begin
+        self.expected = contents(self.reference)
+
+    def before(self, stage):
+        """A fresh copy of the study in which `stage` and all behind it are still to do."""
+        work = self.folder / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(self.reference, work)
+        for later in STAGES[STAGES.index(stage):]:
+            for name in WRITES[later]:
+                path = work / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return work
+
+    def command(self, stage, work, *flags, prefix=()):
+        return [*MPIRUN, "-np", str(RANKS), *prefix, CONCORD, stage, str(self.file), "--set", f"study.output={work}", *flags]
+
+    def start(self, stage, work, *flags, prefix=(), env=None):
+        return subprocess.Popen(self.command(stage, work, *flags, prefix=prefix), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                start_new_session=True, env={**os.environ, **(env or {})}, errors="replace")
+
+    def wrong_after(self, stage, work):
+        """Runs the stage undisturbed and lists what is not as it must be."""
+        # A run whose owner is gone without a word may still hold its outputs for a moment.
+        process = self.start(stage, work)
+        try:
+            output = process.communicate(timeout=SECONDS_A_RUN)[0]
+        except subprocess.TimeoutExpired:
+            kill_all(process)
+            return ["the rerun hangs"]
+        if process.returncode != 0:
+            return [f"the rerun ends with {process.returncode}: {last_lines(output)}"]
+        wrong = []
+        found = contents(work)
+        for name, value in self.expected.items():
+            if any(name.startswith(w) for s in STAGES[:STAGES.index(stage) + 1] for w in WRITES[s]) and found.get(name) != value:
+                wrong.append(f"{name} {'differs' if name in found else 'is missing'} after the rerun")
+        return wrong + [f"{path.relative_to(work)} is left over" for path in work.rglob("*") if path.name.endswith(TEMPORARY)]
+
+
+def contents(folder):
+    """What is in the results below a folder, by name: digests of datasets and of weights, not of provenance."""
+    import hashlib
+
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.suffix == ".h5":
+            try:
+                for dataset, value in datasets(path).items():
+                    found[f"{name}:{dataset}"] = hashlib.sha256(value.tobytes() if value.dtype != object else str(value.tolist()).encode()).hexdigest()
+            except (OSError, KeyError) as error:
+                found[name] = f"unreadable: {error}"
+        elif path.suffix == ".safetensors" or path.name == "cfg.json" or path.suffix == ".csv":
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        elif path.name == "recovered.json":
+            found[name] = json.dumps(json.loads(path.read_text()).get("layers"))
+    return found
+
+
+def kill_all(process):
+    """SIGKILL for a run and all that it started."""
+    for pid in [*ranks_of(process), process.pid]:
+        subprocess.run(["kill", "-9", str(pid)], stderr=subprocess.DEVNULL, check=False)
+    process.communicate()
+
+
+def ranks_of(process):
+    """Process numbers of the ranks of a run."""
+    return [int(p) for p in subprocess.run(["pgrep", "-P", str(process.pid)], stdout=subprocess.PIPE, text=True, check=False).stdout.split()]
+
+
+def last_lines(output, lines=3):
+    return " | ".join(output.strip().splitlines()[-lines:])[-600:]
+
+
+def wrong_words(code, output):
+    """Whether a run that ended with `code` said it in one line, without a crash."""
+    wrong = []
+    errors = [line for line in output.splitlines() if line.startswith("concord: error")]
+    stopped = [line for line in output.splitlines() if line.startswith("concord: ")]
+    if code not in CODES:
+        wrong.append(f"exit code {code}: {last_lines(output)}")
+    elif code == 75 and len(stopped) != 1 or code not in (0, 75) and len(errors) != 1:
+        wrong.append(f"exit code {code} with {len(errors)} error lines: {last_lines(output)}")
+    for word in ("terminate called", "Segmentation fault", "Signal:", "AddressSanitizer", "HDF5-DIAG"):
+        if word in output:
+            wrong.append(f"the output holds \"{word}\"")
+    return wrong
+
+
+def end(name, tried, failures, figures=""):
+    """Prints what a campaign found; its exit code."""
+    for failure in failures:
+        print("FAILED", failure)
+    print(f"{name}: {tried} tried, {len(failures)} wrong{'; ' if figures else ''}{figures}")
+    return 1 if failures else 0

@@ -1,0 +1,211 @@
+/* A library to preload that makes the n-th call of one kind fail, as a full disk, a broken one or short memory would.
+ *
+ *   CONCORD_FAULT        call:n:fault. call: open, write, fsync, rename, mmap or malloc. n: 1, 2, ...; "5+": the fifth and all
+ *                        behind it. fault: ENOSPC, EIO, EDQUOT, ENOMEM, EACCES, short (half of a write), delay (5 s, then as usual)
+ *   CONCORD_FAULT_UNDER  only files below this folder count. mmap and malloc count from the first opening of such a file on, so
+ *                        that MPI has started; of malloc, sizes of 4 KiB and more (libraries do not survive small ones)
+ *   CONCORD_FAULT_RANK   the rank that meets the fault; unset: all
+ *   CONCORD_FAULT_LOG    gets a line when the fault has happened
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { call_open, call_write, call_fsync, call_rename, call_mmap, call_malloc, calls, call_none = -1 };
+enum { fault_short = -1, fault_delay = -2, no_fault = 0 }; /* positive: errno */
+enum { most_files = 1 << 16, smallest_malloc = 4096 };
+
+static const char* const call_words[calls] = {"open", "write", "fsync", "rename", "mmap", "malloc"};
+static int wanted_call = call_none, fault, onwards;
+static long wanted_count;
+static char under[PATH_MAX];
+static atomic_int armed;
+static atomic_long count;
+static _Atomic char watched[most_files]; /* file descriptors below `under` */
+
+static int errno_of(const char* word) {
+  static const struct { const char* word; int value; } words[] = {{"ENOSPC", ENOSPC}, {"EIO", EIO}, {"EDQUOT", EDQUOT}, {"ENOMEM", ENOMEM},
+                                                                  {"EACCES", EACCES}, {"short", fault_short}, {"delay", fault_delay}};
+  for (size_t i = 0; i < sizeof words / sizeof *words; ++i)
+    if (strcmp(words[i].word, word) == 0) return words[i].value;
+  fprintf(stderr, "fault: no fault %s\n", word);
+  _exit(2);
+}
+
+__attribute__((constructor)) static void read_wish(void) {
+  const char* wish = getenv("CONCORD_FAULT");
+  const char* only = getenv("CONCORD_FAULT_RANK");
+  const char* rank = getenv("OMPI_COMM_WORLD_RANK");
+  if (wish == NULL || rank == NULL || (only != NULL && strcmp(only, rank) != 0)) return;
+  char call[16], number[32], what[16];
+  if (sscanf(wish, "%15[^:]:%31[^:]:%15s", call, number, what) != 3) _exit(2);
+  fault = errno_of(what);
+  wanted_count = strtol(number, NULL, 10);
+  onwards = strchr(number, '+') != NULL;
+  const char* folder = getenv("CONCORD_FAULT_UNDER");
+  snprintf(under, sizeof under, "%s", folder != NULL ? folder : "/");
+  for (int c = 0; c < calls; ++c)
+    if (strcmp(call_words[c], call) == 0) wanted_call = c;
+}
+
+/* Real calls of the C library, found once. */
+#define REAL(name) ({ static __typeof__(&name) real_; if (real_ == NULL) real_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name); real_; })
+
+static void tell(const char* what) {
+  const char* log = getenv("CONCORD_FAULT_LOG");
+  if (log == NULL) return;
+  const int fd = REAL(open)(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+  char line[PATH_MAX + 64];
+  const int length = snprintf(line, sizeof line, "%s %ld %s\n", call_words[wanted_call], wanted_count, what);
+  if (fd >= 0 && REAL(write)(fd, line, (size_t)length) < 0) _exit(2);
+  if (fd >= 0) close(fd);
+}
+
+/* The fault of this call: no_fault for all but the n-th. */
+static int meets(int call, const char* what) {
+  if (call != wanted_call) return no_fault;
+  const long now = atomic_fetch_add(&count, 1) + 1;
+  if (now != wanted_count && !(onwards && now > wanted_count)) return no_fault;
+  if (now == wanted_count) tell(what);
+  if (fault == fault_delay) usleep(5000000);
+  return fault == fault_delay ? no_fault : fault;
+}
+
+static int below(const char* path) {
+  if (wanted_call == call_none) return 0;
+  char whole[PATH_MAX * 2];
+  if (path[0] == '/') snprintf(whole, sizeof whole, "%s", path);
+  else if (getcwd(whole, PATH_MAX) != NULL) snprintf(whole + strlen(whole), PATH_MAX, "/%s", path);
+  return strncmp(whole, under, strlen(under)) == 0;
+}
+
+static int refuse(int error) { errno = error; return -1; }
+
+static int opened(int fd, int ours) {
+  if (fd >= 0 && fd < most_files) watched[fd] = (char)ours;
+  return fd;
+}
+
+/* -1 with errno set: the call is to fail. Otherwise whether the file is ours. */
+static int before_open(const char* path) {
+  const int ours = below(path);
+  if (!ours) return 0;
+  atomic_store(&armed, 1);
+  const int error = meets(call_open, path);
+  return error > 0 ? refuse(error) : 1;
+}
+
+#define OPEN(name, first, rest)                                                           \
+  int name first {                                                                        \
+    mode_t mode = 0;                                                                      \
+    if (flags & (O_CREAT | O_TMPFILE)) {                                                  \
+      va_list more;                                                                       \
+      va_start(more, flags);                                                              \
+      mode = va_arg(more, mode_t);                                                        \
+      va_end(more);                                                                       \
+    }                                                                                     \
+    const int ours = before_open(path);                                                   \
+    return ours < 0 ? -1 : opened(REAL(name) rest, ours);                                 \
+  }
+OPEN(open, (const char* path, int flags, ...), (path, flags, mode))
+OPEN(open64, (const char* path, int flags, ...), (path, flags, mode))
+OPEN(openat, (int at, const char* path, int flags, ...), (at, path, flags, mode))
+OPEN(openat64, (int at, const char* path, int flags, ...), (at, path, flags, mode))
+
+#define FOPEN(name)                                              \
+  FILE* name(const char* path, const char* mode) {               \
+    const int ours = before_open(path);                          \
+    FILE* file = ours < 0 ? NULL : REAL(name)(path, mode);       \
+    if (file != NULL) opened(fileno(file), ours);                \
+    return file;                                                 \
+  }
+FOPEN(fopen)
+FOPEN(fopen64)
+
+static int ours(int fd) { return fd >= 0 && fd < most_files && watched[fd]; }
+
+/* What is to become of a write of `size` bytes: an errno, or the bytes to write. */
+static int before_write(int fd, size_t* size) {
+  if (!ours(fd)) return no_fault;
+  const int error = meets(call_write, "");
+  if (error == fault_short && *size > 1) *size /= 2;
+  return error > 0 ? error : no_fault;
+}
+
+#define WRITE(name, ...)                                                   \
+  {                                                                        \
+    const int error = before_write(fd, &size);                             \
+    return error > 0 ? refuse(error) : REAL(name)(fd, bytes, __VA_ARGS__); \
+  }
+ssize_t write(int fd, const void* bytes, size_t size) WRITE(write, size)
+ssize_t pwrite(int fd, const void* bytes, size_t size, off_t offset) WRITE(pwrite, size, offset)
+ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) WRITE(pwrite64, size, offset)
+
+/* Vectors: short writes take the first half of the vectors. */
+#define WRITEV(name, ...)                                                                 \
+  {                                                                                       \
+    size_t size = (size_t)vectors;                                                        \
+    const int error = before_write(fd, &size);                                            \
+    vectors = (int)size;                                                                  \
+    return error > 0 ? refuse(error) : REAL(name)(fd, vector, vectors, ##__VA_ARGS__);    \
+  }
+ssize_t writev(int fd, const struct iovec* vector, int vectors) WRITEV(writev)
+ssize_t pwritev(int fd, const struct iovec* vector, int vectors, off_t offset) WRITEV(pwritev, offset)
+ssize_t pwritev64(int fd, const struct iovec* vector, int vectors, off64_t offset) WRITEV(pwritev64, offset)
+
+#define SYNC(name)                                                        \
+  int name(int fd) {                                                      \
+    const int error = ours(fd) ? meets(call_fsync, #name) : no_fault;     \
+    return error > 0 ? refuse(error) : REAL(name)(fd);                    \
+  }
+SYNC(fsync)
+SYNC(fdatasync)
+
+int rename(const char* from, const char* to) {
+  const int error = below(to) ? meets(call_rename, to) : no_fault;
+  return error > 0 ? refuse(error) : REAL(rename)(from, to);
+}
+
+#define MMAP(name, off)                                                                            \
+  void* name(void* at, size_t size, int protection, int flags, int fd, off offset) {               \
+    const int error = atomic_load(&armed) && size >= smallest_malloc ? meets(call_mmap, "") : 0;   \
+    if (error > 0) {                                                                               \
+      errno = error;                                                                               \
+      return MAP_FAILED;                                                                           \
+    }                                                                                              \
+    return REAL(name)(at, size, protection, flags, fd, offset);                                    \
+  }
+MMAP(mmap, off_t)
+MMAP(mmap64, off64_t)
+
+/* The C library's own names: dlsym itself allocates. */
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+
+static int no_memory(size_t size) {
+  return wanted_call == call_malloc && atomic_load(&armed) && size >= smallest_malloc && meets(call_malloc, "") > 0;
+}
+static void* out_of_memory(void) { errno = ENOMEM; return NULL; }
+
+void* malloc(size_t size) { return no_memory(size) ? out_of_memory() : __libc_malloc(size); }
+void* calloc(size_t number, size_t size) { return no_memory(number * size) ? out_of_memory() : __libc_calloc(number, size); }
+void* realloc(void* old, size_t size) { return no_memory(size) ? out_of_memory() : __libc_realloc(old, size); }
+void* memalign(size_t align, size_t size) { return no_memory(size) ? out_of_memory() : __libc_memalign(align, size); }
+void* aligned_alloc(size_t align, size_t size) { return no_memory(size) ? out_of_memory() : __libc_memalign(align, size); }
+int posix_memalign(void** out, size_t align, size_t size) {
+  if (no_memory(size)) return ENOMEM;
+  *out = __libc_memalign(align, size);
+  return *out != NULL ? 0 : ENOMEM;
+}
