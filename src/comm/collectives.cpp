@@ -1,5 +1,6 @@
 #include "concord/comm/collectives.hpp"
 
+#include "concord/comm/agree.hpp"
 #include "concord/core/error.hpp"
 
 #include <boost/mpi/collectives.hpp>
@@ -8,6 +9,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 #include <set>
 
@@ -33,6 +35,12 @@ void sum(const Communicator& comm, double* values, Index count) {
 }
 void sum(const Communicator& comm, Index* values, Index count) {
   sum_pieces(comm, values, count, MPI_INT64_T);
+}
+
+void max(const Communicator& comm, std::vector<float>& values) {
+  const auto count = static_cast<Index>(values.size());
+  for (Index done = 0; done < count; done += piece)
+    MPI_Allreduce(MPI_IN_PLACE, values.data() + done, static_cast<int>(std::min(piece, count - done)), MPI_FLOAT, MPI_MAX, comm);
 }
 
 Index max_of(const Communicator& comm, Index value) {
@@ -79,8 +87,6 @@ class RowShares {
 public:
   RowShares(const std::vector<Index>& counts, Index row_bytes) {
     require(row_bytes > 0 && row_bytes <= std::numeric_limits<int>::max(), ExitCode::internal, "rows of {} bytes", row_bytes);
-    MPI_Type_contiguous(static_cast<int>(row_bytes), MPI_BYTE, &row_);
-    MPI_Type_commit(&row_);
     Index offset = 0;
     for (const Index count : counts) {
       require(offset + count <= std::numeric_limits<int>::max(), ExitCode::internal, "too many rows for one message");
@@ -88,6 +94,8 @@ public:
       offsets_.push_back(static_cast<int>(offset));
       offset += count;
     }
+    MPI_Type_contiguous(static_cast<int>(row_bytes), MPI_BYTE, &row_); // last: what threw above would leave it behind
+    MPI_Type_commit(&row_);
   }
   ~RowShares() { MPI_Type_free(&row_); }
   RowShares(const RowShares&) = delete;
@@ -118,6 +126,35 @@ void gather_rows(const Communicator& comm, const void* mine, const std::vector<I
   MPI_Gatherv(mine, shares.count(comm.rank()), shares.row(), all, shares.counts(), shares.offsets(), shares.row(), 0, comm);
 }
 
+void gather_each(const Communicator& comm, std::span<const char> mine,
+                 const std::function<void(int rank, std::vector<char>& bytes)>& visit) {
+  constexpr int tag = 17;
+  const auto size = static_cast<Index>(mine.size());
+  std::vector<Index> sizes(comm.rank() == 0 ? static_cast<std::size_t>(comm.size()) : 0);
+  MPI_Gather(&size, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, 0, comm);
+  if (comm.rank() != 0)
+    for (Index done = 0; done < size; done += piece)
+      MPI_Send(mine.data() + done, static_cast<int>(std::min(piece, size - done)), MPI_CHAR, 0, tag, comm);
+  std::exception_ptr met;
+  std::vector<char> bytes;
+  for (std::size_t rank = 0; rank < sizes.size(); ++rank) {
+    bytes.resize(static_cast<std::size_t>(sizes[rank]));
+    if (rank == 0) std::copy(mine.begin(), mine.end(), bytes.begin());
+    for (Index done = 0; rank != 0 && done < sizes[rank]; done += piece)
+      MPI_Recv(bytes.data() + done, static_cast<int>(std::min(piece, sizes[rank] - done)), MPI_CHAR, static_cast<int>(rank), tag, comm,
+               MPI_STATUS_IGNORE);
+    if (bytes.empty() || met) continue; // what is sent must be taken all the same
+    try {
+      visit(static_cast<int>(rank), bytes);
+    } catch (...) {
+      met = std::current_exception();
+    }
+  }
+  agree(comm, [&] {
+    if (met) std::rethrow_exception(met);
+  });
+}
+
 std::vector<Index> exchange_counts(const Communicator& comm, const std::vector<Index>& count) {
   std::vector<Index> received(count.size());
   MPI_Alltoall(count.data(), 1, MPI_INT64_T, received.data(), 1, MPI_INT64_T, comm);
@@ -134,11 +171,14 @@ void exchange_items(const Communicator& comm, const void* out, const std::vector
   };
   std::vector<Index> arriving(received.size());
   std::exclusive_scan(received.begin(), received.end(), arriving.begin(), Index{0});
+  const auto out_counts = narrowed(count);
+  const auto out_begins = narrowed(begin);
+  const auto in_counts = narrowed(received);
+  const auto in_begins = narrowed(arriving);
   MPI_Datatype type = MPI_DATATYPE_NULL;
   MPI_Type_contiguous(static_cast<int>(item_bytes), MPI_BYTE, &type);
   MPI_Type_commit(&type);
-  MPI_Alltoallv(out, narrowed(count).data(), narrowed(begin).data(), type, in, narrowed(received).data(), narrowed(arriving).data(), type,
-                comm);
+  MPI_Alltoallv(out, out_counts.data(), out_begins.data(), type, in, in_counts.data(), in_begins.data(), type, comm);
   MPI_Type_free(&type);
 }
 

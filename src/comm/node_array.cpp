@@ -3,6 +3,8 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/text.hpp"
 
 #include <fmt/format.h>
 #include <mpi.h>
@@ -10,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cerrno>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -25,9 +28,13 @@ public:
   Mapped() = default;
   Mapped(const Mapped&) = delete;
   Mapped& operator=(const Mapped&) = delete;
-  ~Mapped() {
+  ~Mapped() { release(); }
+
+  void release() {
     if (begin_ != MAP_FAILED) munmap(begin_, bytes_);
     if (file_ >= 0) close(file_);
+    begin_ = MAP_FAILED;
+    file_ = -1;
   }
 
   /// Who made it, as which file: what another process needs to find it, and to know that it is the right one.
@@ -38,7 +45,11 @@ public:
     file_ = memfd_create("concord", MFD_CLOEXEC);
     if (file_ < 0) return false;
     const auto size = static_cast<off_t>(bytes);
-    if (taking == NodeArray::Taking::at_once ? posix_fallocate(file_, 0, size) != 0 : ftruncate(file_, size) != 0) return false;
+    if (taking == NodeArray::Taking::as_written && ftruncate(file_, size) != 0) return false;
+    if (taking == NodeArray::Taking::at_once) {
+      errno = posix_fallocate(file_, 0, size); // returns its error
+      if (errno != 0) return false;
+    }
     struct stat facts {};
     if (fstat(file_, &facts) != 0) return false;
     ticket = {getpid(), file_, static_cast<Index>(facts.st_dev), static_cast<Index>(facts.st_ino)};
@@ -126,14 +137,23 @@ struct NodeArray::Storage {
     MPI_Comm_split(comm, comm.rank(), 0, &node);
   }
 
-  /// Whether the node's ranks now share memory, on every node.
+  /// Whether the node's ranks now share memory, on every node. @throws Error unavailable where a node has no room for one copy; agreed.
   bool allocate(const Communicator& comm, Index count, Taking taking) {
     const auto bytes = static_cast<std::size_t>(std::max<Index>(count, 1)) * sizeof(float);
     Mapped::Ticket ticket{};
-    bool done = node_rank() != 0 || shared.make(bytes, taking, ticket);
+    const bool made = node_rank() != 0 || shared.make(bytes, taking, ticket);
+    const int trouble = made ? 0 : errno;
+    agree(comm, [&] { // what else keeps memory from being shared does not mean that there is none
+      require(trouble != ENOMEM && trouble != ENOSPC, ExitCode::unavailable,
+              "there is no memory for an array of {} bytes on {}; take more nodes, or a smaller setting (concord plan tells)", bytes,
+              boost::mpi::environment::processor_name());
+    });
     MPI_Bcast(ticket.data(), static_cast<int>(ticket.size()), MPI_INT64_T, 0, node);
-    if (node_rank() != 0) done = shared.open(bytes, ticket);
-    if (max_of(comm, Index{!done}) > 0) return false;
+    const bool seen = node_rank() == 0 ? made : shared.open(bytes, ticket);
+    if (max_of(comm, Index{!seen}) > 0) {
+      shared.release(); // before each rank takes as much for itself
+      return false;
+    }
     values = {shared.values(), static_cast<std::size_t>(count)};
     return true;
   }
@@ -143,7 +163,14 @@ NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks, Taki
     : comm_(comm), storage_(std::make_unique<Storage>()) {
   Storage& s = *storage_;
   s.split(comm, most_ranks);
-  const bool shared = max_of(comm, Index{s.node_size()}) > 1 && s.in_rank_order(comm) && s.allocate(comm, count, taking);
+  const bool several = max_of(comm, Index{s.node_size()}) > 1;
+  const bool in_order = several && s.in_rank_order(comm);
+  const bool shared = in_order && s.allocate(comm, count, taking);
+  if (several && !shared)
+    log_warn("ranks of a node cannot share memory ({}): each holds a copy of {}",
+             in_order ? "they do not see each other's"
+                      : "they do not follow one another; place them with mpirun --map-by slot or srun --distribution=block",
+             human_bytes(4.0 * static_cast<double>(count)));
   if (!shared) {
     s.alone(comm);
     const auto bytes = static_cast<std::size_t>(std::max<Index>(count, 1)) * sizeof(float);

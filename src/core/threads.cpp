@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 namespace concord {
@@ -27,10 +28,21 @@ void for_each_item(Index count, int threads, const std::function<void(int, Index
     }
   };
   std::vector<std::thread> others;
-  for (int thread = 1; thread < std::min<Index>(threads, count); ++thread) others.emplace_back(run, thread);
+  try {
+    for (int thread = 1; thread < std::min<Index>(threads, count); ++thread) others.emplace_back(run, thread);
+  } catch (const std::system_error&) { // no more threads to be had (a process limit): those there are do the work
+  }
   run(0);
   for (auto& other : others) other.join();
   if (error) std::rethrow_exception(error);
+}
+
+std::future<void> read_ahead(const std::function<void()>& work) {
+  try {
+    return std::async(std::launch::async, work);
+  } catch (const std::system_error&) {
+    return std::async(std::launch::deferred, work);
+  }
 }
 
 } // namespace concord

@@ -260,17 +260,16 @@ private:
       const PairResult result = run_pair(correlator, done + number_);
       if (group_.rank() == 0) bytes = packed(result);
     });
-    const auto all = comm::gather(comm_, bytes);
     Index matched = 0;
-    comm::agree(comm_, [&] {
-      const char* next = all.data();
-      for (Index pair = done; pair < last && output.writes(); ++pair) {
-        const PairResult result = unpacked(next);
-        const MatchSide a{a_->source(layer_a(pair))->totals().count, {}};
-        const MatchSide b{b_->source(layer_b(pair))->totals().count, {}};
-        write_pair(output.file(), pair_group(layer_a(pair), layer_b(pair)), result, a_->rows(), a, b);
-        matched += result.matching.counts.back();
-      }
+    Index pair = done; // ranks come in the order of their groups
+    comm::gather_each(comm_, bytes, [&](int, std::vector<char>& packed_result) {
+      const char* next = packed_result.data();
+      const PairResult result = unpacked(next);
+      const MatchSide a{a_->source(layer_a(pair))->totals().count, {}};
+      const MatchSide b{b_->source(layer_b(pair))->totals().count, {}};
+      write_pair(output.file(), pair_group(layer_a(pair), layer_b(pair)), result, a_->rows(), a, b);
+      matched += result.matching.counts.back();
+      ++pair;
     });
     return comm::max_of(comm_, matched);
   }

@@ -233,26 +233,45 @@ private:
     local.top[j].offer(value, row, at(options_.top));
   }
 
-  /// Sums statistics and merges the top lists of all ranks; every rank holds the result.
+  struct TopRecord {
+    std::int64_t feature;
+    Index row;
+    float value;
+    float unused;
+  };
+
+  /// Sums statistics and merges the top lists of all ranks; every rank holds the result, F lists. A list is merged by the rank that owns
+  /// its feature, so that no rank holds more than twice as much on the way.
   void gather_statistics(LocalLayer& local) const {
     auto& s = local.statistics;
     comm::sum(comm_, s.count);
     comm::sum(comm_, s.sum);
     comm::sum(comm_, s.sum_squares);
-    struct Record {
-      std::int64_t feature;
-      Index row;
-      float value;
-      float unused;
-    };
-    std::vector<Record> mine;
-    for (std::size_t j = 0; j < local.top.size(); ++j)
-      for (const auto& entry : local.top[j].entries()) mine.push_back({static_cast<std::int64_t>(j), entry.row, entry.value, 0});
-    local.top.assign(local.top.size(), TopList());
-    for (const auto& record : comm::all_gather(comm_, mine)) {
-      local.top[at(record.feature)].offer(record.value, record.row, at(options_.top));
-      s.max[at(record.feature)] = std::max(s.max[at(record.feature)], record.value);
+    comm::max(comm_, s.max);
+    const dist::Partition owners{static_cast<Index>(local.top.size()), comm_.size()};
+    std::vector<Index> begin;
+    std::vector<Index> count;
+    std::vector<TopRecord> records;
+    for (int rank = 0; rank < comm_.size(); ++rank) {
+      begin.push_back(static_cast<Index>(records.size()));
+      add_records(local, owners.begin(rank), owners.end(rank), records);
+      count.push_back(static_cast<Index>(records.size()) - begin.back());
     }
+    local.top.assign(local.top.size(), TopList());
+    take_records(comm::exchange(comm_, records, begin, count), local);
+    records.clear();
+    add_records(local, owners.begin(comm_.rank()), owners.end(comm_.rank()), records);
+    local.top.assign(local.top.size(), TopList());
+    take_records(comm::all_gather(comm_, records), local);
+  }
+
+  static void add_records(const LocalLayer& local, Index first, Index last, std::vector<TopRecord>& records) {
+    for (Index j = first; j < last; ++j)
+      for (const auto& entry : local.top[at(j)].entries()) records.push_back({j, entry.row, entry.value, 0});
+  }
+
+  void take_records(const std::vector<TopRecord>& records, LocalLayer& local) const {
+    for (const auto& record : records) local.top[at(record.feature)].offer(record.value, record.row, at(options_.top));
   }
 
   void write_layer(int layer, const LocalLayer& local) {

@@ -115,11 +115,7 @@ private:
     double saved = 0;
     for (Index step = next_step(); step < end; step = next_step()) {
       const sae::Window window = order_->window_of(step);
-      bool stop = run_model(window.blocks, /*stoppable=*/true);
-      if (!stop) {
-        alone([&] { for_each_trainer([&](sae::Trainer& trainer) { trainer.run_to(window.first_step + window.steps); }); });
-        stop = comm::stop_requested(comm_);
-      }
+      const bool stop = run_model(window.blocks, /*stoppable=*/true) || train_on_window(window);
       const bool last = window.first_step + window.steps >= end;
       if (stop || (!last && comm::max_of(comm_, clock.seconds() - saved) >= first_.checkpoint_seconds)) {
         save();
@@ -127,6 +123,23 @@ private:
       }
       if (stop) comm::throw_stopped("train-sae");
     }
+  }
+
+  /// Trains all layers on the window that is filled. Looks for the stop signal every few seconds; returns whether it came.
+  bool train_on_window(const sae::Window& window) {
+    constexpr double seconds_between_votes = 3;
+    const Index end = window.first_step + window.steps;
+    const Progress clock("", 0, "");
+    Index next = window.first_step;
+    for (Index some = 1; next < end;) { // steps between two votes
+      const double begin = clock.seconds();
+      next = std::min(end, next + some);
+      alone([&] { for_each_trainer([&](sae::Trainer& trainer) { trainer.run_to(next); }); });
+      const double a_step = comm::max_of(comm_, clock.seconds() - begin) / static_cast<double>(some);
+      if (comm::stop_requested(comm_)) return true;
+      some = std::clamp<Index>(static_cast<Index>(seconds_between_votes / std::max(a_step, 1e-6)), 1, 64);
+    }
+    return false;
   }
 
   void save() {

@@ -344,7 +344,22 @@ std::vector<std::string> File::read_strings(const std::string& name) const {
   return values;
 }
 
+namespace {
+
+/// HDF5 keeps attributes in the header of an object, of 64 KiB at most; longer texts become datasets here.
+constexpr std::size_t longest_attribute = 60000;
+
+std::string place_of_long(const std::string& name, const std::string& object) {
+  return (object == "/" ? "" : object) + "/attributes/" + name;
+}
+
+} // namespace
+
 void File::write_attribute(const std::string& name, const std::string& value, const std::string& object) {
+  if (value.size() > longest_attribute) {
+    write(place_of_long(name, object), std::vector<std::uint8_t>(value.begin(), value.end()));
+    return;
+  }
   const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
   H5Tset_size(type.get(), std::max<std::size_t>(1, value.size()));
   H5Tset_cset(type.get(), H5T_CSET_UTF8);
@@ -356,6 +371,10 @@ void File::write_attribute(const std::string& name, const std::string& value, co
 }
 
 std::string File::attribute(const std::string& name, const std::string& object) const {
+  if (H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) <= 0 && has(place_of_long(name, object))) {
+    const auto bytes = read<std::uint8_t>(place_of_long(name, object));
+    return {bytes.begin(), bytes.end()};
+  }
   const Handle attribute(H5Aopen_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   check(static_cast<bool>(attribute), ExitCode::bad_data, "{} has no attribute {}", path_.string(), name);
   const Handle type(H5Aget_type(attribute.get()), H5Tclose);
@@ -368,7 +387,7 @@ std::string File::attribute(const std::string& name, const std::string& object) 
 }
 
 bool File::has_attribute(const std::string& name, const std::string& object) const {
-  return H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) > 0;
+  return H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) > 0 || has(place_of_long(name, object));
 }
 
 std::vector<std::string> File::members(const std::string& group) const {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <new>
+#include <system_error>
 #include <unistd.h>
 
 namespace concord::io {
@@ -59,7 +60,14 @@ RowWriter::RowWriter(const std::filesystem::path& path, BufferPool& pool, double
     : path_(path), pool_(pool), commit_seconds_(commit_seconds), queue_limit_(queue_bytes), file_(::open(path.c_str(), O_WRONLY)) {
   require(file_ >= 0, ExitCode::io, "cannot open {} for writing: {}", path.string(), std::strerror(errno));
   direct_ = ::open(path.c_str(), O_WRONLY | O_DIRECT);
-  thread_ = std::thread([this] { work(); });
+  try {
+    thread_ = std::thread([this] { work(); });
+  } catch (const std::system_error& error) {
+    ::close(file_);
+    if (direct_ >= 0) ::close(direct_);
+    fail(ExitCode::unavailable, "cannot start the thread that writes {}: {}; raise the limit of processes (ulimit -u)", path.string(),
+         error.what());
+  }
 }
 
 RowWriter::~RowWriter() {
@@ -74,7 +82,7 @@ RowWriter::~RowWriter() {
 }
 
 void RowWriter::throw_failure() {
-  if (!failure_.empty()) fail(ExitCode::io, "{}", failure_);
+  if (!failure_.empty()) fail(failure_code_, "{}", failure_);
 }
 
 void RowWriter::write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset) {
@@ -120,9 +128,11 @@ void RowWriter::work() {
         committed = Clock::now();
         if (all && queue_.empty()) commit_wanted_ = false;
       }
-    } catch (const Error& error) {
+    } catch (const std::exception& error) { // an exception that left the thread would end the process without a word
       if (!lock.owns_lock()) lock.lock();
-      failure_ = error.what();
+      const auto* known = dynamic_cast<const Error*>(&error);
+      failure_code_ = known != nullptr ? known->code() : ExitCode::unavailable;
+      failure_ = known != nullptr ? error.what() : fmt::format("cannot write {}: {}", path_.string(), error.what());
     }
     changed_.notify_all();
   }

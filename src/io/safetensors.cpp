@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -51,6 +52,12 @@ bool known_dtype(const std::string& name) {
   return names.contains(name);
 }
 
+/// nlohmann would take -1 and 2.5 for one.
+std::uint64_t unsigned_number(const nlohmann::json& value) {
+  if (!value.is_number_unsigned()) throw nlohmann::json::type_error::create(302, "a whole number from 0 on is needed", &value);
+  return value.get<std::uint64_t>();
+}
+
 } // namespace
 
 void SafetensorsFile::index(const char* bytes, std::size_t size) {
@@ -62,14 +69,25 @@ void SafetensorsFile::index(const char* bytes, std::size_t size) {
   const auto header = nlohmann::json::parse(bytes + 8, bytes + 8 + header_size, nullptr, false);
   require(header.is_object(), ExitCode::bad_data, "{}: the header is not valid JSON", file);
   const std::size_t data_size = size - 8 - header_size;
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> extents;
   for (const auto& [name, entry] : header.items()) {
     if (name == "__metadata__") continue;
     try {
       const auto dtype_name = entry.at("dtype").get<std::string>();
-      if (!known_dtype(dtype_name)) continue; // tensors of other types are simply not offered
-      TensorView view{parse_dtype(dtype_name), entry.at("shape").get<std::vector<Index>>(), nullptr};
-      const auto begin = entry.at("data_offsets").at(0).get<std::uint64_t>();
-      const auto end = entry.at("data_offsets").at(1).get<std::uint64_t>();
+      const auto begin = unsigned_number(entry.at("data_offsets").at(0));
+      const auto end = unsigned_number(entry.at("data_offsets").at(1));
+      if (begin < end) extents.emplace_back(begin, end);
+      if (!known_dtype(dtype_name)) { // said when it is asked for
+        unknown_.emplace(name, dtype_name);
+        continue;
+      }
+      TensorView view{parse_dtype(dtype_name), {}, nullptr};
+      Index count = 1;
+      for (const auto& side : entry.at("shape")) {
+        view.shape.push_back(static_cast<Index>(unsigned_number(side)));
+        require(view.shape.back() >= 0 && !__builtin_mul_overflow(count, view.shape.back(), &count) && count <= (Index{1} << 60),
+                ExitCode::bad_data, "{}: the shape of tensor {} is larger than any file", file, name);
+      }
       require(begin <= end && end <= data_size, ExitCode::bad_data,
               "{} is truncated: tensor {} ends at byte {} of {} (copy the file again)", file, name, end, data_size);
       require(view.count() >= 0 && static_cast<std::uint64_t>(view.count()) * size_of(view.dtype) == end - begin, ExitCode::bad_data,
@@ -81,10 +99,17 @@ void SafetensorsFile::index(const char* bytes, std::size_t size) {
       fail(ExitCode::bad_data, "{}: the entry of tensor {} is malformed: {}", file, name, error.what());
     }
   }
+  std::sort(extents.begin(), extents.end());
+  for (std::size_t i = 1; i < extents.size(); ++i)
+    require(extents[i - 1].second <= extents[i].first, ExitCode::bad_data, "{}: two tensors share the byte {}", file, extents[i].first);
 }
 
 const TensorView& SafetensorsFile::tensor(const std::string& name) const {
   const auto found = tensors_.find(name);
+  const auto unknown = unknown_.find(name);
+  require(unknown == unknown_.end(), ExitCode::bad_data,
+          "{}: tensor {} is of type {}, which concord does not read; convert it to bf16 or f32", path_.string(), name,
+          unknown == unknown_.end() ? "" : unknown->second);
   require(found != tensors_.end(), ExitCode::bad_data, "{} has no tensor {}", path_.string(), name);
   return found->second;
 }

@@ -2,6 +2,7 @@
 
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/threads.hpp"
 #include "concord/io/hdf5.hpp"
 
 #include <algorithm>
@@ -56,7 +57,13 @@ void FileFeed::take(Index begin, Index count, Batch& batch) const {
   share_->gather(mine, batch.rows);
 }
 
+/// One thread at a time calls HDF5. What the thread met, batch() throws.
+void FileFeed::wait_for_reader() const {
+  if (ahead_.done.valid()) ahead_.done.wait();
+}
+
 void FileFeed::sample(Batch& sample) {
+  wait_for_reader();
   take(0, sample_rows(), sample);
 }
 
@@ -71,11 +78,11 @@ void FileFeed::batch(Index step, Batch& batch) {
   else
     read(step, batch);
   ahead_.step = step + 1;
-  ahead_.done = std::async(std::launch::async, [this, step] { read(step + 1, ahead_.batch); });
+  ahead_.done = read_ahead([this, step] { read(step + 1, ahead_.batch); });
 }
 
 void FileFeed::held_out(const std::function<void(std::span<const float>)>& each) {
-  if (ahead_.done.valid()) ahead_.done.wait(); // HDF5 is called by one thread at a time
+  wait_for_reader();
   open();
   std::vector<Index> owned;
   for (Index i = 0; i < order_->held_out_rows(); ++i)
@@ -196,7 +203,14 @@ void PairFeed::read(Index step) {
   b_.read(step, of_b_);
 }
 
+/// Takes of_a_ and of_b_ back from the reader, and what it has read away: others are going to fill them.
+void PairFeed::stop_reader() {
+  if (ahead_.valid()) ahead_.wait();
+  ahead_step_ = -1;
+}
+
 void PairFeed::sample(Batch& sample) {
+  stop_reader();
   a_.sample(of_a_);
   b_.sample(of_b_);
   join(sample);
@@ -207,11 +221,11 @@ void PairFeed::batch(Index step, Batch& batch) {
   if (ahead_step_ != step) read(step);
   join(batch);
   ahead_step_ = step + 1;
-  ahead_ = std::async(std::launch::async, [this, step] { read(step + 1); });
+  ahead_ = read_ahead([this, step] { read(step + 1); });
 }
 
 void PairFeed::held_out(const std::function<void(std::span<const float>)>& each) {
-  if (ahead_.valid()) ahead_.wait();
+  stop_reader();
   std::vector<float> rows_a; // of this rank
   a_.held_out([&](std::span<const float> rows) { rows_a.insert(rows_a.end(), rows.begin(), rows.end()); });
   Index before = 0;

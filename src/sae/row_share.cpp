@@ -33,14 +33,18 @@ Index RowOrder::training_row(Index position) {
 
 RowShare::RowShare(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes) : source_(source) {
   const auto& kinds = source.row_kinds();
-  std::vector<Index> usable;
-  for (Index r = 0; r < source.rows(); ++r)
-    if (keep_special || kinds[at(r)] == 0) usable.push_back(r);
-  usable_total_ = static_cast<Index>(usable.size());
+  const auto is_usable = [&](Index row) { return keep_special || kinds[at(row)] == 0; };
+  for (Index r = 0; r < source.rows(); ++r) usable_total_ += is_usable(r) ? 1 : 0;
   const dist::Partition share{usable_total_, parts};
   begin_ = share.begin(part);
   end_ = share.end(part);
-  rows_.assign(usable.begin() + begin_, usable.begin() + end_);
+  rows_.reserve(at(end_ - begin_));
+  Index before = 0; // usable rows in front of r; a list of all of them would take 8 bytes a row on every rank
+  for (Index r = 0; r < source.rows() && before < end_; ++r) {
+    if (!is_usable(r)) continue;
+    if (before >= begin_) rows_.push_back(r);
+    ++before;
+  }
   const double bytes =
       static_cast<double>(end_ - begin_) * static_cast<double>(source.cols()) * static_cast<double>(size_of(source.dtype()));
   if (bytes <= memory_bytes) load();

@@ -112,6 +112,8 @@ void train_variants(const comm::Communicator& comm, const TrainOptions& options,
   }
   for (const auto& trainer : trainers) trainer->prepare();
   run_together(comm, trainers, options.checkpoint_seconds);
+  // The last step is safe before the evaluation, which may meet trouble of its own.
+  for (const auto& trainer : trainers) trainer->save_checkpoint();
   for (auto& trainer : trainers) {
     trainer->finish();
     trainer.reset();

@@ -89,6 +89,20 @@ TEST(Collectives, ExchangesUnevenAndOverlappingRuns) {
   EXPECT_EQ(all, all_gather(world(), mine));
 }
 
+TEST(Collectives, GathersEachRanksBytesOneAfterTheOther) {
+  const std::vector<char> mine(static_cast<std::size_t>(world().rank() % 2 == 0 ? 3 + world().rank() : 0),
+                               static_cast<char>('a' + world().rank()));
+  std::vector<std::pair<int, std::string>> seen;
+  gather_each(world(), mine, [&](int rank, std::vector<char>& bytes) { seen.emplace_back(rank, std::string(bytes.begin(), bytes.end())); });
+  std::vector<std::pair<int, std::string>> expected;
+  for (int rank = 0; rank < world().size() && world().rank() == 0; rank += 2)
+    expected.emplace_back(rank, std::string(static_cast<std::size_t>(3 + rank), static_cast<char>('a' + rank)));
+  EXPECT_EQ(seen, expected);
+  test::expect_error(ExitCode::io, "no room", [&] {
+    gather_each(world(), std::vector<char>(5, 'x'), [](int, std::vector<char>&) { fail(ExitCode::io, "no room"); });
+  });
+}
+
 TEST(Collectives, BroadcastResizes) {
   std::vector<float> values;
   if (world().rank() == 0) values = {1, 2, 3};

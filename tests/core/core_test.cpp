@@ -1,5 +1,6 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/dtype.hpp"
+#include "concord/core/memory.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
@@ -10,8 +11,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <set>
+#include <sys/resource.h>
 
 namespace concord {
 namespace {
@@ -23,6 +28,51 @@ TEST(Philox, GivesThePublishedKnownAnswers) { // Random123, kat_vectors, philox4
             (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(philox_block({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Memory, ControlGroupsAboveCountAndPageCacheDoesNot) {
+  namespace fs = std::filesystem;
+  const fs::path root = fs::absolute("scratch_groups");
+  fs::remove_all(root);
+  const auto put = [&](const fs::path& path, const std::string& text) {
+    fs::create_directories((root / path).parent_path());
+    std::ofstream(root / path) << text;
+  };
+  put("membership", "0::/job/step\n");
+  put("job/step/memory.max", "max\n");
+  put("job/step/memory.current", "500\n");
+  put("job/memory.max", "1000\n"); // the batch system's limit, one level up
+  put("job/memory.current", "900\n");
+  put("job/memory.stat", "anon 300\ninactive_file 400\nactive_file 5\n");
+  EXPECT_EQ(free_in_control_groups((root / "membership").string(), root.string()), 500); // 1000 - (900 - 400)
+  put("membership1", "9:cpu,cpuacct:/x\n7:memory:/job/step\n");
+  put("memory/job/step/memory.limit_in_bytes", "2000");
+  put("memory/job/step/memory.usage_in_bytes", "700");
+  put("memory/job/step/memory.stat", "total_inactive_file 100\n");
+  put("memory/memory.limit_in_bytes", "9223372036854771712");
+  put("memory/memory.usage_in_bytes", "5000");
+  EXPECT_EQ(free_in_control_groups((root / "membership1").string(), root.string()), 1400);
+  EXPECT_EQ(free_in_control_groups((root / "none").string(), root.string()), std::numeric_limits<double>::infinity());
+}
+
+TEST(Threads, WorkIsDoneWhereNoThreadCanBeHad) {
+  // A process of its own: a limit of address space too small for another stack.
+  EXPECT_EXIT(
+      {
+        rlimit limit{};
+        getrlimit(RLIMIT_AS, &limit);
+        std::ifstream statm("/proc/self/statm");
+        rlim_t pages = 0;
+        statm >> pages;
+        limit.rlim_cur = pages * 4096 + (1 << 20); // stacks take 8 MiB
+        setrlimit(RLIMIT_AS, &limit);
+        std::atomic<Index> done{0};
+        for_each_item(100, 4, [&](int, Index) { ++done; });
+        bool ahead = false;
+        read_ahead([&] { ahead = true; }).get();
+        std::exit(done == 100 && ahead ? 0 : 1);
+      },
+      testing::ExitedWithCode(0), "");
 }
 
 TEST(Philox, StreamsDifferByPurposeAndNumbers) {

@@ -9,6 +9,7 @@
 #include "support/support.hpp"
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <limits>
 
 namespace concord::io {
@@ -149,6 +150,62 @@ TEST(Safetensors, NamesEveryKindOfDamage) {
   std::string huge = tensors("{}", 0);
   huge[6] = '\x7f';
   expect(huge, "header claims");
+}
+
+TEST(Safetensors, RefusesHostileHeaders) {
+  const auto folder = empty_folder("hostile_tensors");
+  if (world().rank() != 0) return;
+  const auto path = folder / "x.safetensors";
+  const auto refused = [&](const std::string& header, const char* message) {
+    {
+      std::ofstream out(path, std::ios::binary);
+      const std::uint64_t size = header.size();
+      out.write(reinterpret_cast<const char*>(&size), 8);
+      out << header << std::string(64, '\0');
+    }
+    expect_error(ExitCode::bad_data, message, [&] { SafetensorsFile file(path); });
+  };
+  refused(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", "malformed");
+  refused(R"({"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,4]}})", "malformed");
+  refused(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4611686018427387904],"data_offsets":[0,4]}})", "larger than any file");
+  refused(R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]}})", "larger than any file");
+  refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}})", "malformed");
+  refused(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}})", "malformed");
+  refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}})",
+          "share the byte 4");
+  refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[4,6]}})",
+          "share the byte 4");
+  refused(R"([1])", "not valid JSON");
+}
+
+TEST(Safetensors, NamesTypesThatItDoesNotRead) {
+  const auto folder = empty_folder("fp8");
+  if (world().rank() != 0) return;
+  const auto path = folder / "x.safetensors";
+  {
+    const std::string header = R"({"w":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}})";
+    std::ofstream out(path, std::ios::binary);
+    const std::uint64_t size = header.size();
+    out.write(reinterpret_cast<const char*>(&size), 8);
+    out << header << std::string(4, '\0');
+  }
+  const SafetensorsFile file(path);
+  expect_error(ExitCode::bad_data, "tensor w is of type F8_E4M3", [&] { file.tensor("w"); });
+}
+
+TEST(Hdf5, KeepsTextsOfAnyLength) {
+  const auto folder = empty_folder("long_texts");
+  const auto path = folder / fmt::format("x{}.h5", world().rank());
+  const std::string text(200000, 'x');
+  auto file = File::create(path);
+  file.write_attribute("settings", text);
+  file.write_attribute("short", "y");
+  file.close();
+  const auto read = File::open(path);
+  EXPECT_TRUE(read.has_attribute("settings"));
+  EXPECT_EQ(read.attribute("settings"), text);
+  EXPECT_EQ(read.attribute("short"), "y");
+  EXPECT_FALSE(read.has_attribute("none"));
 }
 
 TEST(Npy, RefusesTruncatedAndForeignFiles) {

@@ -255,6 +255,28 @@ TEST(Crosscoder, FindsWhatBothModelsHaveAndWhatOneHas) {
   EXPECT_EQ(back.encoder.size(), 40U * 40U);
 }
 
+TEST(Crosscoder, VariantsEqualTrainingsByThemselves) {
+  const auto folder = empty_folder("crosscoder_variants");
+  const auto [a, b] = planted_pair(folder, 1000);
+  for (const double memory : {4.0, 0.0}) { // rows in memory, and read as they are asked for
+    auto o = small_options(folder, a);
+    o.with = b;
+    o.steps = 40;
+    o.memory_gib = memory;
+    const auto at = folder / fmt::format("{}", memory);
+    o.out = at / "saes" / "layer_000";
+    train_variants(world(), o, {"k=2", "k=4"});
+    for (const int k : {2, 3, 4}) {
+      auto alone = o;
+      alone.k = k;
+      alone.out = at / fmt::format("alone_{}", k);
+      train(world(), alone);
+      const auto shared = k == 3 ? o.out : at / fmt::format("saes@k={}", k) / "layer_000";
+      EXPECT_EQ(read_text(shared / "sae_weights.safetensors", "weights"), read_text(alone.out / "sae_weights.safetensors", "weights")) << k;
+    }
+  }
+}
+
 TEST(Crosscoder, GivesTheSameBitsAtAnyNumberOfRanks) {
   const auto folder = empty_folder("crosscoder_bits");
   const auto [a, b] = planted_pair(folder, 500);

@@ -4,6 +4,8 @@
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +24,9 @@ T sum_of(const Communicator& comm, T value) {
   sum(comm, &value, 1);
   return value;
 }
+/// In-place element-wise maximum over ranks.
+void max(const Communicator& comm, std::vector<float>& values);
+
 Index max_of(const Communicator& comm, Index value);
 double max_of(const Communicator& comm, double value);
 /// The sum of `value` over lower ranks.
@@ -77,6 +82,11 @@ std::vector<T> gather(const Communicator& comm, const std::vector<T>& mine) {
   gather_rows(comm, mine.data(), counts, sizeof(T), all.data());
   return all;
 }
+
+/// Hands each rank's bytes, where it has any, to `visit` on rank 0, one rank after the other: rank 0 holds those of one rank at a time,
+/// of any size. What `visit` throws is agreed.
+void gather_each(const Communicator& comm, std::span<const char> mine,
+                 const std::function<void(int rank, std::vector<char>& bytes)>& visit);
 
 /// Names of the distinct hosts, comma separated.
 std::string host_names(const Communicator& comm);

@@ -4,6 +4,7 @@
 #include "concord/core/index.hpp"
 
 #include <functional>
+#include <future>
 
 namespace concord {
 
@@ -11,7 +12,10 @@ namespace concord {
 int thread_count();
 
 /// Runs `work(thread, item)` for items [0, count): each thread takes the next item when it is done with one. An exception of any item is
-/// thrown when all threads have ended.
+/// thrown when all threads have ended. Where fewer threads can be had, those there are do all the work.
 void for_each_item(Index count, int threads, const std::function<void(int thread, Index item)>& work);
+
+/// Runs `work` on a thread of its own; where none can be had, when its result is waited for.
+std::future<void> read_ahead(const std::function<void()>& work);
 
 } // namespace concord

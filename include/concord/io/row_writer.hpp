@@ -86,6 +86,7 @@ private:
   bool commit_wanted_ = false;
   bool ending_ = false;
   std::string failure_;
+  ExitCode failure_code_ = ExitCode::io;
   std::thread thread_;
 };
 

@@ -39,6 +39,7 @@ private:
   void* map_ = nullptr;
   std::size_t map_size_ = 0;
   std::map<std::string, TensorView> tensors_;
+  std::map<std::string, std::string> unknown_; ///< tensors of types that are not read, with their type
 };
 
 /// Writes a file atomically. The views' data must be contiguous row-major. @throws Error io.

@@ -76,6 +76,7 @@ public:
 private:
   void take(Index begin, Index count, Batch& batch) const;
   void open() const;
+  void wait_for_reader() const;
   struct Ahead {
     Index step = -1;
     Batch batch;
@@ -145,6 +146,7 @@ public:
 
 private:
   void read(Index step);
+  void stop_reader();
   void join(Batch& batch);
   FileFeed a_;
   FileFeed b_;

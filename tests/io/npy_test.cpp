@@ -1,0 +1,151 @@
+// Arrays and sparse matrices of others, right and hostile. Right ones are also read from files that numpy and scipy wrote (tests/cli).
+#include "concord/core/error.hpp"
+#include "concord/io/npy.hpp"
+
+#include <zip.h>
+
+#include "support/support.hpp"
+#include <cstring>
+#include <fstream>
+
+namespace concord::io {
+namespace {
+
+using test::empty_folder;
+using test::expect_error;
+
+/// The bytes of a .npy with this header.
+std::vector<char> npy(std::string header, const std::string& data, char major = 1) {
+  std::string bytes = "\x93NUMPY";
+  bytes += major;
+  bytes += '\0';
+  const auto length = static_cast<std::uint32_t>(header.size());
+  bytes.append(reinterpret_cast<const char*>(&length), major == 1 ? 2 : 4);
+  bytes += header + data;
+  return {bytes.begin(), bytes.end()};
+}
+
+std::string header(const std::string& descr, const std::string& shape, const std::string& order = "False") {
+  return "{'descr': '" + descr + "', 'fortran_order': " + order + ", 'shape': " + shape + ", }\n";
+}
+
+template <typename T>
+std::string bytes_of(std::initializer_list<T> values) {
+  return {reinterpret_cast<const char*>(values.begin()), values.size() * sizeof(T)};
+}
+
+TEST(Npy, ReadsEveryWholeAndFloatingType) {
+  const auto doubles = [](const std::string& descr, const std::string& data) {
+    return parse_npy(npy(header(descr, "(2,)"), data), "x").as_double();
+  };
+  const std::vector<double> expected{-3, 7};
+  EXPECT_EQ(doubles("<f8", bytes_of({-3.0, 7.0})), expected);
+  EXPECT_EQ(doubles("<f4", bytes_of({-3.0F, 7.0F})), expected);
+  EXPECT_EQ(doubles("<i8", bytes_of<std::int64_t>({-3, 7})), expected);
+  EXPECT_EQ(doubles("<i4", bytes_of<std::int32_t>({-3, 7})), expected);
+  EXPECT_EQ(doubles("<i2", bytes_of<std::int16_t>({-3, 7})), expected);
+  EXPECT_EQ(doubles("|i1", bytes_of<std::int8_t>({-3, 7})), expected);
+  EXPECT_EQ(doubles("<u8", bytes_of<std::uint64_t>({3, 7})), (std::vector<double>{3, 7}));
+  EXPECT_EQ(doubles("|b1", std::string("\x01\x00", 2)), (std::vector<double>{1, 0}));
+  EXPECT_EQ(doubles(">f8", std::string("\xC0\x08\0\0\0\0\0\0\x40\x1C\0\0\0\0\0\0", 16)), expected);
+  EXPECT_EQ(doubles(">i2", std::string("\xFF\xFD\x00\x07", 4)), expected);
+  EXPECT_EQ(doubles(">u4", std::string("\0\0\0\x03\0\0\0\x07", 8)), (std::vector<double>{3, 7}));
+}
+
+TEST(Npy, KeepsWholeNumbersBeyondDoublesExact) {
+  const auto array = parse_npy(npy(header("<i8", "(1,)"), bytes_of<std::int64_t>({(std::int64_t{1} << 53) + 1})), "x");
+  EXPECT_EQ(array.as_index().front(), (Index{1} << 53) + 1);
+}
+
+TEST(Npy, ReadsShapesAndOrders) {
+  const auto fortran = parse_npy(npy(header("<i4", "(2, 3)", "True"), bytes_of<std::int32_t>({1, 4, 2, 5, 3, 6})), "x");
+  EXPECT_EQ(fortran.as_index(), (std::vector<Index>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(parse_npy(npy(header("<i4", "()"), bytes_of<std::int32_t>({5})), "x").count(), 1);
+  EXPECT_EQ(parse_npy(npy(header("<i4", "(0, 7)"), ""), "x").count(), 0);
+  EXPECT_EQ(parse_npy(npy(header("<i4", "(1L,)"), bytes_of<std::int32_t>({5})), "x").count(), 1);
+  EXPECT_EQ(parse_npy(npy("{\"shape\":(1,),\"fortran_order\":False,\"descr\":\"<i4\"}", bytes_of<std::int32_t>({5}), 2), "x").count(), 1);
+}
+
+TEST(Npy, RefusesHostileHeaders) {
+  const std::string data(64, '\0');
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {header("<f4", "(-1,)"), "no whole number"},
+      {header("<f4", "(1.5,)"), "another form"},
+      {header("<f4", "(99999999999999999999,)"), "no whole number"},
+      {header("<f4", "(9223372036854775807, 3)"), "more elements than 2^63"},
+      {header("<f4", "(4611686018427387904,)"), "truncated"},
+      {header("<f4", "(3 4)"), "another form"},
+      {header("<f4", "[3, 4]"), "another form"},
+      {header("<f4", "(17,)"), "truncated"},
+      {header("", "(1,)"), "element type"},
+      {header("f", "(1,)"), "element type"},
+      {header("<c8", "(1,)"), "element type"},
+      {header("|O", "(1,)"), "element type"},
+      {header("<f4", "(1,)", "Maybe"), "neither True nor False"},
+      {"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", "structured"},
+      {"{'descr': '<f4', 'fortran_order': False}", "too few keys"},
+      {"{'descr': '<f4', 'descr': '<f8', 'fortran_order': False, 'shape': (1,)}", "twice"},
+      {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,), 'more': 1}", "unknown key"},
+      {"{'descr': '<f4', 'fortran_order': False, 'shape': (1,)", "another form"},
+      {header("<f4", "(1,)") + "x", "behind its end"},
+      {"", "another form"},
+      {header(std::string(200000, 'f'), "(1,)"), ""}};
+  for (const auto& [text, message] : cases) {
+    const bool is_long = text.size() > 65535;
+    expect_error(ExitCode::bad_data, message, [&] { parse_npy(npy(text, data, is_long ? 2 : 1), "x"); });
+  }
+  const auto whole = npy(header("<f4", "(1,)"), std::string(4, '\0'), 2);
+  for (std::size_t length = 0; length < whole.size(); ++length)
+    expect_error(ExitCode::bad_data, "", [&] { parse_npy({whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(length)}, "x"); });
+  expect_error(ExitCode::bad_data, "above 2^63",
+               [&] { parse_npy(npy(header("<u8", "(1,)"), bytes_of<std::uint64_t>({~std::uint64_t{0}})), "x"); });
+}
+
+/// Writes an archive of arrays.
+void write_npz(const std::filesystem::path& path, const std::vector<std::pair<std::string, std::vector<char>>>& members) {
+  int code = 0;
+  zip_t* archive = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, &code);
+  for (const auto& [name, bytes] : members)
+    zip_file_add(archive, name.c_str(), zip_source_buffer(archive, bytes.data(), bytes.size(), 0), 0);
+  ASSERT_EQ(zip_close(archive), 0);
+}
+
+struct Parts {
+  std::vector<std::int64_t> of_indptr{0, 1, 2}, indices{0, 2}, of_shape{2, 3};
+};
+
+void write_csr(const std::filesystem::path& path, const Parts& p) {
+  const auto whole = [](const std::vector<std::int64_t>& v) {
+    return npy(header("<i8", "(" + std::to_string(v.size()) + ",)"), {reinterpret_cast<const char*>(v.data()), 8 * v.size()});
+  };
+  const std::vector<float> ones(p.indices.size(), 1.0F);
+  write_npz(path, {{"indptr.npy", whole(p.of_indptr)},
+                   {"indices.npy", whole(p.indices)},
+                   {"shape.npy", whole(p.of_shape)},
+                   {"format.npy", npy(header("|S3", "()"), "csr")},
+                   {"data.npy", npy(header("<f4", "(" + std::to_string(ones.size()) + ",)"),
+                                    {reinterpret_cast<const char*>(ones.data()), 4 * ones.size()})}});
+}
+
+TEST(Csr, RefusesHostileFiles) {
+  if (test::world().rank() != 0) return;
+  const auto path = std::filesystem::path("scratch_csr.npz");
+  const auto refused = [&](const Parts& parts, const char* message) {
+    write_csr(path, parts);
+    expect_error(ExitCode::bad_data, message, [&] { read_scipy_csr(path); });
+  };
+  write_csr(path, {});
+  EXPECT_EQ(read_scipy_csr(path).nnz(), 2);
+  refused({.of_shape = {6}}, "dimensions");
+  refused({.of_shape = {2, std::int64_t{1} << 40}}, "at most 2^31 columns");
+  refused({.of_shape = {-2, 3}}, "");
+  refused({.indices = {0, (std::int64_t{1} << 32)}}, "has column 4294967296");
+  refused({.indices = {0, -1}}, "has column -1");
+  refused({.of_indptr = {0, 1000000, 2}}, "indptr decreases at row 1");
+  refused({.of_indptr = {0, 3, 2}}, "indptr decreases at row 1");
+  refused({.of_indptr = {0, 2}}, "do not fit");
+  std::filesystem::remove(path);
+}
+
+} // namespace
+} // namespace concord::io
