@@ -9,6 +9,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
+#include "concord/corpus/documents.hpp"
 #include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"
@@ -367,6 +368,13 @@ private:
     recovered->add_option("--saes", recovered_.saes, "folder of layer_LLL folders, or a path with {layer}");
     recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")->capture_default_str();
     recovered->add_option("--out", recovered_.out, "JSON to write");
+    auto* documents = add("documents", "where the documents of a corpus lie: BEGIN END PATH in bytes, each ended by a NUL", [this] {
+      comm::agree(world_, [&] {
+        if (world_.rank() == 0) corpus::print_documents(std::cout, tokenize_.paths, tokenize_.documents);
+      });
+    });
+    documents->add_option("--text", tokenize_.paths, "text files, folders or patterns")->required();
+    documents->add_option("--documents", tokenize_.documents, "what separates documents: blank-line or file")->capture_default_str();
     auto* plan = add("plan", "bytes, flops, memory and time of each stage of a study", [this] {
       const auto study = load_study();
       comm::agree(world_, [&] { print_plan(study, static_cast<int>(ranks_), gflops_); });

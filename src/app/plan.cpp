@@ -1,9 +1,11 @@
 #include "concord/app/plan.hpp"
 
 #include "concord/app/stages.hpp"
+#include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
+#include "concord/corpus/text_files.hpp"
 #include "concord/extract/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
@@ -11,7 +13,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <glob.h>
 
 namespace concord::app {
 
@@ -33,18 +34,12 @@ struct ModelPlan {
 };
 
 double text_bytes(const Study& study) {
+  std::vector<std::string> paths;
+  for (const auto& path : study.list("corpus.paths")) paths.push_back(corpus::pattern_below(study.folder(), path));
   double bytes = 0;
-  for (const auto& path : study.list("corpus.paths")) {
-    glob_t matches{};
-    if (::glob(study.location(path).c_str(), 0, nullptr, &matches) == 0)
-      for (std::size_t i = 0; i < matches.gl_pathc; ++i) {
-        const std::filesystem::path file = matches.gl_pathv[i];
-        if (std::filesystem::is_regular_file(file)) bytes += static_cast<double>(std::filesystem::file_size(file));
-        if (std::filesystem::is_directory(file))
-          for (const auto& entry : std::filesystem::recursive_directory_iterator(file))
-            if (entry.path().extension() == ".txt") bytes += static_cast<double>(entry.file_size());
-      }
-    ::globfree(&matches);
+  try {
+    for (const auto& file : corpus::find_text_files(paths).files) bytes += static_cast<double>(file.size);
+  } catch (const Error&) { // a plan is made before the text is there, too
   }
   return bytes;
 }

@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
+#include "concord/corpus/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"
@@ -57,7 +58,7 @@ std::string named(const char* stage, char model) {
 
 void tokenize(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
   corpus::TokenizeOptions o;
-  for (const auto& path : study.list("corpus.paths")) o.paths.push_back(study.location(path));
+  for (const auto& path : study.list("corpus.paths")) o.paths.push_back(corpus::pattern_below(study.folder(), path));
   o.tokenizer = study.path("corpus.tokenizer");
   o.token_ids = study.path("corpus.token_ids");
   o.bos_id = static_cast<std::int32_t>(study.integer("corpus.bos_id"));

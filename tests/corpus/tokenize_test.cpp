@@ -1,9 +1,15 @@
+#include "concord/comm/stop.hpp"
 #include "concord/core/text.hpp"
+#include "concord/corpus/documents.hpp"
+#include "concord/corpus/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include "support/support.hpp"
+#include <algorithm>
+#include <array>
+#include <csignal>
 #include <cstdlib>
 #include <fstream>
 
@@ -96,6 +102,199 @@ TEST(Tokenize, RefusesBadInput) {
   o.context = 8;
   o.paths = {"nowhere/*.txt"};
   expect_error(ExitCode::input_missing, "nowhere", [&] { tokenize(world(), o); });
+}
+
+/// The documents of a text as the rule says it, over the whole text at once.
+std::vector<std::string> documents_of(const std::string& text) {
+  std::vector<std::string> documents{""};
+  for (std::size_t line = 0; line < text.size();) {
+    const std::size_t end = std::min(text.find('\n', line), text.size() - 1) + 1;
+    const std::string here = text.substr(line, end - line);
+    if (here.find_first_not_of(" \t\r\n") == std::string::npos)
+      documents.emplace_back();
+    else
+      documents.back() += here;
+    line = end;
+  }
+  std::erase(documents, "");
+  return documents;
+}
+
+TEST(Documents, ArePiecesOfTheTextHoweverItIsCut) {
+  const auto folder = empty_folder("cuts");
+  std::uint64_t state = 7;
+  const auto random = [&](std::uint64_t n) {
+    return (state = state * 6364136223846793005ULL + 1442695040888963407ULL) / 8589934592ULL % n;
+  };
+  for (int trial = 0; trial < 120; ++trial) {
+    std::string text;
+    for (std::uint64_t i = random(60); i > 0; --i) text += std::array{"a", "\n", "\r\n", " ", "\n\n", "\xC3\xA9", "\t"}[random(7)];
+    const auto path = folder / (std::to_string(world().rank()) + ".txt");
+    const std::string mark = trial % 3 == 0 ? "\xEF\xBB\xBF" : "";
+    write_text_atomic(path, mark + text);
+    const DocumentReader reader({{path, static_cast<Index>((mark + text).size())}}, "blank-line");
+    for (const Index piece : {1, 2, 3, 5, 17, 1000}) {
+      std::vector<std::string> got;
+      std::string part_text;
+      Index begin = 0;
+      for (Index at = 0; at < reader.length(); at += piece)
+        for (const auto& part : reader.parts(at, std::min(at + piece, reader.length())))
+          for (const auto& document : reader.read(part, part_text, begin))
+            got.push_back(part_text.substr(static_cast<std::size_t>(document.begin - begin),
+                                           static_cast<std::size_t>(document.end - document.begin)));
+      EXPECT_EQ(got, documents_of(text)) << "piece " << piece << " trial " << trial;
+    }
+  }
+}
+
+TEST(Documents, Utf8IsWellFormed) {
+  for (const char* good : {"", "a", "\xC3\xA9", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"})
+    EXPECT_TRUE(is_utf8(good)) << good;
+  for (const char* bad :
+       {"\x80", "\xC0\xAF", "\xC1\xBF", "\xE0\x80\xAF", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xF0\x80\x80\xAF",
+        "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xC3", "\xE2\x82", "\xC3\x28"})
+    EXPECT_FALSE(is_utf8(bad)) << bad;
+}
+
+TEST(TextFiles, AreReadOnceInTheOrderOfTheirPaths) {
+  const auto folder = empty_folder("files");
+  if (world().rank() == 0) {
+    for (const char* name : {"run[1]", "run1", "sub", "else"}) std::filesystem::create_directory(folder / name);
+    for (const char* name : {"run[1]/c.txt", "run1/c.txt", "sub/b.txt", "else/d.txt", "a.txt", "a.md"})
+      write_text_atomic(folder / name, name);
+    std::filesystem::create_directory_symlink(folder / "else", folder / "sub" / "link");
+    std::filesystem::create_symlink(folder / "a.txt", folder / "z.txt");
+  }
+  world().barrier();
+  const auto names = [&](const std::vector<std::string>& paths) {
+    std::vector<std::string> found;
+    for (const auto& path : paths) found.push_back((folder / path).string());
+    const auto files = find_text_files(found);
+    found.clear();
+    for (const auto& file : files.files) found.push_back(file.path.lexically_relative(folder).string());
+    return found;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(names({"run[1]/c.txt"}), Names{"run[1]/c.txt"});
+  EXPECT_EQ(names({"run[1]"}), Names{"run[1]/c.txt"});
+  EXPECT_EQ(names({"run[1]/*.txt"}), Names{"run1/c.txt"}); // no such path: a pattern
+  EXPECT_EQ(names({"z.txt", "a.txt", "?.txt", "sub", "sub/../a.txt"}), (Names{"a.txt", "sub/b.txt"}));
+  const auto found = find_text_files({(folder / "sub").string()});
+  ASSERT_EQ(found.skipped.size(), 1);
+  EXPECT_EQ(found.skipped[0], folder / "sub" / "link");
+  EXPECT_EQ(find_text_files({(folder / "a.txt").string(), (folder / "a.txt").string()}).repeated, 1);
+  expect_error(ExitCode::input_missing, "matches the folder", [&] { find_text_files({(folder / "su*").string()}); });
+  EXPECT_EQ(find_text_files({pattern_below(folder / "run[1]", "*.txt")}).files.at(0).path, folder / "run[1]/c.txt");
+  EXPECT_EQ(find_text_files({pattern_below(folder / "run[1]", "c.txt")}).files.at(0).path, folder / "run[1]/c.txt");
+}
+
+/// Some documents of different lengths, in two files.
+TokenizeOptions two_files(const std::string& name) {
+  std::string text;
+  for (int d = 0; d < 40; ++d) {
+    for (int i = 0; i <= d % 7; ++i) text += "Line " + std::to_string(d * i) + " tells of a king and his queen.\n";
+    text += d % 3 == 0 ? "\n \t\r\n" : "\n";
+  }
+  auto o = options_for(name, text);
+  if (world().rank() == 0) write_text_atomic(o.out.parent_path() / "second.txt", text.substr(100));
+  world().barrier();
+  return o;
+}
+
+TEST(Tokenize, PiecesOfAnySizeGiveTheSameFile) {
+  auto o = two_files("pieces");
+  tokenize(world(), o);
+  const Tokens whole = read_tokens(o.out);
+  EXPECT_EQ(whole.hash, "6655b810127407bf7d1480c2af2a38e6"); // of one rank that held all text
+  for (const Index piece : {7, 100, 1000}) {
+    o.piece_bytes = piece;
+    o.out = o.out.parent_path() / std::to_string(piece);
+    tokenize(world(), o);
+    const Tokens tokens = read_tokens(o.out);
+    EXPECT_EQ(tokens.ids, whole.ids);
+    EXPECT_EQ(tokens.context_offsets, whole.context_offsets);
+    EXPECT_EQ(tokens.context_document, whole.context_document);
+    EXPECT_EQ(tokens.byte_begin, whole.byte_begin);
+    EXPECT_EQ(tokens.byte_end, whole.byte_end);
+    EXPECT_EQ(tokens.pieces, whole.pieces);
+    EXPECT_FALSE(std::filesystem::exists(o.out.string() + ".pieces"));
+  }
+  for (const Index limit : {1, 9, 100, 333}) {
+    o.max_tokens = limit;
+    o.force = true;
+    if (limit == 1) {
+      expect_error(ExitCode::config, "less than the first context", [&] { tokenize(world(), o); });
+      continue;
+    }
+    tokenize(world(), o);
+    const Tokens tokens = read_tokens(o.out);
+    const auto next = std::upper_bound(whole.context_offsets.begin(), whole.context_offsets.end(), limit);
+    EXPECT_EQ(tokens.context_offsets, std::vector<Index>(whole.context_offsets.begin(), next)) << limit;
+    EXPECT_EQ(tokens.ids, std::vector<std::int32_t>(whole.ids.begin(), whole.ids.begin() + tokens.count()));
+  }
+}
+
+TEST(Tokenize, StopsOnRequestAndGoesOnToTheSameFile) {
+  auto o = two_files("stop");
+  tokenize(world(), o);
+  const Tokens whole = read_tokens(o.out);
+  o.out = o.out.parent_path() / "stopped.h5";
+  o.piece_bytes = 200;
+  comm::install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  expect_error(ExitCode::stopped, "tokenize stopped early", [&] { tokenize(world(), o); });
+  EXPECT_FALSE(std::filesystem::exists(o.out));
+  comm::install_stop_flag(0);
+  tokenize(world(), o);
+  EXPECT_EQ(read_tokens(o.out).hash, whole.hash);
+  EXPECT_EQ(read_tokens(o.out).byte_end, whole.byte_end);
+}
+
+TEST(Tokenize, FinishedPiecesAreTakenOverAndBrokenOnesMadeAgain) {
+  auto o = two_files("taken");
+  tokenize(world(), o);
+  const Tokens whole = read_tokens(o.out);
+  o.out = o.out.parent_path() / "later.h5";
+  o.piece_bytes = 1000;
+  const std::filesystem::path obstacle = o.out.string() + ".partial"; // a folder in the way, met when all pieces are made
+  if (world().rank() == 0) std::filesystem::create_directories(obstacle / "inside");
+  world().barrier();
+  EXPECT_ANY_THROW(tokenize(world(), o));
+  const std::filesystem::path pieces = o.out.string() + ".pieces";
+  if (world().rank() == 0) {
+    ASSERT_TRUE(std::filesystem::exists(pieces / "1"));
+    std::filesystem::remove_all(obstacle);
+    std::filesystem::resize_file(pieces / "1", std::filesystem::file_size(pieces / "1") - 1);
+    std::fstream piece(pieces / "0", std::ios::binary | std::ios::in | std::ios::out);
+    const std::int32_t other = 77;
+    piece.seekp(24 + 4);
+    piece.write(reinterpret_cast<const char*>(&other), sizeof other); // the second token: shows that piece 0 is not made again
+  }
+  world().barrier();
+  o.context = 16;
+  expect_error(ExitCode::config, "other settings or inputs", [&] { tokenize(world(), o); });
+  o.context = 8;
+  tokenize(world(), o);
+  auto ids = read_tokens(o.out).ids;
+  EXPECT_EQ(ids[1], 77);
+  ids[1] = whole.ids[1];
+  EXPECT_EQ(ids, whole.ids);
+}
+
+TEST(Tokenize, ByteOrderMarksAreNoText) {
+  auto plain = options_for("plain", "Once upon a time.\n\nAgain.");
+  tokenize(world(), plain);
+  auto marked = options_for("marked", "\xEF\xBB\xBFOnce upon a time.\n\nAgain.");
+  tokenize(world(), marked);
+  const Tokens a = read_tokens(plain.out);
+  const Tokens b = read_tokens(marked.out);
+  EXPECT_EQ(a.hash, b.hash);
+  EXPECT_EQ(a.byte_begin, b.byte_begin);
+  marked.documents = plain.documents = "file";
+  marked.force = plain.force = true;
+  tokenize(world(), plain);
+  tokenize(world(), marked);
+  EXPECT_EQ(read_tokens(plain.out).hash, read_tokens(marked.out).hash);
 }
 
 TEST(Tokens, TextOfATokenIsWhatPeopleRead) {

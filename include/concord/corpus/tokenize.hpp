@@ -13,7 +13,7 @@
 namespace concord::corpus {
 
 struct TokenizeOptions {
-  std::vector<std::string> paths;       ///< text files, folders of .txt files, or glob patterns
+  std::vector<std::string> paths;       ///< text files, folders of .txt files, or patterns (text_files.hpp)
   std::filesystem::path tokenizer;      ///< SentencePiece model
   std::filesystem::path token_ids;      ///< or: .npy [contexts, length] or tokens.h5 made elsewhere
   std::int32_t bos_id = 2;              ///< for token_ids alone: the id that opens contexts
@@ -22,11 +22,13 @@ struct TokenizeOptions {
   Index max_tokens = 0;                 ///< stop behind the last context that fits; 0: no limit
   std::filesystem::path out;
   bool force = false;
+  Index piece_bytes = Index{4} << 20; ///< text that a rank tokenizes between looks for the stop signal; the tokens do not depend on it
 };
 
-/// Documents are spread over ranks; BOS opens each context and no context spans two documents. Writes `out`, or does
-/// nothing when it is already there with the same settings and inputs.
-/// @throws Error input_missing, bad_data (no text, not UTF-8, bad ids), config or io; agreed.
+/// Ranks share the text by bytes and hold one piece of it at a time, beside its tokens (and the longest document); BOS opens each context
+/// and no context spans two documents. Writes `out`, or does nothing when it is already there with the same settings and inputs.
+/// @throws Error input_missing, bad_data (no text, not UTF-8, bad ids), config, io or stopped: finished
+/// pieces wait in `out`.pieces for the next run; agreed.
 void tokenize(const comm::Communicator& comm, const TokenizeOptions& options);
 
 } // namespace concord::corpus

@@ -45,6 +45,8 @@ public:
   std::filesystem::path path(const std::string& key) const;
   /// A path-like text that may hold {layer} or a pattern, made absolute.
   std::string location(const std::string& text) const;
+  /// The study's folder, from which relative paths count.
+  const std::filesystem::path& folder() const { return folder_; }
   /// The study with all defaults filled in, as TOML.
   std::string resolved() const;
 

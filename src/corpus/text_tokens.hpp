@@ -1,0 +1,23 @@
+#pragma once
+// Text -> tokens.h5, piece by piece: what a rank holds does not grow with the corpus. Collective over `comm`.
+
+#include "concord/core/provenance.hpp"
+#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/tokenize.hpp"
+
+namespace concord::corpus {
+
+/// What a tokens.h5 came to.
+struct TokenCounts {
+  Index tokens = 0;
+  Index contexts = 0;
+  std::string hash;
+};
+
+/// The digest of all files' digests, shared by ranks. @throws Error stopped.
+std::string text_digest(const comm::Communicator& comm, const std::vector<TextFile>& files);
+
+/// Stops between pieces; finished ones wait in `out`.pieces for the next run, on any number of ranks.
+TokenCounts tokenize_text(const comm::Communicator& comm, const TokenizeOptions& options, const StageKey& key, std::vector<TextFile> files);
+
+} // namespace concord::corpus
