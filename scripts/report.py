@@ -10,7 +10,9 @@ import csv
 import html
 import json
 import pathlib
+import re
 import sys
+import unicodedata
 
 try:
     import h5py
@@ -78,7 +80,7 @@ def layer_name(layer):
 def correlations(file, a, b):
     """r of every B feature that has a partner, its null under shifted tokens, and r of the matches."""
     group = file[f"{layer_name(a)}_{layer_name(b)}"]
-    has_partner = group["b_to_a/partner"][:, 0] >= 0
+    has_partner = group["b_to_a/partner"][:, 0] >= 0  # one column, not every partner
     best = group["b_to_a/r"][:, 0]
     null = group["b_to_a/null_r"][:][:, has_partner].ravel() if "null_r" in group["b_to_a"] else np.empty(0)
     matched = group["match/r"][:]
@@ -157,6 +159,28 @@ def figure_correlations(results, i, j):
     return figure
 
 
+def readable(value):
+    """HTML of a text of any origin: control and direction marks are shown as pictures or numbers, never sent as they are."""
+    shown = []
+    for c in str(value):
+        if ord(c) < 32:
+            shown.append(chr(0x2400 + ord(c)) if c != "\n" else "\u21b5")
+        elif c == "\x7f":
+            shown.append("\u2421")
+        elif unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+            shown.append(f"[U+{ord(c):04X}]")
+        else:
+            shown.append(c)
+    return html.escape("".join(shown))
+
+
+def cell(value, form=""):
+    """A table cell: a number in its form, any other text escaped, a dash for what is not known."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "<td>\u2013</td>"
+    return f"<td>{readable(format(value, form) if isinstance(value, (int, float)) else value)}</td>"
+
+
 SIDE_COLOURS = {"a": "Blues", "b": "Oranges"}
 
 
@@ -219,27 +243,25 @@ def save(figure, folder, name):
 # --- contexts ---------------------------------------------------------------------------------------------------------
 
 class Corpus:
-    """Token texts with the contexts they stand in."""
+    """Token texts with the contexts they stand in; ids are read where they are shown."""
 
     def __init__(self, output):
-        with h5py.File(output / "tokens.h5") as f:
-            self.ids = f["tokens"][:]
-            self.offsets = f["context_offsets"][:]
-            self.pieces = None
-            if "pieces" in f:
-                raw, ends = f["pieces/bytes"][:].tobytes(), f["pieces/ends"][:]
-                starts = np.concatenate([[0], ends[:-1]])
-                self.pieces = [raw[s:e].decode(errors="replace") for s, e in zip(starts, ends)]
+        self.file = h5py.File(output / "tokens.h5")
+        self.ids = self.file["tokens"]
+        self.offsets = self.file["context_offsets"][:]
+        self.pieces = None
+        if "pieces" in self.file:
+            raw, ends = self.file["pieces/bytes"][:].tobytes(), self.file["pieces/ends"][:]
+            starts = np.concatenate([[0], ends[:-1]])
+            self.pieces = [raw[s:e].decode(errors="replace") for s, e in zip(starts, ends)]
 
-    def token(self, row):
+    def token(self, token_id):
         """Bytes of a token; a character may be spread over several byte tokens."""
-        token_id = int(self.ids[row])
-        if self.pieces is None:
+        if self.pieces is None or not 0 <= token_id < len(self.pieces):
             return f"#{token_id} ".encode()
         piece = self.pieces[token_id]
-        if piece.startswith("<0x") and len(piece) == 6:
-            return bytes([int(piece[3:5], 16)])
-        return piece.replace("\u2581", " ").encode()
+        byte = re.fullmatch("<0x([0-9A-Fa-f]{2})>", piece)
+        return bytes([int(byte[1], 16)]) if byte else piece.replace("\u2581", " ").encode()
 
     def context(self, row):
         """Number of the context that holds a row."""
@@ -249,9 +271,11 @@ class Corpus:
         """HTML of a row's neighbourhood with the row marked."""
         c = self.context(row)
         begin, end = max(self.offsets[c], row - before), min(self.offsets[c + 1], row + after + 1)
-        left, here, right = (html.escape(b"".join(map(self.token, rows)).decode(errors="replace"))
-                             for rows in (range(begin, row), (row,), range(row + 1, end)))
-        return f"{left}<mark>{here}</mark>{right}".replace("\n", "&#8629;")
+        ids = [int(i) for i in self.ids[begin:end]]
+        here = row - begin
+        left, middle, right = (readable(b"".join(map(self.token, part)).decode(errors="replace"))
+                               for part in (ids[:here], ids[here:here + 1], ids[here + 1:]))
+        return f"{left}<mark>{middle}</mark>{right}"
 
 
 def top_contexts(file, corpus, layer, feature, count=4):
@@ -314,20 +338,35 @@ def write_csv(path, rows):
 RECORD_KEYS = ("kind", "fvu", "explained_variance", "l0", "l1", "cosine", "relative_norm", "dead", "silent", "dense", "latents", "held_out_rows", "density")
 
 
-def training_records(saes, output):
+def training_records(saes, layers, output):
     """What is known of every SAE that concord trained, and the course of its training; both in the same order."""
     records, courses = [], []
     for side, location in saes.items():
-        folder = pathlib.Path(location) if location else None
         recovered = recovered_of(output / side / "recovered.json")
-        for path in sorted(folder.glob("*/training.json")) if folder and folder.is_dir() else []:
-            record = json.loads(path.read_text())
-            layer = record["settings"]["layer"]
+        for layer in layers[side]:
+            folder = pathlib.Path(location) / layer_name(layer)
+            record = training_record(folder / "training.json")
+            if record is None:
+                continue
             records.append({"model": side, "layer": layer, **{k: record.get(k) for k in RECORD_KEYS}, "dead_share": record["dead"] / record["latents"],
                             "recovered": recovered.get(layer)})
-            log = path.parent / "training.jsonl"
-            courses.append([json.loads(line) for line in log.read_text().splitlines()] if log.exists() else [])
+            log = folder / "training.jsonl"
+            courses.append([json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else [])
     return records, courses
+
+
+def training_record(path):
+    """What concord says of an SAE that it trained; None where the file is not there or another program's."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(record, dict) and "stage_digest" in record and isinstance(record.get("settings"), dict)
+    numbers = known and all(isinstance(record.get(key), (int, float)) for key in ("dead", "latents", "fvu")) and record["latents"] > 0
+    if not numbers:
+        print(f"report.py: {path} is not of concord; its SAE is left out of the table", file=sys.stderr)
+        return None
+    return record
 
 
 def recovered_of(path):
@@ -340,14 +379,9 @@ def crosscoder_records(output):
     return [{"name": path.parent.name.replace("_layer", " x layer").replace("layer_", "layer "), **json.loads(path.read_text())} for path in paths]
 
 
-def finite(value):
-    return value if not isinstance(value, float) or np.isfinite(value) else None
-
-
 def html_table(rows, columns, formats):
     head = "".join(f"<th>{html.escape(title)}</th>" for _, title in columns)
-    body = "".join("<tr>" + "".join(f"<td>{format(row[key], formats.get(key, '')) if finite(row[key]) is not None else '–'}</td>"
-                                    for key, _ in columns) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(cell(row[key], formats.get(key, "")) for key, _ in columns) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -389,7 +423,7 @@ def measure_table(row, results):
     columns = [("title", "measure"), ("score", "score"), ("null_mean", "null"), ("null_sd", "sd"), ("formula_mean", "null, closed form"), ("z", "z"), ("p", "p"), ("q", "q"),
                ("calibrated", "calibrated"), ("stratified_mean", "null within strata"), ("stratified_p", "p within strata"), ("subset_mean", "random subsets"),
                ("subset_p", "p of subsets")]
-    rows = [{"title": MEASURE_TITLES[m]} | {c: row[f"{m}_{c}"] for c, _ in columns[1:]} for m in results.measures]
+    rows = [{"title": MEASURE_TITLES.get(m, m)} | {c: row[f"{m}_{c}"] for c, _ in columns[1:]} for m in results.measures]
     return html_table(rows, columns, {c: ".4f" for c, _ in columns[1:]} | {"z": ".1f", "p": ".3g", "q": ".3g", "stratified_p": ".3g", "subset_p": ".3g"})
 
 
@@ -411,7 +445,7 @@ def page(name, results, images, rows, best, matches, records, skyline):
     formats |= dict.fromkeys(("significant_b", "above_fixed_b", "tested_b", "factors_k_a", "factors_k_b"), ".0f") | {key: ".1f" for key, _ in shown if key.endswith("_z")}
     key = next((f"{m}_adjusted" for m in ("svcca", "rsa", *results.measures) if np.isfinite(best.get(f"{m}_adjusted", np.nan))), "matched")
     ranked = sorted(rows, key=lambda r: -(r[key] if np.isfinite(r[key]) else -9))[:15]
-    provenance = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in results.provenance.items())
+    provenance = "".join(f"<dt>{readable(k)}</dt><dd>{readable(v)}</dd>" for k, v in results.provenance.items())
     training = ""
     if records:
         training = "<h2>Sparse autoencoders</h2>" + images["training"] + html_table(
@@ -420,8 +454,8 @@ def page(name, results, images, rows, best, matches, records, skyline):
             dict.fromkeys(("fvu", "explained_variance", "recovered", "cosine", "relative_norm"), ".4f") | {"l0": ".2f", "l1": ".2f"})
     if "crosscoders" in images:
         training += "<h2>Crosscoders</h2><p>One SAE over the rows of both models: which of its latents both have, and which one has alone.</p>" + images["crosscoders"]
-    return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(name)}</title><style>{STYLE}</style></head><body>
-<h1>{html.escape(name)}</h1><p class="lead">{lead(best, results)}</p>
+    return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{readable(name)}</title><style>{STYLE}</style></head><body>
+<h1>{readable(name)}</h1><p class="lead">{lead(best, results)}</p>
 <p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA, RSA and other measures then
 compare the decoder rows of the matched features. The null shuffles which feature is paired with which; p = (b + 1) / (K + 1) with
 K = {results.settings['permutations']} shuffles. <i>B beyond chance</i> counts features of B whose best partner has a larger r than the best of all
@@ -461,7 +495,8 @@ def main():
     if (arguments.output / "skyline" / "similarity.h5").exists():
         skyline = [row for row in pair_rows(Results(arguments.output / "skyline")) if row["layer_a"] == row["layer_b"]]
     best = rows[i * len(results.layers_b) + j]
-    records, courses = training_records({"a": arguments.saes_a, "b": arguments.saes_b}, arguments.output)
+    records, courses = training_records({"a": arguments.saes_a, "b": arguments.saes_b},
+                                        {"a": results.layers_a, "b": results.layers_b}, arguments.output)
     matches = best_matches(results, Corpus(arguments.output), i, j, arguments.top)
     images = {"maps": save(figure_maps(results), folder, "maps"),
               "correlations": save(figure_correlations(results, i, j), folder, "correlations")}

@@ -21,6 +21,7 @@
 #include <CLI/CLI.hpp>
 
 #include "app/info.hpp"
+#include "app/report.hpp"
 #include <algorithm>
 #include <functional>
 #include <iostream>
@@ -138,6 +139,7 @@ private:
   void add_run() {
     auto* sub = add("run", "run all stages of a study that are not yet done", [this] {
       const auto study = load_study();
+      check_report_python(world_, study.text("report.python")); // not after hours of work
       for (const auto& stage : stage_words()) {
         run_stage(world_, stage, study, common_.force);
         if (stage != stage_words().back() && comm::stop_requested(world_)) comm::throw_stopped("run");

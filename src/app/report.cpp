@@ -1,14 +1,20 @@
 #include "app/report.hpp"
 
 #include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 
 #include <cerrno>
+#include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <thread>
 #include <vector>
 
 extern char** environ;
@@ -22,50 +28,123 @@ namespace {
 std::string python_for(const std::string& wish) {
   if (!wish.empty()) return wish;
   if (const char* env = std::getenv("CONCORD_PYTHON")) return env;
-  if (fs::exists(CONCORD_VENV_PYTHON)) return CONCORD_VENV_PYTHON;
+  std::error_code error;
+  if (fs::exists(CONCORD_VENV_PYTHON, error)) return CONCORD_VENV_PYTHON;
   return "python3";
 }
 
+/// The script of the source tree, or the one installed beside this program, wherever the tree was moved to.
 fs::path script() {
-  fs::path installed = fs::path(CONCORD_INSTALL_PREFIX) / "share/concord/scripts/report.py";
-  if (fs::exists(CONCORD_REPORT_SCRIPT)) return CONCORD_REPORT_SCRIPT;
-  require(fs::exists(installed), ExitCode::unavailable, "report.py is neither at {} nor at {}", CONCORD_REPORT_SCRIPT, installed.string());
-  return installed;
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  const fs::path beside = program.parent_path().parent_path() / "share/concord/scripts/report.py";
+  if (!error && fs::exists(beside, error)) return beside;
+  require(fs::exists(CONCORD_REPORT_SCRIPT, error), ExitCode::unavailable, "report.py is neither at {} nor at {}", beside.string(),
+          CONCORD_REPORT_SCRIPT);
+  return CONCORD_REPORT_SCRIPT;
 }
 
-/// Runs a program without the variables that would make it join this MPI job; returns its exit status.
-int run_program(std::vector<std::string> words) {
-  std::vector<char*> arguments;
-  arguments.reserve(words.size() + 1);
-  for (auto& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  std::vector<char*> environment;
-  for (char** entry = environ; *entry != nullptr; ++entry)
-    if (std::strncmp(*entry, "OMPI_", 5) != 0 && std::strncmp(*entry, "PMIX_", 5) != 0) environment.push_back(*entry);
-  environment.push_back(nullptr);
-  pid_t child = 0;
-  const int error = ::posix_spawnp(&child, arguments[0], nullptr, nullptr, arguments.data(), environment.data());
-  require(error == 0, ExitCode::unavailable, "cannot start {}: {}; set report.python or CONCORD_PYTHON", words[0], std::strerror(error));
-  int status = 0;
-  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+/// A program in a process group of its own: signals that ask this job to stop do not reach it.
+class Child {
+public:
+  /// Without the variables that would make it join this MPI job.
+  explicit Child(std::vector<std::string> words) {
+    std::vector<char*> arguments;
+    arguments.reserve(words.size() + 1);
+    for (auto& word : words) arguments.push_back(word.data());
+    arguments.push_back(nullptr);
+    std::vector<char*> environment;
+    for (char** entry = environ; *entry != nullptr; ++entry)
+      if (std::strncmp(*entry, "OMPI_", 5) != 0 && std::strncmp(*entry, "PMIX_", 5) != 0) environment.push_back(*entry);
+    environment.push_back(nullptr);
+    posix_spawnattr_t attributes;
+    ::posix_spawnattr_init(&attributes);
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    ::posix_spawnattr_setpgroup(&attributes, 0);
+    const int error = ::posix_spawnp(&pid_, arguments[0], nullptr, &attributes, arguments.data(), environment.data());
+    ::posix_spawnattr_destroy(&attributes);
+    require(error == 0, ExitCode::unavailable, "cannot start {}: {}; set report.python or CONCORD_PYTHON", words[0], std::strerror(error));
   }
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+  ~Child() {
+    if (pid_ <= 0 || ended()) return;
+    ::kill(-pid_, SIGKILL);
+    while (::waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  bool ended() {
+    if (status_ < 0) {
+      int status = 0;
+      if (::waitpid(pid_, &status, WNOHANG) == pid_) status_ = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    }
+    return status_ >= 0;
+  }
+  /// Exit status; only when it has ended.
+  int status() const { return status_; }
+
+private:
+  pid_t pid_ = 0;
+  int status_ = -1;
+};
+
+/// Runs a program on rank 0 and returns its exit status there; a stop that any rank is asked for ends it. Collective over `comm`.
+int run_program(const comm::Communicator& comm, const std::vector<std::string>& words) {
+  std::optional<Child> child;
+  comm::agree(comm, [&] {
+    if (comm.rank() == 0) child.emplace(words);
+  });
+  while (true) {
+    int ended = child && child->ended() ? 1 : 0;
+    comm::broadcast_bytes(comm, &ended, sizeof ended);
+    if (ended != 0) return child ? child->status() : 0;
+    if (comm::stop_requested(comm)) {
+      child.reset();
+      comm::throw_stopped("report");
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
 }
+
+constexpr const char* packages_missing = "{}, the Python for the report, lacks h5py, numpy or matplotlib; run scripts/setup, or set "
+                                         "report.python or CONCORD_PYTHON to one that has them";
 
 } // namespace
 
+void check_report_python(const comm::Communicator& comm, const std::string& python) {
+  const std::string program = python_for(python);
+  const int status = run_program(comm, {program, "-I", "-c",
+                                        "import importlib.util as u, sys; "
+                                        "sys.exit(69 if None in map(u.find_spec, ('h5py', 'numpy', 'matplotlib')) else 0)"});
+  comm::agree(comm, [&] { require(status == 0, ExitCode::unavailable, packages_missing, program); });
+}
+
 void make_report(const comm::Communicator& comm, const ReportOptions& o) {
   const Progress clock("report", 1, "reports");
+  const fs::path page = o.output / "report" / "index.html";
+  const std::string python = python_for(o.python);
+  fs::file_time_type before;
+  std::error_code error;
   comm::agree(comm, [&] {
     if (comm.rank() != 0) return;
-    const int status = run_program({python_for(o.python), script().string(), o.output.string(), "--name", o.name, "--saes-a", o.saes_a,
-                                    "--saes-b", o.saes_b, "--top", std::to_string(o.top_matches)});
-    if (status == 0) return;
-    require(status != 69, ExitCode::unavailable, "the Python for the report lacks h5py, numpy or matplotlib; see report.python");
-    require(status != 66, ExitCode::input_missing, "the report needs the results of all earlier stages in {}", o.output.string());
-    fail(ExitCode::internal, "report.py ended with status {}", status);
+    check_inputs(o);
+    before = fs::last_write_time(page, error);
   });
-  say_stage_ok("report", clock.seconds(), "", (o.output / "report" / "index.html").string());
+  // -I: neither PYTHONPATH nor the folder of the script or of the user reaches it.
+  const int status = run_program(comm, {python, "-I", comm::agreed(comm, script).string(), "--name=" + o.name, "--saes-a=" + o.saes_a,
+                                        "--saes-b=" + o.saes_b, "--top=" + std::to_string(o.top_matches), "--", o.output.string()});
+  comm::agree(comm, [&] {
+    if (comm.rank() != 0) return;
+    require(status != 69, ExitCode::unavailable, packages_missing, python);
+    require(status != 65, ExitCode::bad_data, "the report cannot read a result in {}; see the line above", o.output.string());
+    require(status != 66, ExitCode::input_missing, "the report needs the results of all earlier stages in {}", o.output.string());
+    require(status == 0, ExitCode::internal, "report.py ended with status {}", status);
+    std::error_code none;
+    const auto after = fs::last_write_time(page, none);
+    require(!none && (error || after != before), ExitCode::unavailable, "{} ended well but made no {}; is it a Python? See report.python",
+            python, page.string());
+  });
+  say_stage_ok("report", clock.seconds(), "", page.string());
 }
 
 } // namespace concord::app

@@ -12,13 +12,21 @@ namespace concord::app {
 struct ReportOptions {
   std::filesystem::path output; ///< folder of the study's results; the report goes to output/report
   std::string name;
-  std::string python; ///< empty: $CONCORD_PYTHON, else .venv/bin/python, else python3
+  std::string python; ///< empty: $CONCORD_PYTHON, else concord's own .venv, else python3
   Index top_matches = 10;
   std::string saes_a;
   std::string saes_b;
 };
 
-/// Rank 0 runs the script; every rank waits. @throws Error unavailable (no Python with the needed packages), internal.
+/// Whether a Python with the needed packages is there, to say so before hours of work. Rank 0 looks. Collective. @throws Error unavailable.
+void check_report_python(const comm::Communicator& comm, const std::string& python);
+
+/// Whether each result was made from those that are there now. Local. @throws Error input_missing, bad_data, or config with the stage to
+/// run.
+void check_inputs(const ReportOptions& options);
+
+/// Rank 0 runs the script; every rank waits. @throws Error unavailable (no Python with the needed packages), input_missing, config
+/// (results that do not belong together), stopped, or internal.
 void make_report(const comm::Communicator& comm, const ReportOptions& options);
 
 } // namespace concord::app

@@ -1,0 +1,133 @@
+"""jobs/submit, jobs/lib.sh and the sites with stand-ins for sbatch, scancel, scontrol and the program, which write down what they are given."""
+import os
+import shlex
+import shutil
+import subprocess
+import unittest
+
+from support import SOURCE, fresh
+
+STAGES = ["tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report"]
+
+# One line a call: the name and its words, quoted. `fail` holds patterns of calls that end with 1.
+STAND_IN = """#!/usr/bin/env bash
+line=$(printf '%q ' "${0##*/}" "$@")
+echo "$line" >> "$RECORD/calls"
+while read -r pattern; do [[ $line == *$pattern* ]] && { echo "refused: $pattern" >&2; exit 1; }; done < "$RECORD/fail"
+if [[ ${0##*/} == sbatch && $line != *--test-only* ]]; then
+  echo $(( $(grep -c -e '^sbatch --parsable' "$RECORD/calls") + 100 ))
+  echo "$CONCORD_ARGUMENTS" > "$RECORD/arguments"
+fi
+if [[ ${0##*/} == mpirun ]]; then shift 2; exec "$@"; fi
+if [[ ${0##*/} == concord && $1 != plan ]]; then [[ -z ${SLEEP:-} ]] || sleep "$SLEEP"; exit "${RC:-0}"; fi
+"""
+
+
+class Jobs(unittest.TestCase):
+    def setUp(self):
+        self.folder = fresh("jobs " + self._testMethodName)
+        shutil.copytree(SOURCE / "jobs", self.folder / "jobs")
+        (self.folder / "bin").mkdir()
+        for name in ("sbatch", "scancel", "scontrol", "concord", "srun", "mpirun"):
+            (self.folder / "bin" / name).write_text(STAND_IN)
+            (self.folder / "bin" / name).chmod(0o755)
+        self.study = self.folder / "my study.toml"
+        self.study.write_text("")
+        (self.folder / "fail").write_text("")
+
+    def call(self, *words, code=0, **env):
+        (self.folder / "calls").write_text("")
+        clean = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "CONCORD", "OMP_"))}
+        done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+                              env={**clean, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "RECORD": str(self.folder),
+                                   "CONCORD_BIN": str(self.folder / "bin/concord"), **env})
+        self.assertEqual(done.returncode, code, done.stdout)
+        self.calls = [shlex.split(line) for line in (self.folder / "calls").read_text().splitlines()]
+        return done.stdout
+
+    def submit(self, *words, **options):
+        return self.call(self.folder / "jobs/submit", self.study, *words, **options)
+
+    def submitted(self):
+        return [call for call in self.calls if call[:2] == ["sbatch", "--parsable"]]
+
+    def stage(self, name="tokenize", code=0, **env):
+        script = next((self.folder / "jobs").glob(f"[0-9]*{name.replace('-', '_')}.sbatch"))
+        env = {"CONCORD_JOBS": str(self.folder / "jobs"), "CONCORD_SITE": "default", "CONCORD_STUDY": str(self.study), "SLURM_JOB_ID": "7", **env}
+        return self.call("bash", script, code=code, **env)
+
+    def test_a_chain_of_all_stages_in_order(self):
+        self.assertEqual([line.split() for line in self.submit().splitlines()], [[s, str(101 + i)] for i, s in enumerate(STAGES)])
+        self.assertEqual([call for call in self.calls if call[0] == "concord"], [["concord", "plan", str(self.study)]])
+        for i, call in enumerate(self.submitted()):
+            self.assertIn(f"{i + 1}0_{STAGES[i].replace('-', '_')}.sbatch", call[-1])
+            self.assertEqual([w for w in call if w.startswith("--dependency")], [f"--dependency=afterok:{100 + i}"] if i else [])
+        tests = [call for call in self.calls if "--test-only" in call]
+        self.assertEqual(len(tests), 7)
+        self.assertLess(self.calls.index(tests[-1]), self.calls.index(self.submitted()[0]))
+
+    def test_every_stage_of_every_site_asks_for_what_its_partition_has(self):
+        for site in sorted(p.stem for p in (self.folder / "jobs/sites").glob("*.env")):
+            self.submit("--site", site)
+            for stage, call in zip(STAGES, self.submitted()):
+                given = dict(word[2:].split("=", 1) for word in call if word.startswith("--") and "=" in word)  # the later one holds
+                with self.subTest(site=site, stage=stage):
+                    gpu = stage in ("extract", "train-sae") and site == "gpu-cluster"
+                    self.assertEqual(any(word.startswith("--gpus") for word in call), gpu)
+                    self.assertEqual(given.get("partition"), {"gpu-cluster": "gpu" if gpu else "cpu"}.get(site))
+                    self.assertNotEqual("ntasks" in given, "ntasks-per-node" in given)
+                    self.assertIn("nodes", given)
+                    if stage == "report":
+                        self.assertEqual(given["ntasks"], "1")
+
+    def test_settings_force_and_options_reach_the_jobs(self):
+        self.submit("--from", "compare", "--set", "study.name=it's a 'name'", "--set", "sae.k=4", "--force", "--", "--account=my lab")
+        self.assertEqual([call[-1].split("/")[-1] for call in self.submitted()], ["60_compare.sbatch", "70_report.sbatch"])
+        self.assertTrue(all("--account=my lab" in call for call in self.submitted()))
+        arguments = (self.folder / "arguments").read_text().strip()
+        words = ["--set", "study.name=it's a 'name'", "--set", "sae.k=4", "--force"]
+        self.assertIn(["concord", "plan", str(self.study), *words[:-1]], self.calls)
+        self.stage("compare", CONCORD_ARGUMENTS=arguments)
+        self.assertEqual(self.calls[-1][-7:], ["compare", str(self.study), *words])
+        self.stage("compare", CONCORD_ARGUMENTS=arguments, SLURM_RESTART_COUNT="1")
+        self.assertEqual(self.calls[-1][-6:], ["compare", str(self.study), *words[:-1]])
+
+    def test_nothing_is_left_of_a_chain_that_fails(self):
+        (self.folder / "fail").write_text("--parsable*40_encode\n")
+        self.assertIn("sbatch failed at encode", self.submit(code=69))
+        self.assertEqual(self.calls[-1], ["scancel", "101", "102", "103"])
+        (self.folder / "fail").write_text("--test-only*60_compare\n")
+        self.assertIn("refuses the options of compare", self.submit(code=69))
+        self.assertEqual(self.submitted(), [])
+
+    def test_slips_are_named(self):
+        self.assertIn("no stage enocde", self.submit("--from", "enocde", code=64))
+        self.assertIn("no site", self.submit("--site", "nowhere", code=78))
+        site = self.folder / "jobs/sites/slip.env"
+        site.write_text("declare -A CONCORD_SBATCH_STAGE=([trian-sae]=--nodes=1)\n")
+        self.assertIn("a stage trian-sae that there is not", self.submit("--site", "slip", code=78))
+        site.write_text("")
+        self.submit("--site", "slip")
+        self.assertEqual(len(self.submitted()), 7)
+
+    def test_a_stage_that_stopped_goes_back_while_it_gets_on(self):
+        self.assertIn("back to the queue", self.stage(RC="75", SLEEP="1.1"))
+        self.assertEqual(self.calls[-1], ["scontrol", "requeue", "7"])
+        self.assertIn("before it got on", self.stage(RC="75", CONCORD_MIN_SECONDS="5", code=75))
+        self.assertIn("CONCORD_MAX_REQUEUES", self.stage(RC="75", SLEEP="1.1", CONCORD_MAX_REQUEUES="0", code=75))
+        self.assertIn("after 3 restarts", self.stage(RC="75", SLEEP="1.1", CONCORD_MAX_REQUEUES="3", SLURM_RESTART_COUNT="3", code=75))
+        self.assertTrue(all(call[0] != "scontrol" for call in self.calls))
+        self.stage(RC="65", code=65)
+
+    def test_launchers_give_each_rank_its_cores(self):
+        probe = self.folder / "bin/srun"
+        probe.write_text('#!/bin/bash\necho "srun $* threads=$OMP_NUM_THREADS cores=$SRUN_CPUS_PER_TASK"\n')
+        said = self.stage(CONCORD_SITE="gpu-cluster", SLURM_CPUS_PER_TASK="16")
+        self.assertIn("--kill-on-bad-exit=1", said)
+        self.assertIn("threads=16 cores=16", said)
+        (self.folder / "bin/mpirun").write_text('#!/bin/bash\necho "mpirun $*"\n')
+        self.assertIn("--map-by slot:PE=4", self.stage(SLURM_CPUS_PER_TASK="4"))
+
+
+if __name__ == "__main__":
+    unittest.main()
