@@ -4,14 +4,15 @@
   scripts/tokenize_hf.py --tokenizer MODEL_FOLDER --context 1024 --out tokens.h5 corpus/*.txt
   concord extract --model MODEL_FOLDER --tokens tokens.h5 --out activations.h5      or, in a study:  [corpus] token_ids = "tokens.h5"
 
-Contexts are cut as `concord tokenize` cuts them: documents end at blank lines (or files), BOS opens each context, no context spans two
+Documents are those of `concord tokenize`, which says where they lie (`concord documents`); BOS opens each context, no context spans two
 documents. Byte ranges of the tokens in their document go with them. Needs: pip install tokenizers h5py numpy xxhash
 """
 import argparse
 import datetime
 import json
+import os
 import pathlib
-import re
+import subprocess
 import sys
 
 import h5py
@@ -46,19 +47,36 @@ def bos_of(folder, tokenizer, wanted):
     fail(f"{folder} names no BOS token; give --bos TOKEN, or --bos none")
 
 
-def documents_of(paths, at):
-    for path in paths:
-        try:
-            text = pathlib.Path(path).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            fail(f"cannot read {path} as UTF-8: {error}")
-        if at == "file":
-            yield text
-            continue
-        for document in re.split(r"\n[ \t\r]*(?=\n)", text):
-            document = document.lstrip("\n")
-            if document.strip():
-                yield document
+def documents_of(concord, paths, at):
+    """The documents as `concord documents` says where they lie: one rule, one implementation."""
+    try:
+        done = subprocess.run([concord, "documents", f"--documents={at}", *(f"--text={path}" for path in paths)], stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        fail(f"cannot start {concord}: {error.strerror}; build concord, or give --concord PROGRAM")
+    if done.returncode != 0:
+        fail(f"{concord} documents ended with {done.returncode}")
+    for entry in done.stdout.split(b"\0")[:-1]:
+        begin, end, path = entry.split(b" ", 2)
+        with open(path, "rb") as f:
+            f.seek(int(begin))
+            yield f.read(int(end) - int(begin)).decode()
+
+
+def concord_program():
+    """The program of the build beside this script, else the one on the path."""
+    built = pathlib.Path(__file__).resolve().parent.parent / "build" / "concord"
+    return os.environ.get("CONCORD") or (str(built) if built.exists() else "concord")
+
+
+def is_byte_level(description):
+    """Whether a part of the tokenizer that cuts or joins texts is of kind ByteLevel; a piece of the vocabulary of this name says nothing."""
+    parts = [description.get(name) or {} for name in ("pre_tokenizer", "decoder")]
+    while parts:
+        part = parts.pop()
+        if part.get("type") == "ByteLevel":
+            return True
+        parts += [*part.get("pretokenizers", []), *part.get("decoders", [])]
+    return False
 
 
 def byte_positions(text):
@@ -93,7 +111,7 @@ def tokenize(arguments, tokenizer, bos):
     ids, begins, ends, offsets, document_of = [], [], [], [0], []
     room = arguments.context - (bos >= 0)
     total = 0
-    for number, document in enumerate(documents_of(arguments.text, arguments.documents)):
+    for number, document in enumerate(documents_of(arguments.concord, arguments.text, arguments.documents)):
         encoded = tokenizer.encode(document, add_special_tokens=False)
         at = byte_positions(document)
         spans = np.array(encoded.offsets, dtype=np.int64).reshape(-1, 2)
@@ -140,13 +158,14 @@ def write(path, arrays, pieces, bos, settings):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", nargs="+", help="text files")
+    parser.add_argument("text", nargs="+", help="text files, folders or patterns, as `concord tokenize --text` takes them")
     parser.add_argument("--tokenizer", required=True, type=pathlib.Path, help="model folder with tokenizer.json, or that file")
     parser.add_argument("--out", required=True)
     parser.add_argument("--context", type=int, default=1024, help="longest context in tokens, BOS included")
     parser.add_argument("--max-tokens", type=int, default=0, help="stop behind the last context that fits; 0: all")
     parser.add_argument("--documents", choices=("blank-line", "file"), default="blank-line")
     parser.add_argument("--bos", default="auto", help="token that opens contexts; auto: as the model's configuration says; none")
+    parser.add_argument("--concord", default=concord_program(), help="the program that says where the documents lie")
     arguments = parser.parse_args()
     file = arguments.tokenizer / "tokenizer.json" if arguments.tokenizer.is_dir() else arguments.tokenizer
     if not file.exists():
@@ -160,7 +179,7 @@ def main():
     tokenizer.no_truncation()
     tokenizer.no_padding()
     bos = bos_of(file.parent, tokenizer, arguments.bos)
-    byte_level = "ByteLevel" in file.read_text(encoding="utf-8")
+    byte_level = is_byte_level(json.loads(file.read_text(encoding="utf-8")))
     table = gpt2_bytes()
     pieces = [piece_text(tokenizer.id_to_token(i) or "", byte_level, table) for i in range(tokenizer.get_vocab_size())]
     settings = {"tokenizer": file.name, "context": arguments.context, "max_tokens": arguments.max_tokens, "documents": arguments.documents}

@@ -171,6 +171,7 @@ private:
       }
       progress.update(std::min((round + 1) * comm_.size() * options_.piece_bytes, reader_->length()));
     }
+    sizes_.resize(std::min(sizes_.size(), static_cast<std::size_t>(pieces_))); // the last round may have fewer pieces than ranks
   }
 
   /// What comes before each piece, and what of it is kept: contexts up to the one that would pass max_tokens.

@@ -1,12 +1,19 @@
 """The whole study on real models: files fit each other, a rerun does nothing, the report is whole."""
+import csv
+import html.parser
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import time
 import unittest
 
 import h5py
 import numpy as np
 
-from support import datasets, fresh, run, small_study
+from support import command, datasets, fresh, run, small_study
 
 
 class Pipeline(unittest.TestCase):
@@ -141,9 +148,128 @@ class Pipeline(unittest.TestCase):
         self.assertIn("<mark>", page)
         summary = json.loads((report / "summary.json").read_text())
         self.assertEqual(len(summary["pairs"]), 4)
-        self.assertEqual(summary["best_pair"]["svcca_p"], max(summary["best_pair"]["svcca_p"], 1 / 20))
         for name in ("pairs.csv", "matches.csv", "saes.csv", "maps.png", "maps.pdf", "correlations.pdf", "training.pdf", "crosscoders.pdf"):
             self.assertGreater((report / name).stat().st_size, 50, name)
+
+    def test_report_tells_the_numbers_of_the_files(self):
+        rows = list(csv.DictReader((self.out / "report/pairs.csv").open(encoding="utf-8")))
+        summary = json.loads((self.out / "report/summary.json").read_text())
+        with h5py.File(self.out / "similarity.h5") as f, h5py.File(self.out / "matches.h5") as m:
+            pairs = [(a, b) for a in json.loads(f.attrs["layers_a"]) for b in json.loads(f.attrs["layers_b"])]
+            self.assertEqual([(int(row["layer_a"]), int(row["layer_b"])) for row in rows], pairs)
+            names = json.loads(m.attrs["summary_columns"])
+            for n, (row, (a, b)) in enumerate(zip(rows, pairs)):
+                group = m[f"layer_{a:03d}_layer_{b:03d}"]
+                partner, r = group["b_to_a/partner"][:, 0], group["b_to_a/r"][:, 0]
+                self.assertAlmostEqual(float(row["best_r"]), r[partner >= 0].mean(), places=6)
+                self.assertAlmostEqual(float(row["null_r"]), group["b_to_a/null_r"][:][:, partner >= 0].mean(), places=6)
+                matched = group["match/r"][:]
+                self.assertEqual(float(row["matched"]), np.isfinite(matched).sum())
+                self.assertAlmostEqual(float(row["mean_r"]), np.nanmean(matched), places=6)
+                for name in ("mppc_a", "wmppc_b", "significant_b", "tested_a"):
+                    np.testing.assert_equal(float(row[name]), float(group["summary"][names.index(name)]))
+                for measure in json.loads(f.attrs["measures"]):
+                    for column in ("score", "null_mean", "z", "p", "q", "adjusted"):
+                        np.testing.assert_equal(float(row[f"{measure}_{column}"]), float(f[f"{measure}/{column}"][n]))
+            best = pairs[int(np.nanargmax(f["svcca/adjusted"][:]))]
+        self.assertEqual((summary["best_pair"]["layer_a"], summary["best_pair"]["layer_b"]), best)
+        self.check_matches(*best)
+
+    def check_matches(self, a, b):
+        """matches.csv and the contexts in the page are those of the best pair, both sides."""
+        with h5py.File(self.out / "matches.h5") as m:
+            match = {name: m[f"layer_{a:03d}_layer_{b:03d}/match/{name}"][:] for name in ("a", "r", "margin", "q", "cofire")}
+        kept = np.flatnonzero((match["a"] >= 0) & (match["cofire"] >= 30))
+        order = kept[np.argsort(-match["r"][kept], kind="stable")][:10]
+        rows = list(csv.DictReader((self.out / "report/matches.csv").open(encoding="utf-8")))
+        self.assertEqual([int(row["b"]) for row in rows], list(order))
+        for row, feature in zip(rows, order):
+            for name in ("a", "r", "margin", "q", "cofire"):
+                np.testing.assert_equal(float(row[name]), float(match[name][feature]))
+        page = Page((self.out / "report/index.html").read_text(encoding="utf-8"))
+        expected = []
+        for feature in order:
+            expected += self.marked("a", a, match["a"][feature]) + self.marked("b", b, feature)
+        self.assertEqual(page.marks, expected)
+
+    def marked(self, side, layer, feature, count=4):
+        """The tokens that the strongest contexts of a feature mark."""
+        data = datasets(self.out / "tokens.h5")
+        raw, ends = data["/pieces/bytes"].tobytes(), data["/pieces/ends"]
+        with h5py.File(self.out / side / "features.h5") as f:
+            rows = f[f"layer_{layer:03d}/top_rows"][feature]
+        contexts, tokens = [], []
+        for row in rows[rows >= 0]:
+            context = np.searchsorted(data["/context_offsets"], row, side="right")
+            if context in contexts or len(tokens) == count:
+                continue
+            contexts.append(context)
+            i = data["/tokens"][row]
+            piece = raw[ends[i - 1] if i else 0:ends[i]].decode()
+            byte = re.fullmatch("<0x(..)>", piece)
+            tokens.append((bytes([int(byte[1], 16)]).decode(errors="replace") if byte else piece.replace("\u2581", " ")).replace("\n", "\u21b5"))
+        return tokens
+
+    def test_report_takes_nothing_from_texts_but_texts(self):
+        out = self.folder / "hostile"
+        shutil.copytree(self.out, out)
+        with h5py.File(out / "tokens.h5", "a") as f:
+            ends = f["pieces/ends"][:]
+            hostile = [["<0xZZ>", "\x1b<b>", "\u202e<script>alert(1)</script>", "\0"][i % 4].encode() for i in range(len(ends))]
+            del f["pieces"]
+            f["pieces/bytes"], f["pieces/ends"] = np.frombuffer(b"".join(hostile), np.uint8), np.cumsum([len(h) for h in hostile]).astype(np.int64)
+        for name, change in {"layer_002": {"kind": "<script>alert(2)</script>"}, "layer_003": None}.items():
+            path = out / "a/saes" / name / "training.json"
+            path.write_text(json.dumps({"trainer": "another"} if change is None else json.loads(path.read_text()) | change))
+        shutil.copytree(out / "b/saes/layer_004", out / "b/saes/layer_004.old")
+        name = "-x <script>alert(3)</script>\u202e"
+        fake = fresh("fake_packages")
+        (fake / "numpy.py").write_text("raise ImportError('another numpy')")
+        run("report", self.study, "--set", f"study.output={out}", "--set", f"study.name={name}", env={**os.environ, "PYTHONPATH": str(fake)})
+        text = (out / "report/index.html").read_text(encoding="utf-8")
+        page = Page(text)
+        self.assertNotIn("script", page.tags)
+        self.assertFalse([c for c in text if ord(c) < 32 and c != "\n" or c == "\u202e"])
+        self.assertIn("-x <script>alert(3)</script>[U+202E]", page.text)
+        self.assertIn("<script>alert(2)</script>", page.text)
+        self.assertEqual([(row["model"], row["layer"]) for row in csv.DictReader((out / "report/saes.csv").open())], [("a", "2"), ("b", "4"), ("b", "6")])
+
+    def test_report_refuses_results_that_do_not_belong_together(self):
+        out = self.folder / "mixed"
+        shutil.copytree(self.out, out)
+        flags = (self.study, "--set", f"study.output={out}")
+        for name, stage in (("a/activations.h5", "encode"), ("b/features.h5", "correlate"), ("matches.h5", "compare")):
+            with h5py.File(out / name, "a") as f:
+                before = f.attrs["stage_digest"]
+                f.attrs["stage_digest"] = np.bytes_("0" * 32)
+            said = run("report", *flags, code=78)
+            self.assertIn(f"concord {stage}` with --force", said)
+            with h5py.File(out / name, "a") as f:
+                f.attrs["stage_digest"] = before
+        cfg = out / "a/saes/layer_003/cfg.json"
+        cfg.write_text(cfg.read_text() + " ")
+        self.assertIn("another SAE", run("report", *flags, code=78))
+        (out / "similarity.h5").unlink()
+        self.assertIn("similarity.h5; run its stage first", run("report", *flags, code=66))
+
+    def test_a_program_that_makes_no_report_is_no_python(self):
+        for program, reason in (("/bin/true", "made no"), ("/nowhere/python", "cannot start")):
+            self.assertIn(reason, run("report", self.study, "--set", f"report.python={program}", code=69))
+        other = self.folder / "never"
+        self.assertIn("cannot start", run("run", self.study, "--set", "report.python=/nowhere/python", "--set", f"study.output={other}", code=69))
+        self.assertFalse((other / "tokens.h5").exists())
+
+    def test_a_stop_during_the_report_is_no_failure(self):
+        python = self.folder / "slow_python"
+        python.write_text('#!/bin/sh\ntouch "$0.started"\nexec sleep 60\n')
+        python.chmod(0o755)
+        started = self.folder / "slow_python.started"
+        process = subprocess.Popen(command("report", self.study, "--set", f"report.python={python}"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        while process.poll() is None and not started.exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        said = process.communicate(timeout=60)[0].decode()
+        self.assertEqual(process.returncode, 75, said)
 
     def test_provenance_is_in_every_file(self):
         for name in ("tokens.h5", "a/activations.h5", "a/features.h5", "matches.h5", "similarity.h5"):
@@ -158,6 +284,30 @@ class Pipeline(unittest.TestCase):
         self.assertIn("`latents`", run("keys", ranks=1))
         for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report", "verify", "plan", "recovered"):
             self.assertIn("--help", run(word, "--help", ranks=1))
+
+
+class Page(html.parser.HTMLParser):
+    """A page as a browser reads it: its tags, its text, and the text of each <mark>."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.marks, self.text, self.inside = set(), [], "", False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag == "mark":
+            self.inside = True
+            self.marks.append("")
+
+    def handle_endtag(self, tag):
+        if tag == "mark":
+            self.inside = False
+
+    def handle_data(self, data):
+        self.text += data
+        if self.inside:
+            self.marks[-1] += data
 
 
 def read_safetensors(path):

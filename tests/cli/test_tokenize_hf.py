@@ -43,7 +43,7 @@ class TokenizeHf(unittest.TestCase):
 
     def test_contexts_open_with_bos_and_byte_ranges_spell_the_text(self):
         data = datasets(self.out)
-        documents = [d.encode() for d in ("A first document, with na\u00efve caf\u00e9s.\nAnd a second line \u4e16\u754c.", TEXT[TEXT.index("The second"):])]
+        documents = [d.encode() for d in (TEXT[:TEXT.index("\n \t\n")], TEXT[TEXT.index("The second"):])]
         spelled = [b"", b""]
         offsets = data["/context_offsets"]
         for c, document in enumerate(data["/context_document"]):
@@ -68,6 +68,32 @@ class TokenizeHf(unittest.TestCase):
         # its vocabulary is larger than the model's: said at once
         self.assertIn("the vocabularies do not fit", run("extract", "--model", GOLDEN / "tiny_llama3", "--tokens", self.out, "--out", self.folder / "a.h5", code=65))
 
+    def test_documents_are_those_of_concord(self):
+        """Both tokenizers name the same bytes of the same documents, whatever the line ends are."""
+        for number, text in enumerate([b"One one.\n\nTwo two.\n", b"One one.\r\n\r\nTwo two.\r\n", b"One\r\rTwo\r", b" \t\nOne one.\n  \nTwo\n\n\n\nThree", b"\xef\xbb\xbfOne\n\nTwo"]):
+            for documents in ("blank-line", "file"):
+                name = f"{number}{documents}"
+                file = self.folder / f"{name}.txt"
+                file.write_bytes(text)
+                self.script("--tokenizer", self.folder, "--documents", documents, "--out", self.folder / f"{name}_hf.h5", file)
+                run("tokenize", "--text", file, "--tokenizer", DEMO / "tokenizer.model", "--documents", documents, "--out", self.folder / f"{name}.h5", ranks=1)
+                ends = []
+                for made in (f"{name}_hf.h5", f"{name}.h5"):
+                    data = datasets(self.folder / made)
+                    last = data["/context_offsets"][1:] - 1
+                    ends.append({int(d): int(e) for d, e in zip(data["/context_document"], data["/byte_end"][last])})
+                self.assertEqual(ends[0], ends[1], (text, documents))
+
+    def test_a_piece_named_bytelevel_is_no_byte_level_tokenizer(self):
+        tokenizer = Tokenizer(models.WordLevel({"ByteLevel": 0, "\u00e9": 1, "<s>": 2}, unk_token="ByteLevel"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        other = fresh("hf_words")
+        tokenizer.save(str(other / "tokenizer.json"))
+        self.script("--tokenizer", other, "--bos", "<s>", "--out", other / "tokens.h5", self.folder / "text.txt")
+        data = datasets(other / "tokens.h5")
+        raw, ends = data["/pieces/bytes"].tobytes(), data["/pieces/ends"]
+        self.assertEqual(raw[ends[0]:ends[1]].decode(), "\u00e9")
+
     def test_a_limit_cuts_at_contexts(self):
         self.script("--tokenizer", self.folder, "--context", 24, "--max-tokens", 60, "--out", self.folder / "short.h5", self.folder / "text.txt")
         run("tokenize", "--tokens", self.out, "--max-tokens", 60, "--out", self.folder / "short_copy.h5")
@@ -78,7 +104,7 @@ class TokenizeHf(unittest.TestCase):
         self.assertIn("there is no", self.script("--tokenizer", self.folder / "nowhere", "--out", self.out, self.folder / "text.txt", code=1))
         self.assertIn("knows no token", self.script("--tokenizer", self.folder, "--bos", "<x>", "--out", self.out, self.folder / "text.txt", code=1))
         (self.folder / "latin").write_bytes(b"\xff\xfe")
-        self.assertIn("as UTF-8", self.script("--tokenizer", self.folder, "--out", self.out, self.folder / "latin", code=1))
+        self.assertIn("not valid UTF-8", self.script("--tokenizer", self.folder, "--out", self.out, self.folder / "latin", code=1))
 
 
 if __name__ == "__main__":

@@ -162,8 +162,8 @@ TEST(TextFiles, AreReadOnceInTheOrderOfTheirPaths) {
     for (const char* name : {"run[1]", "run1", "sub", "else"}) std::filesystem::create_directory(folder / name);
     for (const char* name : {"run[1]/c.txt", "run1/c.txt", "sub/b.txt", "else/d.txt", "a.txt", "a.md"})
       write_text_atomic(folder / name, name);
-    std::filesystem::create_directory_symlink(folder / "else", folder / "sub" / "link");
-    std::filesystem::create_symlink(folder / "a.txt", folder / "z.txt");
+    std::filesystem::create_directory_symlink(std::filesystem::absolute(folder / "else"), folder / "sub" / "link");
+    std::filesystem::create_symlink(std::filesystem::absolute(folder / "a.txt"), folder / "z.txt");
   }
   world().barrier();
   const auto names = [&](const std::vector<std::string>& paths) {
