@@ -1,5 +1,6 @@
 """jobs/submit, jobs/lib.sh and the sites with stand-ins for sbatch, scancel, scontrol and the program, which write down what they are given."""
 import os
+import pathlib
 import shlex
 import shutil
 import subprocess
@@ -118,6 +119,16 @@ class Jobs(unittest.TestCase):
         self.assertIn("after 3 restarts", self.stage(RC="75", SLEEP="1.1", CONCORD_MAX_REQUEUES="3", SLURM_RESTART_COUNT="3", code=75))
         self.assertTrue(all(call[0] != "scontrol" for call in self.calls))
         self.stage(RC="65", code=65)
+
+    def test_an_installed_tree_submits_wherever_it_lies(self):
+        build = pathlib.Path(os.environ["CONCORD"]).parent
+        subprocess.run(["cmake", "--install", build, "--prefix", self.folder / "there"], stdout=subprocess.DEVNULL, check=True, timeout=60)
+        shutil.move(self.folder / "there", self.folder / "moved")
+        shutil.copy(self.folder / "bin/concord", self.folder / "moved/bin/concord")
+        submit = self.folder / "moved/share/concord/jobs/submit"
+        self.call("env", "-u", "CONCORD_BIN", submit, self.study)
+        self.assertEqual(len(self.submitted()), 7)
+        self.assertTrue((self.folder / "moved/share/concord/scripts/report.py").exists())
 
     def test_launchers_give_each_rank_its_cores(self):
         probe = self.folder / "bin/srun"
