@@ -34,14 +34,10 @@ void install_stop_flag(double max_seconds) {
   sigaction(SIGTERM, &action, nullptr);
 }
 
-namespace {
-
 bool stop_wanted_here() {
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count();
   return stop_signal.load() != 0 || (limit_seconds > 0 && elapsed > limit_seconds);
 }
-
-} // namespace
 
 bool stop_requested(const Communicator& comm) {
   int stop = stop_wanted_here() ? 1 : 0;
@@ -96,6 +92,10 @@ void throw_stopped(const char* stage) {
   throw Error(ExitCode::stopped,
               std::string(stage) + " stopped early on request; all finished work is saved, run the same command to go on",
               /*agreed=*/true);
+}
+
+void stop_if_requested(const Communicator& comm, const char* stage) {
+  if (stop_requested(comm)) throw_stopped(stage);
 }
 
 } // namespace concord::comm

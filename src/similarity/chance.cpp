@@ -1,5 +1,8 @@
 #include "concord/similarity/chance.hpp"
 
+#include <boost/math/special_functions/gamma.hpp>
+
+#include "similarity/third_moment.hpp"
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -57,15 +60,8 @@ Moments rv_moments(Index m, const GramMoments& x, const GramMoments& y) {
   const double variance = 2 * (n - 1 - beta(x)) * (n - 1 - beta(y)) / ((n + 1) * (n - 1) * (n - 1) * (n - 2)) *
                           (1 + (n - 3) / (2 * n * (n - 1)) * tau(x) * tau(y));
   moments.sd = variance > 0 ? std::sqrt(variance) : nan;
+  moments.skew = rv_skewness(m, x, y, moments);
   return moments;
-}
-
-Moments random_subspaces(Index d, Index k1, Index k2) {
-  const auto n = static_cast<double>(d);
-  const auto a = static_cast<double>(k1);
-  const auto b = static_cast<double>(k2);
-  const double least = std::min(a, b);
-  return {a * b / n / least, std::sqrt(2 * a * b * (n - a) * (n - b) / (n * n * (n - 1) * (n + 2))) / least};
 }
 
 Moments mantel_moments(Index m, const PairSums& a, const PairSums& b) {
@@ -85,8 +81,15 @@ Moments mantel_moments(Index m, const PairSums& a, const PairSums& b) {
   return {static_cast<double>(mean), m >= 4 && variance > 0 ? static_cast<double>(std::sqrt(variance)) : nan};
 }
 
-double normal_tail(double z) {
-  return 0.5 * std::erfc(z / std::numbers::sqrt2);
+double upper_tail(const Moments& moments, double score) {
+  if (!(moments.sd > 0) || std::isnan(moments.skew) || std::isnan(score)) return nan;
+  const double z = (score - moments.mean) / moments.sd;
+  constexpr double as_good_as_normal = 1e-4;
+  if (std::abs(moments.skew) < as_good_as_normal) return 0.5 * std::erfc(z / std::numbers::sqrt2);
+  const double shape = 4 / (moments.skew * moments.skew);
+  const double x = shape + 2 * z / moments.skew; // gamma distributed, from the end that the tail leans away from
+  if (x <= 0) return moments.skew > 0 ? 1 : 0;
+  return moments.skew > 0 ? boost::math::gamma_q(shape, x) : boost::math::gamma_p(shape, x);
 }
 
 } // namespace concord::similarity

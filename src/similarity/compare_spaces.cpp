@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/linalg/dense.hpp"
@@ -40,16 +41,23 @@ public:
       return result_;
     }
     timed("factors", [&] { score_factors(); });
+    look_for_stop();
     score_rsa();
     timed("nulls", [&] {
       permute();
       draw_subsets();
     });
-    for (auto& [name, measure] : result_.measures) finish(measure, options_.level);
+    for (auto& [name, measure] : result_.measures) {
+      finish(measure, options_.level);
+      if (measure.p_from == PFrom::nothing && !std::isnan(measure.p))
+        measure.p_from = options_.permutations > 0 ? PFrom::law_for_memory : PFrom::law;
+    }
     return std::move(result_);
   }
 
 private:
+  void look_for_stop() const { comm::stop_if_requested(comm_, "compare"); }
+
   bool wants(const std::string& name) const { return result_.measures.contains(name); }
   bool wants_any(const std::vector<std::string>& names) const {
     return std::any_of(names.begin(), names.end(), [&](const auto& name) { return wants(name); });
@@ -74,12 +82,13 @@ private:
     }
   }
 
-  void give(const std::string& name, double score, double mean = not_known, double sd = not_known) {
+  void give(const std::string& name, double score, const Moments& chance = {not_known, not_known}) {
     if (!wants(name)) return;
     auto& measure = result_.measures[name];
     measure.score = score;
-    measure.formula_mean = mean;
-    measure.formula_sd = sd;
+    measure.formula_mean = chance.mean;
+    measure.formula_sd = chance.sd;
+    measure.formula_p = upper_tail(chance, score);
   }
   void refuse(const std::vector<std::string>& names, const std::string& reason) {
     for (const auto& name : names)
@@ -99,7 +108,7 @@ private:
   void score_factors() {
     const bool angles = wants("principal_angles");
     if (!wants_blocks() && !wants_cross() && !angles) return;
-    FactorOptions o{options_.svcca, options_.route, wants_cross(), wants("pwcca") || angles, permutations()};
+    FactorOptions o{options_.svcca, options_.route, wants_cross(), wants("pwcca") || angles, permutations(), wants_law()};
     factors_.emplace(comm_, x_, y_, o, facts_.factors);
     result_.x = factors_->x().side;
     result_.y = factors_->y().side;
@@ -116,10 +125,11 @@ private:
     const auto chances = chance_of_factors();
     for (const auto& [name, score] : scores) {
       const auto chance = chances.find(name);
-      if (chance == chances.end())
-        give(name, score);
-      else
-        give(name, score, chance->second.mean, chance->second.sd);
+      give(name, score, chance == chances.end() ? Moments{not_known, not_known} : chance->second);
+    }
+    if (wants("svcca_rank1") && wants_law()) { // the law of r^2 leans far to one side, that of |r| has no known moments of its own
+      auto& measure = result_.measures["svcca_rank1"];
+      measure.formula_p = upper_tail(rv_moments(x_.rows, factors_->x().first, factors_->y().first), measure.score * measure.score);
     }
     refuse_undefined();
     if (angles) score_angles();
@@ -139,18 +149,20 @@ private:
     const auto& x = factors_->x();
     const auto& y = factors_->y();
     const Index m = x_.rows;
-    const auto moments = [](const Factor& f) {
+    const auto moments = [&](const Factor& f) {
+      if (wants_law()) return f.whole;
       return GramMoments{f.squares, f.cka.self,
                          std::inner_product(f.cka.row_squares.begin(), f.cka.row_squares.end(), f.cka.row_squares.begin(), 0.0)};
     };
-    const auto basis = [](const Factor& f) {
+    const auto basis = [&](const Factor& f) {
+      if (wants_law()) return f.kept;
       return GramMoments{static_cast<double>(f.side.k), static_cast<double>(f.side.k), f.leverage_squares};
     };
     const Moments block = rv_moments(m, basis(x), basis(y));
     const double to_mean =
         std::sqrt(static_cast<double>(x.side.k) * static_cast<double>(y.side.k)) / static_cast<double>(std::min(x.side.k, y.side.k));
     return {{"svcca", {wachter_mean(m - 1, x.side.k, y.side.k), not_known}},
-            {"svcca_squared", {block.mean * to_mean, block.sd * to_mean}},
+            {"svcca_squared", {block.mean * to_mean, block.sd * to_mean, block.skew}},
             {"svcca_rank1", absolute_correlation(m)},
             {"cka", rv_moments(m, moments(x), moments(y))},
             {"cka_debiased", {0, not_known}}};
@@ -211,7 +223,7 @@ private:
     for (Index i = 0; i < x.side.k; ++i)
       for (Index j = 0; j < y.side.k; ++j) cosines[at(i * y.side.k + j)] /= x.singular_values[at(i)] * y.singular_values[at(j)];
     const Moments chance = random_subspaces(x.d, x.side.k, y.side.k);
-    give("principal_angles", svcca_squared(cosines, x.side.k, y.side.k), chance.mean, chance.sd);
+    give("principal_angles", svcca_squared(cosines, x.side.k, y.side.k), chance);
   }
 
   void score_rsa() {
@@ -223,6 +235,8 @@ private:
     o.kendall_samples = wants("rsa_kendall") ? options_.kendall_samples : 0;
     o.memory = options_.memory_gib * 0x1p30;
     o.permute = permutations() > 0 && wants_any(by_rdm);
+    if (wants_any({"rsa", "rsa_pearson", "rsa_rho_a"}) && !facts_.scores_only)
+      o.skewness = wants_law() ? RsaSkewness::wanted : RsaSkewness::without_tables;
     o.seed = options_.seed;
     o.threads = thread_count();
     rsa_.emplace(comm_, x_, y_, o);
@@ -234,15 +248,16 @@ private:
     if (!r.reason.empty()) refuse(by_rdm, r.reason);
     if (r.neighbours_x.k == 0) refuse({"mutual_knn"}, r.reason);
     if (r.reason.empty()) {
-      give("rsa", r.spearman, r.spearman_chance.mean, r.spearman_chance.sd);
-      give("rsa_pearson", r.pearson, r.pearson_chance.mean, r.pearson_chance.sd);
-      give("rsa_rho_a", r.rho_a, r.spearman_chance.mean * r.rho_a_of_spearman, r.spearman_chance.sd * r.rho_a_of_spearman);
-      give("rsa_kendall", r.kendall, 0);
+      const auto& chance = r.spearman_chance;
+      give("rsa", r.spearman, chance);
+      give("rsa_pearson", r.pearson, r.pearson_chance);
+      give("rsa_rho_a", r.rho_a, {chance.mean * r.rho_a_of_spearman, chance.sd * r.rho_a_of_spearman, chance.skew});
+      give("rsa_kendall", r.kendall, {0, not_known});
       if (wants("rsa_kendall")) result_.kendall_error = r.kendall_error;
     }
     if (r.neighbours_x.k > 0 && wants("mutual_knn"))
       give("mutual_knn", mutual_knn(r.neighbours_x, r.neighbours_y, identity()),
-           static_cast<double>(r.neighbours_x.k) / static_cast<double>(x_.rows - 1));
+           {static_cast<double>(r.neighbours_x.k) / static_cast<double>(x_.rows - 1), not_known});
   }
 
   std::vector<Index> identity() const {
@@ -253,6 +268,8 @@ private:
 
   Index stratified() const { return facts_.strata.empty() ? 0 : options_.stratified; }
   Index permutations() const { return options_.permutations + stratified(); }
+  /// Whether p of factors comes from a law.
+  bool wants_law() const { return options_.permutations == 0 && !facts_.scores_only; }
   std::vector<Index> pairing(Index number) const {
     return number < options_.permutations ? shuffled_pairing(x_.rows, options_.seed, number)
                                           : stratified_pairing(facts_.strata, options_.seed, number - options_.permutations);
@@ -268,11 +285,13 @@ private:
     if (by_factors) {
       factors_->prepare_permutations();
       for (const Index b : mine) { // products have the threads of BLAS
+        if (comm::stop_wanted_here()) break;
         const auto order = pairing(b);
         for (const auto& [name, score] : scores_of(factors_->permuted(order), order)) put(nulls, name, b, score);
       }
     }
     if (rsa_) permute_rsa(nulls, mine);
+    look_for_stop();
     for (auto& [name, measure] : result_.measures) {
       const bool here = nulls.contains(name);
       if (comm::max_of(comm_, Index{here}) == 0) continue;
@@ -302,6 +321,7 @@ private:
     const bool kendall = rsa_->permutes_ranks() && wants("rsa_kendall");
     const bool values = rsa_->permutes_values() && wants("rsa_pearson");
     for_each_item(static_cast<Index>(mine.size()), thread_count(), [&](int, Index item) {
+      if (comm::stop_wanted_here()) return;
       const auto order = pairing(mine[at(item)]);
       auto& row = rows[at(item)];
       if (ranks) row.spearman = rsa_->spearman_of(order);
@@ -325,12 +345,13 @@ private:
     plain.permutations = plain.stratified = plain.subsets = 0;
     const auto alone = comm_.split(comm_.rank());
     std::vector<double> scores(static_cast<std::size_t>(options_.subsets) * options_.measures.size(), 0.0);
-    for (Index s = comm_.rank(); s < options_.subsets; s += comm_.size()) {
+    for (Index s = comm_.rank(); s < options_.subsets && !comm::stop_wanted_here(); s += comm_.size()) {
       const auto [x, y] = facts_.subset(s);
       const auto drawn = compare_alone(alone, x, y, plain);
-      for (std::size_t i = 0; i < options_.measures.size(); ++i)
+      for (std::size_t i = 0; i < options_.measures.size() && !drawn.measures.empty(); ++i)
         scores[at(s) * options_.measures.size() + i] = drawn.measures.at(options_.measures[i]).score;
     }
+    look_for_stop();
     comm::sum(comm_, scores);
     for (std::size_t i = 0; i < options_.measures.size(); ++i) {
       std::vector<double> values;
@@ -340,11 +361,12 @@ private:
     }
   }
 
-  /// What one rank throws, the others do not know of: it is not agreed among them.
+  /// What one rank throws, the others do not know of: it is not agreed among them. Nothing where this rank is to stop.
   static SpaceComparison compare_alone(const comm::Communicator& alone, const Matrix& x, const Matrix& y, const SpaceOptions& options) {
     try {
-      return compare_spaces(alone, x, y, {}, options);
+      return compare_spaces(alone, x, y, {{}, {}, nullptr, true}, options);
     } catch (const Error& error) {
+      if (error.code() == ExitCode::stopped) return {};
       fail(error.code(), "{}", error.what());
     }
   }

@@ -7,6 +7,7 @@
 #include "concord/linalg/decompose.hpp"
 #include "concord/linalg/dense.hpp"
 
+#include "similarity/gram_moments.hpp"
 #include <algorithm>
 #include <cmath>
 
@@ -244,13 +245,22 @@ public:
       Factor& f = factors_[i];
       if (!safe[i]) take_qr(comm_, f, options_);
       constexpr Index worth_forming = 8; // permutations, each of which saves two products of d x d
-      if (options_.permutations >= worth_forming) form_basis(comm_, f);
+      if (options_.permutations >= worth_forming || options_.law) form_basis(comm_, f);
+      if (options_.law) find_law(f);
       if (options_.loadings) f.loadings = loadings(comm_, f, rows[i]);
     }
     return std::move(factors_);
   }
 
 private:
+  void find_law(Factor& f) const {
+    std::vector<double> weights(f.singular_values.begin(), f.singular_values.begin() + f.components);
+    for (double& w : weights) w *= w;
+    f.whole = gram_moments(comm_, f, weights);
+    f.kept = gram_moments(comm_, f, std::vector<double>(at(f.side.k), 1.0));
+    f.first = gram_moments(comm_, f, std::vector<double>(at(std::min<Index>(1, f.side.k)), 1.0));
+  }
+
   /// Which were factored by their Gram matrices.
   std::vector<bool> by_gram() {
     std::vector<bool> safe(factors_.size(), false);

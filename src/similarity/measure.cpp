@@ -1,7 +1,5 @@
 #include "concord/similarity/measure.hpp"
 
-#include "concord/similarity/chance.hpp"
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -9,15 +7,20 @@
 namespace concord::similarity {
 namespace {
 
+Index reached(const std::vector<double>& null, double score, double rounding) {
+  return std::count_if(null.begin(), null.end(), [&](double value) { return value >= score - rounding; });
+}
+
 void finish_null(Null& null, double score) {
   const auto count = static_cast<double>(null.values.size());
   if (null.values.empty() || std::isnan(score)) return;
   null.mean = std::accumulate(null.values.begin(), null.values.end(), 0.0) / count;
   double squares = 0;
   for (const double value : null.values) squares += (value - null.mean) * (value - null.mean);
+  const double rounding = rounding_of(score, null.values);
   if (count > 1) null.sd = std::sqrt(squares / (count - 1));
-  const auto at_least = std::count_if(null.values.begin(), null.values.end(), [&](double value) { return value >= score; });
-  null.p = (1 + static_cast<double>(at_least)) / (1 + count);
+  if (null.sd <= rounding) null.sd = 0; // all of them equal
+  null.p = (1 + static_cast<double>(reached(null.values, score, rounding))) / (1 + count);
 }
 
 /// The (1 - level) quantile of score and null together: with K null values the ceil((1 - level)(K + 1))-th smallest.
@@ -31,6 +34,13 @@ double threshold(const Measure& measure, double level) {
 
 } // namespace
 
+double rounding_of(double score, const std::vector<double>& null) {
+  constexpr double relative = 1e-10;
+  double largest = std::abs(score);
+  for (const double value : null) largest = std::max(largest, std::abs(value));
+  return relative * largest;
+}
+
 Measure undefined(std::string reason) {
   Measure measure;
   measure.reason = std::move(reason);
@@ -43,11 +53,14 @@ void finish(Measure& m, double level) {
   const double mean = shuffled ? m.shuffled.mean : m.formula_mean;
   const double sd = shuffled ? m.shuffled.sd : m.formula_sd;
   if (sd > 0) m.z = (m.score - mean) / sd;
-  m.p = shuffled ? m.shuffled.p : std::isnan(m.z) ? not_known : std::max(normal_tail(m.z), std::numeric_limits<double>::min()); // never 0
+  if (!std::isnan(m.formula_p)) m.formula_p = std::max(m.formula_p, std::numeric_limits<double>::min()); // never 0
+  m.p = shuffled ? m.shuffled.p : m.formula_p;
+  if (shuffled && !std::isnan(m.p)) m.p_from = PFrom::shuffles;
   if (mean < 1) m.adjusted = (m.score - mean) / (1 - mean);
   if (!shuffled || std::isnan(m.score)) return;
   const double t = threshold(m, level);
-  m.calibrated = t < 1 ? std::max(0.0, (m.score - t) / (1 - t)) : 0.0;
+  const bool above = m.score - t > rounding_of(m.score, m.shuffled.values);
+  m.calibrated = t < 1 && above ? (m.score - t) / (1 - t) : 0.0;
 }
 
 const std::vector<std::string>& measure_columns() {
@@ -56,6 +69,7 @@ const std::vector<std::string>& measure_columns() {
                                               "null_sd",
                                               "z",
                                               "p",
+                                              "p_from",
                                               "q",
                                               "max_p",
                                               "adjusted",
@@ -77,6 +91,7 @@ std::vector<double> measure_values(const Measure& m) {
           m.shuffled.sd,
           m.z,
           m.p,
+          static_cast<double>(m.p_from),
           not_known,
           not_known,
           m.adjusted,
@@ -111,6 +126,7 @@ std::vector<double> max_statistic_p(const std::vector<double>& scores, const std
   const std::size_t count = nulls.empty() ? 0 : nulls.front().size();
   if (count < 2) return result;
   std::vector<double> z(scores.size(), not_known);
+  std::vector<double> rounding(scores.size(), 0.0); // of z
   std::vector<double> largest(count, -std::numeric_limits<double>::infinity());
   for (std::size_t i = 0; i < scores.size(); ++i) {
     Measure m;
@@ -119,12 +135,12 @@ std::vector<double> max_statistic_p(const std::vector<double>& scores, const std
     finish(m, 0.05);
     z[i] = m.z;
     if (std::isnan(m.z)) continue;
+    rounding[i] = rounding_of(m.score, m.shuffled.values) / m.shuffled.sd;
     for (std::size_t b = 0; b < count; ++b) largest[b] = std::max(largest[b], (nulls[i][b] - m.shuffled.mean) / m.shuffled.sd);
   }
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (std::isnan(z[i])) continue;
-    const auto at_least = std::count_if(largest.begin(), largest.end(), [&](double value) { return value >= z[i]; });
-    result[i] = (1 + static_cast<double>(at_least)) / (1 + static_cast<double>(count));
+    result[i] = (1 + static_cast<double>(reached(largest, z[i], rounding[i]))) / (1 + static_cast<double>(count));
   }
   return result;
 }

@@ -34,7 +34,7 @@ const char* name_of(RdmKind kind) {
   return kind_names[static_cast<int>(kind)];
 }
 
-Rdm::Rdm(const Matrix& matrix, RdmKind kind, int bits) : matrix_(&matrix), kind_(kind) {
+Rdm::Rdm(const Matrix& matrix, RdmKind kind) : matrix_(&matrix), kind_(kind) {
   const Index m = matrix.rows;
   const Index d = matrix.cols;
   std::vector<double> row(at(d));
@@ -55,10 +55,10 @@ Rdm::Rdm(const Matrix& matrix, RdmKind kind, int bits) : matrix_(&matrix), kind_
       for (Index c = 0; c < d; ++c) squares_[at(i)] += (row[at(c)] - shift_[at(c)]) * (row[at(c)] - shift_[at(c)]);
     });
     const double largest = squares_.empty() ? 0 : std::sqrt(*std::max_element(squares_.begin(), squares_.end()));
-    scale_ = largest > 0 ? std::ldexp(1.0, bits) / (2 * largest) : 1;
+    scale_ = largest > 0 ? std::ldexp(1.0, step_bits) / (2 * largest) : 1;
     return;
   }
-  scale_ = std::ldexp(1.0, bits - 1);
+  scale_ = std::ldexp(1.0, step_bits - 1);
   each_row([&](Index i) {
     double mean = 0;
     if (kind == RdmKind::correlation) {
@@ -91,34 +91,45 @@ void Rdm::prepare(Index begin, Index count, double* out) const {
   }
 }
 
-Key Rdm::to_key(double product, Index i, Index j) const {
-  if (kind_ != RdmKind::euclidean) return static_cast<Key>(std::nearbyint(std::clamp(1 - product, 0.0, 2.0) * scale_));
+double Rdm::steps(double product, Index i, Index j) const {
+  if (kind_ != RdmKind::euclidean) return std::nearbyint(std::min(2.0, std::max(0.0, 1 - product)) * scale_);
   const double both = squares_[at(i)] + squares_[at(j)];
   const double square = both - 2 * product;
-  return square <= 64 * eps * both ? Key{0} : static_cast<Key>(std::nearbyint(std::sqrt(square) * scale_)); // equal rows are at distance 0
+  return square <= 64 * eps * both ? 0.0 : std::nearbyint(std::sqrt(square) * scale_); // equal rows are at distance 0
 }
 
-void Rdm::keys(const double* rows_i, Index i0, Index ni, const double* rows_j, Index j0, Index nj, double* products, Key* out) const {
+void Rdm::dissimilarities(const double* rows_i, Index i0, Index ni, const double* rows_j, Index j0, Index nj, double* out) const {
   const Index d = cols();
-  linalg::product_with_transpose({rows_i, ni, d, d}, {rows_j, nj, d, d}, products, nj);
+  linalg::product_with_transpose({rows_i, ni, d, d}, {rows_j, nj, d, d}, out, nj);
   if (kind_ == RdmKind::euclidean) {
     for (Index i = 0; i < ni; ++i)
-      for (Index j = 0; j < nj; ++j) out[i * nj + j] = to_key(products[i * nj + j], i0 + i, j0 + j);
+      for (Index j = 0; j < nj; ++j) out[i * nj + j] = steps(out[i * nj + j], i0 + i, j0 + j);
     return;
   }
   const double scale = scale_;
-  for (Index e = 0; e < ni * nj; ++e)
-    out[e] = static_cast<Key>(static_cast<std::int32_t>(std::nearbyint(std::min(2.0, std::max(0.0, 1 - products[e])) * scale)));
+  for (Index e = 0; e < ni * nj; ++e) out[e] = std::nearbyint(std::min(2.0, std::max(0.0, 1 - out[e])) * scale);
 }
 
-Key Rdm::key(Index i, Index j, double* room) const {
+double Rdm::dissimilarity(Index i, Index j, double* room) const {
   const Index d = cols();
   prepare(i, 1, room);
   prepare(j, 1, room + d);
   double product = 0;
 #pragma omp simd reduction(+ : product)
   for (Index c = 0; c < d; ++c) product += room[c] * room[d + c];
-  return to_key(product, i, j);
+  return steps(product, i, j);
+}
+
+std::vector<double> Rdm::among(const std::vector<Index>& rows) const {
+  const auto n = static_cast<Index>(rows.size());
+  const Index d = cols();
+  std::vector<double> ready(at(n * d));
+  for (Index i = 0; i < n; ++i) prepare(rows[at(i)], 1, ready.data() + i * d);
+  std::vector<double> out(at(n * n));
+  linalg::product_with_transpose({ready.data(), n, d, d}, {ready.data(), n, d, d}, out.data(), n);
+  for (Index i = 0; i < n; ++i)
+    for (Index j = 0; j < n; ++j) out[at(i * n + j)] = steps(out[at(i * n + j)], rows[at(i)], rows[at(j)]);
+  return out;
 }
 
 } // namespace concord::similarity

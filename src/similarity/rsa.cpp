@@ -1,10 +1,13 @@
 #include "concord/similarity/rsa.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "concord/core/philox.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/linalg/dense.hpp"
 
+#include "similarity/kendall.hpp"
+#include "similarity/nearest.hpp"
+#include "similarity/rdm_tiles.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -31,286 +34,125 @@ std::vector<Int128> exact_sum(const comm::Communicator& comm, const std::vector<
   return sum;
 }
 
-/// One square of the upper triangle of an RDM.
-struct Tile {
-  Index i0, ni, j0, nj;
-  Index entries() const { return ni * nj; }
-  /// The first column of row i (in the tile) that lies above the diagonal.
-  Index first(Index i) const { return i0 == j0 ? i + 1 : 0; }
-};
-
-/// Tiles of this rank, along rows so that a thread can keep the prepared rows.
-std::vector<Tile> own_tiles(Index m, Index size, int rank, int ranks) {
-  std::vector<Tile> tiles;
-  Index number = 0;
-  for (Index i0 = 0; i0 < m; i0 += size)
-    for (Index j0 = i0; j0 < m; j0 += size, ++number)
-      if (number % ranks == rank) tiles.push_back({i0, std::min(size, m - i0), j0, std::min(size, m - j0)});
-  return tiles;
+long double real(Int128 value) {
+  return static_cast<long double>(value);
 }
 
-/// The k nearest items of every item so far, as (key, item) in one number: the smaller, the nearer; ties go to the smaller item.
-class Nearest {
-public:
-  Nearest(Index m, Index k) : k_(k), lists_(at(m * k), ~std::uint64_t{0}) {}
-  void add(const Tile& tile, const Key* keys) {
-    for (Index i = 0; i < tile.ni; ++i)
-      for (Index j = tile.first(i); j < tile.nj; ++j) {
-        const Key key = keys[i * tile.nj + j];
-        offer(tile.i0 + i, key, tile.j0 + j);
-        offer(tile.j0 + j, key, tile.i0 + i);
-      }
-  }
-  void merge(const std::vector<std::uint64_t>& other) {
-    for (std::size_t e = 0; e < other.size(); ++e) insert(static_cast<Index>(e) / k_, other[e]);
-  }
-  const std::vector<std::uint64_t>& lists() const { return lists_; }
-  Neighbours neighbours() const {
-    Neighbours result{k_, std::vector<std::int32_t>(lists_.size())};
-    std::transform(lists_.begin(), lists_.end(), result.items.begin(),
-                   [](std::uint64_t v) { return static_cast<std::int32_t>(v & 0xffffffffU); });
-    for (auto row = result.items.begin(); row != result.items.end(); row += k_) std::sort(row, row + k_);
-    return result;
-  }
-
-private:
-  void offer(Index item, Key key, Index other) {
-    if ((std::uint64_t{key} << 32U) < lists_[at((item + 1) * k_ - 1)])
-      insert(item, std::uint64_t{key} << 32U | static_cast<std::uint64_t>(other));
-  }
-  void insert(Index item, std::uint64_t entry) {
-    auto* list = lists_.data() + item * k_;
-    Index place = k_ - 1;
-    if (entry >= list[place]) return;
-    for (; place > 0 && list[place - 1] > entry; --place) list[place] = list[place - 1];
-    list[place] = entry;
-  }
-  Index k_;
-  std::vector<std::uint64_t> lists_;
+/// What is known of one side's ranks from the histogram of its keys.
+struct Ranks {
+  std::vector<Index> table; ///< of each key: twice its average rank, less twice the mean rank
+  Int128 squares = 0;       ///< sum over entries of squares of these
+  double ties = 0;          ///< sum of (t^3 - t) / (n^3 - n)
 };
 
-/// Keys of both RDMs over one tile, in 6 bytes an entry.
-class KeyStore {
-public:
-  explicit KeyStore(const std::vector<Tile>& tiles) {
-    begin_.push_back(0);
-    for (const auto& tile : tiles) begin_.push_back(begin_.back() + tile.entries());
-    low_.resize(at(begin_.back()));
-    high_.resize(at(begin_.back()));
-  }
-  static double bytes(const std::vector<Tile>& tiles) {
-    double entries = 0;
-    for (const auto& tile : tiles) entries += static_cast<double>(tile.entries());
-    return 6 * entries;
-  }
-  void put(std::size_t tile, const Key* x, const Key* y) {
-    const Index begin = begin_[tile];
-    for (Index e = 0; e < begin_[tile + 1] - begin; ++e) {
-      const std::uint64_t both = x[e] | std::uint64_t{y[e]} << 24U;
-      low_[at(begin + e)] = static_cast<std::uint32_t>(both);
-      high_[at(begin + e)] = static_cast<std::uint16_t>(both >> 32U);
-    }
-  }
-  void get(std::size_t tile, Key* x, Key* y) const {
-    const Index begin = begin_[tile];
-    for (Index e = 0; e < begin_[tile + 1] - begin; ++e) {
-      const std::uint64_t both = low_[at(begin + e)] | std::uint64_t{high_[at(begin + e)]} << 32U;
-      x[e] = static_cast<Key>(both & 0xffffffU);
-      y[e] = static_cast<Key>(both >> 24U);
-    }
-  }
-
-private:
-  std::vector<Index> begin_;
-  std::vector<std::uint32_t> low_;
-  std::vector<std::uint16_t> high_;
-};
-
-constexpr int most_bits = 23; // keys up to 2^23, both of which fit 48 bits
-
-/// Room of one thread to make keys in.
-struct Workshop {
-  Workshop(Index tile, Index d) : rows_i(at(tile * d)), rows_j(at(tile * d)), products(at(tile * tile)) {}
-  void make(const Rdm& rdm, const Tile& tile, std::vector<Key>& keys) {
-    if (prepared != tile.i0) rdm.prepare(tile.i0, tile.ni, rows_i.data());
-    prepared = tile.i0;
-    if (tile.i0 != tile.j0) rdm.prepare(tile.j0, tile.nj, rows_j.data());
-    rdm.keys(rows_i.data(), tile.i0, tile.ni, tile.i0 == tile.j0 ? rows_i.data() : rows_j.data(), tile.j0, tile.nj, products.data(),
-             keys.data());
-  }
-  std::vector<double> rows_i, rows_j, products;
-  Index prepared = -1;
-};
-
-/// What a thread gathers of one side in the first pass.
-struct Counts {
-  Counts(Index keys, Index m, Index k) : histogram(at(keys), 0), nearest(k > 0 ? m : 0, std::max<Index>(1, k)) {}
-  std::vector<Index> histogram;
-  Nearest nearest;
-};
-
-/// Sums over one histogram: of squared centred ranks (doubled), of keys, their squares, and of t^3 - t over ties.
-struct HistogramSums {
-  Int128 rank_squares = 0;
-  Int128 keys = 0;
-  Int128 key_squares = 0;
-  double ties = 0;
-};
-
-HistogramSums sums_of(const std::vector<Index>& histogram, const std::vector<Index>& ranks) {
-  HistogramSums sums;
-  for (std::size_t key = 0; key < histogram.size(); ++key) {
-    const Int128 count = histogram[key];
-    if (count == 0) continue;
-    sums.rank_squares += count * ranks[key] * ranks[key];
-    sums.keys += count * static_cast<Int128>(key);
-    sums.key_squares += count * static_cast<Int128>(key) * static_cast<Int128>(key);
-    const auto t = static_cast<double>(histogram[key]);
-    sums.ties += t * t * t - t;
-  }
-  return sums;
-}
-
-/// Twice the average rank of each key, less twice the mean rank: whole numbers.
-std::vector<Index> centred_ranks(const std::vector<Index>& histogram, Index entries) {
-  std::vector<Index> ranks(histogram.size());
+Ranks ranks_of(const std::vector<Index>& histogram, Index entries) {
+  Ranks ranks;
+  ranks.table.resize(histogram.size());
+  const auto n = static_cast<double>(entries);
   Index below = 0;
   for (std::size_t key = 0; key < histogram.size(); ++key) {
-    ranks[key] = 2 * below + histogram[key] - entries;
-    below += histogram[key];
+    const Index count = histogram[key];
+    const Index rank = ranks.table[key] = 2 * below + count - entries;
+    below += count;
+    ranks.squares += Int128{count} * rank * rank;
+    const auto t = static_cast<double>(count);
+    ranks.ties += (t * t * t - t) / (n * n * n - n);
   }
   return ranks;
 }
 
-} // namespace
+/// Rows that are looked at in place of all of them, ascending; the same whatever the seed of a study.
+std::vector<Index> some_rows(Index m, Index most, const char* purpose) {
+  std::vector<Index> rows = shuffled(m, Philox(0, purpose));
+  rows.resize(at(std::min(m, most)));
+  std::sort(rows.begin(), rows.end());
+  return rows;
+}
 
-/// Tiles of this rank and the keys over them, kept or made again.
-struct Rsa::Tiles {
-  Tiles(const comm::Communicator& comm, const Rdm& a, const Rdm& b, const RsaOptions& options)
-      : x(a), y(b), tiles(own_tiles(a.rows(), options.tile, comm.rank(), comm.size())), size(std::min(options.tile, a.rows())),
-        threads(std::clamp<int>(options.threads, 1, std::max<int>(1, static_cast<int>(tiles.size())))) {
-    if (KeyStore::bytes(tiles) <= options.memory / 2) store = std::make_unique<KeyStore>(tiles);
-    for (int t = 0; t < threads; ++t) {
-      workshops_x.emplace_back(size, a.cols());
-      workshops_y.emplace_back(size, b.cols());
-      keys_x.emplace_back(at(size * size));
-      keys_y.emplace_back(at(size * size));
-    }
+constexpr Index sampled_rows = 256; ///< whose entries say how keys are given out
+
+/// Dissimilarities by which keys are given out, as rank 0 sees them. Collective.
+std::vector<double> sample_of(const comm::Communicator& comm, const Rdm& rdm) {
+  std::vector<double> sample;
+  if (comm.rank() == 0) {
+    const auto rows = some_rows(rdm.rows(), sampled_rows, "rdm sample");
+    const auto n = static_cast<Index>(rows.size());
+    const auto all = rdm.among(rows);
+    for (Index i = 0; i < n; ++i) sample.insert(sample.end(), all.begin() + i * n + i + 1, all.begin() + (i + 1) * n);
   }
-  /// visit(thread, tile, keys of x, keys of y) for every tile; threads run side by side.
-  template <typename Visit>
-  void for_each(bool first, double& seconds_making, const Visit& visit) {
-    std::vector<double> making(at(threads), 0.0);
-    for_each_item(static_cast<Index>(tiles.size()), threads, [&](int thread, Index number) {
-      const auto t = static_cast<std::size_t>(thread);
-      const Tile& tile = tiles[at(number)];
-      if (first || !store) {
-        const linalg::SerialBlas serial;
-        const double begin = now();
-        workshops_x[t].make(x, tile, keys_x[t]);
-        workshops_y[t].make(y, tile, keys_y[t]);
-        if (store) store->put(at(number), keys_x[t].data(), keys_y[t].data());
-        making[t] += now() - begin;
-      } else {
-        store->get(at(number), keys_x[t].data(), keys_y[t].data());
+  comm::broadcast(comm, sample);
+  return sample;
+}
+
+/// With wider keys where 2^bits would tie more than moves rho by 1e-6. Collective.
+KeyMap key_map_of(const comm::Communicator& comm, const Rdm& rdm, int bits) {
+  constexpr double few_ties = 1e-6;
+  const auto sample = sample_of(comm, rdm);
+  const bool complete = rdm.rows() <= sampled_rows;
+  KeyMap map(sample, complete, bits);
+  return map.lost() <= few_ties ? map : KeyMap(sample, complete, most_bits);
+}
+
+std::string reason_of(const KeyMap& map, const char* name) {
+  constexpr double too_many_ties = 1e-3;
+  if (!map.reason().empty()) return fmt::format("{} of {}: rows are too much alike for float64", map.reason(), name);
+  if (map.lost() <= too_many_ties) return "";
+  return fmt::format("dissimilarities of {} crowd about several values: 2^{} keys do not tell them apart", name, most_bits);
+}
+
+/// Writes value(entry) to both places of each entry of a tile.
+template <typename Value>
+void fill_table(std::vector<float>& table, Index m, const Tile& tile, const Value& value) {
+  for (Index i = 0; i < tile.ni; ++i)
+    for (Index j = tile.first(i); j < tile.nj; ++j)
+      table[at((tile.i0 + i) * m + tile.j0 + j)] = table[at((tile.j0 + j) * m + tile.i0 + i)] = static_cast<float>(value(i * tile.nj + j));
+}
+
+/// Sums of products, and over the other items of each item, of two sides' whole numbers.
+struct ProductSums {
+  explicit ProductSums(Index m) : rows_x(at(m), 0), rows_y(at(m), 0) {}
+  Int128 xy = 0, xx = 0, yy = 0;
+  std::vector<Index> rows_x, rows_y;
+
+  /// x(entry) and y(entry) over the entries of a tile. What is the same for all of a row's is summed there first.
+  template <typename X, typename Y>
+  void add(const Tile& tile, const X& x, const Y& y) {
+    for (Index i = 0; i < tile.ni; ++i) {
+      Index row_x = 0;
+      Index row_y = 0;
+      for (Index j = tile.first(i); j < tile.nj; ++j) {
+        const Index of_x = x(i * tile.nj + j);
+        const Index of_y = y(i * tile.nj + j);
+        xy += Int128{of_x} * of_y;
+        xx += Int128{of_x} * of_x;
+        yy += Int128{of_y} * of_y;
+        row_x += of_x;
+        row_y += of_y;
+        rows_x[at(tile.j0 + j)] += of_x;
+        rows_y[at(tile.j0 + j)] += of_y;
       }
-      visit(thread, tile, keys_x[t].data(), keys_y[t].data());
-    });
-    seconds_making += *std::max_element(making.begin(), making.end());
+      rows_x[at(tile.i0 + i)] += row_x;
+      rows_y[at(tile.i0 + i)] += row_y;
+    }
   }
-  const Rdm& x;
-  const Rdm& y;
-  HistogramSums sums_x, sums_y; ///< known behind the first pass
-  std::vector<Tile> tiles;
-  Index size;
-  int threads;
-  std::unique_ptr<KeyStore> store;
-  std::vector<Workshop> workshops_x, workshops_y;
-  std::vector<std::vector<Key>> keys_x, keys_y;
-};
-
-/// Of the second pass.
-struct Rsa::Sums {
-  explicit Sums(Index m) : rank_rows_x(at(m), 0), rank_rows_y(at(m), 0), key_rows_x(at(m), 0), key_rows_y(at(m), 0) {}
-  Int128 rank_products = 0;
-  Int128 key_products = 0;
-  std::vector<Index> rank_rows_x, rank_rows_y, key_rows_x, key_rows_y; ///< sums over the other items of each item
-  void add(const Sums& other) {
-    rank_products += other.rank_products;
-    key_products += other.key_products;
-    for (auto [mine, its] : {std::pair{&rank_rows_x, &other.rank_rows_x}, std::pair{&rank_rows_y, &other.rank_rows_y},
-                             std::pair{&key_rows_x, &other.key_rows_x}, std::pair{&key_rows_y, &other.key_rows_y}})
-      for (std::size_t i = 0; i < mine->size(); ++i) (*mine)[i] += (*its)[i];
+  void add(const ProductSums& other) {
+    xy += other.xy;
+    xx += other.xx;
+    yy += other.yy;
+    for (std::size_t i = 0; i < rows_x.size(); ++i) {
+      rows_x[i] += other.rows_x[i];
+      rows_y[i] += other.rows_y[i];
+    }
+  }
+  void add_ranks(const comm::Communicator& comm) {
+    comm::sum(comm, rows_x);
+    comm::sum(comm, rows_y);
+    const auto all = exact_sum(comm, {xy, xx, yy});
+    xy = all[0];
+    xx = all[1];
+    yy = all[2];
   }
 };
-
-Rsa::Rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const RsaOptions& options)
-    : comm_(comm), options_(options), m_(x.rows) {
-  require(options.key_bits > 1 && options.key_bits <= most_bits, ExitCode::internal, "RDM keys of {} bits", options.key_bits);
-  const double begin = now();
-  const Rdm rdm_x(x, options.kind, options.key_bits);
-  const Rdm rdm_y(y, options.kind, options.key_bits);
-  if (m_ < 4) result_.reason = fmt::format("{} matched rows are too few", m_);
-  for (const auto& [name, rdm] : {std::pair{"X", &rdm_x}, std::pair{"Y", &rdm_y}})
-    if (result_.reason.empty() && rdm->undefined_row() >= 0)
-      result_.reason = fmt::format("row {} of {} is constant: it has no {}; drop it, or take compare.rdm = \"euclidean\"",
-                                   rdm->undefined_row(), name, options.kind == RdmKind::cosine ? "direction" : "correlation with others");
-  if (!result_.reason.empty()) return;
-  Tiles tiles(comm, rdm_x, rdm_y, options);
-  rank(tiles);
-  correlate(tiles);
-  result_.rank_seconds = now() - begin - result_.rdm_seconds;
-  if (options.kendall_samples > 0) sample_kendall(rdm_x, rdm_y);
-}
-
-void Rsa::rank(Tiles& tiles) {
-  const Index keys = (Index{1} << options_.key_bits) + 1;
-  std::vector<Counts> counts_x;
-  std::vector<Counts> counts_y;
-  const Index k = std::min(options_.neighbours, m_ - 1);
-  for (int t = 0; t < tiles.threads; ++t) {
-    counts_x.emplace_back(keys, m_, k);
-    counts_y.emplace_back(keys, m_, k);
-  }
-  tiles.for_each(true, result_.rdm_seconds, [&](int thread, const Tile& tile, const Key* x, const Key* y) {
-    for (auto [counts, of_side] :
-         {std::pair{&counts_x[static_cast<std::size_t>(thread)], x}, std::pair{&counts_y[static_cast<std::size_t>(thread)], y}}) {
-      Index* histogram = counts->histogram.data();
-      for (Index i = 0; i < tile.ni; ++i)
-        for (Index j = tile.first(i); j < tile.nj; ++j) ++histogram[of_side[i * tile.nj + j]];
-      if (k > 0) counts->nearest.add(tile, of_side);
-    }
-  });
-  const Index entries = m_ * (m_ - 1) / 2;
-  for (auto [counts, table, neighbours] :
-       {std::tuple{&counts_x, &rank_table_x_, &result_.neighbours_x}, std::tuple{&counts_y, &rank_table_y_, &result_.neighbours_y}}) {
-    auto& all = counts->front();
-    for (std::size_t t = 1; t < counts->size(); ++t) {
-      for (std::size_t key = 0; key < all.histogram.size(); ++key) all.histogram[key] += (*counts)[t].histogram[key];
-      all.nearest.merge((*counts)[t].nearest.lists());
-    }
-    comm::sum(comm_, all.histogram);
-    *table = centred_ranks(all.histogram, entries);
-    if (k == 0) continue;
-    const auto lists = comm_.size() > 1 ? comm::all_gather(comm_, all.nearest.lists()) : std::vector<std::uint64_t>{};
-    const std::size_t length = all.nearest.lists().size();
-    for (std::size_t begin = 0; begin < lists.size(); begin += length)
-      if (begin / length != static_cast<std::size_t>(comm_.rank()))
-        all.nearest.merge(
-            {lists.begin() + static_cast<std::ptrdiff_t>(begin), lists.begin() + static_cast<std::ptrdiff_t>(begin + length)});
-    *neighbours = all.nearest.neighbours();
-  }
-  const auto x = sums_of(counts_x.front().histogram, rank_table_x_);
-  const auto y = sums_of(counts_y.front().histogram, rank_table_y_);
-  const auto n = static_cast<double>(entries);
-  result_.ties_x = x.ties / (n * n * n - n);
-  result_.ties_y = y.ties / (n * n * n - n);
-  if (x.rank_squares == 0 || y.rank_squares == 0) result_.reason = "an RDM is constant";
-  tiles.sums_x = x;
-  tiles.sums_y = y;
-}
-
-namespace {
 
 /// What Mantel's moments need of one side's entries less their mean `centre`: `squares` is the sum of their squares over i != j, `rows` the
 /// sums of each item's entries before the mean is taken off.
@@ -321,113 +163,11 @@ PairSums pair_sums(const std::vector<Index>& rows, double squares, double centre
   return sums;
 }
 
-} // namespace
-
-void Rsa::correlate(Tiles& tiles) {
-  if (!result_.reason.empty()) return;
-  const double table_bytes = 4.0 * static_cast<double>(m_) * static_cast<double>(m_);
-  if (options_.permute && 2 * table_bytes <= options_.memory / 2)
-    for (auto* table : {&ranks_x_, &ranks_y_}) table->assign(at(m_ * m_), 0.0F);
-  if (options_.permute && 4 * table_bytes <= options_.memory / 2)
-    for (auto* table : {&values_x_, &values_y_}) table->assign(at(m_ * m_), 0.0F);
-  const Int128 entries = Int128{m_} * (m_ - 1) / 2;
-  middle_x_ = static_cast<Index>(tiles.sums_x.keys / entries);
-  middle_y_ = static_cast<Index>(tiles.sums_y.keys / entries);
-  std::vector<Sums> sums(static_cast<std::size_t>(tiles.threads), Sums(m_));
-  tiles.for_each(false, result_.rdm_seconds, [&](int thread, const Tile& tile, const Key* x, const Key* y) {
-    add_tile(sums[static_cast<std::size_t>(thread)], tile.i0, tile.ni, tile.j0, tile.nj, x, y);
-  });
-  for (std::size_t t = 1; t < sums.size(); ++t) sums.front().add(sums[t]);
-  for (auto* rows : {&sums.front().rank_rows_x, &sums.front().rank_rows_y, &sums.front().key_rows_x, &sums.front().key_rows_y})
-    comm::sum(comm_, *rows);
-  const auto products = exact_sum(comm_, {sums.front().rank_products, sums.front().key_products});
-  sums.front().rank_products = products[0];
-  sums.front().key_products = products[1];
-  for (auto* table : {&ranks_x_, &ranks_y_, &values_x_, &values_y_})
-    if (!table->empty() && comm_.size() > 1) comm::sum(comm_, *table); // every entry has one owner, the others add exact zeros
-  take(tiles, sums.front());
+/// Mantel's moments of a correlation over the triangle: of half the sum over ordered pairs, in units of `norm`.
+Moments chance_of(Index m, const PairSums& a, const PairSums& b, double norm) {
+  const Moments moments = mantel_moments(m, a, b);
+  return Moments{moments.mean / (2 * norm), moments.sd / (2 * norm)};
 }
-
-void Rsa::add_tile(Sums& sums, Index i0, Index ni, Index j0, Index nj, const Key* x, const Key* y) {
-  const Index* ranks_x = rank_table_x_.data();
-  const Index* ranks_y = rank_table_y_.data();
-  for (Index i = 0; i < ni; ++i) {
-    Index of_row[4] = {0, 0, 0, 0};
-    Index key_products = 0; // below 2^46 each, and 512 of them a row of a tile
-    for (Index j = i0 == j0 ? i + 1 : 0; j < nj; ++j) {
-      const Index key_x = x[i * nj + j];
-      const Index key_y = y[i * nj + j];
-      const Index rank_x = ranks_x[key_x];
-      const Index rank_y = ranks_y[key_y];
-      sums.rank_products += Int128{rank_x} * rank_y;
-      key_products += key_x * key_y;
-      of_row[0] += rank_x;
-      of_row[1] += rank_y;
-      of_row[2] += key_x;
-      of_row[3] += key_y;
-      sums.rank_rows_x[at(j0 + j)] += rank_x;
-      sums.rank_rows_y[at(j0 + j)] += rank_y;
-      sums.key_rows_x[at(j0 + j)] += key_x;
-      sums.key_rows_y[at(j0 + j)] += key_y;
-    }
-    sums.key_products += key_products;
-    sums.rank_rows_x[at(i0 + i)] += of_row[0];
-    sums.rank_rows_y[at(i0 + i)] += of_row[1];
-    sums.key_rows_x[at(i0 + i)] += of_row[2];
-    sums.key_rows_y[at(i0 + i)] += of_row[3];
-  }
-  if (!ranks_x_.empty()) {
-    fill_table(ranks_x_, i0, ni, j0, nj, [&](Index e) { return static_cast<float>(ranks_x[x[e]]); });
-    fill_table(ranks_y_, i0, ni, j0, nj, [&](Index e) { return static_cast<float>(ranks_y[y[e]]); });
-  }
-  if (!values_x_.empty()) {
-    fill_table(values_x_, i0, ni, j0, nj, [&](Index e) { return static_cast<float>(static_cast<Index>(x[e]) - middle_x_); });
-    fill_table(values_y_, i0, ni, j0, nj, [&](Index e) { return static_cast<float>(static_cast<Index>(y[e]) - middle_y_); });
-  }
-}
-
-template <typename Value>
-void Rsa::fill_table(std::vector<float>& table, Index i0, Index ni, Index j0, Index nj, const Value& value) const {
-  for (Index i = 0; i < ni; ++i)
-    for (Index j = i0 == j0 ? i + 1 : 0; j < nj; ++j)
-      table[at((i0 + i) * m_ + j0 + j)] = table[at((j0 + j) * m_ + i0 + i)] = value(i * nj + j);
-}
-
-void Rsa::take(const Tiles& tiles, const Sums& sums) {
-  const auto real = [](Int128 v) { return static_cast<long double>(v); };
-  const Int128 entries = Int128{m_} * (m_ - 1) / 2;
-  const auto& x = tiles.sums_x;
-  const auto& y = tiles.sums_y;
-  norm_ = static_cast<double>(std::sqrt(real(x.rank_squares)) * std::sqrt(real(y.rank_squares)));
-  const long double rho = real(sums.rank_products) / (std::sqrt(real(x.rank_squares)) * std::sqrt(real(y.rank_squares)));
-  result_.spearman = static_cast<double>(rho);
-  // Doubled ranks: sums of products are four times those of ranks, 12 / 4 = 3.
-  const auto pairs = real(entries);
-  result_.rho_a = static_cast<double>(3 * real(sums.rank_products) / (pairs * (pairs * pairs - 1)));
-  result_.rho_a_of_spearman =
-      static_cast<double>(3 * std::sqrt(real(x.rank_squares)) * std::sqrt(real(y.rank_squares)) / (pairs * (pairs * pairs - 1)));
-  // n^2 covariances and variances of keys, exact.
-  const Int128 covariance = entries * sums.key_products - x.keys * y.keys;
-  const Int128 variance_x = entries * x.key_squares - x.keys * x.keys;
-  const Int128 variance_y = entries * y.key_squares - y.keys * y.keys;
-  const long double spread = std::sqrt(real(variance_x)) * std::sqrt(real(variance_y));
-  result_.pearson = static_cast<double>(real(covariance) / spread);
-  value_norm_ = static_cast<double>(spread / pairs);
-  value_mean_product_ = static_cast<double>(real(x.keys - entries * middle_x_) * real(y.keys - entries * middle_y_) / pairs);
-
-  const auto chance = [&](const PairSums& a, const PairSums& b, double norm) {
-    const Moments moments = mantel_moments(m_, a, b); // over ordered pairs: twice the triangle
-    return Moments{moments.mean / (2 * norm), moments.sd / (2 * norm)};
-  };
-  result_.spearman_chance = chance(pair_sums(sums.rank_rows_x, static_cast<double>(2 * x.rank_squares), 0),
-                                   pair_sums(sums.rank_rows_y, static_cast<double>(2 * y.rank_squares), 0), norm_);
-  const auto of_keys = [&](const HistogramSums& h, const std::vector<Index>& rows, Int128 variance) {
-    return pair_sums(rows, static_cast<double>(2 * real(variance) / pairs), static_cast<double>(real(h.keys) / pairs));
-  };
-  result_.pearson_chance = chance(of_keys(x, sums.key_rows_x, variance_x), of_keys(y, sums.key_rows_y, variance_y), value_norm_);
-}
-
-namespace {
 
 /// Sum over i < j of a_ij b_(order i, order j).
 double permuted_sum(const std::vector<float>& a, const std::vector<float>& b, Index m, const std::vector<Index>& order) {
@@ -445,79 +185,289 @@ double permuted_sum(const std::vector<float>& a, const std::vector<float>& b, In
   return sum;
 }
 
+std::vector<Index> identity(Index m) {
+  std::vector<Index> order(at(m));
+  std::iota(order.begin(), order.end(), Index{0});
+  return order;
+}
+
 } // namespace
 
+/// One of the two RDMs.
+struct Rsa::Side {
+  const Rdm& rdm;
+  KeyMap map;
+  int number; ///< 0: X, 1: Y
+  std::vector<Workshop> workshops;
+  Ranks ranks; ///< known behind the first pass
+};
+
+/// Tiles of this rank and the keys over them, kept or made again.
+struct Rsa::Tiles {
+  Tiles(const comm::Communicator& comm, const Rdm& a, const Rdm& b, const RsaOptions& options)
+      : x{a, key_map_of(comm, a, options.key_bits), 0, {}, {}}, y{b, key_map_of(comm, b, options.key_bits), 1, {}, {}},
+        tiles(own_tiles(a.rows(), options.tile, comm.rank(), comm.size())), size(std::min(options.tile, a.rows())),
+        threads(std::clamp<int>(options.threads, 1, std::max<int>(1, static_cast<int>(tiles.size())))) {
+    if (KeyStore::bytes(tiles) <= options.memory / 2) store = std::make_unique<KeyStore>(tiles);
+    for (int t = 0; t < threads; ++t) {
+      x.workshops.emplace_back(size, a.cols());
+      y.workshops.emplace_back(size, b.cols());
+    }
+  }
+  /// visit(thread, tile) for every tile, with keys in the workshops, and in the first pass dissimilarities; threads run side by side. Ends
+  /// early where this rank is to stop.
+  template <typename Visit>
+  void for_each(bool first, double& seconds_making, const Visit& visit) {
+    std::vector<double> making(at(threads), 0.0);
+    for_each_item(static_cast<Index>(tiles.size()), threads, [&](int thread, Index number) {
+      if (comm::stop_wanted_here()) return;
+      const auto t = static_cast<std::size_t>(thread);
+      const Tile& tile = tiles[at(number)];
+      auto& of_x = x.workshops[t];
+      auto& of_y = y.workshops[t];
+      if (first || !store) {
+        const linalg::SerialBlas serial;
+        const double begin = now();
+        of_x.make(x.rdm, x.map, tile);
+        of_y.make(y.rdm, y.map, tile);
+        if (store) store->put(at(number), of_x.keys.data(), of_y.keys.data());
+        making[t] += now() - begin;
+      } else {
+        store->get(at(number), of_x.keys.data(), of_y.keys.data());
+      }
+      visit(t, tile);
+    });
+    seconds_making += *std::max_element(making.begin(), making.end());
+  }
+  Side x, y;
+  std::vector<Tile> tiles;
+  Index size;
+  int threads;
+  std::unique_ptr<KeyStore> store;
+};
+
+struct Rsa::Sums : ProductSums {
+  using ProductSums::ProductSums;
+};
+
+Rsa::~Rsa() = default;
+
+Rsa::Rsa(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const RsaOptions& options)
+    : comm_(comm), options_(options), m_(x.rows) {
+  require(options.key_bits > 1 && options.key_bits <= most_bits, ExitCode::internal, "RDM keys of {} bits", options.key_bits);
+  const double begin = now();
+  const Rdm rdm_x(x, options.kind);
+  const Rdm rdm_y(y, options.kind);
+  if (m_ < 4) result_.reason = fmt::format("{} matched rows are too few", m_);
+  for (const auto& [name, rdm] : {std::pair{"X", &rdm_x}, std::pair{"Y", &rdm_y}})
+    if (result_.reason.empty() && rdm->undefined_row() >= 0)
+      result_.reason = fmt::format("row {} of {} is constant: it has no {}; drop it, or take compare.rdm = \"euclidean\"",
+                                   rdm->undefined_row(), name, options.kind == RdmKind::cosine ? "direction" : "correlation with others");
+  if (!result_.reason.empty()) return;
+  Tiles tiles(comm, rdm_x, rdm_y, options);
+  for (const auto* side : {&tiles.x, &tiles.y})
+    if (result_.reason.empty()) result_.reason = reason_of(side->map, side->number == 0 ? "X" : "Y");
+  if (!result_.reason.empty()) return;
+  count(tiles);
+  if (result_.reason.empty()) correlate(tiles);
+  result_.rank_seconds = now() - begin - result_.rdm_seconds;
+}
+
+/// First pass: histograms of keys, neighbours, and all that Pearson's correlation asks for.
+void Rsa::count(Tiles& tiles) {
+  const double table_bytes = 4.0 * static_cast<double>(m_) * static_cast<double>(m_);
+  if (options_.permute && 4 * table_bytes <= options_.memory / 2)
+    for (auto* table : {&values_x_, &values_y_}) table->assign(at(m_ * m_), 0.0F);
+  const Index k = std::min(options_.neighbours, m_ - 1);
+  const TieOrder ties_x(k > 0 ? m_ : 0, options_.seed, 0);
+  const TieOrder ties_y(k > 0 ? m_ : 0, options_.seed, 1);
+  struct OfSide {
+    std::vector<Index> histogram;
+    Nearest nearest;
+  };
+  const auto rooms = [&](const Side& side, const TieOrder& ties) {
+    return std::vector<OfSide>(at(tiles.threads), {std::vector<Index>(at(side.map.keys()), 0), Nearest(k > 0 ? m_ : 0, k, ties)});
+  };
+  auto rooms_x = rooms(tiles.x, ties_x);
+  auto rooms_y = rooms(tiles.y, ties_y);
+  std::vector<Sums> sums(at(tiles.threads), Sums(m_));
+  tiles.for_each(true, result_.rdm_seconds, [&](std::size_t t, const Tile& tile) {
+    for (auto [side, room] : {std::pair{&tiles.x, &rooms_x[t]}, std::pair{&tiles.y, &rooms_y[t]}}) {
+      const auto& workshop = side->workshops[t];
+      for (Index i = 0; i < tile.ni; ++i)
+        for (Index j = tile.first(i); j < tile.nj; ++j) {
+          ++room->histogram[workshop.keys[at(i * tile.nj + j)]];
+          if (k == 0) continue;
+          const auto near = side->map.fine(workshop.values[at(i * tile.nj + j)]);
+          room->nearest.offer(tile.i0 + i, near, tile.j0 + j);
+          room->nearest.offer(tile.j0 + j, near, tile.i0 + i);
+        }
+    }
+    const auto x = [&](Index e) { return static_cast<Index>(tiles.x.map.centred(tiles.x.workshops[t].values[at(e)])); };
+    const auto y = [&](Index e) { return static_cast<Index>(tiles.y.map.centred(tiles.y.workshops[t].values[at(e)])); };
+    sums[t].add(tile, x, y);
+    if (values_x_.empty()) return;
+    fill_table(values_x_, m_, tile, x);
+    fill_table(values_y_, m_, tile, y);
+  });
+  comm::stop_if_requested(comm_, "compare");
+  const Index entries = m_ * (m_ - 1) / 2;
+  for (auto [side, of_threads, neighbours] :
+       {std::tuple{&tiles.x, &rooms_x, &result_.neighbours_x}, std::tuple{&tiles.y, &rooms_y, &result_.neighbours_y}}) {
+    auto& all = of_threads->front();
+    for (std::size_t t = 1; t < of_threads->size(); ++t) {
+      for (std::size_t key = 0; key < all.histogram.size(); ++key) all.histogram[key] += (*of_threads)[t].histogram[key];
+      all.nearest.merge((*of_threads)[t].nearest);
+    }
+    comm::sum(comm_, all.histogram);
+    side->ranks = ranks_of(all.histogram, entries);
+    if (side->ranks.squares == 0) result_.reason = "an RDM is constant";
+    if (k == 0) continue;
+    all.nearest.merge_ranks(comm_);
+    *neighbours = all.nearest.neighbours();
+  }
+  result_.ties_x = tiles.x.ranks.ties;
+  result_.ties_y = tiles.y.ranks.ties;
+  for (std::size_t t = 1; t < sums.size(); ++t) sums.front().add(sums[t]);
+  sums.front().add_ranks(comm_);
+  if (result_.reason.empty()) take_values(sums.front());
+}
+
+/// Pearson's correlation and its chance, from exact sums of values about their median.
+void Rsa::take_values(const Sums& sums) {
+  const long double entries = static_cast<long double>(m_) * static_cast<long double>(m_ - 1) / 2;
+  const auto total = [](const std::vector<Index>& rows) { return real(std::accumulate(rows.begin(), rows.end(), Int128{0})) / 2; };
+  const long double sum_x = total(sums.rows_x);
+  const long double sum_y = total(sums.rows_y);
+  const long double squares_x = real(sums.xx) - sum_x * sum_x / entries;
+  const long double squares_y = real(sums.yy) - sum_y * sum_y / entries;
+  const long double norm = std::sqrt(squares_x) * std::sqrt(squares_y);
+  result_.pearson = static_cast<double>((real(sums.xy) - sum_x * sum_y / entries) / norm);
+  value_norm_ = static_cast<double>(norm);
+  value_mean_product_ = static_cast<double>(sum_x * sum_y / entries);
+  result_.pearson_chance =
+      chance_of(m_, pair_sums(sums.rows_x, static_cast<double>(2 * squares_x), static_cast<double>(sum_x / entries)),
+                pair_sums(sums.rows_y, static_cast<double>(2 * squares_y), static_cast<double>(sum_y / entries)), value_norm_);
+}
+
+/// Second pass: Spearman's correlation.
+void Rsa::correlate(Tiles& tiles) {
+  const double table_bytes = 4.0 * static_cast<double>(m_) * static_cast<double>(m_);
+  if (options_.permute && 2 * table_bytes <= options_.memory / 2)
+    for (auto* table : {&ranks_x_, &ranks_y_}) table->assign(at(m_ * m_), 0.0F);
+  std::vector<Sums> sums(at(tiles.threads), Sums(m_));
+  tiles.for_each(false, result_.rdm_seconds, [&](std::size_t t, const Tile& tile) {
+    const Key* keys_x = tiles.x.workshops[t].keys.data();
+    const Key* keys_y = tiles.y.workshops[t].keys.data();
+    const auto x = [&](Index e) { return tiles.x.ranks.table[keys_x[e]]; };
+    const auto y = [&](Index e) { return tiles.y.ranks.table[keys_y[e]]; };
+    sums[t].add(tile, x, y);
+    if (ranks_x_.empty()) return;
+    fill_table(ranks_x_, m_, tile, x);
+    fill_table(ranks_y_, m_, tile, y);
+  });
+  comm::stop_if_requested(comm_, "compare");
+  for (std::size_t t = 1; t < sums.size(); ++t) sums.front().add(sums[t]);
+  sums.front().add_ranks(comm_);
+  take_ranks(tiles, sums.front());
+  share_tables();
+  make_law(tiles);
+  measure_kendall(tiles);
+}
+
+void Rsa::take_ranks(const Tiles& tiles, const Sums& sums) {
+  const long double norm = std::sqrt(real(tiles.x.ranks.squares)) * std::sqrt(real(tiles.y.ranks.squares));
+  norm_ = static_cast<double>(norm);
+  result_.spearman = static_cast<double>(real(sums.xy) / norm);
+  // Doubled ranks: sums of products are four times those of ranks, 12 / 4 = 3.
+  const long double pairs = static_cast<long double>(m_) * static_cast<long double>(m_ - 1) / 2;
+  const long double to_rho_a = 3 / (pairs * (pairs * pairs - 1));
+  result_.rho_a = static_cast<double>(to_rho_a * real(sums.xy));
+  result_.rho_a_of_spearman = static_cast<double>(to_rho_a * norm);
+  result_.spearman_chance = chance_of(m_, pair_sums(sums.rows_x, static_cast<double>(2 * real(tiles.x.ranks.squares)), 0),
+                                      pair_sums(sums.rows_y, static_cast<double>(2 * real(tiles.y.ranks.squares)), 0), norm_);
+}
+
+void Rsa::share_tables() {
+  for (auto* table : {&ranks_x_, &ranks_y_, &values_x_, &values_y_})
+    if (!table->empty() && comm_.size() > 1) comm::sum(comm_, *table); // every entry has one owner, the others add exact zeros
+  if (permutes_ranks()) spearman_rounding_ = result_.spearman - spearman_of(identity(m_));
+  if (permutes_values()) pearson_rounding_ = result_.pearson - pearson_of(identity(m_));
+}
+
+/// Skewness where no permutations will give p.
+void Rsa::make_law(const Tiles& tiles) {
+  const bool always = options_.skewness == RsaSkewness::wanted;
+  if (options_.skewness == RsaSkewness::none || (!always && permutes_ranks() && permutes_values())) return;
+  constexpr Index most = 1024;
+  const auto rows = some_rows(m_, most, "rdm skewness");
+  const auto n = static_cast<Index>(rows.size());
+  std::vector<double> values_x = tiles.x.rdm.among(rows);
+  std::vector<double> values_y = tiles.y.rdm.among(rows);
+  const auto skewness = [&](const auto& number) {
+    std::vector<double> x(values_x.size());
+    std::vector<double> y(values_y.size());
+    std::transform(values_x.begin(), values_x.end(), x.begin(), [&](double v) { return number(tiles.x, v); });
+    std::transform(values_y.begin(), values_y.end(), y.begin(), [&](double v) { return number(tiles.y, v); });
+    return mantel_skewness(n, x, y);
+  };
+  if (always || !permutes_ranks())
+    result_.spearman_chance.skew = skewness([](const Side& side, double v) { return static_cast<double>(side.ranks.table[side.map(v)]); });
+  if (always || !permutes_values()) result_.pearson_chance.skew = skewness([](const Side& side, double v) { return side.map.centred(v); });
+}
+
 double Rsa::spearman_of(const std::vector<Index>& order) const {
-  return permuted_sum(ranks_x_, ranks_y_, m_, order) / norm_;
+  return permuted_sum(ranks_x_, ranks_y_, m_, order) / norm_ + spearman_rounding_;
 }
 
 double Rsa::pearson_of(const std::vector<Index>& order) const {
-  return (permuted_sum(values_x_, values_y_, m_, order) - value_mean_product_) / value_norm_;
+  return (permuted_sum(values_x_, values_y_, m_, order) - value_mean_product_) / value_norm_ + pearson_rounding_;
 }
-
-namespace {
-
-/// One draw for Kendall's tau: two entries of the RDM, each a pair of items i < j.
-struct EntryPair {
-  Index i[2], j[2];
-};
-
-EntryPair draw_entries(const Philox& random, Index sample, Index m) {
-  EntryPair drawn{};
-  for (std::uint64_t e = 0; e < 2; ++e) {
-    const auto draw = 4 * static_cast<std::uint64_t>(sample) + 2 * e;
-    const auto one = static_cast<Index>(random.below(draw, static_cast<std::uint64_t>(m)));
-    auto other = static_cast<Index>(random.below(draw + 1, static_cast<std::uint64_t>(m - 1)));
-    other += other >= one ? 1 : 0;
-    drawn.i[e] = std::min(one, other);
-    drawn.j[e] = std::max(one, other);
-  }
-  return drawn;
-}
-
-/// +1 where two RDMs order two entries alike, -1 where they order them opposite, 0 where one of them ties: tau-a is its mean.
-template <typename T>
-Index concordance(T x0, T x1, T y0, T y1) {
-  return (Index{x1 > x0} - Index{x1 < x0}) * (Index{y1 > y0} - Index{y1 < y0});
-}
-
-} // namespace
 
 double Rsa::kendall_of(const std::vector<Index>& order) const {
-  const Philox random(options_.seed, "kendall");
+  const EntryPairs pairs(m_, options_.kendall_samples, options_.seed);
   Index sum = 0;
-  for (Index s = 0; s < options_.kendall_samples; ++s) {
-    const auto e = draw_entries(random, s, m_);
+  for (Index s = 0; s < pairs.count(); ++s) {
+    const auto e = pairs(s);
     const auto x = [&](int which) { return ranks_x_[at(e.i[which] * m_ + e.j[which])]; };
     const auto y = [&](int which) { return ranks_y_[at(order[at(e.i[which])] * m_ + order[at(e.j[which])])]; };
     sum += concordance(x(0), x(1), y(0), y(1));
   }
-  return static_cast<double>(sum) / static_cast<double>(options_.kendall_samples);
+  return static_cast<double>(sum) / static_cast<double>(pairs.count());
 }
 
-void Rsa::sample_kendall(const Rdm& x, const Rdm& y) {
-  const Philox random(options_.seed, "kendall");
-  const Index mine = (options_.kendall_samples - comm_.rank() + comm_.size() - 1) / comm_.size();
+/// From the tables where there are some, so that permuted scores are of the same numbers; else each entry by itself.
+void Rsa::measure_kendall(const Tiles& tiles) {
+  if (options_.kendall_samples == 0) return;
+  const EntryPairs pairs(m_, options_.kendall_samples, options_.seed);
+  const Index mine = (pairs.count() - comm_.rank() + comm_.size() - 1) / comm_.size();
   const auto threads = static_cast<std::size_t>(options_.threads);
-  std::vector<std::vector<double>> rooms(threads, std::vector<double>(at(2 * std::max(x.cols(), y.cols()))));
+  std::vector<std::vector<double>> rooms(threads, std::vector<double>(at(2 * std::max(tiles.x.rdm.cols(), tiles.y.rdm.cols()))));
   std::vector<Index> concordant(threads, 0);
   std::vector<Index> untied(threads, 0);
+  const auto rank_of = [&](const Side& side, const std::vector<float>& table, Index i, Index j, double* room) {
+    return table.empty() ? static_cast<float>(side.ranks.table[side.map(side.rdm.dissimilarity(i, j, room))]) : table[at(i * m_ + j)];
+  };
   constexpr Index chunk = 64;
   for_each_item((mine + chunk - 1) / chunk, options_.threads, [&](int thread, Index item) {
+    if (comm::stop_wanted_here()) return;
     const auto t = static_cast<std::size_t>(thread);
     for (Index s = item * chunk; s < std::min(mine, (item + 1) * chunk); ++s) {
-      const auto e = draw_entries(random, s * comm_.size() + comm_.rank(), m_);
-      const auto key = [&](const Rdm& rdm, int which) { return rdm.key(e.i[which], e.j[which], rooms[t].data()); };
-      const Index agree = concordance(key(x, 0), key(x, 1), key(y, 0), key(y, 1));
+      const auto e = pairs(s * comm_.size() + comm_.rank());
+      const auto x = [&](int which) { return rank_of(tiles.x, ranks_x_, e.i[which], e.j[which], rooms[t].data()); };
+      const auto y = [&](int which) { return rank_of(tiles.y, ranks_y_, e.i[which], e.j[which], rooms[t].data()); };
+      const Index agree = concordance(x(0), x(1), y(0), y(1));
       concordant[t] += agree;
       untied[t] += agree * agree;
     }
   });
-  const auto n = static_cast<double>(options_.kendall_samples);
-  const auto total = static_cast<double>(comm::sum_of(comm_, std::accumulate(concordant.begin(), concordant.end(), Index{0})));
-  const auto squares = static_cast<double>(comm::sum_of(comm_, std::accumulate(untied.begin(), untied.end(), Index{0})));
-  result_.kendall = total / n;
-  result_.kendall_error = std::sqrt(std::max(0.0, squares / n - result_.kendall * result_.kendall) / n);
+  comm::stop_if_requested(comm_, "compare");
+  const auto mean = [&](const std::vector<Index>& sums) {
+    const Index all = comm::sum_of(comm_, std::accumulate(sums.begin(), sums.end(), Index{0}));
+    return static_cast<double>(all) / static_cast<double>(pairs.count());
+  };
+  result_.kendall = mean(concordant);
+  result_.kendall_error = pairs.error(result_.kendall, mean(untied));
 }
 
 } // namespace concord::similarity

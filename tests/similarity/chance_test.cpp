@@ -31,10 +31,16 @@ std::vector<std::vector<Index>> all_orders(Index m) {
 }
 
 Moments moments_of(const std::vector<double>& values) {
-  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+  const auto n = static_cast<double>(values.size());
+  const double mean = std::accumulate(values.begin(), values.end(), 0.0) / n;
   double squares = 0;
-  for (const double v : values) squares += (v - mean) * (v - mean);
-  return {mean, std::sqrt(squares / static_cast<double>(values.size()))};
+  double cubes = 0;
+  for (const double v : values) {
+    squares += (v - mean) * (v - mean);
+    cubes += std::pow(v - mean, 3);
+  }
+  const double sd = std::sqrt(squares / n);
+  return {mean, sd, cubes / n / (sd * sd * sd)};
 }
 
 TEST(Mantel, EqualsAllPermutations) {
@@ -71,6 +77,8 @@ TEST(Mantel, EqualsAllPermutations) {
   const auto got = mantel_moments(m, pair_sums(a), pair_sums(b));
   EXPECT_NEAR(got.mean, expected.mean, 1e-12);
   EXPECT_NEAR(got.sd, expected.sd, 1e-12);
+  EXPECT_NEAR(mantel_skewness(m, a.values, b.values), expected.skew, 1e-10);
+  EXPECT_TRUE(std::isnan(mantel_skewness(5, std::vector<double>(25, 0.0), std::vector<double>(25, 0.0))));
 }
 
 TEST(Rv, MomentsEqualAllPermutations) {
@@ -88,11 +96,20 @@ TEST(Rv, MomentsEqualAllPermutations) {
   const auto wy = gram(y);
   const auto facts = [](const std::vector<double>& w) {
     GramMoments g;
+    g.cubes = g.diagonal_cubes = g.entry_cubes = g.diagonal_squares = g.diagonal_form = 0;
     for (std::size_t i = 0; i < 7; ++i) {
       g.trace += w[i * 8];
       g.diagonal += w[i * 8] * w[i * 8];
+      g.diagonal_cubes += std::pow(w[i * 8], 3);
+      for (std::size_t j = 0; j < 7; ++j) {
+        const double ij = w[i * 7 + j];
+        g.squares += ij * ij;
+        g.entry_cubes += ij * ij * ij;
+        g.diagonal_squares += w[i * 8] * ij * ij;
+        g.diagonal_form += w[i * 8] * ij * w[j * 8];
+        for (std::size_t k = 0; k < 7; ++k) g.cubes += ij * w[j * 7 + k] * w[k * 7 + i];
+      }
     }
-    for (const double v : w) g.squares += v * v;
     return g;
   };
   std::vector<double> rv;
@@ -106,12 +123,21 @@ TEST(Rv, MomentsEqualAllPermutations) {
   const auto got = rv_moments(m, facts(wx), facts(wy));
   EXPECT_NEAR(got.mean, expected.mean, 1e-12);
   EXPECT_NEAR(got.sd, expected.sd, 1e-12);
+  EXPECT_NEAR(got.skew, expected.skew, 1e-9);
+  GramMoments unknown = facts(wx);
+  unknown.cubes = std::nan("");
+  EXPECT_TRUE(std::isnan(rv_moments(m, unknown, facts(wy)).skew));
 }
 
 TEST(RandomSubspaces, OfOneDimensionFollowTheBetaLaw) { // cos^2 of two random directions: Beta(1/2, (d - 1) / 2)
   const auto m = random_subspaces(10, 1, 1);
   EXPECT_NEAR(m.mean, 0.1, 1e-15);
   EXPECT_NEAR(m.sd, std::sqrt(2.0 * 9 / (100.0 * 12)), 1e-15);
+  EXPECT_NEAR(m.skew, 2 * (4.5 - 0.5) * std::sqrt(6.0) / (7 * std::sqrt(0.5 * 4.5)), 1e-12);
+  // k directions and one: Beta(k / 2, (d - k) / 2) whichever is the smaller.
+  EXPECT_NEAR(random_subspaces(10, 3, 1).skew, 2 * (3.5 - 1.5) * std::sqrt(6.0) / (7 * std::sqrt(1.5 * 3.5)), 1e-12);
+  EXPECT_NEAR(random_subspaces(10, 3, 4).skew, -random_subspaces(10, 7, 4).skew, 1e-9); // a span and the rest of the space
+  EXPECT_NEAR(random_subspaces(3000, 700, 900).skew, random_subspaces(3000, 900, 700).skew, 1e-9);
 }
 
 TEST(Measure, DerivesScoresFromItsNull) {
@@ -130,9 +156,32 @@ TEST(Measure, DerivesScoresFromItsNull) {
   formula.score = 0.3;
   formula.formula_mean = 0.1;
   formula.formula_sd = 0.1;
+  formula.formula_p = upper_tail({0.1, 0.1, 0}, 0.3);
   finish(formula, 0.05);
   EXPECT_NEAR(formula.z, 2, 1e-12);
   EXPECT_NEAR(formula.p, 0.02275, 1e-5);
+}
+
+/// Sums in other orders move equal scores by their rounding: they count as equal.
+TEST(Measure, CountsANullValueThatEqualsTheScoreButForRounding) {
+  Measure m;
+  m.score = 0.3;
+  m.shuffled.values.assign(99, 0.3 * (1 - 4e-16));
+  finish(m, 0.05);
+  EXPECT_EQ(m.p, 1);
+  EXPECT_EQ(m.calibrated, 0);
+  EXPECT_EQ(m.shuffled.sd, 0);
+  EXPECT_TRUE(std::isnan(m.z)); // no spread to measure by
+}
+
+TEST(UpperTail, IsThatOfAShiftedGammaLaw) {
+  EXPECT_NEAR(upper_tail({1, std::sqrt(2.0), std::sqrt(8.0)}, 6.634897), 0.01, 1e-6); // chi square with one degree of freedom
+  EXPECT_NEAR(upper_tail({0, 1, 0}, 2), 0.02275013, 1e-8);
+  EXPECT_NEAR(upper_tail({0, 1, 1e-3}, 2), 0.02275, 2e-4);
+  EXPECT_NEAR(upper_tail({1, 1, 2}, 3), std::exp(-3.0), 1e-12);        // exponential
+  EXPECT_NEAR(upper_tail({-1, 1, -2}, -3), 1 - std::exp(-3.0), 1e-12); // and its mirror image
+  EXPECT_EQ(upper_tail({-1, 1, -2}, 0.5), 0);
+  EXPECT_TRUE(std::isnan(upper_tail({0, 1}, 2)));
 }
 
 TEST(FalseDiscovery, FollowsBenjaminiAndHochberg) {

@@ -10,6 +10,10 @@ namespace concord::comm {
 /// Installs the signal handlers and starts the clock; `max_seconds` <= 0 means no limit. Local.
 void install_stop_flag(double max_seconds);
 
+/// Whether this rank was asked to stop or is out of time; from then on it stays so. Local: a rank that leaves a loop by it must come to a
+/// stop_requested() that all ranks reach, which then is true on all.
+bool stop_wanted_here();
+
 /// Whether any rank was asked to stop or is out of time. Collective over `comm`; once a step.
 bool stop_requested(const Communicator& comm);
 
@@ -37,5 +41,7 @@ private:
 
 /// Throws Error(stopped), agreed, saying how to go on.
 [[noreturn]] void throw_stopped(const char* stage);
+/// The same where stop_requested(). Collective over `comm`.
+void stop_if_requested(const Communicator& comm, const char* stage);
 
 } // namespace concord::comm

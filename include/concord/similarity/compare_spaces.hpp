@@ -44,6 +44,7 @@ struct SpaceFacts {
   /// The two matrices of random subset number `s`; empty: none. Local.
   std::function<std::pair<Matrix, Matrix>(Index s)> subset;
   FactorCache* factors = nullptr; ///< of matrices that come in several pairs
+  bool scores_only = false;       ///< nothing is compared with chance
 };
 
 struct SpaceComparison {
@@ -56,7 +57,7 @@ struct SpaceComparison {
   std::map<std::string, double> seconds; ///< of this rank: "factors", "rdm", "ranks", "nulls"
 };
 
-/// @throws Error bad_data when the rows differ in number or a value is not finite; config. Agreed.
+/// @throws Error bad_data when the rows differ in number or a value is not finite; config; stopped, within seconds of a request. Agreed.
 SpaceComparison compare_spaces(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const SpaceFacts& facts,
                                const SpaceOptions& options);
 

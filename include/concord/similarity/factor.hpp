@@ -10,6 +10,7 @@
 /// estimated below 1e-11 of a canonical correlation, else qr; `whole` is pdgesvd of the whole matrix, to measure against.
 
 #include "concord/comm/session.hpp"
+#include "concord/similarity/chance.hpp"
 #include "concord/similarity/cka.hpp"
 #include "concord/similarity/matrix.hpp"
 #include "concord/similarity/svcca.hpp"
@@ -32,6 +33,7 @@ struct FactorOptions {
   bool all_components = true; ///< also those that SVCCA drops: for cka and procrustes
   bool loadings = false;      ///< U^T X of the kept ones: for pwcca and principal angles
   Index permutations = 0;     ///< that will be asked for: U is formed when they pay for it
+  bool law = false;           ///< the skewness of chance is wanted, since nothing will be permuted: U is formed for it
 };
 
 /// One side, the same on every rank but for the rows of its carrier.
@@ -46,6 +48,7 @@ struct Factor {
   std::vector<double> loadings; ///< [k, d]
   double leverage_squares =
       std::numeric_limits<double>::quiet_NaN(); ///< sum over rows of (squared norm of the row of U_k)^2, where U was formed
+  GramMoments whole, kept, first;               ///< of X X^T, of U_k U_k^T and of the first component alone, for `law`
 
   Index begin = 0; ///< rows of the carrier that this rank has
   Index end = 0;

@@ -20,23 +20,33 @@ struct Null {
   double p = not_known; ///< (1 + number of values >= score) / (1 + values): never 0
 };
 
+/// Where p comes from: nowhere, shuffles, or a law with the mean, standard deviation and skewness of all shuffles (chance.hpp), because no
+/// shuffles were asked for or because their tables do not fit into memory.
+enum class PFrom { nothing, shuffles, law, law_for_memory };
+
 /// One measure of similarity of two spaces: larger is more alike.
 struct Measure {
   double score = not_known; ///< not defined where `reason` says why
   std::string reason;
   double formula_mean = not_known; ///< of shuffled pairings, in closed form (chance.hpp), where there is one
   double formula_sd = not_known;
-  Null shuffled;                 ///< rows of Y permuted
-  Null stratified;               ///< permuted among features of like firing rate and decoder norm
-  Null subsets;                  ///< as many features drawn at random, each with its best partner
-  double z = not_known;          ///< (score - mean) / sd of the shuffled null; of the formulas where nothing was shuffled
-  double p = not_known;          ///< of the shuffled null; of a normal law with the formulas' mean and sd where nothing was shuffled
+  Null shuffled;                ///< rows of Y permuted
+  Null stratified;              ///< permuted among features of like firing rate and decoder norm
+  Null subsets;                 ///< as many features drawn at random, each with its best partner
+  double z = not_known;         ///< (score - mean) / sd of the shuffled null; of the formulas where nothing was shuffled
+  double formula_p = not_known; ///< of a law, where it was asked for
+  double p = not_known;         ///< of the shuffled null; formula_p where nothing was shuffled
+  PFrom p_from = PFrom::nothing;
   double adjusted = not_known;   ///< (score - mean) / (1 - mean): 0 at chance, 1 at identity
   double calibrated = not_known; ///< max(0, (score - t) / (1 - t)), t the (1 - level) quantile of score and null: 0 unless significant
 };
 
 /// A measure that is not defined, with the reason.
 Measure undefined(std::string reason);
+
+/// How far apart rounding may bring two values that are equal: a null value this near below the score counts as reaching it. Scores of two
+/// pairings are sums in different orders.
+double rounding_of(double score, const std::vector<double>& null);
 
 /// Derives all that follows from score, null values and formulas. `level` of `calibrated` (Aristotelian view, arXiv 2602.14486).
 void finish(Measure& measure, double level);

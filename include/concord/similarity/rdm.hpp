@@ -1,5 +1,6 @@
 #pragma once
-/// Dissimilarities of a matrix's rows (its RDM), a tile at a time, as whole numbers: what ranks, ties and sums are then exact. Local.
+/// Dissimilarities of a matrix's rows (its RDM), a tile at a time, as whole numbers of a step: what ranks, ties and sums are then exact.
+/// Local.
 
 #include "concord/similarity/matrix.hpp"
 
@@ -14,26 +15,29 @@ enum class RdmKind { correlation, cosine, euclidean };
 RdmKind parse_rdm_kind(const std::string& word);
 const char* name_of(RdmKind kind);
 
-using Key = std::uint32_t;
+/// Dissimilarities are whole numbers of steps in [0, 2^step_bits]: steps of 2^-43 for correlation and cosine, some 500 times what rounding
+/// moves them by; for Euclidean distances of 2^-43 of the largest norm.
+inline constexpr int step_bits = 44;
 
 class Rdm {
 public:
-  /// Keys lie in [0, 2^bits].
-  Rdm(const Matrix& matrix, RdmKind kind, int bits);
+  Rdm(const Matrix& matrix, RdmKind kind);
   Index rows() const { return matrix_->rows; }
   Index cols() const { return matrix_->cols; }
   /// The first row without a direction (constant, or zero), for which correlation or cosine is not defined; -1: none.
   Index undefined_row() const { return undefined_row_; }
   /// Rows [begin, begin + count) made ready for products.
   void prepare(Index begin, Index count, double* out) const;
-  /// Keys [ni, nj] of prepared rows from i0 and j0 on; `products` is room for as many numbers. Every entry is one product over all of d, so
-  /// it does not depend on which rank makes it.
-  void keys(const double* rows_i, Index i0, Index ni, const double* rows_j, Index j0, Index nj, double* products, Key* out) const;
-  /// The key of one pair, by itself. `room` for 2 d numbers.
-  Key key(Index i, Index j, double* room) const;
+  /// Dissimilarities [ni, nj] of prepared rows from i0 and j0 on. Every entry is one product over all of d, so it does not depend on which
+  /// rank makes it.
+  void dissimilarities(const double* rows_i, Index i0, Index ni, const double* rows_j, Index j0, Index nj, double* out) const;
+  /// Of one pair, by itself. `room` for 2 d numbers.
+  double dissimilarity(Index i, Index j, double* room) const;
+  /// Those of the rows named, all pairs [n, n].
+  std::vector<double> among(const std::vector<Index>& rows) const;
 
 private:
-  Key to_key(double product, Index i, Index j) const;
+  double steps(double product, Index i, Index j) const;
   const Matrix* matrix_;
   RdmKind kind_;
   double scale_ = 1;
