@@ -25,7 +25,7 @@ KeyMap::KeyMap(std::vector<double> sample, bool complete, int bits) {
   double spread = quantile(sample, 0.9) - quantile(sample, 0.1);
   if (spread > rounding && spread < fewest_steps) reason_ = "dissimilarities differ by little more than their rounding";
   if (spread <= rounding) spread = sample.back() - sample.front(); // most of them tie
-  per_step_ = std::min(1.0, std::exp2(24 - std::floor(std::log2(std::max(1.0, spread)))));
+  per_step_ = std::min(1.0, std::exp2(22 - std::floor(std::log2(std::max(1.0, spread)))));
   if (complete) {
     make_edges(sample);
     return;

@@ -11,21 +11,50 @@
 
 namespace concord::correlate {
 
+/// P(X > x) beyond the largest of some values of chance: a generalised Pareto law fitted to the values above a high quantile, as the
+/// largest of many correlations have it (Pickands 1975; Knijnenburg et al. 2009 for p of permutations). Its tail is taken to be no lighter
+/// than exponential, so that r's upper end is not guessed from the values.
+class Tail {
+public:
+  Tail() = default;
+  /// Of ascending values. No fit where they are few, tie too often or do not follow the law.
+  explicit Tail(const std::vector<double>& sorted);
+  bool fitted() const { return scale_ > 0; }
+  /// Where it takes over from counting.
+  double begin() const { return begin_; }
+  /// P(X > x | X > begin()), x >= begin().
+  double beyond(double x) const;
+  /// x with beyond(x) = p.
+  double quantile(double p) const;
+
+private:
+  double begin_ = 0;
+  double scale_ = 0; ///< 0: not fitted
+  double shape_ = 0;
+};
+
 class BestNull {
 public:
   /// @param null    [shifts, F] best r of each feature with shifted rows
   /// @param counts  [F] active rows; features without any have no null
   BestNull(const std::vector<double>& null, const std::vector<Index>& counts);
-  /// (1 + null values >= r) / (1 + null values): never 0. NaN without a null.
+  /// (1 + null values >= r) / (1 + null values) where ten of them reach r; beyond, less by the fitted tail, down to 1 / (1 + null values of
+  /// all features). Never 0. NaN without a null.
   double p(Index feature, double r) const;
-  /// What r must exceed for p <= level: infinite where there are too few null values for that. NaN without a null.
+  /// What r must exceed for p <= level: infinite where no r has so small a p. NaN without a null.
   double threshold(Index feature, double level) const;
-  bool empty() const { return sorted_.empty(); }
+  bool empty() const { return windows_.empty(); }
 
 private:
-  const std::vector<double>* of(Index feature) const;
-  std::vector<std::int32_t> window_;        ///< [F], -1: none
-  std::vector<std::vector<double>> sorted_; ///< of each window
+  struct Window {
+    std::vector<double> sorted;
+    Tail tail;
+  };
+  const Window* of(Index feature) const;
+  double counted(const Window& window, double r) const;
+  std::vector<std::int32_t> window_; ///< [F], -1: none
+  std::vector<Window> windows_;
+  double least_ = 1; ///< p
 };
 
 /// Benjamini and Hochberg 1995: q = min over larger p of p * m / rank. NaN is no test and stays.
