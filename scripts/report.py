@@ -313,7 +313,7 @@ def best_matches(results, corpus, i, j, count):
 
 PAIR_COLUMNS = ["matched", "mean_r", "best_r", "null_r", "mppc_a", "mppc_b", "wmppc_a", "wmppc_b", "tested_a", "tested_b", "significant_a", "significant_b",
                 "above_fixed_a", "above_fixed_b", "factors/k_a", "factors/k_b", "factors/rank_a", "factors/rank_b", "factors/forced_ones"]
-MEASURE_COLUMNS = ["score", "null_mean", "null_sd", "z", "p", "q", "max_p", "adjusted", "calibrated", "formula_mean", "formula_sd", "stratified_mean", "stratified_p",
+MEASURE_COLUMNS = ["score", "null_mean", "null_sd", "z", "p", "p_from", "q", "max_p", "adjusted", "calibrated", "formula_mean", "formula_sd", "stratified_mean", "stratified_p",
                    "subset_mean", "subset_p"]
 
 

@@ -113,6 +113,7 @@ private:
     index_ = correlate::read_matches_index(options_.matches);
     auto settings = settings_json(spaces());
     settings["min_matches"] = options_.settings.min_matches;
+    settings["method"] = 2; // keys by a sample, ties at random, laws of three moments; what 1 made is made again
     key_ = {"compare", settings, {{"matches", index_.digest}}};
     for (const int layer : index_.layers_a)
       key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_a, layer));

@@ -44,7 +44,7 @@ EntryPair EntryPairs::operator()(Index number) const {
 double EntryPairs::error(double mean, double square) const {
   if (all_) return 0;
   const auto n = static_cast<double>(count_);
-  return std::sqrt((std::max(0.0, square - mean * mean) + 2 / n) / n);
+  return std::sqrt((std::max(0.0, square - mean * mean) + 12 / n) / n);
 }
 
 } // namespace concord::similarity

@@ -21,7 +21,8 @@ public:
   Index count() const { return count_; }
   EntryPair operator()(Index number) const;
   /// The standard error of a mean over count() pairs of numbers -1, 0 and 1, of mean `mean` and mean square `square`; 0 for all pairs.
-  /// Never 0 for a sample: two pairs of the other sort count with it, so that it covers what a sample without any cannot see.
+  /// Never 0 for a sample: three pairs of the opposite sort count with it, so that 1.96 of it cover the truth in 95 % of
+  /// the draws also near 1, where a sample may hold none of them.
   double error(double mean, double square) const;
 
 private:

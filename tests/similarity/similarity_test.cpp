@@ -1,5 +1,6 @@
 // SVCCA and its kin, CKA, Procrustes, permutations: invariants, plain references, what is not defined. Golden values of other libraries:
 // tests/cli/test_compare_golden.py.
+#include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
 #include "concord/similarity/compare.hpp"
@@ -9,6 +10,7 @@
 #include "similarity/oracle.hpp"
 #include "support/support.hpp"
 #include <cmath>
+#include <csignal>
 
 namespace concord::similarity {
 namespace {
@@ -404,6 +406,32 @@ TEST(StratifiedPairing, MovesItemsWithinStrataAlone) {
   EXPECT_GT(moved, 60);
   EXPECT_NE(order, stratified_pairing(strata, 3, 6));
   EXPECT_EQ(strata_of({10, 11, 1000, 10}, {1, 1.001, 1, 2}), (std::vector<Index>{0, 0, 1, 2}));
+}
+
+/// A request that comes in the middle of a pair ends it on all ranks, also where one of them alone was asked; the pair done again has the
+/// bits of an undisturbed one.
+TEST(CompareSpaces, StopsWithinAPairOnRequest) {
+  const auto [x, y] = related(60, 5, 6);
+  auto o = options_of(permuted_measures);
+  o.permutations = 9;
+  o.subsets = 4;
+  const Matrix& all_x = x;
+  const Matrix& all_y = y;
+  SpaceFacts facts;
+  for (const Index asked_at : {-1, 0, 3}) { // before it begins, or while subset 0 or 3 is drawn by the rank that draws it
+    comm::install_stop_flag(0);
+    facts.subset = [&](Index s) {
+      if (s == asked_at) std::raise(SIGUSR1);
+      return std::pair{all_x, all_y};
+    };
+    if (asked_at < 0 && world().rank() == world().size() - 1) std::raise(SIGUSR1);
+    expect_error(ExitCode::stopped, "run the same command to go on", [&] { compare_spaces(world(), x, y, facts, o); });
+  }
+  comm::install_stop_flag(0);
+  facts.subset = nullptr;
+  const auto again = compare_spaces(world(), x, y, facts, o).measures;
+  const auto plain = compare_spaces(world(), x, y, {}, o).measures;
+  for (const auto& name : o.measures) EXPECT_EQ(again.at(name).score, plain.at(name).score);
 }
 
 // --- refusals ---------------------------------------------------------------------------------------------------------

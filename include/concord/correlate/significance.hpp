@@ -24,8 +24,6 @@ public:
   double begin() const { return begin_; }
   /// P(X > x | X > begin()), x >= begin().
   double beyond(double x) const;
-  /// x with beyond(x) = p.
-  double quantile(double p) const;
 
 private:
   double begin_ = 0;
@@ -38,7 +36,8 @@ public:
   /// @param null    [shifts, F] best r of each feature with shifted rows
   /// @param counts  [F] active rows; features without any have no null
   BestNull(const std::vector<double>& null, const std::vector<Index>& counts);
-  /// (1 + null values >= r) / (1 + null values) where ten of them reach r; beyond, less by the fitted tail, down to 1 / (1 + null values of
+  /// (1 + null values >= r) / (1 + null values) where ten of them reach r; beyond, less by the fitted tail, or where none could be fitted
+  /// by the share of all features' null values that exceed their own window's tenth by as large a factor; down to 1 / (1 + null values of
   /// all features). Never 0. NaN without a null.
   double p(Index feature, double r) const;
   /// What r must exceed for p <= level: infinite where no r has so small a p. NaN without a null.
@@ -46,15 +45,22 @@ public:
   bool empty() const { return windows_.empty(); }
 
 private:
+  /// Null values of features that fire about as often, each as if it fired as often as those in the middle: r goes by a power of the count.
   struct Window {
     std::vector<double> sorted;
     Tail tail;
+    double tenth = 0; ///< largest
   };
-  const Window* of(Index feature) const;
+  Window window_of(const std::vector<double>& null, const std::vector<Index>& counts, Index begin, Index width, Index first, Index last);
+  void pool_excesses(const std::vector<double>& null);
   double counted(const Window& window, double r) const;
+  double p_beyond(const Window& window, double r) const;
+  std::vector<std::int32_t> live_;   ///< features with a null, by count
   std::vector<std::int32_t> window_; ///< [F], -1: none
+  std::vector<double> factor_;       ///< [F] of r, to compare it with its window
   std::vector<Window> windows_;
-  double least_ = 1; ///< p
+  std::vector<double> excesses_; ///< factors above 1 by which null values exceed their window's tenth, ascending
+  double least_ = 1;             ///< p
 };
 
 /// Benjamini and Hochberg 1995: q = min over larger p of p * m / rank. NaN is no test and stays.
