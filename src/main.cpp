@@ -1,9 +1,11 @@
 #include "concord/app/app.hpp"
 #include "concord/comm/session.hpp"
+#include "concord/comm/stop.hpp"
 
 #include <malloc.h>
 
 int main(int argc, char** argv) {
+  concord::comm::catch_stop_signals(); // before MPI starts, which takes its time
   // Large tensors come and go all the time; keeping their pages avoids faulting them in again on every step.
   mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);

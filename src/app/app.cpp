@@ -3,9 +3,9 @@
 #include "concord/app/plan.hpp"
 #include "concord/app/stages.hpp"
 #include "concord/app/verify.hpp"
-#include "concord/comm/agree.hpp"
-#include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/comm/watchdog.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
@@ -15,6 +15,7 @@
 #include "concord/extract/extract.hpp"
 #include "concord/features/encode.hpp"
 #include "concord/fused/recovered.hpp"
+#include "concord/io/claim.hpp"
 #include "concord/sae/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 
@@ -23,6 +24,9 @@
 #include "app/info.hpp"
 #include "app/report.hpp"
 #include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -36,19 +40,23 @@ struct Common {
   std::vector<std::string> overrides;
   bool force = false;
   std::string max_time;
+  std::string stall_timeout = "30:00";
+  io::ClaimPolicy claims;
   std::string log_level = "info";
 };
 
 /// "90", "15:00" or "1:30:00" in seconds; 0 for "".
-double seconds_of(const std::string& text) {
+double seconds_of(const std::string& text, const char* flag) {
   double seconds = 0;
   std::size_t begin = 0;
   while (begin < text.size()) {
     const std::size_t end = std::min(text.find(':', begin), text.size());
     const std::string part = text.substr(begin, end - begin);
-    require(!part.empty() && part.find_first_not_of("0123456789.") == std::string::npos, ExitCode::usage,
-            "--max-time {}: write seconds, MM:SS or HH:MM:SS", text);
-    seconds = seconds * 60 + std::stod(part);
+    double value = 0;
+    const auto [rest, error] = std::from_chars(part.data(), part.data() + part.size(), value, std::chars_format::fixed);
+    const bool number = error == std::errc() && rest == part.data() + part.size() && value >= 0 && part[0] != '-' && std::isfinite(value);
+    require(number && end + 1 != text.size(), ExitCode::usage, "{} {}: write seconds, MM:SS or HH:MM:SS", flag, text);
+    seconds = seconds * 60 + value;
     begin = end + 1;
   }
   return seconds;
@@ -87,8 +95,11 @@ public:
   void run() {
     comm::agree(world_, [&] {
       set_log_level(common_.log_level);
-      comm::install_stop_flag(seconds_of(common_.max_time));
+      comm::limit_time(seconds_of(common_.max_time, "--max-time"));
+      stall_seconds_ = seconds_of(common_.stall_timeout, "--stall-timeout");
+      io::claim_policy() = common_.claims;
     });
+    const comm::Watchdog watchdog(world_, stall_seconds_);
     action_();
   }
 
@@ -117,15 +128,26 @@ private:
     sub->add_option("--set", common_.overrides, "override a study key: table.key=value")->type_size(1)->allow_extra_args(false);
     sub->add_flag("--force", common_.force, "replace results that were made with other settings or inputs");
     sub->add_option("--max-time", common_.max_time, "stop resumably (exit 75) after so long: seconds, MM:SS or HH:MM:SS");
+    add_safety_flags(sub);
+  }
+
+  void add_safety_flags(CLI::App* sub) {
+    sub->add_option("--stall-timeout", common_.stall_timeout, "end the job, and say which ranks are missing, after so long without progress; 0: never")
+        ->capture_default_str();
+    sub->add_flag("--wait", common_.claims.wait, "wait where another run is making the same output; else end with exit 75");
+    sub->add_flag("--steal", common_.claims.steal, "take an output from a run that is surely dead but cannot be asked");
   }
 
   study::Study load_study() {
+    const auto text = comm::decided(world_, [&] { return read_text(common_.study, "study"); });
+    const auto folder = comm::decided(world_, [&] { return std::filesystem::absolute(common_.study).parent_path().string(); });
     std::optional<study::Study> study;
     comm::agree(world_, [&] {
-      study.emplace(common_.study, common_.overrides);
+      study.emplace(text, common_.study, folder, common_.overrides);
       run_record().study = study->resolved();
       run_record().seed = static_cast<std::uint64_t>(study->integer("study.seed"));
     });
+    comm::require_same(world_, study->resolved(), [](const std::string&) { return "the study means something else here than on rank 0"; });
     return *study;
   }
 
@@ -370,6 +392,7 @@ private:
     recovered->add_option("--saes", recovered_.saes, "folder of layer_LLL folders, or a path with {layer}");
     recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")->capture_default_str();
     recovered->add_option("--out", recovered_.out, "JSON to write");
+    add_safety_flags(recovered);
     auto* documents = add("documents", "where the documents of a corpus lie: BEGIN END PATH in bytes, each ended by a NUL", [this] {
       comm::agree(world_, [&] {
         if (world_.rank() == 0) corpus::print_documents(std::cout, tokenize_.paths, tokenize_.documents);
@@ -388,6 +411,7 @@ private:
   }
 
   const comm::Communicator& world_;
+  double stall_seconds_ = 0;
   CLI::App app_{"concord tells how far two language models represent the same things."};
   std::function<void()> action_;
   Common common_;
@@ -417,7 +441,28 @@ private:
 
 } // namespace
 
+namespace {
+
+/// All ranks run the same build with the same arguments, or none runs.
+void require_same_start(const comm::Communicator& world, int argc, char** argv) {
+  const std::string build = fmt::format("{} ({}, {})", version(), git_state(), build_id());
+  std::string arguments;
+  for (int i = 1; i < argc; ++i) arguments += (i > 1 ? " " : "") + std::string(argv[i]);
+  const auto differs = [](const char* what, const std::string& mine) {
+    return [what, &mine](const std::string& of_root) {
+      return fmt::format("was started with {} \"{}\", rank 0 with \"{}\"; start the same on all ranks", what, mine, of_root);
+    };
+  };
+  comm::require_same(world, build, differs("the build", build));
+  comm::require_same(world, arguments, differs("the arguments", arguments));
+}
+
+} // namespace
+
 int run(const comm::Session& session, int argc, char** argv) {
+  // Before the arguments are parsed: a rank that found them wrong would leave the others waiting.
+  const int differs = comm::run_guarded(session, [&] { require_same_start(session.world(), argc, argv); });
+  if (differs != 0) return differs;
   Program program(session);
   if (const auto code = program.parse(argc, argv)) return *code;
   return comm::run_guarded(session, [&] {

@@ -1,7 +1,9 @@
 #include "concord/app/stages.hpp"
 
-#include "concord/comm/agree.hpp"
+#include "concord/comm/decided.hpp"
+#include "concord/core/heartbeat.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/corpus/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"
@@ -11,6 +13,7 @@
 #include "concord/fused/encode.hpp"
 #include "concord/fused/recovered.hpp"
 #include "concord/fused/train.hpp"
+#include "concord/io/claim.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/trainings.hpp"
@@ -108,7 +111,7 @@ void extract(const comm::Communicator& comm, const Study& study, const StudyFile
 }
 
 std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
-  return comm::agreed(comm, [&] { return nlohmann::json::parse(io::File::open(activations).attribute("layers")).get<std::vector<int>>(); });
+  return comm::decided(comm, [&] { return nlohmann::json::parse(io::File::open(activations).attribute("layers")).get<std::vector<int>>(); });
 }
 
 sae::TrainOptions train_options(const Study& study) {
@@ -336,6 +339,11 @@ void report(const comm::Communicator& comm, const Study& study, const StudyFiles
   o.top_matches = study.integer("report.top_matches");
   o.saes_a = files.saes(study, 'a');
   o.saes_b = files.saes(study, 'b');
+  const io::Claim claim(comm, files.report());
+  comm::agree(comm, [&] {
+    if (comm.rank() == 0) run_record().accepted();
+  });
+  const WaitingOutside another_program;
   make_report(comm, o);
 }
 
@@ -343,11 +351,10 @@ void report(const comm::Communicator& comm, const Study& study, const StudyFiles
 
 void run_stage(const comm::Communicator& comm, const std::string& stage, const Study& study, bool force) {
   const StudyFiles files(study);
-  comm::agree(comm, [&] {
-    if (comm.rank() != 0) return;
-    make_folder(files.output);
-    write_text_atomic(files.resolved(), study.resolved());
-  });
+  run_record().accepted = [path = files.resolved(), text = study.resolved()] {
+    make_folder(path.parent_path());
+    write_text_shared(path, text);
+  };
   if (stage == "tokenize")
     tokenize(comm, study, files, force);
   else if (stage == "extract")

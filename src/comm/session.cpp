@@ -1,22 +1,60 @@
 #include "concord/comm/session.hpp"
 
+#include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/text.hpp"
 
 #include <mpi.h>
 
+#include <array>
+#include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <new>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <thread>
 
 namespace concord::comm {
 
-Session::Session(int& argc, char**& argv) : environment_(argc, argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
-  set_speaker(world_.rank() == 0);
-}
-
 namespace {
 
+/// Of this job, the same on all ranks; where its rank 0 is.
+struct Job {
+  std::array<char, 96> name{};
+  std::array<char, MPI_MAX_PROCESSOR_NAME> host{};
+};
+
+Job& job() {
+  static Job instance;
+  return instance;
+}
+
+void name_job(const Communicator& world) {
+  if (world.rank() == 0) {
+    const auto name = fmt::format("concord-error-{}", digest_of(unique_name("job")));
+    std::copy(name.begin(), name.end(), job().name.begin());
+    const auto host = boost::mpi::environment::processor_name();
+    std::copy(host.begin(), host.end(), job().host.begin());
+  }
+  MPI_Bcast(&job(), sizeof(Job), MPI_BYTE, 0, world);
+}
+
+/// Whether no other rank of this host has spoken: only one process can bind a name, and it is free again when that has ended. Ranks often
+/// meet the same error, and may not talk about it: the others may be anywhere.
+bool first_to_speak() {
+  if (boost::mpi::environment::processor_name() != job().host.data())
+    std::this_thread::sleep_for(std::chrono::milliseconds(300)); // rank 0's host goes first
+  const int socket = ::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  std::copy(job().name.begin(), job().name.end(), address.sun_path + 1); // a name that is no file
+  return socket < 0 || ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno != EADDRINUSE;
+}
+
 [[noreturn]] void end_job(const Session& session, ExitCode code, const char* what) {
+  if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(5)); // the first one ends the job in this time
   std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", session.world().rank(), boost::mpi::environment::processor_name().c_str(),
                what);
   std::fflush(stderr);
@@ -25,6 +63,11 @@ namespace {
 }
 
 } // namespace
+
+Session::Session(int& argc, char**& argv) : environment_(argc, argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
+  set_speaker(world_.rank() == 0);
+  name_job(world_);
+}
 
 int run_guarded(const Session& session, const std::function<void()>& body) {
   try {

@@ -1,5 +1,7 @@
 #include "concord/comm/stop.hpp"
 
+#include "concord/core/heartbeat.hpp"
+
 #include <mpi.h>
 
 #include <atomic>
@@ -22,19 +24,30 @@ extern "C" void concord_on_stop_signal(int signal) {
 
 } // namespace
 
-void install_stop_flag(double max_seconds) {
-  stop_signal.store(0);
-  limit_seconds = max_seconds;
-  start_time = std::chrono::steady_clock::now();
+void catch_stop_signals() {
   struct sigaction action {};
   action.sa_handler = concord_on_stop_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigaction(SIGUSR1, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+  action.sa_flags |= static_cast<int>(SA_RESETHAND); // a second one ends the program at once
+  sigaction(SIGINT, &action, nullptr);
+}
+
+void limit_time(double max_seconds) {
+  limit_seconds = max_seconds;
+  start_time = std::chrono::steady_clock::now();
+}
+
+void install_stop_flag(double max_seconds) {
+  stop_signal.store(0);
+  limit_time(max_seconds);
+  catch_stop_signals();
 }
 
 bool stop_wanted_here() {
+  beat(); // a loop that looks for the stop signal goes on
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count();
   return stop_signal.load() != 0 || (limit_seconds > 0 && elapsed > limit_seconds);
 }

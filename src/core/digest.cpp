@@ -4,6 +4,7 @@
 
 #include <xxhash.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
@@ -24,9 +25,13 @@ Digest::~Digest() = default;
 void Digest::add(const void* bytes, std::size_t size) {
   if (size > 0) XXH3_128bits_update(state_->xxh, bytes, size);
 }
-std::string Digest::hex() const {
+PieceDigest Digest::value() const {
   const XXH128_hash_t hash = XXH3_128bits_digest(state_->xxh);
-  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+  return {hash.high64, hash.low64};
+}
+std::string Digest::hex() const {
+  const PieceDigest hash = value();
+  return fmt::format("{:016x}{:016x}", hash.high, hash.low);
 }
 
 std::string digest_of(std::string_view text) {
@@ -43,14 +48,6 @@ std::ifstream open_binary(const std::filesystem::path& path) {
   return in;
 }
 
-void add_window(Digest& digest, std::ifstream& in, std::uint64_t offset, std::uint64_t size, const std::string& name) {
-  std::vector<char> buffer(size);
-  in.seekg(static_cast<std::streamoff>(offset));
-  in.read(buffer.data(), static_cast<std::streamsize>(size));
-  require(in.gcount() == static_cast<std::streamsize>(size), ExitCode::io, "cannot read {} at byte {}", name, offset);
-  digest.add(buffer.data(), buffer.size());
-}
-
 } // namespace
 
 std::string digest_of_file(const std::filesystem::path& path) {
@@ -63,19 +60,28 @@ std::string digest_of_file(const std::filesystem::path& path) {
   return digest.hex();
 }
 
-std::string fingerprint_of_file(const std::filesystem::path& path) {
-  constexpr std::uint64_t edge = 1 << 20;
-  constexpr std::uint64_t window = 1 << 16;
-  constexpr std::uint64_t windows = 62;
+PieceDigest digest_of_piece(const std::filesystem::path& path, std::uint64_t size, std::uint64_t piece) {
+  const std::uint64_t begin = piece * digest_piece;
+  const std::uint64_t end = std::min(size, begin + digest_piece);
   auto in = open_binary(path);
-  const std::uint64_t size = std::filesystem::file_size(path);
-  if (size <= 2 * edge + windows * window) return digest_of_file(path);
+  in.seekg(static_cast<std::streamoff>(begin));
+  Digest digest;
+  std::vector<char> buffer(1 << 20);
+  for (std::uint64_t at = begin; at < end;) {
+    const auto wanted = static_cast<std::streamsize>(std::min<std::uint64_t>(buffer.size(), end - at));
+    in.read(buffer.data(), wanted);
+    require(in.gcount() == wanted, ExitCode::io, "cannot read {} at byte {}", path.string(), at);
+    digest.add(buffer.data(), static_cast<std::size_t>(wanted));
+    at += static_cast<std::uint64_t>(wanted);
+  }
+  return digest.value();
+}
+
+std::string digest_of_pieces(std::uint64_t size, std::span<const PieceDigest> pieces) {
+  if (pieces.size() == 1) return fmt::format("{:016x}{:016x}", pieces[0].high, pieces[0].low);
   Digest digest;
   digest.add(&size, sizeof size);
-  add_window(digest, in, 0, edge, path.string());
-  for (std::uint64_t w = 0; w < windows; ++w)
-    add_window(digest, in, edge + (size - 2 * edge - window) / windows * w, window, path.string());
-  add_window(digest, in, size - edge, edge, path.string());
+  digest.add(pieces);
   return digest.hex();
 }
 

@@ -1,6 +1,7 @@
 #include "concord/core/log.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/heartbeat.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 
@@ -62,7 +63,9 @@ Progress::Progress(std::string stage, Index total, std::string unit, Index done)
     : stage_(std::move(stage)), unit_(std::move(unit)), total_(total), start_(done), done_(done), begin_(std::chrono::steady_clock::now()),
       last_(begin_),
       // mpirun gives ranks a pseudo-terminal for stdout even when its own output goes to a file; stderr tells the truth.
-      terminal_(::isatty(STDOUT_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0) {}
+      terminal_(::isatty(STDOUT_FILENO) != 0 && ::isatty(STDERR_FILENO) != 0) {
+  if (!stage_.empty()) note_place(stage_, done_, total_, unit_);
+}
 
 Progress::~Progress() {
   if (drawn_) std::fputc('\n', stdout);
@@ -74,6 +77,7 @@ double Progress::seconds() const {
 
 void Progress::update(Index done, const std::string& extra) {
   done_ = done;
+  if (!stage_.empty()) note_place(stage_, done_, total_, unit_);
   if (!speaker) return;
   const auto now = std::chrono::steady_clock::now();
   const double interval = terminal_ ? 0.2 : log_interval_seconds();

@@ -4,7 +4,10 @@
 #include "concord/core/text.hpp"
 
 #include "concord_version.h"
+#include <cstring>
 #include <ctime>
+#include <elf.h>
+#include <link.h>
 #include <vector>
 
 namespace concord {
@@ -14,6 +17,42 @@ std::string version() {
 }
 std::string git_state() {
   return CONCORD_GIT;
+}
+
+namespace {
+
+/// The note that ld writes with --build-id, out of a loaded segment of notes.
+std::string id_in_notes(const char* begin, std::size_t size) {
+  const auto padded = [](std::size_t bytes) { return (bytes + 3) / 4 * 4; };
+  for (std::size_t at = 0; at + sizeof(ElfW(Nhdr)) <= size;) {
+    ElfW(Nhdr) note{};
+    std::memcpy(&note, begin + at, sizeof note);
+    const char* id = begin + at + sizeof note + padded(note.n_namesz);
+    at += sizeof note + padded(note.n_namesz) + padded(note.n_descsz);
+    if (note.n_type != NT_GNU_BUILD_ID || at > size) continue;
+    std::string hex;
+    for (std::size_t i = 0; i < note.n_descsz; ++i) hex += fmt::format("{:02x}", static_cast<unsigned char>(id[i]));
+    return hex;
+  }
+  return "";
+}
+
+} // namespace
+
+std::string build_id() {
+  std::string id;
+  ::dl_iterate_phdr(
+      [](dl_phdr_info* program, std::size_t, void* out) {
+        for (int s = 0; s < program->dlpi_phnum; ++s) {
+          const auto& segment = program->dlpi_phdr[s];
+          if (segment.p_type != PT_NOTE) continue;
+          const auto found = id_in_notes(reinterpret_cast<const char*>(program->dlpi_addr + segment.p_vaddr), segment.p_memsz);
+          if (!found.empty()) *static_cast<std::string*>(out) = found;
+        }
+        return 1; // the program itself comes first
+      },
+      &id);
+  return id;
 }
 
 RunRecord& run_record() {

@@ -3,9 +3,12 @@
 #include "concord/core/error.hpp"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
+#include <ctime>
 #include <fcntl.h>
 #include <fstream>
 #include <sstream>
@@ -88,8 +91,9 @@ void sync_path(const std::filesystem::path& path) {
   require(result == 0, ExitCode::io, "cannot flush {} to disk: {}", path.string(), std::strerror(reason));
 }
 
-void write_text_atomic(const std::filesystem::path& path, std::string_view text) {
-  const std::filesystem::path temporary = path.string() + ".new";
+namespace {
+
+void write_by_way_of(const std::filesystem::path& temporary, const std::filesystem::path& path, std::string_view text) {
   {
     std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
     out << text;
@@ -100,6 +104,33 @@ void write_text_atomic(const std::filesystem::path& path, std::string_view text)
   std::error_code error;
   std::filesystem::rename(temporary, path, error);
   require(!error, ExitCode::io, "cannot rename {} to {}: {}", temporary.string(), path.string(), error.message());
+}
+
+} // namespace
+
+void write_text_atomic(const std::filesystem::path& path, std::string_view text) {
+  write_by_way_of(path.string() + ".new", path, text);
+}
+
+void write_text_shared(const std::filesystem::path& path, std::string_view text) {
+  std::error_code error;
+  if (std::filesystem::exists(path, error) && read_text(path, "file") == text) return;
+  const std::filesystem::path temporary = unique_name(path.string()) + ".new";
+  try {
+    write_by_way_of(temporary, path, text);
+  } catch (...) {
+    std::filesystem::remove(temporary, error);
+    throw;
+  }
+}
+
+std::string unique_name(const std::string& stem) {
+  static std::atomic<unsigned> calls{0};
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return fmt::format("{}.{}-{}-{:x}-{}", stem, host.data(), ::getpid(), now.tv_sec * 1'000'000'000 + now.tv_nsec, calls++);
 }
 
 void make_folder(const std::filesystem::path& path) {

@@ -1,5 +1,7 @@
 #include "concord/core/threads.hpp"
 
+#include "concord/core/heartbeat.hpp"
+
 #include <atomic>
 #include <cstdlib>
 #include <exception>
@@ -20,7 +22,10 @@ void for_each_item(Index count, int threads, const std::function<void(int, Index
   std::mutex lock;
   const auto run = [&](int thread) {
     try {
-      for (Index item = next++; item < count; item = next++) work(thread, item);
+      for (Index item = next++; item < count; item = next++) {
+        work(thread, item);
+        beat();
+      }
     } catch (...) {
       const std::lock_guard guard(lock);
       if (!error) error = std::current_exception();

@@ -167,7 +167,8 @@ void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
   std::vector<TextFile> files;
   if (text) files = agreed_text_files(comm, options.paths);
   const StageKey key = text ? key_of_text(comm, options, files) : comm::agreed(comm, [&] { return key_of_ids(options); });
-  if (io::output_is_done(comm, options.out, key, options.force)) {
+  const auto claim = io::claim_unless_done(comm, options.out, key, options.force);
+  if (!claim) {
     log_info("tokenize: {} is done", options.out.string());
     return;
   }

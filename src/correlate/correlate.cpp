@@ -80,6 +80,7 @@ class Correlation {
 public:
   Correlation(const comm::Communicator& comm, const CorrelateOptions& options) : comm_(comm), options_(options) {
     comm::agree(comm_, [&] { open(); });
+    io::require_same_key(comm_, key_); // before ranks part into groups
     groups_ = groups();
     number_ = comm_.rank() * groups_ / comm_.size();
     group_ = comm_.split(number_);
@@ -94,11 +95,13 @@ public:
   }
 
   void run() {
-    if (io::output_is_done(comm_, options_.out, key_, options_.force))
+    const auto claim = io::claim_unless_done(comm_, options_.out, key_, options_.force);
+    if (!claim)
       log_info("{}: {} is done", options_.stage_word, options_.out.string());
     else
       correlate_pairs();
     if (options_.csv.empty()) return;
+    const io::Claim claim_of_text(comm_, options_.csv);
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) write_csv(options_.out, options_.csv);
     });

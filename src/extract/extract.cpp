@@ -30,7 +30,10 @@ public:
       : comm_(comm), extractor_(extractor), options_(options), output_(comm, options.out, extractor.key(), io::Output::Writers::by_offset,
                                                                        options.force, bytes(), [&](io::File& file) { lay_out(file); }) {
     committed_.assign(at(extractor_.blocks()), 1);
-    comm::agree(comm_, [&] { find_places(); });
+    comm::agree(comm_, [&] {
+      if (comm_.rank() == 0) find_places();
+    });
+    share_places();
     if (packed()) open_segments();
     comm::agree(comm_, [&] {
       writer_ = std::make_unique<io::RowWriter>(output_.partial(), extractor_.pool(), options_.commit_seconds, queue_bytes());
@@ -142,6 +145,18 @@ private:
     if (options_.loss) loss_ = look("/loss/sums", "/loss/checksums");
   }
 
+  /// Which blocks are there is what rank 0 sees: all ranks must run the model over the same ones.
+  void share_places() {
+    std::vector<Place> places;
+    for (const auto& [layer, place] : places_) places.push_back(place);
+    places.push_back(loss_);
+    comm::broadcast(comm_, places);
+    if (!packed())
+      for (std::size_t l = 0; l < extractor_.layers().size(); ++l) places_[extractor_.layers()[l]] = places[l];
+    loss_ = places.back();
+    comm::broadcast(comm_, committed_);
+  }
+
   /// Finds the blocks of earlier runs, and opens a segment writer of this run's own.
   void open_segments() {
     Index run = 0; // one that no earlier segment carries
@@ -230,7 +245,8 @@ void report(const comm::Communicator& comm, const Extractor& extractor, const Ex
 void extract(const comm::Communicator& comm, const ExtractOptions& options) {
   const Progress clock("", 0, "");
   Extractor extractor(comm, options);
-  if (io::output_is_done(comm, options.out, extractor.key(), options.force)) {
+  const auto claim = io::claim_unless_done(comm, options.out, extractor.key(), options.force);
+  if (!claim) {
     log_info("{}: {} is done", options.stage_word, options.out.string());
     return;
   }

@@ -7,6 +7,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/text.hpp"
+#include "concord/io/output.hpp"
 #include "concord/model/transformer.hpp"
 #include "concord/model/weights.hpp"
 
@@ -43,6 +44,8 @@ struct Extractor::Flow {
 
 Extractor::Extractor(const comm::Communicator& comm, const ExtractOptions& options) : comm_(comm), options_(options) {
   comm::agree(comm_, [&] { read_inputs(); });
+  key_.inputs["model"] = model::model_digest(comm_, options_.model);
+  io::require_same_key(comm_, key_); // before ranks part into shards
   std::int32_t largest = 0;
   comm::agree(comm_, [&] {
     if (comm_.rank() == 0) largest = tokens_->check();
@@ -99,7 +102,7 @@ void Extractor::read_inputs() {
            {"compute", name_of(options_.compute)},
            {"batch", options_.batch},
            {"loss", options_.loss}},
-          {{"tokens", tokens_->hash()}, {"model", model::model_digest(options_.model)}}};
+          {{"tokens", tokens_->hash()}}};
   if (options_.compress > 0) key_.settings["compress"] = options_.compress;
 }
 

@@ -1,7 +1,6 @@
 #include "concord/features/code_spool.hpp"
 
-#include "concord/comm/agree.hpp"
-#include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/io/row_writer.hpp"
@@ -97,8 +96,7 @@ CodeSpool::CodeSpool(const comm::Communicator& comm, fs::path folder, const std:
     if (!fs::exists(key)) write_text_atomic(key, digest);
   });
   scan();
-  const Index runs = comm::agreed(comm_, [&] { return static_cast<Index>(files_.size()); });
-  mine_ = folder_ / fmt::format("{:06d}.rank{:05d}.spool", runs, comm_.rank());
+  mine_ = folder_ / fmt::format("{:06d}.rank{:05d}.spool", files_.size(), comm_.rank());
 }
 
 CodeSpool::~CodeSpool() {
@@ -109,8 +107,8 @@ CodeSpool::~CodeSpool() {
 void CodeSpool::scan() {
   comm_.barrier();
   std::vector<Place> found;
+  files_ = comm::decided(comm_, [&] { return spool_files(folder_); }); // a share is a share of the same list on every rank
   comm::agree(comm_, [&] {
-    files_ = spool_files(folder_);
     const dist::Partition share{static_cast<Index>(files_.size()), comm_.size()};
     Header header;
     std::vector<char> payload;

@@ -123,15 +123,18 @@ public:
   Encoding(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts)
       : comm_(comm), options_(options), facts_(facts), rows_(static_cast<Index>(facts.row_kinds.size())) {
     comm::agree(comm_, [&] { plan(); });
+    for (const int layer : layers_)
+      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes, layer));
   }
 
-  bool is_done() const { return io::output_is_done(comm_, options_.out, key_, options_.force); }
+  std::optional<io::Claim> claim_unless_done() const {
+    auto claim = io::claim_unless_done(comm_, options_.out, key_, options_.force);
+    if (!claim) log_info("{}: {} is done", options_.stage_word, options_.out.string());
+    return claim;
+  }
 
+  /// Under a claim.
   void run(CodeSource& source) {
-    if (is_done()) {
-      log_info("{}: {} is done", options_.stage_word, options_.out.string());
-      return;
-    }
     Progress progress(options_.stage_word, static_cast<Index>(layers_.size()), "layers");
     for (std::size_t l = 0; l < layers_.size(); ++l) {
       encode_layer(layers_[l], source);
@@ -153,7 +156,6 @@ private:
     for (const int layer : layers_) {
       require(std::find(facts_.layers.begin(), facts_.layers.end(), layer) != facts_.layers.end(), ExitCode::config,
               "{} has no {}; it holds layers {}", options_.activations.string(), layer_name(layer), fmt::join(facts_.layers, ", "));
-      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes, layer));
     }
     for (std::size_t b = 0; b + 1 < facts_.block_offsets.size(); ++b)
       for (Index begin = facts_.block_offsets[b]; begin < facts_.block_offsets[b + 1]; begin += rows_a_piece) pieces_.push_back(begin);
@@ -355,15 +357,16 @@ void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, 
   Encoding(comm, options, facts).run(source);
 }
 
-bool encode_is_done(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts) {
-  return Encoding(comm, options, facts).is_done();
+std::optional<io::Claim> claim_unless_encoded(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts) {
+  return Encoding(comm, options, facts).claim_unless_done();
 }
 
 void encode(const comm::Communicator& comm, const EncodeOptions& options) {
   ActivationsFacts facts;
   comm::agree(comm, [&] { facts = facts_of(options); });
   FileCodes source(options);
-  encode_codes(comm, options, facts, source);
+  Encoding encoding(comm, options, facts);
+  if (const auto claim = encoding.claim_unless_done()) encoding.run(source);
 }
 
 } // namespace concord::features

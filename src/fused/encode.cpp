@@ -103,15 +103,12 @@ void encode(const comm::Communicator& comm, const extract::ExtractOptions& extra
   extract::Extractor extractor(comm, without_loss);
   features::ActivationsFacts facts;
   comm::agree(comm, [&] { facts = facts_of(extractor); });
-  if (features::encode_is_done(comm, encode, facts)) {
-    log_info("{}: {} is done", encode.stage_word, encode.out.string());
-    return;
-  }
+  const auto claim = features::claim_unless_encoded(comm, encode, facts);
+  if (!claim) return;
   extractor.load_model();
   StageKey key = extractor.key();
-  comm::agree(comm, [&] {
-    for (const int layer : extractor.layers()) key.inputs["sae/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(encode.saes, layer));
-  });
+  for (const int layer : extractor.layers())
+    key.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm, sae::sae_path(encode.saes, layer));
   features::CodeSpool spool(comm, encode.out.string() + ".codes", key.digest(), encode.force);
   const bool stopped = fill(comm, extractor, without_loss, encode, spool);
   spool.share();

@@ -1,11 +1,11 @@
 #include "concord/fused/recovered.hpp"
 
-#include "concord/comm/agree.hpp"
-#include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
+#include "concord/io/claim.hpp"
 #include "concord/sae/encoder.hpp"
 
 #include "fused/facts.hpp"
@@ -56,11 +56,13 @@ public:
   Recovery(const comm::Communicator& comm, const extract::ExtractOptions& extract, const RecoveredOptions& options)
       : comm_(comm), options_(options), stage_word_(extract.stage_word), extractor_(comm, extract), kinds_(facts_of(extractor_).row_kinds),
         replacement_(extractor_, kinds_) {
-    comm::agree(comm_, [&] { plan(); });
+    plan();
   }
 
   void run() {
-    if (comm::agreed(comm_, [&] { return is_done(); })) {
+    std::optional<io::Claim> claim;
+    if (!is_done()) claim.emplace(comm_, options_.out);
+    if (is_done()) { // maybe by another run meanwhile
       log_info("{}: {} is done", stage_word_, options_.out.string());
       return;
     }
@@ -91,20 +93,22 @@ private:
     key_ = {"recovered", {{"contexts", options_.contexts}}, {{"activations", extractor_.key().digest()}}};
     for (const int layer : extractor_.layers()) {
       const auto path = sae::sae_path(options_.saes, layer);
-      if (!std::filesystem::exists(path)) continue;
+      if (!comm::decided(comm_, [&] { return std::filesystem::exists(path); })) continue;
       layers_.push_back(layer);
-      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(path);
+      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm_, path);
     }
-    require(!layers_.empty(), ExitCode::input_missing, "{} holds no SAE of any layer", options_.saes);
+    comm::agree(comm_, [&] { require(!layers_.empty(), ExitCode::input_missing, "{} holds no SAE of any layer", options_.saes); });
     const Index wanted = std::clamp<Index>(options_.contexts * extractor_.blocks() / std::max<Index>(1, extractor_.tokens().contexts()), 1,
                                            extractor_.blocks());
     for (Index i = 0; i < wanted; ++i) blocks_.push_back(i * extractor_.blocks() / wanted);
   }
 
   bool is_done() const {
-    if (!std::filesystem::exists(options_.out)) return false;
-    const auto old = nlohmann::json::parse(read_text(options_.out, "record"), nullptr, false);
-    return old.is_object() && old.value("stage_digest", "") == key_.digest();
+    return comm::decided(comm_, [&] {
+      if (!std::filesystem::exists(options_.out)) return false;
+      const auto old = nlohmann::json::parse(read_text(options_.out, "record"), nullptr, false);
+      return old.is_object() && old.value("stage_digest", "") == key_.digest();
+    });
   }
 
   nlohmann::json of_layer(int layer, double clean) {

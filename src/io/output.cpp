@@ -1,7 +1,6 @@
 #include "concord/io/output.hpp"
 
-#include "concord/comm/agree.hpp"
-#include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 
@@ -19,6 +18,14 @@ StageKey key_in(const File& file) {
           nlohmann::json::parse(file.attribute("inputs"))};
 }
 
+fs::path partial_of(const fs::path& path) {
+  return path.string() + ".partial";
+}
+
+fs::path journal_of(const fs::path& path) {
+  return path.string() + ".partial.journal";
+}
+
 /// Whether the file was made with `key`; throws unless it was or `force` says to replace it.
 bool same_key(const fs::path& path, const StageKey& key, bool force) {
   const File file = File::open(path);
@@ -32,13 +39,43 @@ bool same_key(const fs::path& path, const StageKey& key, bool force) {
 
 } // namespace
 
-bool output_is_done(const comm::Communicator& comm, const fs::path& path, const StageKey& key, bool force) {
-  const bool done = comm::agreed(comm, [&] { return fs::exists(path) && same_key(path, key, force); });
-  comm.barrier(); // nobody removes the file while another rank still reads it
-  comm::agree(comm, [&] {
-    if (!done && comm.rank() == 0 && fs::exists(path)) fs::remove(path);
+void require_same_key(const comm::Communicator& comm, const StageKey& key) {
+  comm::require_same(comm, nlohmann::json{{"settings", key.settings}, {"inputs", key.inputs}}.dump(), [&](const std::string& of_root) {
+    const auto root = nlohmann::json::parse(of_root);
+    return fmt::format("{} has other settings or inputs here than on rank 0 ({}); all ranks must see the same files", key.stage,
+                       difference({key.stage, root["settings"], root["inputs"]}, key));
   });
-  return done;
+}
+
+bool output_is_done(const comm::Communicator& comm, const fs::path& path, const StageKey& key, bool force) {
+  require_same_key(comm, key);
+  return comm::decided(comm, [&] {
+    if (!fs::exists(path)) return false;
+    if (same_key(path, key, force)) return true;
+    fs::remove(path);
+    return false;
+  });
+}
+
+std::optional<Claim> claim_unless_done(const comm::Communicator& comm, const fs::path& path, const StageKey& key, bool force) {
+  require_same_key(comm, key);
+  const auto done = [&] { return fs::exists(path) && same_key(path, key, force); };
+  const auto accept = [&](bool result) {
+    if (run_record().accepted) run_record().accepted();
+    return result;
+  };
+  if (comm::decided(comm, [&] { return done() && accept(true); })) return std::nullopt;
+  std::optional<Claim> claim(std::in_place, comm, path);
+  // Another run may have made it, or begun it with other settings, since.
+  const bool done_meanwhile = comm::decided(comm, [&] {
+    if (done()) return accept(true);
+    const fs::path partial = partial_of(path);
+    if (fs::exists(partial) && fs::exists(journal_of(path))) static_cast<void>(same_key(partial, key, force));
+    fs::remove(path);
+    return accept(false);
+  });
+  if (done_meanwhile) claim.reset();
+  return claim;
 }
 
 std::string stage_digest_of(const fs::path& path) {
@@ -47,24 +84,27 @@ std::string stage_digest_of(const fs::path& path) {
   return file.attribute("stage_digest");
 }
 
-void write_provenance(File& file, const StageKey& key) {
+std::vector<std::string> provenance(const StageKey& key) {
   const RunRecord& run = run_record();
   const char* job = std::getenv("SLURM_JOB_ID");
-  file.write_attribute("concord_stage", key.stage);
-  file.write_attribute("concord_schema_version", "1");
-  file.write_attribute("stage_digest", key.digest());
-  file.write_attribute("settings", key.settings.dump());
-  file.write_attribute("inputs", key.inputs.dump());
-  file.write_attribute("software", "concord " + version());
-  file.write_attribute("git", git_state());
-  file.write_attribute("command", run.command);
-  file.write_attribute("study", run.study);
-  file.write_attribute("ranks", std::to_string(run.ranks));
-  file.write_attribute("hosts", run.hosts);
-  file.write_attribute("libraries", run.libraries);
-  file.write_attribute("seed", std::to_string(run.seed));
-  file.write_attribute("date", utc_now());
-  file.write_attribute("slurm_job_id", job != nullptr ? job : "");
+  const std::vector<std::pair<std::string, std::string>> facts{{"concord_stage", key.stage},
+                                                               {"concord_schema_version", "1"},
+                                                               {"stage_digest", key.digest()},
+                                                               {"settings", key.settings.dump()},
+                                                               {"inputs", key.inputs.dump()},
+                                                               {"software", "concord " + version()},
+                                                               {"git", git_state()},
+                                                               {"command", run.command},
+                                                               {"study", run.study},
+                                                               {"ranks", std::to_string(run.ranks)},
+                                                               {"hosts", run.hosts},
+                                                               {"libraries", run.libraries},
+                                                               {"seed", std::to_string(run.seed)},
+                                                               {"date", utc_now()},
+                                                               {"slurm_job_id", job != nullptr ? job : ""}};
+  std::vector<std::string> flat;
+  for (const auto& [name, value] : facts) flat.insert(flat.end(), {name, value});
+  return flat;
 }
 
 void check_free_space(const fs::path& path, double bytes) {
@@ -81,8 +121,7 @@ constexpr Index stripe = Index{1} << 20;
 
 Output::Output(const comm::Communicator& comm, fs::path path, const StageKey& key, Writers writers, bool force, double bytes,
                const std::function<void(File&)>& layout)
-    : comm_(comm), path_(std::move(path)), partial_(path_.string() + ".partial"), journal_(path_.string() + ".partial.journal"),
-      writers_(writers), digest_(key.digest()) {
+    : comm_(comm), path_(std::move(path)), partial_(partial_of(path_)), journal_(journal_of(path_)), writers_(writers), digest_(key.digest()) {
   comm::agree(comm_, [&] {
     if (comm_.rank() == 0) make_folder(path_.parent_path());
   });
@@ -118,10 +157,12 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
   if (writers_ == Writers::all || comm_.rank() == 0) {
     file_ = writers_ == Writers::all ? File::create_parallel(partial_, comm_) : File::create(partial_, stripe);
   }
+  // Attributes of a file that all ranks make must have the same bytes on each, whatever their clocks and environments say.
+  const auto facts = comm::decided(comm_, [&] { return provenance(key); });
   const auto lay_out = [&] {
     if (!file_) return;
     layout(*file_);
-    write_provenance(*file_, key);
+    for (std::size_t i = 0; i < facts.size(); i += 2) file_->write_attribute(facts[i], facts[i + 1]);
     file_->close();
   };
   if (writers_ == Writers::all)

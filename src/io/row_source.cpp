@@ -1,7 +1,9 @@
 #include "concord/io/row_source.hpp"
 
+#include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
+#include "concord/io/file_digest.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/npy.hpp"
 #include "concord/io/safetensors.hpp"
@@ -11,6 +13,18 @@
 #include <optional>
 
 namespace concord::io {
+
+namespace {
+
+/// "x.safetensors:W_dec" or "x.h5:/rows" as file and the rest; the rest of a .npy is empty.
+std::pair<std::string, std::string> file_and_rest(const std::string& location) {
+  if (const auto colon = location.rfind(":/"); colon != std::string::npos) return {location.substr(0, colon), location.substr(colon + 1)};
+  const auto tensor = location.rfind(".safetensors:");
+  const auto end = tensor == std::string::npos ? location.size() : location.find(':', tensor);
+  return {location.substr(0, end), location.substr(end)};
+}
+
+} // namespace
 
 struct RowSource::Storage {
   std::optional<File> file;
@@ -30,9 +44,7 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
     shape = storage_->dataset->dims();
     dtype_ = storage_->dataset->dtype();
     if (file.has("/row_kind")) row_kinds_ = file.read<std::uint8_t>("/row_kind");
-    digest_ =
-        digest_of((file.has_attribute("stage_digest") ? file.attribute("stage_digest") : fingerprint_of_file(location.substr(0, colon))) +
-                  location.substr(colon + 1));
+    if (file.has_attribute("stage_digest")) digest_ = digest_of(file.attribute("stage_digest") + location.substr(colon + 1));
   } else if (const auto tensor = location.rfind(".safetensors:"); tensor != std::string::npos) {
     const auto path = location.substr(0, location.find(':', tensor));
     storage_->tensors = std::make_unique<SafetensorsFile>(path);
@@ -40,12 +52,10 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
     storage_->tensor = static_cast<const char*>(found.data);
     shape = found.shape;
     dtype_ = found.dtype;
-    digest_ = digest_of(fingerprint_of_file(path) + location.substr(path.size()));
   } else if (location.ends_with(".npy")) {
     storage_->array = read_npy(location);
     shape = storage_->array.shape;
     dtype_ = storage_->array.dtype;
-    digest_ = digest_of_file(location);
   } else {
     fail(ExitCode::usage, "'{}' names no matrix: give FILE.npy, FILE.h5:/layer_003/x, or FILE.safetensors:W_dec", location);
   }
@@ -60,6 +70,22 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
 }
 
 RowSource::~RowSource() = default;
+
+const std::string& RowSource::digest() const {
+  if (!digest_.empty()) return digest_;
+  const auto [file, rest] = file_and_rest(location_);
+  digest_ = rest.empty() ? digest_of_file(file) : digest_of(file_digest_alone(file) + rest);
+  return digest_;
+}
+
+void share_digest_of_rows(const comm::Communicator& comm, const std::string& location) {
+  const auto [file, rest] = file_and_rest(location);
+  const bool of_bytes = comm::decided(comm, [&] {
+    if (rest.empty()) return false; // a .npy is read whole by each rank anyhow
+    return rest[0] != '/' || !File::open(file).has_attribute("stage_digest");
+  });
+  if (of_bytes) file_digest(comm, file);
+}
 RowSource::RowSource(RowSource&&) noexcept = default;
 RowSource& RowSource::operator=(RowSource&&) noexcept = default;
 

@@ -1,8 +1,10 @@
 #include "concord/model/weights.hpp"
 
+#include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
+#include "concord/io/file_digest.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -65,10 +67,16 @@ std::vector<std::filesystem::path> Weights::files() const {
   return {files.begin(), files.end()};
 }
 
-std::string model_digest(const std::filesystem::path& folder) {
+std::string model_digest(const comm::Communicator& comm, const std::filesystem::path& folder) {
+  std::vector<std::string> files;
+  const std::string config = comm::decided(comm, [&] {
+    for (const auto& file : Weights(folder).files()) files.push_back(file.string());
+    return digest_of_file(folder / "config.json");
+  });
+  comm::spread(comm, files);
   Digest digest;
-  digest.add(digest_of_file(folder / "config.json"));
-  for (const auto& file : Weights(folder).files()) digest.add(fingerprint_of_file(file));
+  digest.add(config);
+  for (const auto& file : files) digest.add(io::file_digest(comm, file));
   return digest.hex();
 }
 

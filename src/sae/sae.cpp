@@ -1,8 +1,10 @@
 #include "concord/sae/sae.hpp"
 
+#include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
+#include "concord/io/file_digest.hpp"
 #include "concord/io/npy.hpp"
 #include "concord/io/safetensors.hpp"
 
@@ -342,10 +344,16 @@ void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& meta
   write_text_atomic(folder / "cfg.json", cfg_of(sae, metadata).dump(2) + "\n");
 }
 
-std::string sae_digest(const fs::path& path) {
-  const Files files = files_of(path);
-  const std::string weights = fingerprint_of_file(files.weights);
-  return files.cfg.empty() ? weights : digest_of(digest_of_file(files.cfg) + weights);
+std::string sae_digest(const comm::Communicator& comm, const fs::path& path) {
+  std::string weights_file;
+  const std::string cfg = comm::decided(comm, [&] {
+    const Files files = files_of(path);
+    weights_file = files.weights.string();
+    return files.cfg.empty() ? std::string() : digest_of_file(files.cfg);
+  });
+  comm::spread(comm, weights_file);
+  const std::string weights = io::file_digest(comm, weights_file);
+  return cfg.empty() ? weights : digest_of(cfg + weights);
 }
 
 fs::path sae_path(const std::string& location, int layer) {

@@ -1,13 +1,13 @@
 #include "concord/sae/train.hpp"
 
-#include "concord/comm/agree.hpp"
-#include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
+#include "concord/io/output.hpp"
 #include "concord/sae/metrics.hpp"
 #include "concord/sae/start.hpp"
 #include "concord/sae/step.hpp"
@@ -107,9 +107,20 @@ public:
     });
   }
 
-  bool is_done() const {
-    const bool done = comm::agreed(comm_, [&] { return is_done_here(); });
-    comm_.barrier();
+  /// Unless it is done, this run claims it.
+  bool is_done() {
+    io::require_same_key(comm_, key_);
+    const auto look = [&](bool accept) {
+      return comm::decided(comm_, [&] {
+        const bool done = is_done_here();
+        if ((done || accept) && run_record().accepted) run_record().accepted();
+        return done;
+      });
+    };
+    if (look(false)) return true;
+    claim_.emplace(comm_, o_.out);
+    const bool done = look(true); // by another run meanwhile
+    if (done) claim_.reset();
     return done;
   }
 
@@ -125,7 +136,10 @@ public:
     });
     comm_.barrier();
     stepper_ = make_stepper({comm_, o_, feed_.parts(), *architecture_, *exchange_, *state_});
-    const bool resumed = comm::agreed(comm_, [&] { return load_checkpoint(); });
+    const bool resumed = comm::decided(comm_, [&] { return has_checkpoint(); });
+    comm::agree(comm_, [&] {
+      if (resumed) sae::load_checkpoint(checkpoint(), feed_.parts().size(), *state_, *architecture_, *exchange_);
+    });
     if (resumed) exchange_->spread();
     if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
     comm::agree(comm_, [&] {
@@ -278,14 +292,13 @@ private:
 
   // --- checkpoints --------------------------------------------------------------------------------------------------
 
-  bool load_checkpoint() {
+  bool has_checkpoint() const {
     if (!fs::exists(checkpoint()) || !fs::exists(partial() / "digest")) return false;
     if (read_text(partial() / "digest", "checkpoint digest") != digest_) {
       if (o_.force) return false;
       fail(ExitCode::config, "{} belongs to a training with other settings or inputs; choose another output, or give --force to start anew",
            partial().string());
     }
-    sae::load_checkpoint(checkpoint(), feed_.parts().size(), *state_, *architecture_, *exchange_);
     return true;
   }
 
@@ -378,6 +391,7 @@ private:
   RowFeed& feed_;
   StageKey key_;
   std::string digest_;
+  std::optional<io::Claim> claim_;
   std::unique_ptr<Architecture> architecture_;
   std::unique_ptr<TrainingState> state_;
   std::unique_ptr<Exchange> exchange_;
@@ -400,7 +414,7 @@ private:
 Trainer::Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed)
     : work_(std::make_unique<Work>(comm, options, feed)) {}
 Trainer::~Trainer() = default;
-bool Trainer::is_done() const {
+bool Trainer::is_done() {
   return work_->is_done();
 }
 void Trainer::prepare() {

@@ -7,6 +7,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
+#include "concord/io/row_source.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -96,6 +97,8 @@ TrainOptions variant_of(const TrainOptions& options, const std::string& variant)
 void train_variants(const comm::Communicator& comm, const TrainOptions& options, const std::vector<std::string>& variants) {
   std::vector<TrainOptions> all{options};
   std::unique_ptr<RowFeed> feed;
+  for (const auto& location : {options.activations, options.with})
+    if (!location.empty()) io::share_digest_of_rows(comm, location);
   comm::agree(comm, [&] {
     for (const auto& variant : variants) all.push_back(variant_of(options, variant));
     feed = feed_for(comm, options);

@@ -66,6 +66,11 @@ public:
   Comparison(const comm::Communicator& comm, const CompareOptions& options)
       : comm_(comm), options_(options), decoders_a_(options.saes_a), decoders_b_(options.saes_b) {
     comm::agree(comm_, [&] { open(); });
+    for (const int layer : index_.layers_a)
+      key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes_a, layer));
+    for (const int layer : index_.layers_b)
+      key_.inputs["sae_b/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes_b, layer));
+    io::require_same_key(comm_, key_); // before ranks part into groups
     groups_ =
         options_.settings.groups > 0
             ? static_cast<int>(std::clamp<Index>(options_.settings.groups, 1, std::min<Index>(std::max<Index>(1, pairs()), comm_.size())))
@@ -75,7 +80,8 @@ public:
   }
 
   void run() {
-    if (io::output_is_done(comm_, options_.out, key_, options_.force)) {
+    const auto claim = io::claim_unless_done(comm_, options_.out, key_, options_.force);
+    if (!claim) {
       log_info("{}: {} is done", options_.stage_word, options_.out.string());
       return;
     }
@@ -115,10 +121,6 @@ private:
     settings["min_matches"] = options_.settings.min_matches;
     settings["method"] = 2; // keys by a sample, ties at random, laws of three moments; what 1 made is made again
     key_ = {"compare", settings, {{"matches", index_.digest}}};
-    for (const int layer : index_.layers_a)
-      key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_a, layer));
-    for (const int layer : index_.layers_b)
-      key_.inputs["sae_b/" + layer_name(layer)] = sae::sae_digest(sae::sae_path(options_.saes_b, layer));
     fields_ = pair_fields(spaces());
     for (const auto& field : fields_) numbers_ += field.count();
     // Pairs of like size side by side, so that no group waits long for another.

@@ -1,4 +1,5 @@
 #include "concord/comm/agree.hpp"
+#include "concord/io/claim.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
@@ -124,6 +125,7 @@ void compare_matrices(const comm::Communicator& comm, const std::vector<std::str
       records.back().update({{"x", x[i]}, {"y", y[j]}, {"rows", all_x[i].rows}});
     }
   add_rates(records, comparisons, options.measures);
+  const io::Claim claim(comm, path);
   json record = records.size() == 1 ? records.front() : json{{"pairs", records}};
   record["settings"] = settings_json(options);
   comm::agree(comm, [&] {

@@ -6,6 +6,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <set>
 
 namespace concord::study {
 namespace {
@@ -73,13 +74,25 @@ toml::table parse(const std::string& text, const std::string& where) {
   }
 }
 
+/// A basic string of TOML: no control character stands in it as it is.
 std::string quoted(const std::string& text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') out += '\\';
-    out += c;
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f)
+      out += fmt::format("\\u{:04X}", byte);
+    else
+      out += c;
   }
   return out + "\"";
+}
+
+/// Keys whose texts are paths that count from the study's folder.
+bool is_location(const std::string& key) {
+  static const std::set<std::string> names{"study.output",  "corpus.paths",  "corpus.tokenizer", "corpus.token_ids", "model.a.path",
+                                           "model.a.saes", "model.b.path", "model.b.saes",      "skyline.saes"};
+  return names.contains(key);
 }
 
 std::string as_toml(const Value& value) {
@@ -120,10 +133,13 @@ void Study::set(const std::string& assignment) {
 }
 
 Study::Study(const std::filesystem::path& path, const std::vector<std::string>& overrides)
-    : folder_(std::filesystem::absolute(path).parent_path()) {
-  const auto given = parse(read_text(path, "study"), path.string());
+    : Study(read_text(path, "study"), path.string(), std::filesystem::absolute(path).parent_path(), overrides) {}
+
+Study::Study(const std::string& toml, const std::string& where, std::filesystem::path folder, const std::vector<std::string>& overrides)
+    : folder_(std::move(folder)) {
+  const auto given = parse(toml, where);
   const auto apply = [&] {
-    flatten(given, "", path.string(), values_);
+    flatten(given, "", where, values_);
     for (const auto& assignment : overrides) set(assignment);
   };
   for (const auto& key : keys()) values_[key.name] = key.fallback;
@@ -156,7 +172,7 @@ std::string Study::location(const std::string& value) const {
 }
 
 std::string Study::resolved() const {
-  std::string out = "# The study with every default filled in; relative paths count from " + folder_.string() + "\n";
+  std::string out = "# The study with every default filled in and every path absolute\n";
   std::string table;
   for (const auto& key : keys()) {
     const std::size_t dot = key.name.rfind('.');
@@ -164,9 +180,18 @@ std::string Study::resolved() const {
       table = key.name.substr(0, dot);
       out += "\n[" + table + "]\n";
     }
-    out += key.name.substr(dot + 1) + " = " + as_toml(values_.at(key.name)) + "\n";
+    out += key.name.substr(dot + 1) + " = " + as_toml(is_location(key.name) ? located(values_.at(key.name)) : values_.at(key.name)) + "\n";
   }
   return out;
+}
+
+Value Study::located(Value value) const {
+  const auto locate = [&](std::string& text) {
+    if (!text.empty()) text = location(text);
+  };
+  if (auto* text = std::get_if<std::string>(&value)) locate(*text);
+  if (auto* texts = std::get_if<Texts>(&value)) std::for_each(texts->begin(), texts->end(), locate);
+  return value;
 }
 
 } // namespace concord::study

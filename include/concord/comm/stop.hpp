@@ -1,5 +1,6 @@
 #pragma once
-/// The stop flag: SIGUSR1, SIGTERM and --max-time ask for an early, resumable end (exit code 75).
+/// The stop flag: SIGUSR1, SIGTERM, SIGINT and --max-time ask for an early, resumable end (exit code 75). A second SIGINT ends the program
+/// at once.
 
 #include "concord/comm/session.hpp"
 
@@ -7,7 +8,11 @@
 
 namespace concord::comm {
 
-/// Installs the signal handlers and starts the clock; `max_seconds` <= 0 means no limit. Local.
+/// Installs the signal handlers. The first thing that the program does: a signal that comes before would kill it. Local.
+void catch_stop_signals();
+/// Starts the clock; `max_seconds` <= 0 means no limit. Local.
+void limit_time(double max_seconds);
+/// Both, and forgets the signals that came before. Local.
 void install_stop_flag(double max_seconds);
 
 /// Whether this rank was asked to stop or is out of time; from then on it stays so. Local: a rank that leaves a loop by it must come to a

@@ -3,12 +3,14 @@
 
 #include <nlohmann/json.hpp>
 
+#include <functional>
 #include <string>
 
 namespace concord {
 
 std::string version();   ///< "0.1.0"
 std::string git_state(); ///< short commit, with * when the tree was dirty
+std::string build_id();  ///< of the program as the linker made it; "" where it wrote none
 
 /// The run that writes files now; set once at start-up by the program.
 struct RunRecord {
@@ -18,6 +20,7 @@ struct RunRecord {
   std::string hosts;     ///< names of the distinct hosts, comma separated
   std::string libraries; ///< "HDF5 1.10.8, libtorch 2.11.0, ..."
   std::uint64_t seed = 0;
+  std::function<void()> accepted; ///< called on rank 0 when a stage takes on an output or finds it done; may be empty
 };
 RunRecord& run_record();
 

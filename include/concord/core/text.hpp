@@ -23,6 +23,11 @@ std::string read_text(const std::filesystem::path& path, std::string_view what);
 /// Writes a file under a temporary name, syncs it and renames it, so that readers see the old or the new content only.
 /// @throws Error io.
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
+/// The same for a file that several runs may write at once, under a temporary name of this run's own; nothing is written where the file
+/// holds the text already. @throws Error io.
+void write_text_shared(const std::filesystem::path& path, std::string_view text);
+/// `stem` and a part that no other call on any host gives.
+std::string unique_name(const std::string& stem);
 /// fsync of a file or folder by path. @throws Error io.
 void sync_path(const std::filesystem::path& path);
 /// Creates a folder and its parents. @throws Error io with what to do.

@@ -3,6 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
+#include "concord/io/claim.hpp"
 #include "concord/sae/encoder.hpp"
 #include "concord/sae/metrics.hpp"
 
@@ -55,11 +56,12 @@ public:
   virtual void codes(Index begin, Index end, sae::SparseRows& out) = 0;
 };
 
-/// encode() for codes of any source. Collective over `comm`. @throws as encode(); agreed.
+/// encode() for codes of any source, under the caller's claim. Collective over `comm`. @throws as encode(); agreed.
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source);
 
-/// Whether features.h5 is there already, made with these settings; a stage asks before it computes codes. Collective.
-bool encode_is_done(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts);
+/// The claim under which encode_codes() makes features.h5; nothing when it is there already, made with these settings. A stage takes it before
+/// it computes codes. Collective over `comm`. @throws Error as io::claim_unless_done() does.
+std::optional<io::Claim> claim_unless_encoded(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts);
 
 /// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
 inline constexpr Index rows_a_piece = 2048;

@@ -6,6 +6,7 @@
 /// a stage continues behind the last committed unit.
 
 #include "concord/core/provenance.hpp"
+#include "concord/io/claim.hpp"
 #include "concord/io/hdf5.hpp"
 
 #include <functional>
@@ -13,9 +14,16 @@
 
 namespace concord::io {
 
-/// Whether `path` is already there, made with the same key. Collective over `comm`.
-/// @throws Error config when it was made with other settings or inputs, unless `force`, which removes it.
+/// Makes sure that all ranks have the same key. Collective over `comm`. @throws Error config naming a rank and how its key differs, agreed.
+void require_same_key(const comm::Communicator& comm, const StageKey& key);
+
+/// Whether `path` is already there, made with the same key; rank 0 looks. Collective over `comm`.
+/// @throws Error config when it was made with other settings or inputs, unless `force`, which removes it; or when ranks have other keys.
 bool output_is_done(const comm::Communicator& comm, const std::filesystem::path& path, const StageKey& key, bool force);
+
+/// The claim under which this run makes `path`; nothing when it is done. Collective over `comm`.
+/// @throws Error as output_is_done() does, also for a partial file; or as Claim does.
+std::optional<Claim> claim_unless_done(const comm::Communicator& comm, const std::filesystem::path& path, const StageKey& key, bool force);
 
 /// The digest of a file made by a stage. Local. @throws Error input_missing, or bad_data when it is no such file.
 std::string stage_digest_of(const std::filesystem::path& path);
@@ -56,8 +64,8 @@ private:
   std::optional<File> file_;
 };
 
-/// Writes the provenance attributes of the current run and of `key` to the root group.
-void write_provenance(File& file, const StageKey& key);
+/// Names and values, in turn, of the attributes that say what made a file: the current run and `key`. Local.
+std::vector<std::string> provenance(const StageKey& key);
 
 /// Refuses early when the folder of `path` has less than `bytes` free. Local. @throws Error io.
 void check_free_space(const std::filesystem::path& path, double bytes);

@@ -2,6 +2,7 @@
 /// Rows of a matrix on disk: a dataset of an HDF5 file ("acts.h5:/layer_003/x"), a two-dimensional .npy, or a tensor of a safetensors file
 /// ("sae_weights.safetensors:W_dec"). Local.
 
+#include "concord/comm/session.hpp"
 #include "concord/core/dtype.hpp"
 
 #include <filesystem>
@@ -30,8 +31,8 @@ public:
   void read_float(Index begin, Index count, std::span<float> out) const;
   /// Kind of each row (corpus::RowKind) when the file says so, else all text.
   const std::vector<std::uint8_t>& row_kinds() const { return row_kinds_; }
-  /// Identity of the content: stage digest and dataset, or file digest.
-  const std::string& digest() const { return digest_; }
+  /// Identity of the content: stage digest and dataset, or file digest. The first call may read the whole file.
+  const std::string& digest() const;
   /// Attribute of the file, or "" when it has none.
   std::string attribute(const std::string& name) const;
 
@@ -42,9 +43,13 @@ private:
   Index cols_ = 0;
   Dtype dtype_ = Dtype::f32;
   std::vector<std::uint8_t> row_kinds_;
-  std::string digest_;
+  mutable std::string digest_; ///< "" until it is asked for
   std::unique_ptr<Storage> storage_;
 };
+
+/// Reads the bytes that digest() of these rows needs, a part on each rank; digest() is then at hand. Collective over `comm`.
+/// @throws Error as file_digest() does.
+void share_digest_of_rows(const comm::Communicator& comm, const std::string& location);
 
 /// Throws Error bad_data naming the location and the row when a value of rows [first_row, ...) is not finite. Local.
 void check_finite(std::span<const float> values, Index cols, Index first_row, const std::string& location);

@@ -2,6 +2,7 @@
 /// The tensors of a Hugging Face model folder: one `model.safetensors`, or shards listed in
 /// `model.safetensors.index.json`; files are mapped when first used. Local.
 
+#include "concord/comm/session.hpp"
 #include "concord/io/safetensors.hpp"
 
 #include <filesystem>
@@ -33,7 +34,8 @@ private:
   std::map<std::string, std::unique_ptr<io::SafetensorsFile>> open_;
 };
 
-/// Digest of a model folder: its config and the fingerprint of each weight file. @throws Error input_missing.
-std::string model_digest(const std::filesystem::path& folder);
+/// Digest of a model folder: its config and every byte of its weight files. Collective over `comm`.
+/// @throws Error input_missing, or as io::file_digest() does; agreed.
+std::string model_digest(const comm::Communicator& comm, const std::filesystem::path& folder);
 
 } // namespace concord::model

@@ -1,6 +1,7 @@
 #pragma once
 /// A sparse autoencoder: its weights, what its encoder does, and the file formats of others. Local.
 
+#include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 
 #include <nlohmann/json.hpp>
@@ -44,8 +45,8 @@ Sae load_sae(const std::filesystem::path& path);
 /// each model by themselves (docs/formats.md). `metadata` becomes cfg.metadata. @throws Error io.
 void save_sae(const std::filesystem::path& folder, const Sae& sae, const nlohmann::json& metadata);
 
-/// Digest of the files behind load_sae(path). @throws Error input_missing.
-std::string sae_digest(const std::filesystem::path& path);
+/// Digest of the files behind load_sae(path). Collective over `comm`. @throws Error input_missing, or as io::file_digest() does; agreed.
+std::string sae_digest(const comm::Communicator& comm, const std::filesystem::path& path);
 
 /// "saes/layer_{layer}/x" with {layer} replaced by the number; a template without {layer} gets /layer_LLL appended.
 std::filesystem::path sae_path(const std::string& location, int layer);

@@ -69,8 +69,9 @@ public:
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
-  /// Whether the SAE is there already. @throws Error config when it was made with other settings, unless `force`.
-  bool is_done() const;
+  /// Whether the SAE is there already; unless it is, this run claims it until the trainer ends. Collective.
+  /// @throws Error config when it was made with other settings, unless `force`; or as io::Claim does.
+  bool is_done();
   /// Takes memory and loads the checkpoint of an earlier run, if there is one.
   void prepare();
   Index step() const;  ///< steps done. Local.

@@ -35,6 +35,8 @@ public:
   /// Reads `path`, then applies `overrides` ("table.key=value"). Relative paths inside are relative to the study's folder.
   /// @throws Error input_missing or config (syntax, unknown key with the nearest known one, wrong type).
   Study(const std::filesystem::path& path, const std::vector<std::string>& overrides);
+  /// The same of a text that is read already, called `where` in errors; relative paths count from `folder`.
+  Study(const std::string& toml, const std::string& where, std::filesystem::path folder, const std::vector<std::string>& overrides);
 
   bool flag(const std::string& key) const { return get<bool>(key); }
   Index integer(const std::string& key) const { return get<Index>(key); }
@@ -47,12 +49,14 @@ public:
   std::string location(const std::string& text) const;
   /// The study's folder, from which relative paths count.
   const std::filesystem::path& folder() const { return folder_; }
-  /// The study with all defaults filled in, as TOML.
+  /// The study with all defaults filled in and all paths absolute, as TOML: it means the same wherever it lies.
   std::string resolved() const;
 
 private:
   /// "table.key=value".
   void set(const std::string& assignment);
+  /// A path, or a list of paths, made absolute.
+  Value located(Value value) const;
   template <typename T>
   const T& get(const std::string& key) const;
   std::filesystem::path folder_;

@@ -1,0 +1,176 @@
+"""Ranks that see different things: refused or agreed, never a hang. And ranks that do not come are named."""
+import json
+import os
+import signal
+import subprocess
+import unittest
+
+import numpy as np
+
+from support import CONCORD, DEMO, MPIRUN, command, fresh, run, same, small_study
+from test_claims import owner, start, end, wait_for
+
+SHIM = r"""
+/* Hides files whose path holds $HIDE from this process. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+static int hidden(const char* path) {
+  const char* part = getenv("HIDE");
+  return part && path && strstr(path, part) && strstr(path, "/scratch/");
+}
+#define REAL(name, type) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, #name); if (hidden(path)) { errno = ENOENT; return FAIL; }
+#define FAIL -1
+typedef int (*stat_f)(const char*, struct stat*);
+typedef int (*open_f)(const char*, int, ...);
+typedef int (*access_f)(const char*, int);
+int stat(const char* path, struct stat* s) { REAL(stat, stat_f) return real(path, s); }
+int stat64(const char* path, struct stat64* s) { REAL(stat64, stat_f) return real(path, (struct stat*)s); }
+int lstat(const char* path, struct stat* s) { REAL(lstat, stat_f) return real(path, s); }
+int access(const char* path, int mode) { REAL(access, access_f) return real(path, mode); }
+static int mode_of(int flags, va_list list) { return flags & O_CREAT ? va_arg(list, int) : 0; }
+int open(const char* path, int flags, ...) { va_list l; va_start(l, flags); int m = mode_of(flags, l); va_end(l); REAL(open, open_f) return real(path, flags, m); }
+int open64(const char* path, int flags, ...) { va_list l; va_start(l, flags); int m = mode_of(flags, l); va_end(l); REAL(open64, open_f) return real(path, flags, m); }
+#undef FAIL
+#define FAIL NULL
+typedef FILE* (*fopen_f)(const char*, const char*);
+FILE* fopen(const char* path, const char* mode) { REAL(fopen, fopen_f) return real(path, mode); }
+FILE* fopen64(const char* path, const char* mode) { REAL(fopen64, fopen_f) return real(path, mode); }
+"""
+
+
+def run_two(first, second, code, environments=({}, {}), timeout=300):
+    """Rank 0 runs the one, rank 1 the other; both with environments of their own."""
+    parts = []
+    for arguments, environment in zip((first, second), environments):
+        parts += [*([":"] if parts else []), "-np", "1", "env", *(f"{k}={v}" for k, v in environment.items()), CONCORD, *map(str, arguments)]
+    result = subprocess.run([*MPIRUN, *parts], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+    assert result.returncode == code, f"exit code {result.returncode}, expected {code}:\n{result.stdout}"
+    return result.stdout
+
+
+def errors(said):
+    return [line for line in said.splitlines() if line.startswith("concord: error")]
+
+
+class Differences(unittest.TestCase):
+    def test_other_arguments_are_refused(self):
+        study = small_study(fresh("differ_arguments"))
+        for key in ("sae.steps=100", "corpus.context=32", "extract.batch=4", "compare.permutations=9", "sae.groups=2", "correlate.best=3"):
+            with self.subTest(key=key):
+                said = run_two(["run", study], ["run", study, "--set", key], 78, timeout=60)
+                self.assertEqual(len(errors(said)), 1, said)
+                self.assertIn("rank 1 on ", said)
+                self.assertIn(key, said)
+        self.assertIn("rank 1 on ", run_two(["run", study], ["run", study, "--no-such-flag"], 78, timeout=60))
+        self.assertFalse((study.parent / "out").exists())
+
+    def test_a_study_is_read_by_rank_0(self):
+        folder = fresh("differ_study")
+        shim = self.shim(folder)
+        study = small_study(folder, corpus__max_tokens=1500)
+        run_two(["tokenize", study], ["tokenize", study], 0, ({}, {"LD_PRELOAD": shim, "HIDE": "study.toml"}))
+
+    def test_other_environments_are_agreed(self):
+        folder = fresh("differ_environment")
+        study = small_study(folder, corpus__max_tokens=1500, sae__steps=20)
+        environments = ({"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "2", "SLURM_JOB_ID": "1234567", "CONCORD_PYTHON": "/none", "HOME": "/none"})
+        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate"):
+            run_two([stage, study], [stage, study], 0, environments)
+        alike = folder / "alike"
+        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate"):
+            run(stage, study, "--set", f"study.output={alike}")
+        for name in ("a/activations.h5", "b/features.h5", "matches.h5"):
+            same(alike / name, folder / "out" / name)
+
+    def shim(self, folder):
+        (folder / "hide.c").write_text(SHIM)
+        subprocess.run(["gcc", "-shared", "-fPIC", "-w", "-o", folder / "hide.so", folder / "hide.c", "-ldl"], check=True)
+        return str(folder / "hide.so")
+
+    def test_a_result_that_one_rank_does_not_see_is_done_all_the_same(self):
+        folder = fresh("differ_done")
+        shim = self.shim(folder)
+        study = small_study(folder, corpus__max_tokens=1500, sae__steps=20)
+        run("run", study)
+        hidden = {"tokenize": "tokens.h5", "extract": "activations.h5", "train-sae": "training.json", "encode": "features.h5", "correlate": "matches.h5",
+                  "compare": "similarity.h5"}
+        for stage, name in hidden.items():
+            with self.subTest(stage=stage):
+                said = run_two([stage, study], [stage, study], 0, ({}, {"LD_PRELOAD": shim, "HIDE": name}))
+                self.assertIn("is done", said)
+
+    def test_an_input_that_one_rank_does_not_see_is_one_error(self):
+        folder = fresh("differ_input")
+        shim = self.shim(folder)
+        study = small_study(folder, corpus__max_tokens=1500, sae__steps=20)
+        run("tokenize", study)
+        said = run_two(["extract", study], ["extract", study], 66, ({}, {"LD_PRELOAD": shim, "HIDE": "tokens.h5"}))
+        self.assertEqual(len(errors(said)), 1, said)
+        run("extract", study)
+        said = run_two(["train-sae", study], ["train-sae", study], 66, ({}, {"LD_PRELOAD": shim, "HIDE": "activations.h5"}))
+        self.assertEqual(len(errors(said)), 1, said)
+
+    def test_a_checkpoint_that_one_rank_does_not_see_is_no_hang(self):
+        folder = fresh("differ_checkpoint")
+        shim = self.shim(folder)
+        np.save(folder / "rows.npy", np.random.default_rng(3).standard_normal((3000, 32)).astype(np.float32))
+        train = ["train-sae", "--activations", folder / "rows.npy", "--d-sae", "64", "--k", "4", "--batch", "256", "--steps", "64", "--out", folder / "sae"]
+        run(*train, "--max-time", "0.0001", code=75)
+        said = run_two(train, train, 66, ({}, {"LD_PRELOAD": shim, "HIDE": "checkpoint.safetensors"}))
+        self.assertEqual(len(errors(said)), 1, said)
+        run(*train)
+
+    def test_an_error_that_all_ranks_meet_is_one_line(self):
+        folder = fresh("differ_nan")
+        model = folder / "model"
+        model.mkdir()
+        for file in (DEMO / "models" / "small").iterdir():
+            (model / file.name).write_bytes(file.read_bytes())
+        weights = model / "model.safetensors"
+        data = bytearray(weights.read_bytes())
+        header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+        name = next(n for n in header if n.endswith("layers.0.mlp.down_proj.weight"))
+        begin = 8 + int.from_bytes(data[:8], "little") + header[name]["data_offsets"][0]
+        data[begin:begin + 64] = b"\xff" * 64  # NaN in every type
+        weights.write_bytes(data)
+        study = small_study(folder, corpus__max_tokens=1500, **{"model.a__path": str(model)})
+        run("tokenize", study)
+        said = run("extract", study, ranks=4, code=65)
+        self.assertEqual(len(errors(said)), 1, said)
+
+
+class Stalls(unittest.TestCase):
+    def training(self, name, steps):
+        folder = fresh(name)
+        np.save(folder / "rows.npy", np.random.default_rng(3).standard_normal((3000, 32)).astype(np.float32))
+        return folder, ["train-sae", "--activations", folder / "rows.npy", "--d-sae", "64", "--k", "4", "--batch", "256", "--steps", steps,
+                        "--checkpoint-seconds", "0", "--out", folder / "sae"]
+
+    def test_a_stopped_rank_is_named(self):
+        folder, train = self.training("stall", "1000000")
+        process = start([*train, "--stall-timeout", "3"])
+        wait_for((folder / "sae.partial" / "digest").exists, process)
+        ranks = [pid for pid, _ in owner(folder / ".sae.claim")["processes"]]
+        os.kill(ranks[1], signal.SIGSTOP)
+        code, said = end(process)
+        self.assertEqual(code, 71, said)
+        self.assertIn("rank 1 is missing", said)
+        self.assertIn(f"(pid {ranks[1]}) has not run for", said)
+        self.assertIn("rank 0: in MPI_", said)
+        self.assertEqual(len(errors(said)), 1, said)
+
+    def test_a_job_that_works_is_left_alone(self):
+        folder, train = self.training("no_stall", "4000")
+        said = run(*train, "--stall-timeout", "1")
+        self.assertEqual(errors(said), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
