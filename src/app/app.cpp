@@ -132,7 +132,8 @@ private:
   }
 
   void add_safety_flags(CLI::App* sub) {
-    sub->add_option("--stall-timeout", common_.stall_timeout, "end the job, and say which ranks are missing, after so long without progress; 0: never")
+    sub->add_option("--stall-timeout", common_.stall_timeout,
+                    "end the job, and say which ranks are missing, after so long without progress; 0: never")
         ->capture_default_str();
     sub->add_flag("--wait", common_.claims.wait, "wait where another run is making the same output; else end with exit 75");
     sub->add_flag("--steal", common_.claims.steal, "take an output from a run that is surely dead but cannot be asked");

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <thread>
+#include <unistd.h>
 
 namespace concord::comm {
 
@@ -41,8 +42,21 @@ void name_job(const Communicator& world) {
   MPI_Bcast(&job(), sizeof(Job), MPI_BYTE, 0, world);
 }
 
-/// Whether no other rank of this host has spoken: only one process can bind a name, and it is free again when that has ended. Ranks often
-/// meet the same error, and may not talk about it: the others may be anywhere.
+constexpr unsigned seconds_to_end = 10; // in which a launcher ends the other ranks
+
+/// Keeps the name bound a while longer than this process lives.
+void keep_bound(int socket) {
+  if (::fork() != 0) return;
+  constexpr int most_files = 1024;
+  for (int file = 0; file < most_files; ++file) // the launcher waits for some of them
+    if (file != socket) ::close(file);
+  ::setsid();
+  ::sleep(seconds_to_end);
+  ::_exit(0);
+}
+
+/// Whether no other rank of this host has spoken: only one process can bind a name. Ranks often meet the same error, and may not talk about
+/// it: the others may be anywhere.
 bool first_to_speak() {
   if (boost::mpi::environment::processor_name() != job().host.data())
     std::this_thread::sleep_for(std::chrono::milliseconds(300)); // rank 0's host goes first
@@ -50,11 +64,14 @@ bool first_to_speak() {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   std::copy(job().name.begin(), job().name.end(), address.sun_path + 1); // a name that is no file
-  return socket < 0 || ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0 || errno != EADDRINUSE;
+  if (socket < 0) return true;
+  const bool first = ::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+  if (first) keep_bound(socket);
+  return first || errno != EADDRINUSE;
 }
 
 [[noreturn]] void end_job(const Session& session, ExitCode code, const char* what) {
-  if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(5)); // the first one ends the job in this time
+  if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(seconds_to_end)); // the first one ends the job
   std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", session.world().rank(), boost::mpi::environment::processor_name().c_str(),
                what);
   std::fflush(stderr);

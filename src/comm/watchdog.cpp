@@ -74,9 +74,7 @@ struct Watchdog::Watch {
   Watch& operator=(const Watch&) = delete;
 
   static Index floats(int slots) { return (bytes_of_board + slots * bytes_a_slot) / static_cast<Index>(sizeof(float)); }
-  char* slot_bytes(int number) {
-    return reinterpret_cast<char*>(shared.values().data()) + bytes_of_board + number * bytes_a_slot;
-  }
+  char* slot_bytes(int number) { return reinterpret_cast<char*>(shared.values().data()) + bytes_of_board + number * bytes_a_slot; }
   const RankSlot& slot_of(int number) { return *reinterpret_cast<const RankSlot*>(slot_bytes(number)); }
 
   void start() {

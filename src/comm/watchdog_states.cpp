@@ -49,7 +49,9 @@ RankState state_of(const RankSlot& slot, Index now, Index allowed) {
 }
 
 bool is_stalled(const std::vector<RankState>& all) {
-  const auto count = [&](RankState::Kind kind) { return std::count_if(all.begin(), all.end(), [&](const auto& s) { return s.kind == kind; }); };
+  const auto count = [&](RankState::Kind kind) {
+    return std::count_if(all.begin(), all.end(), [&](const auto& s) { return s.kind == kind; });
+  };
   const auto missing = count(RankState::Kind::missing);
   const auto waiting = count(RankState::Kind::waits);
   const auto total = static_cast<std::ptrdiff_t>(all.size());

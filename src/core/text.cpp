@@ -6,6 +6,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <cstring>
 #include <ctime>
@@ -106,6 +107,19 @@ void write_by_way_of(const std::filesystem::path& temporary, const std::filesyst
   require(!error, ExitCode::io, "cannot rename {} to {}: {}", temporary.string(), path.string(), error.message());
 }
 
+/// Temporary files of `path` that runs left which were killed: older than any that is being written.
+void remove_stale(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const auto written = fs::last_write_time(path, error);
+  if (error) return;
+  for (const auto& entry : fs::directory_iterator(path.has_parent_path() ? path.parent_path() : ".", error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(path.filename().string() + ".") || !name.ends_with(".new")) continue;
+    if (written - entry.last_write_time(error) > std::chrono::minutes(1) && !error) fs::remove(entry.path(), error);
+  }
+}
+
 } // namespace
 
 void write_text_atomic(const std::filesystem::path& path, std::string_view text) {
@@ -118,6 +132,7 @@ void write_text_shared(const std::filesystem::path& path, std::string_view text)
   const std::filesystem::path temporary = unique_name(path.string()) + ".new";
   try {
     write_by_way_of(temporary, path, text);
+    remove_stale(path);
   } catch (...) {
     std::filesystem::remove(temporary, error);
     throw;

@@ -123,8 +123,7 @@ public:
   Encoding(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts)
       : comm_(comm), options_(options), facts_(facts), rows_(static_cast<Index>(facts.row_kinds.size())) {
     comm::agree(comm_, [&] { plan(); });
-    for (const int layer : layers_)
-      key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes, layer));
+    for (const int layer : layers_) key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes, layer));
   }
 
   std::optional<io::Claim> claim_unless_done() const {

@@ -49,7 +49,8 @@ void write_new(const fs::path& path, const std::string& text) {
 /// One try after another to become the owner of a claim. On rank 0.
 ///
 /// A dead owner's claim is never removed by others: who wants it makes the one file that is called after its token, which only one can, and
-/// puts it in the claim's place by rename(2). A successor that died in between has one of its own, and so on: the last of the chain is the owner.
+/// puts it in the claim's place by rename(2). A successor that died in between has one of its own, and so on: the last of the chain is the
+/// owner.
 class Taking {
 public:
   Taking(fs::path claim, ClaimOwner me) : claim_(std::move(claim)), me_(std::move(me)), text_(me_.json().dump() + "\n") {}
@@ -175,9 +176,10 @@ Claim::Claim(const comm::Communicator& comm, const fs::path& path) {
     if (mine) break;
     comm::spread(comm, by);
     if (!claim_policy().wait)
-      throw Error(ExitCode::stopped,
-                  fmt::format("{} is held by {}; let it end, or give --wait to wait for it, or --steal where it is surely dead", path.string(), by),
-                  /*agreed=*/true);
+      throw Error(
+          ExitCode::stopped,
+          fmt::format("{} is held by {}; let it end, or give --wait to wait for it, or --steal where it is surely dead", path.string(), by),
+          /*agreed=*/true);
     if (!said) log_info("{} is held by {}; waiting for it", path.string(), by);
     if (comm::stop_requested(comm)) comm::throw_stopped("waiting");
     std::this_thread::sleep_for(pause);

@@ -88,8 +88,12 @@ struct RankProcess {
 nlohmann::json ClaimOwner::json() const {
   nlohmann::json pids = nlohmann::json::array();
   for (const auto& process : processes) pids.push_back({process.pid, process.start});
-  return {{"token", token}, {"host", host},         {"boot", boot}, {"pid_namespace", processes_space}, {"processes", pids}, {"other_hosts", other_hosts},
-          {"cluster", cluster}, {"job", job}, {"step", step}, {"restarts", restarts},               {"began", began}};
+  return {{"token", token},     {"host", host},
+          {"boot", boot},       {"pid_namespace", processes_space},
+          {"processes", pids},  {"other_hosts", other_hosts},
+          {"cluster", cluster}, {"job", job},
+          {"step", step},       {"restarts", restarts},
+          {"began", began}};
 }
 
 ClaimOwner this_run(const comm::Communicator& comm) {

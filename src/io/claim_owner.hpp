@@ -20,8 +20,8 @@ struct ClaimOwner {
   };
   std::string token; ///< of this claim alone
   std::string host;
-  std::string boot;            ///< the kernel's id of the host's last boot
-  std::string processes_space; ///< the pid namespace: pids mean nothing in another one
+  std::string boot;               ///< the kernel's id of the host's last boot
+  std::string processes_space;    ///< the pid namespace: pids mean nothing in another one
   std::vector<Process> processes; ///< the run's on that host
   bool other_hosts = false;       ///< whether it has ranks elsewhere
   std::string cluster, job, step; ///< of Slurm; "" without it

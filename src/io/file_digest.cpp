@@ -155,8 +155,7 @@ std::string file_digest_alone(const fs::path& path) {
   if (found != asked_before().end()) return found->second;
   const std::uint64_t size = identity_of(path).size;
   std::vector<PieceDigest> pieces;
-  for (Index piece = 0; piece < pieces_of(size); ++piece)
-    pieces.push_back(digest_of_piece(path, size, static_cast<std::uint64_t>(piece)));
+  for (Index piece = 0; piece < pieces_of(size); ++piece) pieces.push_back(digest_of_piece(path, size, static_cast<std::uint64_t>(piece)));
   return digest_of_pieces(size, pieces);
 }
 

@@ -121,7 +121,8 @@ constexpr Index stripe = Index{1} << 20;
 
 Output::Output(const comm::Communicator& comm, fs::path path, const StageKey& key, Writers writers, bool force, double bytes,
                const std::function<void(File&)>& layout)
-    : comm_(comm), path_(std::move(path)), partial_(partial_of(path_)), journal_(journal_of(path_)), writers_(writers), digest_(key.digest()) {
+    : comm_(comm), path_(std::move(path)), partial_(partial_of(path_)), journal_(journal_of(path_)), writers_(writers),
+      digest_(key.digest()) {
   comm::agree(comm_, [&] {
     if (comm_.rank() == 0) make_folder(path_.parent_path());
   });

@@ -90,8 +90,8 @@ std::string quoted(const std::string& text) {
 
 /// Keys whose texts are paths that count from the study's folder.
 bool is_location(const std::string& key) {
-  static const std::set<std::string> names{"study.output",  "corpus.paths",  "corpus.tokenizer", "corpus.token_ids", "model.a.path",
-                                           "model.a.saes", "model.b.path", "model.b.saes",      "skyline.saes"};
+  static const std::set<std::string> names{"study.output", "corpus.paths", "corpus.tokenizer", "corpus.token_ids", "model.a.path",
+                                           "model.a.saes", "model.b.path", "model.b.saes",     "skyline.saes"};
   return names.contains(key);
 }
 

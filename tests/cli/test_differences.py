@@ -7,7 +7,7 @@ import unittest
 
 import numpy as np
 
-from support import CONCORD, DEMO, MPIRUN, command, fresh, run, same, small_study
+from support import CONCORD, DEMO, MPIRUN, fresh, run, same, small_study
 from test_claims import owner, start, end, wait_for
 
 SHIM = r"""
@@ -28,10 +28,18 @@ static int hidden(const char* path) {
 #define REAL(name, type) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, #name); if (hidden(path)) { errno = ENOENT; return FAIL; }
 #define FAIL -1
 typedef int (*stat_f)(const char*, struct stat*);
+/* what libraries built for older systems call */
+typedef int (*xstat_f)(int, const char*, struct stat*);
+int __xstat(int version, const char* path, struct stat* s) { REAL(__xstat, xstat_f) return real(version, path, s); }
+int __xstat64(int version, const char* path, struct stat64* s) { REAL(__xstat64, xstat_f) return real(version, path, (struct stat*)s); }
+int __lxstat(int version, const char* path, struct stat* s) { REAL(__lxstat, xstat_f) return real(version, path, s); }
+int __lxstat64(int version, const char* path, struct stat64* s) { REAL(__lxstat64, xstat_f) return real(version, path, (struct stat*)s); }
+typedef int (*fstatat_f)(int, const char*, struct stat*, int);
 typedef int (*open_f)(const char*, int, ...);
 typedef int (*access_f)(const char*, int);
 int stat(const char* path, struct stat* s) { REAL(stat, stat_f) return real(path, s); }
 int stat64(const char* path, struct stat64* s) { REAL(stat64, stat_f) return real(path, (struct stat*)s); }
+int fstatat(int at, const char* path, struct stat* s, int flags) { REAL(fstatat, fstatat_f) return real(at, path, s, flags); }
 int lstat(const char* path, struct stat* s) { REAL(lstat, stat_f) return real(path, s); }
 int access(const char* path, int mode) { REAL(access, access_f) return real(path, mode); }
 static int mode_of(int flags, va_list list) { return flags & O_CREAT ? va_arg(list, int) : 0; }
@@ -60,70 +68,52 @@ def errors(said):
 
 
 class Differences(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = fresh("differ")
+        (cls.folder / "hide.c").write_text(SHIM)
+        cls.shim = str(cls.folder / "hide.so")
+        subprocess.run(["gcc", "-shared", "-fPIC", "-w", "-o", cls.shim, cls.folder / "hide.c", "-ldl"], check=True)
+        cls.study = small_study(cls.folder, corpus__max_tokens=1500, sae__steps=20, sae__latents=64)
+        run("run", cls.study)
+
+    def hide(self, name):
+        """Environments in which rank 1 does not see files of this name."""
+        return {}, {"LD_PRELOAD": self.shim, "HIDE": name}
+
     def test_other_arguments_are_refused(self):
-        study = small_study(fresh("differ_arguments"))
-        for key in ("sae.steps=100", "corpus.context=32", "extract.batch=4", "compare.permutations=9", "sae.groups=2", "correlate.best=3"):
-            with self.subTest(key=key):
-                said = run_two(["run", study], ["run", study, "--set", key], 78, timeout=60)
+        new = ["--set", f"study.output={self.folder / 'refused'}"]
+        for more in (["--set", "sae.steps=100"], ["--set", "sae.groups=2"], ["--no-such-flag"]):
+            with self.subTest(more=more):
+                said = run_two(["run", self.study, *new], ["run", self.study, *new, *more], 78, timeout=60)
                 self.assertEqual(len(errors(said)), 1, said)
                 self.assertIn("rank 1 on ", said)
-                self.assertIn(key, said)
-        self.assertIn("rank 1 on ", run_two(["run", study], ["run", study, "--no-such-flag"], 78, timeout=60))
-        self.assertFalse((study.parent / "out").exists())
+                self.assertIn(more[-1], said)
+        self.assertFalse((self.folder / "refused").exists())
 
-    def test_a_study_is_read_by_rank_0(self):
-        folder = fresh("differ_study")
-        shim = self.shim(folder)
-        study = small_study(folder, corpus__max_tokens=1500)
-        run_two(["tokenize", study], ["tokenize", study], 0, ({}, {"LD_PRELOAD": shim, "HIDE": "study.toml"}))
+    def test_a_study_and_a_result_that_one_rank_does_not_see_are_there_all_the_same(self):
+        for stage, name in (("tokenize", "study.toml"), ("extract", "activations.h5"), ("train-sae", "training.json"), ("compare", "similarity.h5")):
+            with self.subTest(stage=stage):
+                self.assertIn("is done", run_two([stage, self.study], [stage, self.study], 0, self.hide(name)))
 
     def test_other_environments_are_agreed(self):
-        folder = fresh("differ_environment")
-        study = small_study(folder, corpus__max_tokens=1500, sae__steps=20)
-        environments = ({"OMP_NUM_THREADS": "1"}, {"OMP_NUM_THREADS": "2", "SLURM_JOB_ID": "1234567", "CONCORD_PYTHON": "/none", "HOME": "/none"})
-        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate"):
-            run_two([stage, study], [stage, study], 0, environments)
-        alike = folder / "alike"
-        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate"):
-            run(stage, study, "--set", f"study.output={alike}")
+        other = ["run", self.study, "--set", f"study.output={self.folder / 'other'}"]
+        run_two(other, other, 0, ({"OMP_NUM_THREADS": "1"},
+                                  {"OMP_NUM_THREADS": "2", "SLURM_JOB_ID": "1234567", "CONCORD_PYTHON": "/none", "HOME": "/none"}))
         for name in ("a/activations.h5", "b/features.h5", "matches.h5"):
-            same(alike / name, folder / "out" / name)
-
-    def shim(self, folder):
-        (folder / "hide.c").write_text(SHIM)
-        subprocess.run(["gcc", "-shared", "-fPIC", "-w", "-o", folder / "hide.so", folder / "hide.c", "-ldl"], check=True)
-        return str(folder / "hide.so")
-
-    def test_a_result_that_one_rank_does_not_see_is_done_all_the_same(self):
-        folder = fresh("differ_done")
-        shim = self.shim(folder)
-        study = small_study(folder, corpus__max_tokens=1500, sae__steps=20)
-        run("run", study)
-        hidden = {"tokenize": "tokens.h5", "extract": "activations.h5", "train-sae": "training.json", "encode": "features.h5", "correlate": "matches.h5",
-                  "compare": "similarity.h5"}
-        for stage, name in hidden.items():
-            with self.subTest(stage=stage):
-                said = run_two([stage, study], [stage, study], 0, ({}, {"LD_PRELOAD": shim, "HIDE": name}))
-                self.assertIn("is done", said)
+            same(self.folder / "out" / name, self.folder / "other" / name)
 
     def test_an_input_that_one_rank_does_not_see_is_one_error(self):
-        folder = fresh("differ_input")
-        shim = self.shim(folder)
-        study = small_study(folder, corpus__max_tokens=1500, sae__steps=20)
-        run("tokenize", study)
-        said = run_two(["extract", study], ["extract", study], 66, ({}, {"LD_PRELOAD": shim, "HIDE": "tokens.h5"}))
-        self.assertEqual(len(errors(said)), 1, said)
-        run("extract", study)
-        said = run_two(["train-sae", study], ["train-sae", study], 66, ({}, {"LD_PRELOAD": shim, "HIDE": "activations.h5"}))
+        other = ["encode", "--activations", self.folder / "out/a/activations.h5", "--saes", self.folder / "out/a/saes", "--out", self.folder / "f.h5"]
+        said = run_two(other, other, 66, self.hide("activations.h5"))
         self.assertEqual(len(errors(said)), 1, said)
 
     def test_a_checkpoint_that_one_rank_does_not_see_is_no_hang(self):
         folder = fresh("differ_checkpoint")
-        shim = self.shim(folder)
         np.save(folder / "rows.npy", np.random.default_rng(3).standard_normal((3000, 32)).astype(np.float32))
         train = ["train-sae", "--activations", folder / "rows.npy", "--d-sae", "64", "--k", "4", "--batch", "256", "--steps", "64", "--out", folder / "sae"]
         run(*train, "--max-time", "0.0001", code=75)
-        said = run_two(train, train, 66, ({}, {"LD_PRELOAD": shim, "HIDE": "checkpoint.safetensors"}))
+        said = run_two(train, train, 66, self.hide("checkpoint.safetensors"))
         self.assertEqual(len(errors(said)), 1, said)
         run(*train)
 

@@ -17,13 +17,12 @@ TEST(Decided, GivesEveryRankTheFirstOnesResult) {
 }
 
 TEST(Decided, GivesEveryRankTheFirstOnesError) {
-  test::expect_error(ExitCode::io, "no such disk", [] {
-    decided(world(), []() -> int { fail(ExitCode::io, "no such disk"); });
-  });
-  EXPECT_EQ(decided(world(), []() -> int { // what other ranks would meet does not count
-              if (world().rank() > 0) fail(ExitCode::io, "no such disk");
-              return 3;
-            }),
+  test::expect_error(ExitCode::io, "no such disk", [] { decided(world(), []() -> int { fail(ExitCode::io, "no such disk"); }); });
+  EXPECT_EQ(decided(world(),
+                    []() -> int { // what other ranks would meet does not count
+                      if (world().rank() > 0) fail(ExitCode::io, "no such disk");
+                      return 3;
+                    }),
             3);
 }
 
@@ -31,12 +30,10 @@ TEST(RequireSame, NamesTheFirstRankThatDiffers) {
   require_same(world(), "the same", [](const std::string&) { return std::string(); });
   if (world().size() == 1) return;
   const std::string mine = world().rank() == 0 ? "root" : "other " + std::to_string(world().rank());
-  test::expect_error(ExitCode::config, "rank 1 on ", [&] {
-    require_same(world(), mine, [&](const std::string& root) { return mine + " is not " + root; });
-  });
-  test::expect_error(ExitCode::config, "other 1 is not root", [&] {
-    require_same(world(), mine, [&](const std::string& root) { return mine + " is not " + root; });
-  });
+  test::expect_error(ExitCode::config, "rank 1 on ",
+                     [&] { require_same(world(), mine, [&](const std::string& root) { return mine + " is not " + root; }); });
+  test::expect_error(ExitCode::config, "other 1 is not root",
+                     [&] { require_same(world(), mine, [&](const std::string& root) { return mine + " is not " + root; }); });
 }
 
 } // namespace

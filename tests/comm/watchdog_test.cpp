@@ -1,13 +1,14 @@
-#include "comm/watchdog_meeting.hpp"
-#include "comm/watchdog_states.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/watchdog.hpp"
 #include "concord/core/heartbeat.hpp"
 
+#include <mpi.h>
+
+#include "comm/watchdog_meeting.hpp"
+#include "comm/watchdog_states.hpp"
 #include "support/support.hpp"
 #include <chrono>
 #include <memory>
-#include <mpi.h>
 #include <thread>
 
 namespace concord::comm {
@@ -47,8 +48,11 @@ TEST(Watchdog, KnowsWhoWorksWaitsOrIsMissing) {
 std::vector<RankState> states(const std::string& kinds) {
   std::vector<RankState> all;
   for (const char kind : kinds)
-    all.push_back({static_cast<Index>(all.size()), 0, kind == 'm' ? Kind::missing : kind == 'w' ? Kind::waits : Kind::works, true,
-                   std::string("is ") + kind});
+    all.push_back({static_cast<Index>(all.size()), 0,
+                   kind == 'm'   ? Kind::missing
+                   : kind == 'w' ? Kind::waits
+                                 : Kind::works,
+                   true, std::string("is ") + kind});
   return all;
 }
 
@@ -108,7 +112,7 @@ TEST(Watchdog, NodesHearEachOther) {
   };
   std::vector<RankState> all;
   EXPECT_FALSE(a.hear(folder, of(0, "oo"), 10, all));
-  EXPECT_TRUE(std::filesystem::is_empty(folder)); // nothing is written while nothing is suspected
+  EXPECT_TRUE(std::filesystem::is_empty(folder));     // nothing is written while nothing is suspected
   EXPECT_FALSE(a.hear(folder, of(0, "ww"), 10, all)); // the other one has not answered yet
   EXPECT_FALSE(b.hear(folder, of(2, "oo"), 10, all)); // answers, and judges nothing
   EXPECT_TRUE(a.hear(folder, of(0, "ww"), 10, all));

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -166,6 +167,31 @@ TEST(Dtype, FindsTheFirstValueThatIsNotFinite) {
     from_float(values, dtype, stored.data());
     EXPECT_EQ(first_non_finite(stored.data(), dtype, 1000), dtype == Dtype::bf16 ? 7 : 999);
   }
+}
+
+TEST(Text, SharedFilesLeaveNoTemporaries) {
+  namespace fs = std::filesystem;
+  const fs::path folder = "scratch/shared_text";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  write_text_atomic(folder / "x.toml.killed.new", "half"); // of a run that was killed an hour ago
+  fs::last_write_time(folder / "x.toml.killed.new", fs::file_time_type::clock::now() - std::chrono::hours(1));
+  write_text_atomic(folder / "x.toml.other.new", "half"); // of one that writes now
+  write_text_shared(folder / "x.toml", "a");
+  const auto written = fs::last_write_time(folder / "x.toml");
+  write_text_shared(folder / "x.toml", "a");
+  EXPECT_EQ(fs::last_write_time(folder / "x.toml"), written); // it was so already
+  write_text_shared(folder / "x.toml", "b");
+  EXPECT_EQ(read_text(folder / "x.toml", "file"), "b");
+  EXPECT_FALSE(fs::exists(folder / "x.toml.killed.new"));
+  EXPECT_TRUE(fs::exists(folder / "x.toml.other.new"));
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), fs::directory_iterator()), 2);
+  EXPECT_NE(unique_name("a"), unique_name("a"));
+}
+
+TEST(Provenance, KnowsTheBuild) {
+  EXPECT_EQ(build_id().find_first_not_of("0123456789abcdef"), std::string::npos);
+  EXPECT_GE(build_id().size(), 16U);
 }
 
 TEST(Text, NearestFindsSlipsOnly) {

@@ -4,12 +4,13 @@
 #include "concord/io/row_source.hpp"
 #include "concord/io/safetensors.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include "support/support.hpp"
 #include <chrono>
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 #include <sys/stat.h>

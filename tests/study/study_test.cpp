@@ -45,6 +45,19 @@ TEST(Study, PathsCountFromItsFolder) {
   EXPECT_EQ(study("[study]\noutput = \"/x/runs\"\n").path("study.output").string(), "/x/runs");
 }
 
+TEST(Study, ResolvedMeansTheSameElsewhere) {
+  const auto s = study("[study]\nname = \"a\\nb\\t\\u0001\\u007F\"\n[corpus]\npaths = [\"x\", \"/y\"]\n[model.a]\npath = \"m\"\n");
+  const auto folder = test::empty_folder("study_elsewhere");
+  write_text_atomic(folder / "resolved.toml", s.resolved());
+  const Study elsewhere(folder / "resolved.toml", {});
+  EXPECT_EQ(elsewhere.resolved(), s.resolved());
+  EXPECT_EQ(elsewhere.text("study.name"), "a\nb\t\x01\x7F");
+  EXPECT_EQ(elsewhere.path("model.a.path"), s.path("model.a.path"));
+  EXPECT_EQ(elsewhere.location(elsewhere.list("corpus.paths")[0]), s.location("x"));
+  EXPECT_EQ(elsewhere.list("corpus.paths")[1], "/y");
+  EXPECT_EQ(elsewhere.text("model.b.path"), ""); // what is not set stays so
+}
+
 TEST(Study, NamesUnknownKeysAndTheNearestKnownOne) {
   expect_error(ExitCode::config, "unknown key sae.latnts; did you mean sae.latents?", [] { study("[sae]\nlatnts = 4\n"); });
   expect_error(ExitCode::config, "unknown key corelate.min_r; did you mean correlate.min_r?", [] { study("[corelate]\nmin_r = 4\n"); });

@@ -17,7 +17,7 @@ void spread(const Communicator& comm, std::vector<T>& values) {
   broadcast(comm, values);
 }
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
+requires std::is_trivially_copyable_v<T>
 void spread(const Communicator& comm, T& value) {
   broadcast_bytes(comm, &value, sizeof value);
 }

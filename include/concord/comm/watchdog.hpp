@@ -1,10 +1,11 @@
 #pragma once
 /// Ends a job whose ranks wait for one that does not come, and says which and where each rank is.
 ///
-/// A thread of each rank watches; it needs no MPI, which may be where the ranks wait. The ranks of a node see each other's state in shared memory,
-/// nodes write theirs into a folder once one of them suspects something. A rank is missing when, for the time allowed, its process has not
-/// run (stopped, frozen), or it is outside MPI and neither makes progress nor uses its processor; or makes no progress for ten times as
-/// long. The job ends when some ranks are missing and others wait in MPI, or when all wait in MPI. Ranks that compute are waited for.
+/// A thread of each rank watches; it needs no MPI, which may be where the ranks wait. The ranks of a node see each other's state in shared
+/// memory, nodes write theirs into a folder once one of them suspects something. A rank is missing when, for the time allowed, its process
+/// has not run (stopped, frozen), or it is outside MPI and neither makes progress nor uses its processor; or makes no progress for ten
+/// times as long. The job ends when some ranks are missing and others wait in MPI, or when all wait in MPI. Ranks that compute are waited
+/// for.
 
 #include "concord/comm/session.hpp"
 

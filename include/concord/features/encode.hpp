@@ -59,8 +59,8 @@ public:
 /// encode() for codes of any source, under the caller's claim. Collective over `comm`. @throws as encode(); agreed.
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source);
 
-/// The claim under which encode_codes() makes features.h5; nothing when it is there already, made with these settings. A stage takes it before
-/// it computes codes. Collective over `comm`. @throws Error as io::claim_unless_done() does.
+/// The claim under which encode_codes() makes features.h5; nothing when it is there already, made with these settings. A stage takes it
+/// before it computes codes. Collective over `comm`. @throws Error as io::claim_unless_done() does.
 std::optional<io::Claim> claim_unless_encoded(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts);
 
 /// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.

@@ -2,8 +2,8 @@
 /// An exclusive claim on an output for the time of a stage: two runs never write one file.
 ///
 /// The claim on `DIR/NAME` is the file `DIR/.NAME.claim`, made by link(2), so that it is there whole or not at all, on any file system that
-/// several hosts share. It says who holds it: host, boot, processes with their start times, Slurm job and step. Readers of finished files need
-/// no claim. One whose owner is provably gone is taken over; docs/running.md says what is proof.
+/// several hosts share. It says who holds it: host, boot, processes with their start times, Slurm job and step. Readers of finished files
+/// need no claim. One whose owner is provably gone is taken over; docs/running.md says what is proof.
 
 #include "concord/comm/session.hpp"
 
