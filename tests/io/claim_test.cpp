@@ -4,7 +4,7 @@
 
 #include "io/claim_owner.hpp"
 #include "support/support.hpp"
-#include <csignal>
+#include <chrono>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,6 +27,12 @@ void leave(const std::filesystem::path& file, F&& change) {
     change(owner);
     write_text_atomic(file, owner.json().dump());
   }
+  world().barrier();
+}
+
+/// A claim that was not renewed for long: whoever steals it need not wait for its owner to notice.
+void grow_old(const std::filesystem::path& claim) {
+  if (world().rank() == 0) std::filesystem::last_write_time(claim, std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
   world().barrier();
 }
 
@@ -115,9 +121,10 @@ TEST(Claim, WhatCannotBeProvedDeadIsStolenOnly) {
   leave(claim_of(folder / "out.h5"), far_away);
   expect_error(ExitCode::stopped, "on node7", [&] { Claim(world(), folder / "out.h5"); });
   claim_policy().steal = true;
+  grow_old(claim_of(folder / "out.h5"));
   { const Claim claim(world(), folder / "out.h5"); }
   if (world().rank() == 0) write_text_atomic(claim_of(folder / "out.h5"), "{torn");
-  world().barrier();
+  grow_old(claim_of(folder / "out.h5"));
   { const Claim claim(world(), folder / "out.h5"); }
   claim_policy().steal = false;
   expect_only_result(folder);

@@ -50,6 +50,7 @@ TEST(FileDigest, SeesEveryByte) {
   world().barrier();
   std::set<std::string> seen{file_digest(world(), path)};
   EXPECT_EQ(*seen.begin(), digest_of_file(path));
+  world().barrier();
   constexpr int places = 200;
   for (int i = 0; i < places; ++i) {
     if (world().rank() == 0) change_byte(path, static_cast<std::streamoff>(random() % size));
@@ -145,6 +146,7 @@ TEST(RowSource, DigestsOfTensorsSeeEveryByte) {
   share_digest_of_rows(world(), location);
   const auto first = RowSource(location).digest();
   EXPECT_EQ(first, digest_of(digest_of_file(path) + ":w"));
+  world().barrier();
   if (world().rank() == 0) change_byte(path, 3'333'333);
   world().barrier();
   share_digest_of_rows(world(), location);
