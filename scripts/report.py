@@ -335,7 +335,7 @@ def write_csv(path, rows):
         writer.writerows(rows)
 
 
-RECORD_KEYS = ("kind", "fvu", "explained_variance", "l0", "l1", "cosine", "relative_norm", "dead", "silent", "dense", "latents", "held_out_rows", "density")
+RECORD_KEYS = ("kind", "fvu", "fvu_all_rows", "rows_left_out", "held_out_rows_left_out", "explained_variance", "l0", "l1", "cosine", "relative_norm", "dead", "silent", "dense", "latents", "held_out_rows", "density")
 
 
 def training_records(saes, layers, output):
@@ -449,9 +449,10 @@ def page(name, results, images, rows, best, matches, records, skyline):
     training = ""
     if records:
         training = "<h2>Sparse autoencoders</h2>" + images["training"] + html_table(
-            records, [("model", "model"), ("layer", "layer"), ("kind", "kind"), ("fvu", "FVU"), ("explained_variance", "explained variance"), ("recovered", "CE recovered"),
+            records, [("model", "model"), ("layer", "layer"), ("kind", "kind"), ("fvu", "FVU"), ("fvu_all_rows", "FVU with long rows"), ("rows_left_out", "long rows left out"),
+                      ("explained_variance", "explained variance"), ("recovered", "CE recovered"),
                       ("l0", "L0"), ("l1", "L1"), ("cosine", "cosine"), ("relative_norm", "relative norm"), ("dead", "dead"), ("dense", "dense"), ("latents", "latents")],
-            dict.fromkeys(("fvu", "explained_variance", "recovered", "cosine", "relative_norm"), ".4f") | {"l0": ".2f", "l1": ".2f"})
+            dict.fromkeys(("fvu", "fvu_all_rows", "explained_variance", "recovered", "cosine", "relative_norm"), ".4f") | {"l0": ".2f", "l1": ".2f"})
     if "crosscoders" in images:
         training += "<h2>Crosscoders</h2><p>One SAE over the rows of both models: which of its latents both have, and which one has alone.</p>" + images["crosscoders"]
     return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{readable(name)}</title><style>{STYLE}</style></head><body>

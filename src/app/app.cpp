@@ -253,6 +253,8 @@ private:
     sub->add_option("--dead-after", train_.dead_after, "rows without firing that make a latent dead")->capture_default_str();
     sub->add_option("--held-out", train_.held_out, "share of rows kept for evaluation")->capture_default_str();
     sub->add_flag("--keep-special", train_.keep_special, "also train on BOS rows");
+    sub->add_option("--max-norm", train_.max_norm, "leave out rows longer than this many medians of the norms; 0: none")
+        ->capture_default_str();
     sub->add_option("--order", train_.order, "global or buffer")->capture_default_str();
     sub->add_option("--reduction", train_.reduction, "reproducible or fast")->capture_default_str();
     sub->add_option("--gpu-exchange", train_.gpu_exchange, "how GPU ranks share sums and weights: host or nccl")->capture_default_str();

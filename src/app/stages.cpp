@@ -139,6 +139,7 @@ sae::TrainOptions train_options(const Study& study) {
   o.dead_after = study.integer("sae.dead_after");
   o.held_out = study.real("sae.held_out");
   o.keep_special = study.flag("sae.keep_special");
+  o.max_norm = study.real("sae.max_norm");
   o.order = study.text("sae.order");
   o.reduction = study.text("sae.reduction");
   o.device = study.text("sae.device");
@@ -155,8 +156,9 @@ sae::TrainOptions layer_options(const Study& study, const StudyFiles& files, cha
   sae::TrainOptions o = train_options(study);
   o.activations = files.activations(model).string() + ":/" + layer_name(layer) + "/x";
   o.layer = layer;
-  // Two models must not share a random stream: equal initial decoders would look like shared features.
-  o.seed = 2 * static_cast<std::uint64_t>(study.integer("study.seed")) + (model == 'b' ? 1 : 0);
+  o.models = 2; // no two trainings of a study have a seed in common, though rows of their own key their random streams, too
+  o.model = model == 'b' ? 1 : 0;
+  o.seed = 2 * static_cast<std::uint64_t>(study.integer("study.seed")) + static_cast<std::uint64_t>(o.model);
   o.stage_word = named("train-sae", model) + " " + layer_name(layer);
   o.out = sae::sae_path(files.saes(study, model), layer);
   o.force = force;

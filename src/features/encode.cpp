@@ -14,6 +14,7 @@
 #include "concord/sae/sae.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace concord::features {
 
@@ -192,6 +193,7 @@ private:
     });
     comm::broadcast(comm_, fits);
     fit_ = fits.empty() ? std::nullopt : std::optional(fits.front());
+    if (fit_ && std::isnan(fit_->fvu)) fit_.reset(); // rows that are all the same have no variance to explain
     if (!fit_ || (fit_->fvu < 0.5 && fit_->l0 > 0)) return;
     log_warn("{}: the SAE {} leaves {:.0f} % of the variance of rows of {} unexplained (L0 {:.1f}): is it of this layer and model, and in "
              "the scale "

@@ -22,11 +22,11 @@ namespace {
 
 /// The training of one layer and its variants, on the ranks that compute it: all draw from one window.
 struct LayerTraining {
-  LayerTraining(const comm::Communicator& comm, const std::vector<sae::TrainOptions>& variants, std::shared_ptr<sae::BufferOrder> order,
-                const extract::Extractor& extractor, Dtype store, const sae::WindowFeed::Names& names)
-      : feed(std::move(order), extractor.config().hidden, store, names, comm.rank(), comm.size()) {
-    for (const auto& options : variants) trainers.push_back(std::make_unique<sae::Trainer>(comm, options, feed));
-  }
+  LayerTraining(const comm::Communicator& comm, const sae::TrainOptions& options, const std::vector<std::string>& variants,
+                std::shared_ptr<sae::BufferOrder> order, const extract::Extractor& extractor, Dtype store,
+                const sae::WindowFeed::Names& names)
+      : feed(std::move(order), extractor.config().hidden, store, names, comm.rank(), comm.size()),
+        trainers(sae::trainers_of(comm, options, variants, feed)) {}
   sae::WindowFeed feed;
   std::vector<std::unique_ptr<sae::Trainer>> trainers;
 };
@@ -63,6 +63,7 @@ public:
 
 private:
   void make_order(const extract::ExtractOptions& extract) {
+    sae::check(first_);
     const auto facts = facts_of(extractor_);
     std::vector<bool> usable;
     for (const auto kind : facts.row_kinds) usable.push_back(first_.keep_special || kind == 0);
@@ -73,12 +74,10 @@ private:
 
   void add(const extract::ExtractOptions& extract, int layer, sae::TrainOptions options) {
     options.order = "buffer";
-    std::vector<sae::TrainOptions> all{options};
-    for (const auto& variant : variants_) all.push_back(sae::variant_of(options, variant));
     // The identity that the rows would have in the file.
     const sae::WindowFeed::Names names{extract.model.string() + " " + layer_name(layer),
                                        digest_of(extractor_.key().digest() + "/" + layer_name(layer) + "/x"), model_};
-    layers_[layer] = std::make_unique<LayerTraining>(layer_comm_, all, order_, extractor_, store_, names);
+    layers_[layer] = std::make_unique<LayerTraining>(layer_comm_, options, variants_, order_, extractor_, store_, names);
   }
 
   /// Runs what only the ranks of this shard do together: an error there ends the job, since the others do not know of it.

@@ -18,6 +18,7 @@ float magnitude(const FlatParameters& p, float gate, std::int32_t j) {
 void Gated::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
   search().update(parameters.encoder(), parameters.b_enc(), {}, {});
   search().above(centred, 0.0F, codes);
+  keep_positive(codes);
   codes.extras = 2;
   gates_ = codes.value;
   for_rows(codes.rows(), [&](Index r) {

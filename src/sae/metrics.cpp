@@ -7,14 +7,22 @@
 #include "sae/decode.hpp"
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 namespace concord::sae {
 namespace {
 
+constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
+
+double share(double part, double whole) {
+  return whole > 0 ? part / whole : undefined;
+}
+
 /// Sums over rows.
 class Sums {
 public:
-  explicit Sums(const Sae& sae) : sae_(sae), encoder_(sae), columns_(at(4 * sae.d), 0.0), firings_(at(sae.latents), 0) {}
+  Sums(const Sae& sae, Encoder& encoder) : sae_(sae), encoder_(encoder), columns_(at(4 * sae.d), 0.0), firings_(at(sae.latents), 0) {}
 
   void add(std::span<const float> x) {
     sparse_.clear();
@@ -48,22 +56,31 @@ public:
     comm::sum(comm, firings_);
   }
 
+  void add(const Sums& others) {
+    for (std::size_t i = 0; i < columns_.size(); ++i) columns_[i] += others.columns_[i];
+    for (std::size_t i = 0; i < scalars_.size(); ++i) scalars_[i] += others.scalars_[i];
+    for (std::size_t j = 0; j < firings_.size(); ++j) firings_[j] += others.firings_[j];
+  }
+
+  Index rows() const { return static_cast<Index>(scalars_[0]); }
+
   Metrics metrics() const {
     Metrics m;
-    m.rows = static_cast<Index>(scalars_[0]);
+    m.rows = rows();
     m.firings = firings_;
-    const double n = std::max(1.0, scalars_[0]);
+    const double n = scalars_[0] > 0 ? scalars_[0] : undefined;
     m.cosine = scalars_[1] / n;
     m.relative_norm = scalars_[2] / n;
     m.l1 = scalars_[4] / n;
-    for (const Index count : firings_) m.l0 += static_cast<double>(count) / n;
+    m.l0 = static_cast<double>(std::accumulate(firings_.begin(), firings_.end(), Index{0})) / n;
     const auto whole = variances(0, sae_.d, n);
-    m.fvu = whole.rows > 0 ? whole.squared_error / whole.rows : 0.0;
-    m.explained_variance = whole.rows > 0 ? 1 - whole.errors / whole.rows : 0.0;
+    m.fvu = share(whole.squared_error, whole.rows);
+    m.fvu_all_rows = m.fvu;
+    m.explained_variance = 1 - share(whole.errors, whole.rows);
     Index begin = 0;
     for (const Index width : sae_.parts) {
       const auto part = variances(begin, begin + width, n);
-      m.part_fvu.push_back(part.rows > 0 ? part.squared_error / part.rows : 0.0);
+      m.part_fvu.push_back(share(part.squared_error, part.rows));
       begin += width;
     }
     return m;
@@ -104,7 +121,7 @@ private:
   }
 
   const Sae& sae_;
-  Encoder encoder_;
+  Encoder& encoder_;
   SparseRows sparse_;
   Codes codes_;
   std::vector<float> reconstruction_;
@@ -133,29 +150,53 @@ nlohmann::json Metrics::json() const {
       const double place = (std::log10(static_cast<double>(count) / static_cast<double>(std::max<Index>(1, rows))) - lowest) / width;
       ++histogram[std::min(histogram.size() - 1, static_cast<std::size_t>(std::max(0.0, place)))];
     }
-  nlohmann::json record{{"held_out_rows", rows},
+  nlohmann::json record{{"held_out_rows", rows}, // NaN becomes null
+                        {"held_out_rows_left_out", left_out},
                         {"fvu", fvu},
+                        {"fvu_all_rows", fvu_all_rows},
                         {"explained_variance", explained_variance},
                         {"l0", l0},
                         {"l1", l1},
                         {"cosine", cosine},
                         {"relative_norm", relative_norm},
-                        {"silent", silent()},
-                        {"dense", dense()},
-                        {"density", {{"log10_edges", edges}, {"latents", histogram}}}};
+                        {"silent", nullptr},
+                        {"dense", nullptr},
+                        {"density", nullptr}};
+  if (rows > 0) record.update({{"silent", silent()}, {"dense", dense()}, {"density", {{"log10_edges", edges}, {"latents", histogram}}}});
   if (!part_fvu.empty()) record["part_fvu"] = part_fvu;
   return record;
 }
 
-Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed) {
-  Sums sums(sae);
-  comm::agree(comm, [&] { feed.held_out([&](std::span<const float> x) { sums.add(x); }); });
+Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, const NormLimit& limit) {
+  Encoder encoder(sae);
+  Sums sums(sae, encoder);
+  Sums of_others(sae, encoder);
+  std::vector<float> kept;
+  std::vector<float> others;
+  const auto add = [&](std::span<const float> x) {
+    kept.clear();
+    others.clear();
+    for (std::size_t i = 0; i < x.size(); i += at(sae.d)) {
+      auto& to = limit.keeps(x.data() + i) ? kept : others;
+      to.insert(to.end(), x.begin() + static_cast<Index>(i), x.begin() + static_cast<Index>(i) + sae.d);
+    }
+    sums.add(kept);
+    if (!others.empty()) of_others.add(others);
+  };
+  comm::agree(comm, [&] { feed.held_out(add); });
   sums.sum_over(comm);
-  return sums.metrics();
+  of_others.sum_over(comm);
+  Metrics metrics = sums.metrics();
+  metrics.left_out = of_others.rows();
+  if (metrics.left_out == 0) return metrics;
+  of_others.add(sums);
+  metrics.fvu_all_rows = of_others.metrics().fvu;
+  return metrics;
 }
 
 Fit fit_of(const Sae& sae, std::span<const float> rows) {
-  Sums sums(sae);
+  Encoder encoder(sae);
+  Sums sums(sae, encoder);
   sums.add(rows);
   const Metrics metrics = sums.metrics();
   return {metrics.fvu, metrics.l0};

@@ -21,6 +21,7 @@ void for_parts(const std::vector<Index>& parts, const float* row, const F& f) {
 void Relu::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
   search().update(parameters.encoder(), parameters.b_enc(), {}, {});
   search().above(centred, 0.0F, codes);
+  keep_positive(codes);
 }
 
 /// w_j of each latent.

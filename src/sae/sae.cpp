@@ -341,7 +341,7 @@ void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& meta
   add("b_mag", {sae.latents}, sae.b_mag);
   add("r_mag", {sae.latents}, sae.r_mag);
   io::write_safetensors(folder / "sae_weights.safetensors", tensors);
-  write_text_atomic(folder / "cfg.json", cfg_of(sae, metadata).dump(2) + "\n");
+  write_text_atomic(folder / "cfg.json", cfg_of(sae, metadata).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
 }
 
 std::string sae_digest(const comm::Communicator& comm, const fs::path& path) {

@@ -4,6 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/philox.hpp"
+#include "concord/sae/norm_limit.hpp"
 #include "concord/sae/optimizer.hpp"
 
 #include "sae/rows.hpp"
@@ -29,11 +30,13 @@ private:
 class Beginning {
 public:
   Beginning(const comm::Communicator& comm, RowFeed& feed, const Start& how) : comm_(comm), feed_(feed), how_(how), d_(feed.cols()) {
-    comm::agree(comm_, [&] {
-      total_ = feed_.sample_rows();
-      feed_.sample(sample_);
-    });
+    comm::agree(comm_, [&] { feed_.sample(sample_); });
+    medians_ = median_norms(comm_, feed_.parts(), sample_.rows);
+    NormLimit(feed_.parts(), medians_, how_.max_norm).thin(sample_);
+    total_ = comm::sum_of(comm_, static_cast<Index>(sample_.positions.size()));
   }
+
+  const std::vector<double>& medians() const { return medians_; }
 
   /// Of the sample, which is scaled by them.
   std::vector<double> scales() {
@@ -136,6 +139,7 @@ private:
   Index d_;
   Index total_ = 0; ///< rows of the sample, of all ranks
   Batch sample_;    ///< this rank's
+  std::vector<double> medians_;
 };
 
 } // namespace
@@ -164,17 +168,18 @@ void scale_rows(std::span<float> rows, const std::vector<Index>& parts, const st
   });
 }
 
-std::vector<double> start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step,
-                          Exchange& exchange, FlatParameters& parameters) {
+Started start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step, Exchange& exchange,
+              FlatParameters& parameters) {
   Beginning beginning(comm, feed, how);
-  auto scales = beginning.scales();
+  Started started{beginning.scales(), beginning.medians()};
   const auto centre = beginning.geometric_median();
   std::copy(centre.begin(), centre.end(), parameters.b_dec().begin());
   const Index d = parameters.d;
   const auto mine = [&](std::span<float> rows) { return rows.subspan(at(exchange.first() * d), at(exchange.count() * d)); };
   const auto decoder = mine(parameters.decoder());
+  const std::string stream = "sae-init " + feed.digest();
   for_rows(exchange.count(), [&](Index i) {
-    const Philox random(how.seed, "sae-init", static_cast<std::uint64_t>(how.layer), static_cast<std::uint64_t>(exchange.first() + i));
+    const Philox random(how.seed, stream, static_cast<std::uint64_t>(how.layer), static_cast<std::uint64_t>(exchange.first() + i));
     for (Index c = 0; c < d; ++c) decoder[at(i * d + c)] = static_cast<float>(random.normal(static_cast<std::uint64_t>(c)));
     unit_row(decoder.data() + i * d, d);
   });
@@ -186,7 +191,7 @@ std::vector<double> start(const comm::Communicator& comm, RowFeed& feed, const S
   architecture.set_state(state); // as if the sample had not been seen
   for (float& w : mine(parameters.encoder())) w *= factor;
   exchange.spread();
-  return scales;
+  return started;
 }
 
 } // namespace concord::sae

@@ -9,11 +9,13 @@
 #include "concord/core/text.hpp"
 #include "concord/io/output.hpp"
 #include "concord/sae/metrics.hpp"
+#include "concord/sae/norm_limit.hpp"
 #include "concord/sae/start.hpp"
 #include "concord/sae/step.hpp"
 #include "concord/sae/training_log.hpp"
 
 #include "sae/rows.hpp"
+#include "sae/sae_folder.hpp"
 #include "stepper.hpp"
 #include <algorithm>
 #include <cmath>
@@ -31,28 +33,6 @@ TrainOptions resolved(TrainOptions o, Index d) {
   o.warmup_steps = std::min(o.warmup_steps, std::max<Index>(1, o.steps / 10));
   if (o.aux_k <= 0) o.aux_k = static_cast<int>(std::max<Index>(1, d / 2));
   return o;
-}
-
-void check(const TrainOptions& o) {
-  architecture_kind(o.kind);
-  require(o.latents > 0 && o.k > 0 && o.k <= o.latents, ExitCode::config, "sae.k = {} must lie between 1 and sae.latents = {}", o.k,
-          o.latents);
-  require(o.prefixes > 0 && o.prefixes < 31, ExitCode::config, "sae.prefixes = {} must lie between 1 and 30", o.prefixes);
-  require(o.penalty == "step" || o.penalty == "tanh", ExitCode::config, "sae.penalty must be \"step\" or \"tanh\", not \"{}\"", o.penalty);
-  require(o.sparsity >= 0 && o.bandwidth >= 0 && o.threshold >= 0, ExitCode::config,
-          "sae.sparsity, sae.bandwidth and sae.threshold must not be negative");
-  require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
-  require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
-  require(o.reduction == "fast" || o.reduction == "reproducible", ExitCode::config,
-          "sae.reduction must be \"fast\" or \"reproducible\", not \"{}\"", o.reduction);
-  require(o.device == "cpu" || o.device == "cuda" || o.device == "torch", ExitCode::config,
-          "sae.device must be \"cpu\" or \"cuda\" (or \"torch\", to check the GPU's code on the CPU), not \"{}\"", o.device);
-  require(o.gpu_exchange == "host" || o.gpu_exchange == "nccl", ExitCode::config,
-          "sae.gpu_exchange must be \"host\" or \"nccl\", not \"{}\"", o.gpu_exchange);
-  require(o.device == "cpu" || o.reduction == "fast", ExitCode::config,
-          "sae.device = \"{}\" needs sae.reduction = \"fast\": on a GPU the bits of sums depend on the ranks", o.device);
-  require(o.order == "global" || o.order == "buffer", ExitCode::config, "sae.order must be \"global\" or \"buffer\", not \"{}\"", o.order);
-  require(o.with.empty() || o.order == "global", ExitCode::config, "a crosscoder needs sae.order = \"global\"");
 }
 
 ArchitectureSettings architecture_settings(const TrainOptions& o, const RowFeed& feed) {
@@ -76,6 +56,7 @@ StageKey key_of(const TrainOptions& o, const ArchitectureSettings& a, const RowF
                 {"dead_after", o.dead_after},
                 {"held_out", o.held_out},
                 {"keep_special", o.keep_special},
+                {"max_norm", o.max_norm},
                 {"seed", o.seed},
                 {"layer", o.layer}},
                {{"activations", feed.digest()}}};
@@ -91,6 +72,11 @@ StageKey key_of(const TrainOptions& o, const ArchitectureSettings& a, const RowF
   if (o.order != "global") settings["buffer_rows"] = o.buffer_rows;
   if (o.order_seed && *o.order_seed != o.seed) settings["order_seed"] = *o.order_seed;
   return key;
+}
+
+/// A number, or what stands for none.
+std::string shown(double value, int digits) {
+  return std::isnan(value) ? "none" : fmt::format("{:.{}f}", value, digits);
 }
 
 } // namespace
@@ -117,14 +103,20 @@ public:
         return done;
       });
     };
-    if (look(false)) return true;
+    const auto say = [&] { log_info("{}: {} is done", o_.stage_word, o_.out.string()); };
+    if (look(false)) {
+      say();
+      return true;
+    }
     claim_.emplace(comm_, o_.out);
     const bool done = look(true); // by another run meanwhile
     if (done) claim_.reset();
+    if (done) say();
     return done;
   }
 
   const TrainOptions& options() const { return o_; }
+  const std::string& digest() const { return digest_; }
   Index step() const { return state_->step; }
 
   void prepare() {
@@ -154,9 +146,12 @@ public:
     if (state_->step >= end) return;
     if (state_->step == 0) {
       Step step(*architecture_, 0, 0);
-      state_->scales =
-          start(comm_, feed_, {parse_normalisation(o_.normalise), o_.seed, o_.layer}, *architecture_, step, *exchange_, state_->parameters);
+      const Start how{parse_normalisation(o_.normalise), o_.seed, o_.layer, o_.max_norm};
+      const Started started = start(comm_, feed_, how, *architecture_, step, *exchange_, state_->parameters);
+      state_->scales = started.scales;
+      state_->medians = started.medians;
     }
+    limit_ = NormLimit(feed_.parts(), state_->medians, o_.max_norm);
     stepper_->load();
     if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
     while (state_->step < end) {
@@ -170,6 +165,7 @@ public:
 
   void save_checkpoint() {
     stepper_->store();
+    count_left_out();
     sae::save_checkpoint(comm_, checkpoint(), *state_, *architecture_, *exchange_, digest_);
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) write_text_atomic(partial() / "digest", digest_);
@@ -185,14 +181,15 @@ public:
     const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
     state_->adam = Adam(feed_.cols(), 0, 1, 0);
     const Sae sae = folded();
-    const Metrics metrics = evaluate(comm_, sae, feed_);
+    count_left_out();
+    const Metrics metrics = evaluate(comm_, sae, feed_, NormLimit(feed_.parts(), state_->medians, o_.max_norm));
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) write(sae, metrics);
     });
     std::string traffic = comm_.size() > 1 ? fmt::format(" received/step={}", human_bytes(received)) : std::string();
     say_stage_ok(o_.stage_word, clock_.seconds(),
-                 fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={:.4f} l0={:.2f} dead={} ({:.1f}%) peak={}{}", o_.steps,
-                             rows_a_second(), screened, metrics.fvu, metrics.l0, dead_count_,
+                 fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={} l0={} too_long={} dead={} ({:.1f}%) peak={}{}", o_.steps,
+                             rows_a_second(), screened, shown(metrics.fvu, 4), shown(metrics.l0, 2), state_->left_out, dead_count_,
                              100.0 * static_cast<double>(dead_count_) / static_cast<double>(o_.latents),
                              human_bytes(comm::max_of(comm_, peak_memory())), traffic),
                  o_.out.string());
@@ -203,27 +200,33 @@ private:
   fs::path checkpoint() const { return partial() / "checkpoint.safetensors"; }
 
   bool is_done_here() const {
-    if (!fs::exists(o_.out)) return false;
-    const fs::path record = o_.out / "training.json";
-    const auto json = fs::exists(record) ? nlohmann::json::parse(read_text(record, "training record"), nullptr, false) : nlohmann::json();
-    if (json.is_object() && json.value("stage_digest", "") == digest_) return true;
+    const auto record = record_of_sae(o_.out);
+    if (!record) return false;
+    if (record->value("stage_digest", "") == digest_) return true;
     if (o_.force) return false;
-    const StageKey old{"train-sae", json.value("settings", nlohmann::json::object()), json.value("inputs", nlohmann::json::object())};
+    const auto part = [&](const char* name) { return record->at(name).is_object() ? record->at(name) : nlohmann::json::object(); };
     fail(ExitCode::config,
          "{} holds an SAE trained with other settings or inputs ({}); choose another output, or give --force to replace it",
-         o_.out.string(), difference(old, key_));
+         o_.out.string(), difference({"train-sae", part("settings"), part("inputs")}, key_));
   }
 
   // --- a step -------------------------------------------------------------------------------------------------------
 
   void one_step() {
     comm::agree(comm_, [&] { feed_.batch(state_->step, batch_); });
+    left_out_here_ += limit_.thin(batch_);
     const StepSeen seen = stepper_->make_gradients(batch_, dead_latents(), warmth());
     penalty_ = seen.penalty;
     norm_ = seen.norm;
     check_finite_step(seen.moments.squared_error() + norm_);
     stepper_->move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0);
     note(*seen.rows, seen.moments);
+  }
+
+  /// Collective.
+  void count_left_out() {
+    state_->left_out += comm::sum_of(comm_, left_out_here_);
+    left_out_here_ = 0;
   }
 
   /// Counters and what progress shows.
@@ -370,6 +373,9 @@ private:
                           {"latents", o_.latents},
                           {"d", sae.d},
                           {"scale", state_->scales},
+                          {"median_norm", state_->medians},
+                          {"rows_left_out", state_->left_out},
+                          {"rows", o_.steps * o_.batch},
                           {"normalisation", o_.normalise + ": trained on s x, s = scale, folded into the saved weights"},
                           {"software", "concord " + version()},
                           {"git", git_state()},
@@ -378,8 +384,8 @@ private:
                           {"date", utc_now()}};
     record.update(metrics.json());
     if (sae.parts.size() > 1) record["relative_decoder_norms"] = relative_decoder_norms(sae, state_->scales);
-    write_text_atomic(partial() / "training.json", record.dump(2) + "\n");
-    if (fs::exists(o_.out)) fs::remove_all(o_.out);
+    write_text_atomic(partial() / "training.json", record.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    remove_sae(o_.out);
     fs::rename(partial(), o_.out);
     fs::remove(o_.out / "checkpoint.safetensors"); // last, so that a kill before the rename loses nothing
     fs::remove(o_.out / "digest");
@@ -402,6 +408,8 @@ private:
   Index dead_count_ = 0;
   double penalty_ = 0; ///< sum over this rank's rows
   double norm_ = 0;    ///< of the gradient
+  NormLimit limit_;
+  Index left_out_here_ = 0; ///< rows of this rank since the last count
   double batch_fvu_ = 0;
   double batch_loss_ = 0;
   double batch_l0_ = 0;
@@ -414,6 +422,9 @@ private:
 Trainer::Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed)
     : work_(std::make_unique<Work>(comm, options, feed)) {}
 Trainer::~Trainer() = default;
+const std::string& Trainer::digest() const {
+  return work_->digest();
+}
 bool Trainer::is_done() {
   return work_->is_done();
 }

@@ -30,6 +30,8 @@ void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path
                            {"second_moment.b_dec", flat(state.adam.second_moment.b_dec())},
                            {"rows_since_fired", flat(state.rows_since_fired)},
                            {"scales", wide(state.scales)},
+                           {"medians", wide(state.medians)},
+                           {"left_out", {Dtype::i64, {1}, &state.left_out}},
                            {"architecture", wide(own)},
                            {"step", {Dtype::i64, {1}, &state.step}}},
                           {{"digest", note}});
@@ -63,7 +65,10 @@ void load_checkpoint(const std::filesystem::path& path, std::size_t parts, Train
   load("second_moment.b_dec", state.adam.second_moment.b_dec());
   load("rows_since_fired", state.rows_since_fired);
   state.scales = wide(file.tensor("scales"));
-  require(state.scales.size() == parts, ExitCode::bad_data, "{}: scales has the wrong size", path.string());
+  state.medians = wide(file.tensor("medians"));
+  require(state.scales.size() == parts && state.medians.size() == parts, ExitCode::bad_data, "{}: scales or medians have the wrong size",
+          path.string());
+  std::memcpy(&state.left_out, file.tensor("left_out").data, sizeof(Index));
   architecture.set_state(wide(file.tensor("architecture")));
   std::memcpy(&state.step, file.tensor("step").data, sizeof(Index));
 }

@@ -15,7 +15,9 @@ struct TrainingState {
   Adam adam;                           ///< of this rank's
   std::vector<float> rows_since_fired; ///< in global batches (times batch: rows); f32 is exact below 2^24
   Index step = 0;
-  std::vector<double> scales; ///< training sees s x, one s a model
+  std::vector<double> scales;  ///< training sees s x, one s a model
+  std::vector<double> medians; ///< of the norms of unscaled rows, one a model
+  Index left_out = 0;          ///< rows that were too long for the steps so far, of all ranks
   TrainingState(FlatParameters weights, Index share, double beta1)
       : parameters(std::move(weights)), adam(parameters.d, share, parameters.scalars, beta1),
         rows_since_fired(static_cast<std::size_t>(parameters.latents), 0.0F) {}

@@ -10,15 +10,16 @@
 #include "concord/io/row_source.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <limits>
+#include <set>
 #include <sstream>
 
 namespace concord::sae {
 namespace {
 
 std::unique_ptr<RowFeed> feed_for(const comm::Communicator& comm, const TrainOptions& o) {
-  require(o.held_out >= 0 && o.held_out < 0.9, ExitCode::config, "sae.held_out = {} must lie in [0, 0.9)", o.held_out);
-  require(o.batch > 0, ExitCode::config, "sae.batch must be positive, not {}", o.batch);
+  check(o);
   const FeedSettings settings{o.batch, o.held_out,  o.keep_special, o.memory_gib * 0x1p30, o.order_seed.value_or(o.seed),
                               o.layer, comm.rank(), comm.size()};
   if (!o.with.empty()) return std::make_unique<PairFeed>(o.activations, o.with, settings);
@@ -50,24 +51,33 @@ void run_together(const comm::Communicator& comm, const std::vector<std::unique_
   }
 }
 
+/// The number that the whole of `text` is.
+template <typename T>
+T number(const std::string& key, const std::string& text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  require(error == std::errc() && end == text.data() + text.size(), ExitCode::config, "sae.variants: \"{}\" is no {} for {}", text,
+          std::is_integral_v<T> ? "whole number" : "number", key);
+  return value;
+}
+
 void set_variant(TrainOptions& o, const std::string& key, const std::string& value) {
-  try {
-    if (key == "kind")
-      o.kind = value;
-    else if (key == "latents")
-      o.latents = std::stoll(value);
-    else if (key == "k")
-      o.k = std::stoi(value);
-    else if (key == "sparsity")
-      o.sparsity = std::stod(value);
-    else if (key == "learning_rate")
-      o.learning_rate = std::stod(value);
-    else if (key == "seed")
-      o.seed = std::stoull(value);
-    else
-      fail(ExitCode::config, "sae.variants: \"{}\" is not one of kind, latents, k, sparsity, learning_rate, seed", key);
-  } catch (const std::logic_error&) {
-    fail(ExitCode::config, "sae.variants: \"{}\" is no number for {}", value, key);
+  if (key == "kind") {
+    o.kind = value;
+  } else if (key == "latents") {
+    o.latents = number<Index>(key, value);
+  } else if (key == "k") {
+    o.k = number<int>(key, value);
+  } else if (key == "sparsity") {
+    o.sparsity = number<double>(key, value);
+  } else if (key == "learning_rate") {
+    o.learning_rate = number<double>(key, value);
+  } else if (key == "seed") {
+    const auto seed = number<Index>(key, value);
+    require(seed >= 0, ExitCode::config, "sae.variants: seed = {} must not be negative", seed);
+    o.seed = static_cast<std::uint64_t>(o.models) * static_cast<std::uint64_t>(seed) + static_cast<std::uint64_t>(o.model);
+  } else {
+    fail(ExitCode::config, "sae.variants: \"{}\" is not one of kind, latents, k, sparsity, learning_rate, seed", key);
   }
 }
 
@@ -84,35 +94,45 @@ TrainOptions variant_of(const TrainOptions& options, const std::string& variant)
   TrainOptions o = options;
   o.order_seed = options.order_seed.value_or(options.seed);
   std::istringstream words(variant);
+  std::set<std::string> given;
   for (std::string word; words >> word;) {
     const auto equals = word.find('=');
     require(equals != std::string::npos, ExitCode::config, "sae.variants: write \"key=value key=value\", not \"{}\"", variant);
-    set_variant(o, word.substr(0, equals), word.substr(equals + 1));
+    const std::string key = word.substr(0, equals);
+    require(given.insert(key).second, ExitCode::config, "sae.variants: \"{}\" gives {} twice", variant, key);
+    set_variant(o, key, word.substr(equals + 1));
   }
   o.out = variant_location(std::filesystem::absolute(options.out).string(), variant);
   o.stage_word += " @" + variant;
   return o;
 }
 
-void train_variants(const comm::Communicator& comm, const TrainOptions& options, const std::vector<std::string>& variants) {
+std::vector<std::unique_ptr<Trainer>> trainers_of(const comm::Communicator& comm, const TrainOptions& options,
+                                                  const std::vector<std::string>& variants, RowFeed& feed) {
   std::vector<TrainOptions> all{options};
+  comm::agree(comm, [&] {
+    for (const auto& variant : variants) all.push_back(variant_of(options, variant));
+  });
+  std::vector<std::unique_ptr<Trainer>> trainers;
+  for (const auto& o : all) trainers.push_back(std::make_unique<Trainer>(comm, o, feed));
+  comm::agree(comm, [&] {
+    for (std::size_t i = 1; i < trainers.size(); ++i)
+      for (std::size_t other = 0; other < i; ++other)
+        require(trainers[i]->digest() != trainers[other]->digest(), ExitCode::config,
+                "sae.variants: \"{}\" is the same training as {}; change or remove it", variants[i - 1],
+                other == 0 ? "the one without a variant" : "\"" + variants[other - 1] + "\"");
+  });
+  return trainers;
+}
+
+void train_variants(const comm::Communicator& comm, const TrainOptions& options, const std::vector<std::string>& variants) {
   std::unique_ptr<RowFeed> feed;
   for (const auto& location : {options.activations, options.with})
     if (!location.empty()) io::share_digest_of_rows(comm, location);
-  comm::agree(comm, [&] {
-    for (const auto& variant : variants) all.push_back(variant_of(options, variant));
-    feed = feed_for(comm, options);
-  });
+  comm::agree(comm, [&] { feed = feed_for(comm, options); });
   SharedFeed shared(*feed);
-  RowFeed& rows = variants.empty() ? *feed : shared; // sharing keeps a copy
-  std::vector<std::unique_ptr<Trainer>> trainers;
-  for (const auto& o : all) {
-    auto trainer = std::make_unique<Trainer>(comm, o, rows);
-    if (trainer->is_done())
-      log_info("{}: {} is done", o.stage_word, o.out.string());
-    else
-      trainers.push_back(std::move(trainer));
-  }
+  auto trainers = trainers_of(comm, options, variants, variants.empty() ? *feed : shared); // sharing keeps a copy
+  std::erase_if(trainers, [](const auto& trainer) { return trainer->is_done(); });
   for (const auto& trainer : trainers) trainer->prepare();
   run_together(comm, trainers, options.checkpoint_seconds);
   // The last step is safe before the evaluation, which may meet trouble of its own.

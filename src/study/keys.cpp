@@ -81,6 +81,8 @@ std::vector<Key> all_keys() {
       {"sae.dead_after", Index{10'000'000}, "rows, over all ranks, without firing that make a latent dead"},
       {"sae.held_out", 0.02, "share of rows kept for evaluation (at most 65,536)"},
       {"sae.keep_special", false, "also train on BOS rows"},
+      {"sae.max_norm", 10.0,
+       "rows longer than this many medians of the layer's norms (attention sinks) are left out of training and evaluation; 0: none"},
       {"sae.reduction", std::string("reproducible"),
        "how ranks sum gradients: \"reproducible\" (the same bits at any number of ranks) or \"fast\""},
       {"sae.device", std::string("cpu"),

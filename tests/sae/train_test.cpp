@@ -197,7 +197,7 @@ TEST(Train, VariantsShareRowsAndEqualTrainingsByThemselves) {
   train(world(), alone);
   EXPECT_EQ(weights(alone.out), second);
   expect_error(ExitCode::config, "is not one of kind, latents", [&] { train_variants(world(), o, {"width=3"}); });
-  expect_error(ExitCode::config, "is no number for k", [&] { train_variants(world(), o, {"k=many"}); });
+  expect_error(ExitCode::config, "is no whole number for k", [&] { train_variants(world(), o, {"k=many"}); });
 }
 
 /// Two models of the same tokens: 16 directions that both have, 8 that only A and 8 that only B has.

@@ -3,6 +3,7 @@
 
 #include "concord/core/index.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -40,6 +41,12 @@ void keep_if(Codes& codes, const Keep& keep) {
   }
   codes.index.resize(static_cast<std::size_t>(to));
   codes.value.resize(static_cast<std::size_t>(to));
+}
+
+/// Drops entries of exactly 0, which LatentSearch::above(0) lists and where no gradient passes. Local.
+inline void keep_positive(Codes& codes) {
+  if (std::find(codes.value.begin(), codes.value.end(), 0.0F) == codes.value.end()) return; // nearly always
+  keep_if(codes, [&](Index s) { return codes.value[static_cast<std::size_t>(s)] > 0; });
 }
 
 /// Entries of a run of rows, as a thread finds them.

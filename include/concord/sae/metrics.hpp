@@ -2,6 +2,7 @@
 /// How good an SAE is on rows it was not trained on.
 
 #include "concord/comm/session.hpp"
+#include "concord/sae/norm_limit.hpp"
 #include "concord/sae/row_feed.hpp"
 #include "concord/sae/sae.hpp"
 
@@ -11,9 +12,12 @@
 
 namespace concord::sae {
 
-/// Over the rows of all ranks, in f64; means are over rows, variances about the mean over all rows.
+/// Over the rows of all ranks, in f64; means are over rows, variances about the mean over all rows. What has no value is NaN: all without a
+/// row, shares of a variance where that is 0.
 struct Metrics {
   Index rows = 0;
+  Index left_out = 0;            ///< further rows, beyond the limit of norms; they count in fvu_all_rows alone
+  double fvu_all_rows = 0;       ///< fvu with them
   double fvu = 0;                ///< sum |x - x^|^2 / sum |x - mean x|^2
   double explained_variance = 0; ///< 1 - sum |e - mean e|^2 / sum |x - mean x|^2, e = x - x^: a constant error does not count
   double l0 = 0;                 ///< active latents a row
@@ -24,12 +28,13 @@ struct Metrics {
   std::vector<Index> firings;    ///< rows on which each latent fires, [F]
   Index silent() const;          ///< latents that fire on no row
   Index dense() const;           ///< latents that fire on more than a tenth of the rows
-  /// All of the above; the firings as a histogram: latents whose log10 of the share of rows lies in [edges[i], edges[i + 1]).
+  /// All of the above, null for what has no value; the firings as a histogram: latents whose log10 of the share of rows lies in [edges[i],
+  /// edges[i + 1]).
   nlohmann::json json() const;
 };
 
-/// On the held-out rows of a feed. Collective over `comm`. @throws Error bad_data; agreed.
-Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed);
+/// On the held-out rows of a feed that `limit` keeps. Collective over `comm`. @throws Error bad_data; agreed.
+Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, const NormLimit& limit);
 
 /// FVU and L0 of rows [n, d] that are at hand. Local.
 struct Fit {

@@ -29,12 +29,19 @@ struct Start {
   Normalisation normalisation = Normalisation::sqrt_d;
   std::uint64_t seed = 0;
   int layer = 0;
+  double max_norm = 0; ///< longer rows, in medians of the sample's norms, are left out of the sample; 0: none
+};
+
+struct Started {
+  std::vector<double> scales;  ///< what rows are to be multiplied by, one a model
+  std::vector<double> medians; ///< of the norms of the sample's rows, as stored, one a model
 };
 
 /// Sets all parameters from the feed's sample: b_dec its geometric median, decoder rows random of unit norm, the encoder the multiple
-/// of their transpose for which the first reconstructions fit best. Returns the scales.
+/// of their transpose for which the first reconstructions fit best. The random stream of a decoder row is keyed by the seed, the layer and
+/// the identity of the rows: no two models share one, whatever their seeds.
 /// @throws Error bad_data (all rows zero, not finite); agreed.
-std::vector<double> start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step,
-                          Exchange& exchange, FlatParameters& parameters);
+Started start(const comm::Communicator& comm, RowFeed& feed, const Start& how, Architecture& architecture, Step& step, Exchange& exchange,
+              FlatParameters& parameters);
 
 } // namespace concord::sae

@@ -45,6 +45,7 @@ struct TrainOptions {
   Index dead_after = 10'000'000;          ///< rows of all ranks without firing that make a latent dead
   double held_out = 0.02;                 ///< share of the rows kept for evaluation, at most 65,536 rows
   bool keep_special = false;              ///< also train on BOS rows
+  double max_norm = 10;                   ///< in medians of the norms: longer rows are left out; 0: none (norm_limit.hpp)
   std::string order = "global";           ///< "global", or "buffer": windows of shuffled blocks, as when the model feeds the training
   std::string reduction = "reproducible"; ///< or "fast" (exchange.hpp)
   std::string device = "cpu";             ///< or "cuda" (device_step.hpp), or "torch": the GPU's code on the CPU, to check it
@@ -54,12 +55,17 @@ struct TrainOptions {
   double memory_gib = 4;                  ///< rows a rank holds in memory; beyond it they are read in sorted windows
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
+  int models = 1; ///< of a study: its seed s, and a variant's seed=s, give model number `model` the seed models s + model
+  int model = 0;
   std::optional<std::uint64_t> order_seed; ///< of the order of the rows, which variants share; seed where it is not given
   int layer = 0;                           ///< keys the random numbers and names the SAE
   std::string stage_word = "train-sae";
   std::filesystem::path out; ///< SAELens folder
   bool force = false;
 };
+
+/// Whether every option has a value that a training can have. Local. @throws Error config, naming the key.
+void check(const TrainOptions& options);
 
 /// One training in steps, on rows of any feed; train() of trainings.hpp is what most callers want.
 class Trainer {
@@ -69,8 +75,11 @@ public:
   ~Trainer();
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
+  /// Marks settings and rows: trainings with the same one are the same. Local.
+  const std::string& digest() const;
   /// Whether the SAE is there already; unless it is, this run claims it until the trainer ends. Collective.
-  /// @throws Error config when it was made with other settings, unless `force`; or as io::Claim does.
+  /// @throws Error config when it was made with other settings, unless `force`, and when the output is or holds what no training wrote, in
+  /// any case; or as io::Claim does.
   bool is_done();
   /// Takes memory and loads the checkpoint of an earlier run, if there is one.
   void prepare();
