@@ -29,7 +29,9 @@
 #include <filesystem>
 #include <functional>
 #include <iostream>
+#include <map>
 #include <memory>
+#include <set>
 
 namespace concord::app {
 namespace {
@@ -114,14 +116,54 @@ private:
   /// A stage: with a study, or by itself with its own flags.
   CLI::App* add_stage(const std::string& name, const std::string& help, std::function<void()> by_itself) {
     auto* sub = add(name, help, [this, name, by_itself = std::move(by_itself)] {
-      if (common_.study.empty())
+      if (common_.study.empty()) {
         by_itself();
-      else
-        run_stage(world_, name, load_study(), common_.force);
+        return;
+      }
+      comm::agree(world_, [&] { refuse_flags_beside_study(name); });
+      run_stage(world_, name, load_study(), common_.force);
     });
     sub->add_option("study", common_.study, "study file; without one, give the flags below");
     add_run_flags(sub);
+    for (const auto* option : sub->get_options()) beside_study_.insert(option->get_name());
     return sub;
+  }
+
+  /// A study says everything; a flag beside it would be dropped without a word.
+  void refuse_flags_beside_study(const std::string& stage) const {
+    for (const auto* option : app_.get_subcommand(stage)->get_options()) {
+      if (option->count() == 0 || beside_study_.contains(option->get_name())) continue;
+      const std::string flag = option->get_name();
+      const std::string key = key_of_flag(stage, flag);
+      fail(ExitCode::usage, "{} goes without a study file; {}", flag,
+           key.empty() ? "the study says which files a stage reads and writes" : fmt::format("beside one give --set {}=VALUE", key));
+    }
+  }
+
+  /// The study's key for a stage's flag; "" where there is none.
+  static std::string key_of_flag(const std::string& stage, const std::string& flag) {
+    static const std::map<std::string, std::string> others{{"tokenize --text", "corpus.paths"},
+                                                           {"tokenize --tokens", "corpus.token_ids"},
+                                                           {"train-sae --d-sae", "sae.latents"},
+                                                           {"train-sae --lr", "sae.learning_rate"},
+                                                           {"train-sae --variant", "sae.variants"},
+                                                           {"train-sae --seed", "study.seed"},
+                                                           {"extract --model", "model.a.path"},
+                                                           {"extract --layers", "model.a.layers"},
+                                                           {"encode --saes", "model.a.saes"},
+                                                           {"compare --measure", "compare.measures"},
+                                                           {"compare --seed", "study.seed"},
+                                                           {"compare --json", ""},
+                                                           {"compare --stratified", "compare.stratified_permutations"}};
+    static const std::map<std::string, std::string> tables{{"tokenize", "corpus"}, {"train-sae", "sae"}};
+    const auto other = others.find(stage + " " + flag);
+    if (other != others.end()) return other->second;
+    std::string name = flag.substr(flag.find_first_not_of('-'));
+    std::replace(name.begin(), name.end(), '-', '_');
+    const auto table = tables.find(stage);
+    const std::string key = (table == tables.end() ? stage : table->second) + "." + name;
+    const auto& keys = study::keys();
+    return std::any_of(keys.begin(), keys.end(), [&](const auto& known) { return known.name == key; }) ? key : "";
   }
 
   void add_run_flags(CLI::App* sub) {
@@ -393,7 +435,9 @@ private:
     });
     add_model_options(recovered);
     recovered->add_option("--saes", recovered_.saes, "folder of layer_LLL folders, or a path with {layer}");
-    recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")->capture_default_str();
+    recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")
+        ->check(CLI::Range(Index{1}, Index{1} << 40))
+        ->capture_default_str();
     recovered->add_option("--out", recovered_.out, "JSON to write");
     add_safety_flags(recovered);
     auto* documents = add("documents", "where the documents of a corpus lie: BEGIN END PATH in bytes, each ended by a NUL", [this] {
@@ -409,7 +453,7 @@ private:
     });
     plan->add_option("study", common_.study, "study file")->required();
     plan->add_option("--set", common_.overrides, "override a study key: table.key=value")->type_size(1)->allow_extra_args(false);
-    plan->add_option("--ranks", ranks_, "ranks to plan for")->capture_default_str();
+    plan->add_option("--ranks", ranks_, "ranks to plan for")->check(CLI::Range(Index{1}, Index{1} << 24))->capture_default_str();
     plan->add_option("--gflops", gflops_, "what one rank computes a second, in 10^9 operations")->capture_default_str();
   }
 
@@ -417,6 +461,7 @@ private:
   double stall_seconds_ = 0;
   CLI::App app_{"concord tells how far two language models represent the same things."};
   std::function<void()> action_;
+  std::set<std::string> beside_study_{"--help"}; ///< flags that go with a study
   Common common_;
   corpus::TokenizeOptions tokenize_;
   extract::ExtractOptions extract_;

@@ -20,6 +20,9 @@ using study::Study;
 
 namespace {
 
+/// Headers, provenance and what lies beside: of the files of a stage, however small the study.
+constexpr double overhead_of_files = 256 << 10;
+
 struct StagePlan {
   std::string stage;
   double disk = 0; ///< bytes written
@@ -117,8 +120,9 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
   const double passes = 1 + static_cast<double>(study.integer("correlate.null_shifts"));
   const double layer_bytes = tokens * (8 + 8 * k);
   // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
-  plans.push_back({"correlate", pairs * latents * static_cast<double>(study.integer("correlate.best")) * 40,
-                   30 * passes * pairs * tokens * k * k,
+  const double a_feature =
+      20 * static_cast<double>(study.integer("correlate.best")) + 16 + 8 * static_cast<double>(study.integer("correlate.null_shifts"));
+  plans.push_back({"correlate", pairs * (latents * (2 * a_feature + 62) + 16384), 30 * passes * pairs * tokens * k * k,
                    std::min(4 * layer_bytes / ranks, study.real("correlate.memory_gib") * 0x1p30) +
                        100 * latents * static_cast<double>(study.integer("correlate.best"))});
   const auto permutations = static_cast<double>(study.integer("compare.permutations"));
@@ -131,6 +135,10 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
                             all_permutations * (2 * latents * width * width + 4 * width * width * width + latents * latents) +
                             12 * latents * width * width),
                    rdm_bytes + 4 * 8 * latents * width});
+  for (auto& plan : plans) {
+    plan.disk += overhead_of_files;
+    if (!plan.stage.starts_with("extract")) plan.memory += base_memory + thread_memory * (thread_count() - 1); // extract counts its own
+  }
   return plans;
 }
 

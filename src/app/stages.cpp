@@ -22,6 +22,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/report.hpp"
+#include <charconv>
 
 namespace concord::app {
 
@@ -167,10 +168,14 @@ sae::TrainOptions layer_options(const Study& study, const StudyFiles& files, cha
 
 /// "3:5": layer 3 of A and layer 5 of B.
 sae::TrainOptions crosscoder_options(const Study& study, const StudyFiles& files, const std::string& pair, bool force) {
+  const std::size_t colon = pair.find(':');
   int layers[2] = {0, 0};
-  int used = 0;
-  require(std::sscanf(pair.c_str(), "%d:%d%n", &layers[0], &layers[1], &used) == 2 && used == static_cast<int>(pair.size()),
-          ExitCode::config, "sae.crosscoders: write \"layer of A:layer of B\", not \"{}\"", pair);
+  const auto layer = [&](std::size_t begin, std::size_t end, int& number) {
+    const auto [stop, error] = std::from_chars(pair.data() + begin, pair.data() + end, number);
+    return error == std::errc() && stop == pair.data() + end && begin < end;
+  };
+  require(colon != std::string::npos && layer(0, colon, layers[0]) && layer(colon + 1, pair.size(), layers[1]), ExitCode::config,
+          "sae.crosscoders: write \"layer of A:layer of B\", not \"{}\"", pair);
   sae::TrainOptions o = layer_options(study, files, 'a', layers[0], force);
   o.with = files.activations('b').string() + ":/" + layer_name(layers[1]) + "/x";
   o.stage_word = fmt::format("train-sae {}", pair);

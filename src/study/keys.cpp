@@ -1,3 +1,4 @@
+#include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
 
 #include <fmt/format.h>
@@ -158,7 +159,7 @@ std::string shown(const Value& value) {
         else if constexpr (std::is_same_v<T, std::string>)
           return "\"" + v + "\"";
         else if constexpr (std::is_same_v<T, Texts>)
-          return v.empty() ? "[]" : "\"" + v[0] + "\"";
+          return v.empty() ? "[]" : v.size() == 1 ? "\"" + v[0] + "\"" : "[\"" + join(v, "\", \"") + "\"]";
         else
           return fmt::format("{}", v);
       },

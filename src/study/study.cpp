@@ -5,6 +5,7 @@
 
 #include <toml++/toml.h>
 
+#include "study/ranges.hpp"
 #include <algorithm>
 #include <set>
 
@@ -144,9 +145,20 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
   };
   for (const auto& key : keys()) values_[key.name] = key.fallback;
   apply();
-  if (!flag("study.paper")) return;
-  for (const auto& [name, value] : paper_defaults()) values_[name] = value;
-  apply(); // what the study says itself still holds
+  if (flag("study.paper")) {
+    for (const auto& [name, value] : paper_defaults()) values_[name] = value;
+    apply(); // what the study says itself still holds
+  }
+  check(where);
+}
+
+void Study::check(const std::string& where) const {
+  for (const auto& [name, value] : values_) check_value(name, value, where);
+  const bool top_k = text("sae.kind") == "topk" || text("sae.kind") == "batch-topk" || text("sae.kind") == "matryoshka";
+  require(!top_k || integer("sae.k") <= integer("sae.latents"), ExitCode::config, "{}: sae.k = {} must not be above sae.latents = {}",
+          where, integer("sae.k"), integer("sae.latents"));
+  require(!flag("correlate.matrix") || !flag("correlate.matrix_coactive"), ExitCode::config,
+          "{}: correlate.matrix and correlate.matrix_coactive exclude each other; take one", where);
 }
 
 template <typename T>
@@ -168,7 +180,8 @@ std::filesystem::path Study::path(const std::string& key) const {
 
 std::string Study::location(const std::string& value) const {
   const std::filesystem::path path(value);
-  return (path.is_absolute() ? path : folder_ / path).lexically_normal().string();
+  // As it is: "link/../a.txt" is another file to the system than "a.txt".
+  return (path.is_absolute() ? path : folder_ / path).string();
 }
 
 std::string Study::resolved() const {

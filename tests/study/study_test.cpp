@@ -1,6 +1,7 @@
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
 
+#include "study/ranges.hpp"
 #include "support/support.hpp"
 
 namespace concord::study {
@@ -22,6 +23,50 @@ TEST(Study, FillsInDefaultsAndOverrides) {
   EXPECT_EQ(s.real("correlate.min_r"), 0.1);
   EXPECT_EQ(s.list("model.a.layers"), (std::vector<std::string>{"0", "3"}));
   EXPECT_EQ(s.list("model.b.layers"), (std::vector<std::string>{"all"}));
+}
+
+/// A key set to what it may not hold.
+void expect_refused(const std::string& key, const std::string& value) {
+  test::expect_error(ExitCode::config, key, [&] { study("", {key + "=" + value}); });
+}
+
+TEST(Study, RefusesWhatAKeyMayNotHold) {
+  for (const auto& key : keys()) {
+    const Allowed* range = allowed(key.name);
+    const bool whole = std::holds_alternative<Index>(key.fallback);
+    const bool real = std::holds_alternative<double>(key.fallback);
+    if (whole || real) {
+      ASSERT_NE(range, nullptr) << key.name << " has no range";
+      expect_refused(key.name, "nan");
+      expect_refused(key.name, "\"1\"");
+      if (range->low >= 0) expect_refused(key.name, whole ? "-1" : "-0.5");
+      if (range->low > 0 || range->above_low) expect_refused(key.name, whole ? "0" : "0.0");
+      if (whole) expect_refused(key.name, "1e5"); // a floating-point number
+      if (whole && range->high <= 2147483647.0) {
+        expect_refused(key.name, "2147483648");
+        expect_refused(key.name, "4294967297");
+      }
+      if (real) expect_refused(key.name, range->high > 1e300 ? "inf" : "1e300");
+      EXPECT_NO_THROW(check_value(key.name, key.fallback, "default"));
+      if (whole && !range->above_low) EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->low), "x"));
+      if (whole) EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->high), "x"));
+    } else if (range != nullptr) {
+      expect_refused(key.name, "nonesuch");
+      for (const auto& word : range->words) EXPECT_NO_THROW(study("", {key.name + "=" + word})) << key.name << " " << word;
+    }
+    if (std::holds_alternative<std::string>(key.fallback)) expect_refused(key.name, "\"a\\nb\"");
+  }
+}
+
+TEST(Study, RefusesKeysThatExcludeEachOther) {
+  test::expect_error(ExitCode::config, "exclude each other", [] { study("[correlate]\nmatrix = true\nmatrix_coactive = true\n"); });
+  test::expect_error(ExitCode::config, "sae.k = 64 must not be above sae.latents = 32", [] { study("[sae]\nlatents = 32\n"); });
+  EXPECT_NO_THROW(study("[sae]\nlatents = 32\nkind = \"relu\"\n"));
+}
+
+TEST(Study, LeavesPathsToTheSystem) {
+  const auto s = study("");
+  EXPECT_TRUE(s.location("link/../a.txt").ends_with("link/../a.txt"));
 }
 
 TEST(Study, PaperChangesDefaultsAndNothingThatTheStudySays) {

@@ -33,7 +33,7 @@ std::string keys_as_markdown();
 class Study {
 public:
   /// Reads `path`, then applies `overrides` ("table.key=value"). Relative paths inside are relative to the study's folder.
-  /// @throws Error input_missing or config (syntax, unknown key with the nearest known one, wrong type).
+  /// @throws Error input_missing or config (syntax, unknown key with the nearest known one, wrong type, value out of range).
   Study(const std::filesystem::path& path, const std::vector<std::string>& overrides);
   /// The same of a text that is read already, called `where` in errors; relative paths count from `folder`.
   Study(const std::string& toml, const std::string& where, std::filesystem::path folder, const std::vector<std::string>& overrides);
@@ -55,6 +55,8 @@ public:
 private:
   /// "table.key=value".
   void set(const std::string& assignment);
+  /// Ranges and choices. @throws Error config.
+  void check(const std::string& where) const;
   /// A path, or a list of paths, made absolute.
   Value located(Value value) const;
   template <typename T>
