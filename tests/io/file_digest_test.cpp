@@ -51,13 +51,13 @@ TEST(FileDigest, SeesEveryByte) {
   std::set<std::string> seen{file_digest(world(), path)};
   EXPECT_EQ(*seen.begin(), digest_of_file(path));
   world().barrier();
-  constexpr int places = 200;
+  const int places = world().size() == 1 ? 200 : 4; // one piece, which rank 0 reads: more ranks see the same
   for (int i = 0; i < places; ++i) {
     if (world().rank() == 0) change_byte(path, static_cast<std::streamoff>(random() % size));
     world().barrier();
     seen.insert(file_digest(world(), path));
   }
-  EXPECT_EQ(seen.size(), places + 1U);
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(places) + 1);
 }
 
 /// The digest by its definition, from the bytes of a file that is all zeros but for a few.
