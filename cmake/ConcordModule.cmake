@@ -1,9 +1,9 @@
-# concord_module(NAME LINKS ... [TORCH] [HOT]): one static library a module, from every src/NAME/*.cpp. Its LINKS are its
+# concord_module(NAME LINKS ... [TORCH] [HOT]): one static library a module, from every source below src/NAME. Its LINKS are its
 # place in the dependency graph, which src/CMakeLists.txt lists. TORCH: the module may include libtorch (ATen alone: the whole of torch/
 # costs three times the compile time and a precompiled header of it has 700 MB). HOT: inner loops, compiled with -O3.
 function(concord_module name)
   cmake_parse_arguments(arg "TORCH;HOT" "" "LINKS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp ${CMAKE_SOURCE_DIR}/src/${name}/*/*.cpp)
   add_library(concord_${name} STATIC ${sources})
   target_include_directories(concord_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include)
   target_include_directories(concord_${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)

@@ -16,7 +16,7 @@ function(concord_register name)
   file(MAKE_DIRECTORY ${work})
   add_test(NAME ${name}.np${arg_RANKS} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${work})
   set_tests_properties(${name}.np${arg_RANKS} PROPERTIES
-    LABELS "${name};RANK_${arg_RANKS};${arg_LABELS}" TIMEOUT 900
+    LABELS "${name};RANK_${arg_RANKS};${arg_LABELS}" TIMEOUT 900 PROCESSORS ${arg_RANKS}
     ENVIRONMENT "OMP_NUM_THREADS=1;CONCORD=${CMAKE_BINARY_DIR}/concord;CONCORD_SOURCE=${CMAKE_SOURCE_DIR};RANKS=${arg_RANKS};MPIRUN=${MPIEXEC_EXECUTABLE} ${concord_flags_text}")
 endfunction()
 list(JOIN CONCORD_MPI_FLAGS " " concord_flags_text)

@@ -1,14 +1,24 @@
 #include "concord/app/app.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/io/hdf5.hpp"
+#include "concord/io/safetensors.hpp"
 
+#include <cstdio>
 #include <malloc.h>
+#include <unistd.h>
 
 int main(int argc, char** argv) {
   concord::comm::catch_stop_signals(); // before MPI starts, which takes its time
+  concord::io::explain_lost_pages();
   // Large tensors come and go all the time; keeping their pages avoids faulting them in again on every step.
   mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
   const concord::comm::Session session(argc, argv); // outermost: it must outlive every error message
-  return concord::app::run(session, argc, argv);
+  const int code = concord::app::run(session, argc, argv);
+  if (concord::io::Handle::close_failed()) { // said by now; HDF5 would crash when MPI ends it
+    std::fflush(nullptr);
+    ::_exit(code);
+  }
+  return code;
 }

@@ -13,15 +13,10 @@ void agree(const Communicator& comm, const std::function<void()>& local) {
   std::string message;
   try {
     local();
-  } catch (const Error& error) {
-    code = static_cast<int>(error.code());
-    message = error.what();
-  } catch (const std::bad_alloc&) {
-    code = static_cast<int>(ExitCode::unavailable);
-    message = "out of memory";
-  } catch (const std::exception& error) {
-    code = static_cast<int>(ExitCode::internal);
-    message = error.what();
+  } catch (...) {
+    const auto failure = current_failure();
+    code = static_cast<int>(failure.code);
+    message = failure.message;
   }
   int first_failing = code != 0 ? comm.rank() : comm.size();
   MPI_Allreduce(MPI_IN_PLACE, &first_failing, 1, MPI_INT, MPI_MIN, comm);

@@ -11,7 +11,6 @@
 #include <chrono>
 #include <cstdio>
 #include <exception>
-#include <new>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <thread>
@@ -97,10 +96,9 @@ int run_guarded(const Session& session, const std::function<void()>& body) {
       std::fprintf(stderr, "concord: %s%s\n", stopped ? "" : "error: ", error.what());
     }
     return static_cast<int>(error.code());
-  } catch (const std::bad_alloc&) {
-    end_job(session, ExitCode::unavailable, "out of memory; start more ranks, or see `concord plan` for what each stage needs");
-  } catch (const std::exception& error) {
-    end_job(session, ExitCode::internal, error.what());
+  } catch (...) {
+    const auto failure = current_failure();
+    end_job(session, failure.code, failure.message.c_str());
   }
 }
 

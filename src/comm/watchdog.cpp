@@ -125,7 +125,7 @@ struct Watchdog::Watch {
 
   void judge() {
     const Index now = clock_ns(CLOCK_MONOTONIC);
-    if (board->ended != 0 && now - board->ended > Index{2'000'000'000}) ::_exit(exit_stalled);
+    if (board->ended != 0 && now - board->ended > Index{2'000'000'000}) ::_exit(static_cast<int>(ExitCode::stalled));
     if (!speaks(now)) return;
     const auto here = states_here(now);
     std::vector<RankState> all = here;
@@ -139,7 +139,7 @@ struct Watchdog::Watch {
       static_cast<void>(::write(STDERR_FILENO, text.data(), text.size()));
     }
     end_later(here);
-    ::_exit(exit_stalled);
+    ::_exit(static_cast<int>(ExitCode::stalled));
   }
 
   Index allowed;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
@@ -16,6 +17,24 @@
 #include <unistd.h>
 
 namespace concord::io {
+
+namespace {
+
+extern "C" void concord_on_lost_page(int /*signal*/) {
+  constexpr char message[] =
+      "concord: error: an input file became shorter while it was read, or its disk failed; put it back and run again\n";
+  if (::write(STDERR_FILENO, message, sizeof message - 1) < 0) ::_exit(static_cast<int>(ExitCode::internal));
+  ::_exit(static_cast<int>(ExitCode::io));
+}
+
+} // namespace
+
+void explain_lost_pages() {
+  struct sigaction action {};
+  action.sa_handler = concord_on_lost_page;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGBUS, &action, nullptr);
+}
 
 Index TensorView::count() const {
   Index n = 1;

@@ -1,52 +1,129 @@
 #include "concord/model/config.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/text.hpp"
 #include "concord/model/family.hpp"
-
-#include "model/fields.hpp"
 
 namespace concord::model {
 namespace {
 
-RopeScaling rope_scaling(const Fields& rope) {
+/// Keys of PreTrainedConfig and of files in the wild that no family's forward pass reads, or that touch training, generation or
+/// classification alone.
+const std::vector<std::string>& harmless_keys() {
+  static const std::vector<std::string> keys{"_attn_implementation",
+                                             "_attn_implementation_autoset",
+                                             "_flash_attn_2_enabled",
+                                             "_name_or_path",
+                                             "architectures",
+                                             "attention_dropout",
+                                             "auto_map",
+                                             "bos_token_id",
+                                             "cache_implementation",
+                                             "chunk_size_feed_forward",
+                                             "dtype",
+                                             "eos_token_id",
+                                             "id2label",
+                                             "initializer_range",
+                                             "is_encoder_decoder",
+                                             "is_llama_config",
+                                             "label2id",
+                                             "max_position_embeddings",
+                                             "max_sequence_length",
+                                             "output_attentions",
+                                             "output_hidden_states",
+                                             "pad_token_id",
+                                             "pretraining_tp",
+                                             "problem_type",
+                                             "return_dict",
+                                             "torch_dtype",
+                                             "transformers.js_config",
+                                             "transformers_version",
+                                             "unsloth_fixed",
+                                             "unsloth_version",
+                                             "use_cache"};
+  return keys;
+}
+
+KeyTable keys_of(const Family& family) {
+  KeyTable table;
+  table.honoured = {"model_type",
+                    "vocab_size",
+                    "hidden_size",
+                    "intermediate_size",
+                    "num_hidden_layers",
+                    "num_attention_heads",
+                    "num_key_value_heads",
+                    "head_dim",
+                    "rms_norm_eps",
+                    "rope_theta",
+                    "rope_scaling",
+                    "rope_parameters",
+                    "original_max_position_embeddings",
+                    "tie_word_embeddings"};
+  table.fixed = {{"attention_bias", false, "biases of the attention, which is not supported"},
+                 {"partial_rotary_factor", 1.0, "rotary embedding of a part of each head"},
+                 {"quantization_config", nullptr, "quantized weights; save the model in bf16, f16 or f32"},
+                 {"text_config", nullptr, "a model of several modalities; save its language model by itself"}};
+  table.harmless = harmless_keys();
+  const KeyTable own = family.keys();
+  table.honoured.insert(table.honoured.end(), own.honoured.begin(), own.honoured.end());
+  table.fixed.insert(table.fixed.end(), own.fixed.begin(), own.fixed.end());
+  table.harmless.insert(table.harmless.end(), own.harmless.begin(), own.harmless.end());
+  return table;
+}
+
+/// The length of the contexts before they were stretched: transformers prefers the key at the top, and falls back on the longest context.
+double original_context(const Fields& fields, const Fields& rope, double longest) {
+  const char* key = "original_max_position_embeddings";
+  return fields.has(key) ? fields.get<double>(key) : rope.get_or(key, fields.get_or("max_position_embeddings", longest));
+}
+
+RopeScaling rope_scaling(const Fields& fields, const Fields& rope, double longest) {
+  rope.check({{"rope_type", "type", "rope_theta", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"},
+              {{"partial_rotary_factor", 1.0, "rotary embedding of a part of each head"}},
+              {}});
   RopeScaling scaling;
   const auto type = rope.get_or<std::string>("rope_type", rope.get_or<std::string>("type", "default"));
   if (type == "default") return scaling;
-  scaling.factor = rope.get<double>("factor");
   if (type == "linear") {
     scaling.kind = RopeScaling::Kind::linear;
   } else if (type == "llama3") {
     scaling.kind = RopeScaling::Kind::llama3;
     scaling.low_frequency_factor = rope.get<double>("low_freq_factor");
     scaling.high_frequency_factor = rope.get<double>("high_freq_factor");
-    scaling.original_context = rope.get<double>("original_max_position_embeddings");
+    scaling.original_context = original_context(fields, rope, longest);
     require(scaling.high_frequency_factor > scaling.low_frequency_factor && scaling.low_frequency_factor > 0, ExitCode::bad_data,
             "{}: low_freq_factor and high_freq_factor are out of order", rope.file());
+    require(scaling.original_context > 0, ExitCode::bad_data, "{}: original_max_position_embeddings must be positive", rope.file());
   } else {
     fail(ExitCode::bad_data, "{}: rope_type {} is not supported; concord knows default, linear and llama3", rope.file(), type);
   }
+  scaling.factor = rope.get<double>("factor");
   require(scaling.factor >= 1, ExitCode::bad_data, "{}: the factor {} is below 1", rope.file(), scaling.factor);
   return scaling;
 }
 
-/// "rope_theta" and "rope_scaling" at the top (older style), or both inside "rope_parameters" (newer).
-void read_rope(const Fields& fields, ModelConfig& config) {
-  if (fields.has("rope_parameters")) {
-    const Fields rope = fields.inside("rope_parameters");
-    config.rope_theta = rope.get<double>("rope_theta");
-    config.rope_scaling = rope_scaling(rope);
-    return;
-  }
-  config.rope_theta = fields.get_or("rope_theta", 10000.0);
-  if (fields.has("rope_scaling")) config.rope_scaling = rope_scaling(fields.inside("rope_scaling"));
+/// "rope_theta" and "rope_scaling" at the top (older style), or both inside "rope_parameters" (newer). Where a file has both, transformers
+/// lets a rope_scaling that is not empty win; a theta inside wins over one at the top.
+void read_rope(const Fields& fields, ModelConfig& config, double longest) {
+  Fields rope(nlohmann::json::object(), fields.file());
+  for (const char* key : {"rope_parameters", "rope_scaling"})
+    if (fields.has(key) && !fields.get<nlohmann::json>(key).empty()) rope = fields.inside(key);
+  config.rope_theta = rope.get_or("rope_theta", fields.get_or("rope_theta", 10000.0));
+  require(config.rope_theta > 0, ExitCode::bad_data, "{}: rope_theta must be positive", fields.file());
+  config.rope_scaling = rope_scaling(fields, rope, longest);
 }
 
 void check(const ModelConfig& c, const std::string& file) {
-  require(c.vocab > 0 && c.hidden > 0 && c.intermediate > 0 && c.layers > 0 && c.heads > 0 && c.kv_heads > 0 && c.head_dim > 0,
-          ExitCode::bad_data, "{}: sizes must be positive", file);
+  require(c.rms_norm_eps >= 0, ExitCode::bad_data, "{}: rms_norm_eps {} is negative", file, c.rms_norm_eps);
+  constexpr Index most = 1 << 24; // products of two sizes fit into Index
+  for (const Index size : {c.vocab, c.hidden, c.intermediate, c.head_dim, Index{c.layers}, Index{c.heads}, Index{c.kv_heads}})
+    require(size > 0 && size < most, ExitCode::bad_data, "{}: sizes must be positive and below {}, not {}", file, most, size);
   require(c.heads % c.kv_heads == 0, ExitCode::bad_data, "{}: {} attention heads cannot share {} key-value heads", file, c.heads,
           c.kv_heads);
+  require(c.hidden % c.heads == 0, ExitCode::bad_data, "{}: hidden_size {} is no multiple of the {} attention heads", file, c.hidden,
+          c.heads);
   require(c.head_dim % 2 == 0, ExitCode::bad_data, "{}: head_dim {} is odd; rotary embedding needs pairs", file, c.head_dim);
 }
 
@@ -68,25 +145,27 @@ const Family& family_of(const std::string& name, const std::string& file) {
 
 ModelConfig read_config(const std::filesystem::path& folder) {
   require(std::filesystem::is_directory(folder), ExitCode::input_missing, "there is no model folder {}", folder.string());
-  const std::string file = (folder / "config.json").string();
-  const auto json = nlohmann::json::parse(read_text(file, "model config"), nullptr, false);
-  require(json.is_object(), ExitCode::bad_data, "{} is not valid JSON", file);
-  const Fields fields(json, file);
+  const Fields fields = Fields::read(folder / "config.json", "model config");
+  const std::string& file = fields.file();
   ModelConfig config;
   config.family = fields.get<std::string>("model_type");
   const Family& family = family_of(config.family, file);
-  config.vocab = fields.get<Index>("vocab_size");
-  config.hidden = fields.get<Index>("hidden_size");
-  config.intermediate = fields.get<Index>("intermediate_size");
-  config.layers = fields.get<int>("num_hidden_layers");
-  config.heads = fields.get<int>("num_attention_heads");
-  config.kv_heads = fields.get_or<int>("num_key_value_heads", config.heads);
-  config.head_dim = fields.get_or<Index>("head_dim", config.hidden / std::max(1, config.heads));
+  fields.check(keys_of(family));
+  const Family::Defaults& defaults = family.defaults; // of the family's config class: a file may lack what equals them
+  config.vocab = fields.get_or("vocab_size", defaults.vocab);
+  config.hidden = fields.get_or("hidden_size", defaults.hidden);
+  config.intermediate = fields.get_or("intermediate_size", defaults.intermediate);
+  config.layers = fields.get_or("num_hidden_layers", defaults.layers);
+  config.heads = fields.get_or("num_attention_heads", defaults.heads);
+  config.kv_heads = defaults.kv_heads > 0 ? fields.get_or("num_key_value_heads", defaults.kv_heads)
+                                          : fields.get_unless_null("num_key_value_heads", config.heads);
+  config.head_dim = defaults.head_dim > 0 ? fields.get_or("head_dim", defaults.head_dim)
+                                          : fields.get_unless_null("head_dim", config.hidden / std::max(1, config.heads));
   config.rms_norm_eps = fields.get_or("rms_norm_eps", 1e-6);
-  read_rope(fields, config);
-  require(!fields.get_or("attention_bias", false), ExitCode::bad_data, "{}: attention_bias is not supported", file);
-  config.sliding.assign(static_cast<std::size_t>(std::max(0, config.layers)), false);
+  config.tied_head = fields.get_or("tie_word_embeddings", defaults.tied_head);
+  read_rope(fields, config, defaults.longest);
   check(config, file);
+  config.sliding.assign(static_cast<std::size_t>(config.layers), false);
   family.read_config(fields, config);
   return config;
 }

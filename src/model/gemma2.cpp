@@ -3,7 +3,6 @@
 /// Source: Hugging Face `Gemma2ForCausalLM`.
 #include "concord/model/family.hpp"
 
-#include "model/fields.hpp"
 #include "model/loader.hpp"
 #include <cmath>
 
@@ -12,6 +11,13 @@ namespace concord::model {
 using at::Tensor;
 
 namespace {
+
+KeyTable gemma2_keys() {
+  return {
+      {"hidden_activation", "query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping", "sliding_window", "layer_types"},
+      {{"use_bidirectional_attention", false, "attention that sees later tokens"}},
+      {"hidden_act", "sliding_window_size"}}; // older files have them beside those that Gemma2Config reads
+}
 
 void read_sliding_layers(const Fields& fields, ModelConfig& config) {
   if (!fields.has("layer_types")) { // older style: every even layer slides
@@ -22,10 +28,18 @@ void read_sliding_layers(const Fields& fields, ModelConfig& config) {
   require(types.size() == config.sliding.size(), ExitCode::bad_data, "{}: layer_types has {} entries for {} layers", fields.file(),
           types.size(), config.layers);
   for (std::size_t l = 0; l < types.size(); ++l) {
-    require(types[l] == "sliding_attention" || types[l] == "full_attention", ExitCode::bad_data, "{}: unknown layer type {}", fields.file(),
-            types[l]);
+    require(types[l] == "sliding_attention" || types[l] == "full_attention", ExitCode::bad_data, "{}: layer_types: unknown layer type {}",
+            fields.file(), types[l]);
     config.sliding[l] = types[l] == "sliding_attention";
   }
+}
+
+/// Gemma2Config's default where the key is missing, no cap where it is null.
+double softcap(const Fields& fields, const char* key, double fallback) {
+  if (fields.is_null(key)) return 0;
+  const auto cap = fields.get_or(key, fallback);
+  require(cap > 0, ExitCode::bad_data, "{}: {} must be positive, or null for none", fields.file(), key);
+  return cap;
 }
 
 void read_gemma2_config(const Fields& fields, ModelConfig& config) {
@@ -34,15 +48,13 @@ void read_gemma2_config(const Fields& fields, ModelConfig& config) {
   config.norm_offset = 1;
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
   config.activation = Activation::gelu_tanh;
-  const auto scalar = fields.get_or("query_pre_attn_scalar", static_cast<double>(config.head_dim));
+  const auto scalar = fields.get_or("query_pre_attn_scalar", 256.0);
   require(scalar > 0, ExitCode::bad_data, "{}: query_pre_attn_scalar must be positive", fields.file());
   config.attention_scale = 1.0 / std::sqrt(scalar);
-  config.attn_softcap = fields.get_or("attn_logit_softcapping", 0.0);
-  config.final_softcap = fields.get_or("final_logit_softcapping", 0.0);
-  config.sliding_window = fields.get_or<Index>("sliding_window", 4096);
-  require(config.sliding_window > 0, ExitCode::bad_data, "{}: sliding_window must be positive", fields.file());
+  config.attn_softcap = softcap(fields, "attn_logit_softcapping", 50.0);
+  config.final_softcap = softcap(fields, "final_logit_softcapping", 30.0);
+  config.sliding_window = fields.whole_or("sliding_window", 4096, 1);
   read_sliding_layers(fields, config);
-  config.tied_head = fields.get_or("tie_word_embeddings", true);
   const auto activation = fields.get_or<std::string>("hidden_activation", "gelu_pytorch_tanh");
   require(activation == "gelu_pytorch_tanh", ExitCode::bad_data, "{}: hidden_activation {} is not supported", fields.file(), activation);
 }
@@ -80,7 +92,10 @@ private:
 
 } // namespace
 
-const Family gemma2_family{"gemma2", read_gemma2_config,
+const Family gemma2_family{"gemma2",
+                           {256000, 2304, 9216, 26, 8, 4, 256, 8192, true},
+                           gemma2_keys,
+                           read_gemma2_config,
                            [](Loader& loader, const ModelConfig& config, int layer) -> std::unique_ptr<Block> {
                              return std::make_unique<Gemma2Block>(loader, config, layer);
                            }};

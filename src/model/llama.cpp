@@ -2,7 +2,6 @@
 /// with optional scaling, tied or untied head. Source: Hugging Face `LlamaForCausalLM`.
 #include "concord/model/family.hpp"
 
-#include "model/fields.hpp"
 #include "model/loader.hpp"
 #include <cmath>
 
@@ -12,13 +11,18 @@ using at::Tensor;
 
 namespace {
 
+KeyTable llama_keys() {
+  return {{"hidden_act"},
+          {{"mlp_bias", false, "biases of the MLP, which is not supported"},
+           {"rope_interleaved", false, "rotary embedding of neighbouring columns"}},
+          {}};
+}
+
 void read_llama_config(const Fields& fields, ModelConfig& config) {
   config.activation = Activation::silu;
   config.attention_scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim));
-  config.tied_head = fields.get_or("tie_word_embeddings", false);
   const auto activation = fields.get_or<std::string>("hidden_act", "silu");
   require(activation == "silu", ExitCode::bad_data, "{}: hidden_act {} is not supported", fields.file(), activation);
-  require(!fields.get_or("mlp_bias", false), ExitCode::bad_data, "{}: mlp_bias is not supported", fields.file());
 }
 
 class LlamaBlock final : public Block {
@@ -51,7 +55,11 @@ private:
 
 } // namespace
 
-const Family llama_family{"llama", read_llama_config, [](Loader& loader, const ModelConfig& config, int layer) -> std::unique_ptr<Block> {
+const Family llama_family{"llama",
+                          {32000, 4096, 11008, 32, 32, 0, 0, 2048, false},
+                          llama_keys,
+                          read_llama_config,
+                          [](Loader& loader, const ModelConfig& config, int layer) -> std::unique_ptr<Block> {
                             return std::make_unique<LlamaBlock>(loader, config, layer);
                           }};
 

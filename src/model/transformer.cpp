@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <numbers>
 
 namespace concord::model {
@@ -58,6 +59,20 @@ Tensor inverse_frequencies(const ModelConfig& c) {
   return at::tensor(frequencies);
 }
 
+/// A tied head whose file also holds another one: transformers before 5 tie it, later ones do not, so the loss would hang on the version.
+void check_tied_head(Weights& files, const ModelConfig& c, const std::filesystem::path& folder) {
+  if (!files.has("lm_head.weight")) return;
+  const auto& head = files.tensor("lm_head.weight", {c.vocab, c.hidden});
+  const auto& embedding = files.tensor("model.embed_tokens.weight", {c.vocab, c.hidden});
+  const bool same = head.dtype == embedding.dtype &&
+                    std::memcmp(head.data, embedding.data, static_cast<std::size_t>(head.count()) * size_of(head.dtype)) == 0;
+  files.forget(head);
+  files.forget(embedding);
+  require(same, ExitCode::bad_data,
+          "{}: config.json says tie_word_embeddings, but lm_head.weight differs from the embedding; set it to false to use lm_head.weight",
+          folder.string());
+}
+
 } // namespace
 
 Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows)
@@ -80,6 +95,7 @@ Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, 
   for (int layer = range.first; layer < range.end; ++layer) p.blocks.push_back(family.load_block(loader, c, layer));
   if (range.head) {
     p.final_norm = loader.norm("model.norm.weight", c.hidden, c.norm_offset);
+    if (c.tied_head) check_tied_head(*p.files, c, folder);
     p.head = loader.linear({{c.tied_head ? embedding : "lm_head.weight", c.vocab}}, c.hidden);
   }
   p.inverse_frequencies = inverse_frequencies(c);

@@ -3,10 +3,8 @@
 #include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
-#include "concord/core/text.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/io/file_digest.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <set>
 #include <sys/mman.h>
@@ -17,18 +15,16 @@ namespace concord::model {
 Weights::Weights(const std::filesystem::path& folder) : folder_(folder) {
   const auto single = folder / "model.safetensors";
   const auto index = folder / "model.safetensors.index.json";
-  if (std::filesystem::exists(index)) {
-    const auto json = nlohmann::json::parse(read_text(index, "weight index"), nullptr, false);
-    require(json.is_object() && json.contains("weight_map") && json["weight_map"].is_object(), ExitCode::bad_data, "{} has no weight_map",
-            index.string());
-    for (const auto& [name, file] : json["weight_map"].items()) file_of_[name] = file.get<std::string>();
+  if (std::filesystem::exists(single)) { // before an index, as transformers does
+    auto file = std::make_unique<io::SafetensorsFile>(single);
+    for (const auto& [name, view] : file->tensors()) file_of_[name] = single.filename();
+    open_[single.filename()] = std::move(file);
     return;
   }
-  require(std::filesystem::exists(single), ExitCode::input_missing, "{} holds neither model.safetensors nor model.safetensors.index.json",
+  require(std::filesystem::exists(index), ExitCode::input_missing, "{} holds neither model.safetensors nor model.safetensors.index.json",
           folder.string());
-  auto file = std::make_unique<io::SafetensorsFile>(single);
-  for (const auto& [name, view] : file->tensors()) file_of_[name] = single.filename();
-  open_[single.filename()] = std::move(file);
+  const Fields map = Fields::read(index, "weight index").inside("weight_map");
+  for (const auto& name : map.keys()) file_of_[name] = map.get<std::string>(name);
 }
 
 std::string Weights::stored_name(const std::string& name) const {

@@ -14,8 +14,6 @@
 
 namespace concord::comm {
 
-inline constexpr int exit_stalled = 71; ///< docs/exit-codes.md
-
 class Watchdog {
 public:
   /// `seconds` allowed without progress; <= 0: watches nothing. Collective over `comm`.

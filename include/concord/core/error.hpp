@@ -16,10 +16,19 @@ enum class ExitCode : int {
   input_missing = 66, ///< an input file does not exist
   unavailable = 69,   ///< memory, GPU or ranks are not there
   internal = 70,      ///< a bug in concord
+  stalled = 71,       ///< a rank gave no sign of life
   io = 74,            ///< reading or writing failed
   stopped = 75,       ///< stopped early on request; run again to continue
   config = 78         ///< the study file is wrong
 };
+
+/// What an exception means to a user: its code, and a message in one line. What a file system refuses is input_missing or io, no memory
+/// is unavailable, all else a bug. Inside a catch.
+struct Failure {
+  ExitCode code;
+  std::string message;
+};
+Failure current_failure();
 
 /// Any failure that a user sees. `agreed` is set once all ranks throw the same error together (comm/agree.hpp), so that
 /// rank 0 alone reports it; an error that is not agreed ends the whole job.

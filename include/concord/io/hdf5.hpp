@@ -16,6 +16,11 @@ namespace concord::io {
 /// An HDF5 identifier closed with its own function. Move-only.
 class Handle {
 public:
+  /// Whether an object could not be closed (a full disk): the library then crashes where it ends, so the process must not let it.
+  static bool& close_failed() {
+    static bool failed = false;
+    return failed;
+  }
   using Closer = herr_t (*)(hid_t);
   Handle() = default;
   Handle(hid_t id, Closer closer) : id_(id), closer_(closer) {}
@@ -30,7 +35,7 @@ public:
   hid_t get() const { return id_; }
   explicit operator bool() const { return id_ >= 0; }
   void reset() {
-    if (id_ >= 0 && closer_ != nullptr) closer_(id_);
+    if (id_ >= 0 && closer_ != nullptr && closer_(id_) < 0) close_failed() = true;
     id_ = -1;
   }
 

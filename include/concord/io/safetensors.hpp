@@ -12,6 +12,9 @@
 
 namespace concord::io {
 
+/// From now on a mapped file that becomes shorter while it is read ends the process with a line and exit code io, not with SIGBUS. Local.
+void explain_lost_pages();
+
 /// A tensor inside a mapped file; valid while its SafetensorsFile lives.
 struct TensorView {
   Dtype dtype = Dtype::f32;

@@ -2,6 +2,7 @@
 /// What a family of models is: one source file that says how its config is read, how its weights are named and how a
 /// block is computed. To add a family, write such a file and name it in families(). Local.
 
+#include "concord/core/fields.hpp"
 #include "concord/model/config.hpp"
 #include "concord/model/ops.hpp"
 
@@ -9,7 +10,6 @@
 
 namespace concord::model {
 
-class Fields;
 class Loader;
 
 /// One transformer block.
@@ -24,7 +24,18 @@ public:
 };
 
 struct Family {
+  /// What the family's config class of transformers takes for a key that is missing; 0: it follows from other keys.
+  struct Defaults {
+    Index vocab, hidden, intermediate;
+    int layers, heads, kv_heads;
+    Index head_dim;
+    double longest; ///< max_position_embeddings
+    bool tied_head;
+  };
   const char* name; ///< "model_type" of config.json
+  Defaults defaults;
+  /// Keys of config.json beyond those that all families share.
+  KeyTable (*keys)();
   /// Fills in what the family knows of; the sizes that all families share are read already.
   void (*read_config)(const Fields& fields, ModelConfig& config);
   std::unique_ptr<Block> (*load_block)(Loader& loader, const ModelConfig& config, int layer);

@@ -1,5 +1,5 @@
 #pragma once
-/// The tensors of a Hugging Face model folder: one `model.safetensors`, or shards listed in
+/// The tensors of a Hugging Face model folder: one `model.safetensors`, or else shards listed in
 /// `model.safetensors.index.json`; files are mapped when first used. Local.
 
 #include "concord/comm/session.hpp"

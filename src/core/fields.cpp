@@ -1,0 +1,52 @@
+#include "concord/core/fields.hpp"
+
+#include "concord/core/text.hpp"
+
+#include <algorithm>
+
+namespace concord {
+
+Fields Fields::read(const std::filesystem::path& path, const std::string& what) {
+  auto json = nlohmann::json::parse(read_text(path, what), nullptr, false);
+  require(json.is_object(), ExitCode::bad_data, "{} is not valid JSON", path.string());
+  return {std::move(json), path.string()};
+}
+
+std::vector<std::string> Fields::keys() const {
+  std::vector<std::string> names;
+  for (const auto& [key, value] : json_.items()) names.push_back(key);
+  return names;
+}
+
+std::string Fields::shown(const nlohmann::json& value) {
+  const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return text.size() <= 80 ? text : text.substr(0, 77) + "...";
+}
+
+Index Fields::whole(const std::string& key, Index low, Index high) const {
+  const auto value = get<Index>(key);
+  if (high == std::numeric_limits<Index>::max())
+    require(value >= low, ExitCode::bad_data, "{}: {} is {}; it must be at least {}", file_, key, value, low);
+  require(value >= low && value <= high, ExitCode::bad_data, "{}: {} is {}; it must be a whole number from {} to {}", file_, key, value,
+          low, high);
+  return value;
+}
+
+Index Fields::whole_or(const std::string& key, Index fallback, Index low, Index high) const {
+  return json_.contains(key) ? whole(key, low, high) : fallback;
+}
+
+void Fields::check(const KeyTable& table) const {
+  const auto in = [](const std::vector<std::string>& keys, const std::string& key) { return std::ranges::find(keys, key) != keys.end(); };
+  for (const auto& [key, value] : json_.items()) {
+    if (value.is_null() || in(table.honoured, key) || in(table.harmless, key)) continue;
+    const auto fixed = std::ranges::find(table.fixed, key, &KeyTable::Fixed::key);
+    require(fixed != table.fixed.end(), ExitCode::bad_data,
+            "{}: concord does not know the key {}, which may change what the numbers mean; docs/formats.md lists what it reads", file_,
+            key);
+    require(value == fixed->value, ExitCode::bad_data, "{}: {} is {}, {}; concord reads {} alone", file_, key, shown(value), fixed->meaning,
+            fixed->value.dump());
+  }
+}
+
+} // namespace concord

@@ -1,0 +1,46 @@
+/// Crosscoders of concord's own: the arrays of each model by themselves (docs/formats.md).
+#include "concord/core/error.hpp"
+
+#include "sae/format/format.hpp"
+#include <algorithm>
+
+namespace concord::sae {
+
+Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
+  cfg.check({{"architecture", "activation", "d_sae", "d_in_parts", "k"}, {}, {"dtype", "device", "metadata"}});
+  Sae sae;
+  sae.architecture = architecture_named(cfg.get<std::string>("activation"), cfg, "activation");
+  sae.latents = cfg.whole("d_sae", 1, Index{1} << 30);
+  sae.parts = cfg.get<std::vector<Index>>("d_in_parts");
+  require(sae.parts.size() >= 2 && sae.parts.size() <= 26, ExitCode::bad_data, "{}: d_in_parts has {} widths; a crosscoder has 2 to 26",
+          cfg.file(), sae.parts.size());
+  for (const Index width : sae.parts) {
+    require(width >= 1 && width <= 1 << 24, ExitCode::bad_data, "{}: d_in_parts: the width {} is not possible", cfg.file(), width);
+    sae.d += width;
+  }
+  if (sae.architecture == Sae::Architecture::topk) sae.k = read_k(cfg, sae.latents);
+  const io::SafetensorsFile weights(folder / "sae_weights.safetensors");
+  auto names = latent_arrays(sae.architecture);
+  for (std::size_t part = 0; part < sae.parts.size(); ++part)
+    for (const char* name : {"W_enc", "W_dec", "b_dec"}) names.push_back(part_name(name, sae, part));
+  only_arrays(weights, names);
+  read_latent_arrays(weights, sae); // their size is checked against the file before memory is taken by it
+  Index begin = 0;
+  for (std::size_t part = 0; part < sae.parts.size(); ++part) {
+    const Index width = sae.parts[part];
+    const auto w_enc = transposed(floats_of(weights, part_name("W_enc", sae, part), {width, sae.latents}), width, sae.latents);
+    const auto w_dec = floats_of(weights, part_name("W_dec", sae, part), {sae.latents, width});
+    const auto b_dec = floats_of(weights, part_name("b_dec", sae, part), {width});
+    sae.encoder.resize(static_cast<std::size_t>(sae.latents * sae.d));
+    sae.decoder.resize(sae.encoder.size());
+    for (Index j = 0; j < sae.latents; ++j) {
+      std::copy_n(w_enc.begin() + j * width, width, sae.encoder.begin() + j * sae.d + begin);
+      std::copy_n(w_dec.begin() + j * width, width, sae.decoder.begin() + j * sae.d + begin);
+    }
+    sae.b_dec.insert(sae.b_dec.end(), b_dec.begin(), b_dec.end());
+    begin += width;
+  }
+  return sae;
+}
+
+} // namespace concord::sae
