@@ -38,7 +38,8 @@ run_stage() {
     arguments=("${kept[@]}")
   fi
   echo "job ${SLURM_JOB_ID:-none} (restart ${SLURM_RESTART_COUNT:-0}): concord $stage $CONCORD_STUDY on ${SLURM_JOB_NODELIST:-this host}"
-  "${CONCORD_LAUNCHER[@]}" "$CONCORD_BIN" "$stage" "$CONCORD_STUDY" "${arguments[@]}" &
+  # Where another run is making the same output, the job waits for it: to come back at once would fill the queue.
+  "${CONCORD_LAUNCHER[@]}" "$CONCORD_BIN" "$stage" "$CONCORD_STUDY" --wait "${arguments[@]}" &
   child=$!
   # Slurm signals this shell (--signal=B:USR1); the launcher hands the signal on to every rank.
   trap 'kill -USR1 "$child" 2>/dev/null || true' USR1

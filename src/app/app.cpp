@@ -323,6 +323,8 @@ private:
     sub->add_option("--top", encode_.top, "strongest activations kept a feature")->capture_default_str();
     sub->add_flag("--before-top-k", encode_.before_top_k, "of TopK SAEs every positive pre-activation, not the k largest alone");
     sub->add_flag("--keep-special", encode_.keep_special, "also encode and count BOS rows");
+    sub->add_option("--max-norm", encode_.max_norm, "no codes for rows longer than so many median norms; 0: codes for all")
+        ->capture_default_str();
     sub->add_option("--out", encode_.out, "features.h5 to write");
   }
 

@@ -3,6 +3,7 @@
 #include "concord/app/stages.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/corpus/text_files.hpp"

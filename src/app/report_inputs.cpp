@@ -35,6 +35,7 @@ void expect_input(const fs::path& path, const nlohmann::json& inputs, const std:
 }
 
 void check_saes(const fs::path& path, const nlohmann::json& inputs, const std::string& prefix, const std::string& saes, const char* stage) {
+  const comm::Communicator alone(MPI_COMM_SELF, boost::mpi::comm_attach); // one rank looks
   for (const auto& [name, digest] : inputs.items()) {
     if (!name.starts_with(prefix)) continue;
     const std::string layer = name.substr(prefix.size());
@@ -42,7 +43,7 @@ void check_saes(const fs::path& path, const nlohmann::json& inputs, const std::s
     const auto sae = sae::sae_path(saes, number);
     std::error_code error;
     if (fs::exists(sae, error)) // it may have been put away
-      expect_input(path, inputs, name, sae::sae_digest(sae), "SAE " + fs::path(sae).string(), stage);
+      expect_input(path, inputs, name, sae::sae_digest(alone, sae), "SAE " + fs::path(sae).string(), stage);
   }
 }
 

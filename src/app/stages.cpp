@@ -250,6 +250,7 @@ features::EncodeOptions encode_options(const Study& study, const StudyFiles& fil
   o.saes = files.saes(study, model);
   o.top = study.integer("encode.top");
   o.keep_special = study.flag("encode.keep_special");
+  o.max_norm = study.real("encode.max_norm");
   o.before_top_k = study.flag("encode.before_top_k");
   o.stage_word = named("encode", model);
   o.out = files.features(model);

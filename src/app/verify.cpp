@@ -1,9 +1,11 @@
 #include "concord/app/verify.hpp"
 
+#include "concord/core/digest.hpp"
 #include "concord/core/text.hpp"
 #include "concord/corpus/tokens.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/features/features.hpp"
+#include "concord/io/contents.hpp"
 #include "concord/io/row_writer.hpp"
 #include "concord/sae/sae.hpp"
 
@@ -21,7 +23,9 @@ namespace {
 
 std::vector<int> layers_in(const io::File& file, const char* name) {
   const auto layers = nlohmann::json::parse(file.attribute(name), nullptr, false);
-  require(layers.is_array(), ExitCode::bad_data, "{}: the attribute {} is damaged", file.path().string(), name);
+  const bool numbers =
+      layers.is_array() && std::all_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.is_number_integer(); });
+  require(numbers, ExitCode::bad_data, "{}: the attribute {} is damaged", file.path().string(), name);
   return layers.get<std::vector<int>>();
 }
 
@@ -75,8 +79,17 @@ void check_statistics(const features::FeaturesFile& file, int layer, const std::
             "{}: the sum of feature {} does not fit the rows", where, j);
 }
 
+/// No dataset holds other values than were written.
+void check_contents(const fs::path& path) {
+  const auto contents = io::check_content_digests(path);
+  require(contents.changed.empty(), ExitCode::bad_data, "{}: {} hold other values than were written; make the file again", path.string(),
+          join(contents.changed, ", "));
+}
+
 std::string verify_features(const fs::path& path) {
+  if (!io::File::open(path).has_attribute("layers")) return "one layer's features"; // of features.h5.layers/
   const features::FeaturesFile file(path);
+  for (const int layer : file.layers()) check_contents(fs::path(path.string() + ".layers") / (layer_name(layer) + ".h5"));
   Index nnz = 0;
   for (const int layer : file.layers()) {
     check_statistics(file, layer, path.string() + ":/" + layer_name(layer));
@@ -89,6 +102,12 @@ void check_between(const io::File& file, const std::string& name, double least, 
   for (const double value : file.read<double>(name))
     require(std::isnan(value) || (value >= least && value <= most), ExitCode::bad_data, "{}:{} holds {}, which is not between {} and {}",
             file.path().string(), name, value, least, most);
+}
+
+void check_partners(const io::File& file, const std::string& name, Index features) {
+  for (const auto partner : file.read<std::int32_t>(name))
+    require(partner >= -1 && partner < features, ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(), name, partner,
+            features);
 }
 
 /// Ranges, and partners that exist.
@@ -111,12 +130,16 @@ std::string verify_matches(const fs::path& path) {
   for (const int a : index.layers_a)
     for (const int b : index.layers_b) {
       const auto group = correlate::pair_group(a, b);
-      check_pair(file, group, static_cast<std::size_t>(file.dataset(group + "/a_to_b/partner").rows()));
+      const Index features_a = file.dataset(group + "/a_to_b/partner").rows();
+      const Index features_b = file.dataset(group + "/b_to_a/partner").rows();
+      check_partners(file, group + "/a_to_b/partner", features_b);
+      check_partners(file, group + "/b_to_a/partner", features_a);
+      check_pair(file, group, static_cast<std::size_t>(features_a));
       const auto matches = correlate::read_matches(path, a, b).size();
       matched += matches;
       const auto counts = file.read<Index>(group + "/filter_counts");
-      require(std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(matches), ExitCode::bad_data,
-              "{}:{} has filter counts that do not fit its matches", path.string(), group);
+      require(!counts.empty() && std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(matches),
+              ExitCode::bad_data, "{}:{} has filter counts that do not fit its matches", path.string(), group);
     }
   return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);
 }
@@ -152,7 +175,10 @@ std::string verify_matrix(const fs::path& path) {
 std::string verify_similarity(const fs::path& path) {
   const auto file = io::File::open(path);
   const auto pairs = file.dataset("/pairs").rows();
-  const auto measures = nlohmann::json::parse(file.attribute("measures")).get<std::vector<std::string>>();
+  const auto listed = nlohmann::json::parse(file.attribute("measures"), nullptr, /*allow_exceptions=*/false);
+  const bool words = listed.is_array() && std::all_of(listed.begin(), listed.end(), [](const auto& word) { return word.is_string(); });
+  require(words, ExitCode::bad_data, "{}: the attribute measures is damaged", path.string());
+  const auto measures = listed.get<std::vector<std::string>>();
   for (const auto& measure : measures) {
     for (const char* name : {"/p", "/q", "/max_p", "/stratified_p", "/subset_p"}) check_between(file, "/" + measure + name, 0, 1);
     for (const double p : file.read<double>("/" + measure + "/p"))
@@ -164,6 +190,12 @@ std::string verify_similarity(const fs::path& path) {
 
 std::string verify_sae(const fs::path& path) {
   const auto sae = sae::load_sae(path);
+  if (fs::exists(path / "training.json")) {
+    const auto record = nlohmann::json::parse(read_text(path / "training.json", "training record"), nullptr, /*allow_exceptions=*/false);
+    const bool known = record.is_object() && record.contains("weights_digest");
+    require(!known || record["weights_digest"] == digest_of_file(path / "sae_weights.safetensors"), ExitCode::bad_data,
+            "{} holds other weights than were trained; train it again", path.string());
+  }
   return fmt::format("an SAE of {} latents on width {}", sae.latents, sae.d);
 }
 
@@ -176,6 +208,7 @@ std::string verify(const fs::path& path) {
   const auto file = io::File::open(path);
   require(file.has_attribute("concord_stage"), ExitCode::bad_data, "{} was not made by concord", path.string());
   const std::string stage = file.attribute("concord_stage");
+  check_contents(path);
   if (stage == "tokenize") return fmt::format("{} tokens", corpus::read_tokens(path).count());
   if (stage == "extract") return verify_activations(path);
   if (stage == "encode") return verify_features(path);

@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::uint64_t magic = 0x31304C4F4F505343ULL; // "CSPOOL01"
+constexpr std::uint64_t magic = 0x32304C4F4F505343ULL; // "CSPOOL02"
 
 struct Header {
   std::uint64_t mark = magic;
@@ -26,6 +26,7 @@ struct Header {
   Index first_row = 0;
   Index latents = 0;
   Index rows = 0;
+  Index left_out = 0;
   Index values = 0;
   std::uint64_t checksum = 0; ///< of the payload: row ends, indices, values
   std::size_t payload() const { return static_cast<std::size_t>(8 * rows + 8 * values); }
@@ -116,7 +117,7 @@ void CodeSpool::scan() {
       std::ifstream in(folder_ / files_[static_cast<std::size_t>(f)], std::ios::binary);
       Index offset = 0;
       while (read_record(in, offset, header, payload)) {
-        found.push_back({static_cast<int>(header.layer), static_cast<int>(f), header.first_row, header.latents, offset});
+        found.push_back({static_cast<int>(header.layer), static_cast<int>(f), header.first_row, header.latents, header.left_out, offset});
         offset += static_cast<Index>(sizeof header + header.payload());
       }
     }
@@ -125,7 +126,7 @@ void CodeSpool::scan() {
   for (const Place& place : comm::all_gather(comm_, found)) records_.emplace(std::pair{place.layer, place.first_row}, place);
 }
 
-void CodeSpool::append(int layer, Index first_row, Index latents, const sae::SparseRows& codes) {
+void CodeSpool::append(int layer, Index first_row, Index latents, Index left_out, const sae::SparseRows& codes) {
   if (out_ < 0) {
     out_ = ::open(mine_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0666);
     require(out_ >= 0, ExitCode::io, "cannot create {}: {}", mine_.string(), std::strerror(errno));
@@ -135,6 +136,7 @@ void CodeSpool::append(int layer, Index first_row, Index latents, const sae::Spa
   header.layer = layer;
   header.first_row = first_row;
   header.latents = latents;
+  header.left_out = left_out;
   header.rows = static_cast<Index>(codes.row_ends.size());
   header.values = static_cast<Index>(codes.values.size());
   header.checksum = io::block_checksum(payload.data(), payload.size());
@@ -189,6 +191,13 @@ void CodeSpool::codes(Index begin, Index end, sae::SparseRows& out) {
     out.values.insert(out.values.end(), block_.values.begin() + first, block_.values.begin() + last);
     out.row_ends.push_back(static_cast<Index>(out.indices.size()));
   }
+}
+
+Index CodeSpool::left_out() const {
+  Index rows = 0; // all ranks know all records: one of them tells
+  for (const auto& [key, place] : records_)
+    if (comm_.rank() == 0 && key.first == layer_) rows += place.left_out;
+  return rows;
 }
 
 void CodeSpool::remove() {

@@ -69,6 +69,8 @@ public:
     source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
     require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
             sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
+    limit_ = norm_limit(options_, layer, sae_.d, some_rows());
+    left_out_ = 0;
     return sae_.latents;
   }
 
@@ -76,9 +78,23 @@ public:
     rows_.resize(at((end - begin) * sae_.d));
     source_->read_float(begin, end - begin, rows_);
     encoder_->encode(rows_, out);
+    left_out_ += limit_.blank(rows_, out);
   }
 
+  Index left_out() const override { return left_out_; }
+
   std::optional<sae::Fit> fit() override {
+    std::vector<float> kept;
+    const auto rows = some_rows();
+    for (auto row = rows.begin(); row != rows.end(); row += sae_.d)
+      if (limit_.keeps(&*row)) kept.insert(kept.end(), row, row + sae_.d);
+    if (kept.empty()) return std::nullopt;
+    return sae::fit_of(sae_, kept);
+  }
+
+private:
+  /// Rows from all over the file, BOS rows not among them.
+  std::vector<float> some_rows() const {
     constexpr Index windows = 8;
     constexpr Index window_rows = 64;
     const auto& kinds = source_->row_kinds();
@@ -93,16 +109,16 @@ public:
         source_->read_float(r, 1, std::span(rows).last(at(sae_.d)));
       }
     }
-    if (rows.empty()) return std::nullopt;
-    return sae::fit_of(sae_, rows);
+    return rows;
   }
 
-private:
   const EncodeOptions& options_;
   sae::Sae sae_;
   std::unique_ptr<sae::Encoder> encoder_;
   std::unique_ptr<io::RowSource> source_;
   std::vector<float> rows_;
+  sae::NormLimit limit_;
+  Index left_out_ = 0;
 };
 
 /// What can be told of activations from their file.
@@ -151,7 +167,10 @@ private:
     layers_ = options_.layers.empty() ? facts_.layers : options_.layers;
     std::sort(layers_.begin(), layers_.end());
     key_ = {"encode", {{"layers", layers_}, {"top", options_.top}, {"keep_special", options_.keep_special}}, {}};
+    require(options_.max_norm >= 0, ExitCode::config, "encode.max_norm = {} must not be negative", options_.max_norm);
+    require(options_.top >= 1, ExitCode::config, "encode.top must be at least 1, not {}", options_.top);
     if (options_.before_top_k) key_.settings["before_top_k"] = true;
+    if (options_.max_norm > 0) key_.settings["max_norm"] = options_.max_norm;
     key_.inputs["activations"] = facts_.digest;
     for (const int layer : layers_) {
       require(std::find(facts_.layers.begin(), facts_.layers.end(), layer) != facts_.layers.end(), ExitCode::config,
@@ -181,6 +200,10 @@ private:
     LocalLayer local(latents);
     comm::agree(comm_, [&] { encode_rows(source, local); });
     gather_statistics(local);
+    left_out_ = comm::sum_of(comm_, source.left_out());
+    if (left_out_ > 0)
+      log_info("{}: {} rows of {} are longer than {} median norms; they have no codes", options_.stage_word, left_out_, layer_name(layer),
+               options_.max_norm);
     write_layer(layer, local);
   }
 
@@ -320,6 +343,7 @@ private:
       file.write_attribute("reference_fvu", fmt::format("{}", fit_->fvu));
       file.write_attribute("reference_l0", fmt::format("{}", fit_->l0));
     }
+    file.write_attribute("left_out", std::to_string(left_out_));
     file.write("/top_rows", rows, {latents, options_.top});
     file.write("/top_values", values, {latents, options_.top});
   }
@@ -348,11 +372,29 @@ private:
   Index rows_ = 0;
   Index first_row_ = 0;
   Index nnz_ = 0;
+  Index left_out_ = 0;          ///< rows of the layer at hand
   std::optional<sae::Fit> fit_; ///< of the layer at hand
   StageKey key_;
 };
 
 } // namespace
+
+sae::NormLimit norm_limit(const EncodeOptions& options, int layer, Index d, std::span<const float> rows) {
+  if (options.max_norm <= 0) return {};
+  const fs::path record = sae::sae_path(options.saes, layer) / "training.json";
+  std::error_code ignored;
+  if (fs::exists(record, ignored)) {
+    const auto json = nlohmann::json::parse(read_text(record, "training record"), nullptr, /*allow_exceptions=*/false);
+    const auto medians = json.is_object() && json.contains("median_norm") ? json["median_norm"] : nlohmann::json();
+    if (medians.is_array() && medians.size() == 1 && medians[0].is_number())
+      return {{d}, std::vector<double>{medians[0].get<double>()}, options.max_norm};
+  }
+  if (rows.empty()) {
+    log_warn("{}: the median norm of {} is not known; encode.max_norm is not applied", options.stage_word, layer_name(layer));
+    return {};
+  }
+  return {{d}, std::vector<double>{sae::median_norm(rows, d)}, options.max_norm};
+}
 
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source) {
   Encoding(comm, options, facts).run(source);

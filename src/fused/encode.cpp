@@ -28,27 +28,34 @@ public:
       require(one.sae.d == extractor.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {} is {} wide", path.string(),
               one.sae.d, extract.model.string(), extractor.config().hidden);
       one.encoder = std::make_unique<sae::Encoder>(one.sae, encode.before_top_k);
+      one.limit = features::norm_limit(encode, layer, one.sae.d, {});
     }
   }
 
   Index latents(int layer) const { return encoders_.at(layer).sae.latents; }
 
   /// The rows as stored would be read back from a file: they are rounded already. Pieces as in features::encode.
-  void encode(int layer, const io::RowBuffer& rows, sae::SparseRows& codes) {
+  /// Returns how many rows have no codes for their length.
+  Index encode(int layer, const io::RowBuffer& rows, sae::SparseRows& codes) {
+    Index left_out = 0;
+    auto& one = encoders_.at(layer);
     const Index d = extractor_.config().hidden;
     const Index count = static_cast<Index>(rows.size) / extractor_.row_bytes();
     for (Index begin = 0; begin < count; begin += features::rows_a_piece) {
       const Index end = std::min(count, begin + features::rows_a_piece);
       wide_.resize(static_cast<std::size_t>((end - begin) * d));
       to_float(rows.bytes.get() + begin * extractor_.row_bytes(), store_, wide_);
-      encoders_.at(layer).encoder->encode(wide_, codes);
+      one.encoder->encode(wide_, codes);
+      left_out += one.limit.blank(wide_, codes);
     }
+    return left_out;
   }
 
 private:
   struct One {
     sae::Sae sae;
     std::unique_ptr<sae::Encoder> encoder;
+    sae::NormLimit limit;
   };
   const extract::Extractor& extractor_;
   Dtype store_;
@@ -83,8 +90,8 @@ bool fill(const comm::Communicator& comm, extract::Extractor& extractor, const e
   sae::SparseRows codes;
   const extract::Taker taker{[&](int layer, Index block, io::RowBuffer rows) {
     codes.clear();
-    encoders->encode(layer, rows, codes);
-    spool.append(layer, extractor.block_offsets()[static_cast<std::size_t>(block)], encoders->latents(layer), codes);
+    const Index left_out = encoders->encode(layer, rows, codes);
+    spool.append(layer, extractor.block_offsets()[static_cast<std::size_t>(block)], encoders->latents(layer), left_out, codes);
     extractor.pool().give_back(std::move(rows));
     if (progress.seconds() - synced >= extract.commit_seconds) {
       spool.sync();
@@ -109,6 +116,7 @@ void encode(const comm::Communicator& comm, const extract::ExtractOptions& extra
   StageKey key = extractor.key();
   for (const int layer : extractor.layers())
     key.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm, sae::sae_path(encode.saes, layer));
+  if (encode.max_norm > 0) key.settings["max_norm"] = encode.max_norm;
   features::CodeSpool spool(comm, encode.out.string() + ".codes", key.digest(), encode.force);
   const bool stopped = fill(comm, extractor, without_loss, encode, spool);
   spool.share();

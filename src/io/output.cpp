@@ -3,6 +3,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
+#include "concord/io/contents.hpp"
 
 #include <cstdlib>
 #include <sys/statvfs.h>
@@ -203,6 +204,7 @@ void Output::finish() {
   if (file_) file_->close();
   file_.reset();
   comm_.barrier();
+  write_content_digests(comm_, partial_);
   comm::agree(comm_, [&] {
     if (comm_.rank() != 0) return;
     sync_path(partial_);

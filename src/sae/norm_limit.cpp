@@ -4,6 +4,7 @@
 #include "concord/sae/batch_top_k.hpp"
 
 #include "sae/rows.hpp"
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 
@@ -45,6 +46,40 @@ Index NormLimit::thin(Batch& batch) const {
   batch.positions.resize(to);
   batch.rows.resize(to * at(d));
   return gone;
+}
+
+Index NormLimit::blank(std::span<const float> rows, SparseRows& codes) const {
+  if (parts_.empty()) return 0;
+  const auto d = at(std::accumulate(parts_.begin(), parts_.end(), Index{0}));
+  const std::size_t n = rows.size() / d;
+  const std::size_t before = codes.row_ends.size() - n;
+  Index gone = 0;
+  Index from = before == 0 ? 0 : codes.row_ends[before - 1];
+  Index to = from;
+  for (std::size_t r = 0; r < n; ++r) {
+    const Index end = codes.row_ends[before + r];
+    if (keeps(rows.data() + r * d)) {
+      std::copy(codes.indices.begin() + from, codes.indices.begin() + end, codes.indices.begin() + to);
+      std::copy(codes.values.begin() + from, codes.values.begin() + end, codes.values.begin() + to);
+      to += end - from;
+    } else {
+      ++gone;
+    }
+    from = end;
+    codes.row_ends[before + r] = to;
+  }
+  codes.indices.resize(at(to));
+  codes.values.resize(at(to));
+  return gone;
+}
+
+double median_norm(std::span<const float> rows, Index d) {
+  std::vector<double> norms;
+  for (std::size_t row = 0; row < rows.size(); row += at(d)) norms.push_back(norm_of(rows.data() + row, d));
+  if (norms.empty()) return 0;
+  const auto middle = norms.begin() + static_cast<std::ptrdiff_t>(norms.size() / 2);
+  std::nth_element(norms.begin(), middle, norms.end());
+  return *middle;
 }
 
 std::vector<double> median_norms(const comm::Communicator& comm, const std::vector<Index>& parts, std::span<const float> rows) {

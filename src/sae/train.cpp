@@ -368,6 +368,7 @@ private:
     nlohmann::json record{{"stage_digest", digest_},
                           {"settings", key_.settings},
                           {"inputs", key_.inputs},
+                          {"weights_digest", digest_of_file(partial() / "sae_weights.safetensors")},
                           {"kind", o_.kind},
                           {"dead", dead_count_},
                           {"latents", o_.latents},

@@ -98,6 +98,8 @@ std::vector<Key> all_keys() {
 
       {"encode.top", Index{20}, "strongest activations kept a feature, for the report and the token filters"},
       {"encode.keep_special", false, "also encode and count BOS rows"},
+      {"encode.max_norm", 10.0,
+       "rows longer than so many median norms of their layer get no codes, as if no feature were active; 0: all get theirs"},
       {"encode.before_top_k", false,
        "TopK SAEs: every positive pre-activation instead of the k largest (the predecessor's Pythia runs); dense, for small corpora"},
 
@@ -171,6 +173,7 @@ std::string shown(const Value& value) {
 const std::map<std::string, Value>& paper_defaults() {
   static const std::map<std::string, Value> values{
       {"encode.keep_special", true},
+      {"encode.max_norm", 0.0},
       {"correlate.pairing", std::string("paper")},
       {"correlate.min_r", 0.1},
       {"correlate.max_q", 1.0}, // a fixed cut alone

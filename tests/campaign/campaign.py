@@ -31,10 +31,10 @@ WRITES = {
     "report": ["report"],
 }
 STAGES = list(WRITES)
-TEMPORARY = (".partial", ".journal", ".new", ".tmp", ".claim", ".lock", ".claim.old")
+TEMPORARY = (".partial", ".journal", ".new", ".tmp", ".pieces", ".codes")
 SECONDS_A_RUN = 180
 # Codes with which a disturbed run may end (docs/exit-codes.md).
-CODES = {0, 65, 66, 69, 74, 75, 78}
+CODES = {0, 65, 66, 69, 71, 74, 75, 78}
 
 
 class Study:
@@ -73,8 +73,8 @@ class Study:
 
     def wrong_after(self, stage, work):
         """Runs the stage undisturbed and lists what is not as it must be."""
-        # A run whose owner is gone without a word may still hold its outputs for a moment.
-        process = self.start(stage, work)
+        # Ranks that outlived their mpirun may still hold the output for a moment.
+        process = self.start(stage, work, "--wait")
         try:
             output = process.communicate(timeout=SECONDS_A_RUN)[0]
         except subprocess.TimeoutExpired:
@@ -87,7 +87,7 @@ class Study:
         for name, value in self.expected.items():
             if any(name.startswith(w) for s in STAGES[:STAGES.index(stage) + 1] for w in WRITES[s]) and found.get(name) != value:
                 wrong.append(f"{name} {'differs' if name in found else 'is missing'} after the rerun")
-        return wrong + [f"{path.relative_to(work)} is left over" for path in work.rglob("*") if path.name.endswith(TEMPORARY)]
+        return wrong + [f"{path.relative_to(work)} is left over" for path in work.rglob("*") if path.name.endswith(TEMPORARY) or path.name.startswith(".")]
 
 
 def contents(folder):

@@ -47,6 +47,29 @@ class SaeFormats(unittest.TestCase):
         self.assertAlmostEqual(float(group.attrs["reference_fvu"]), want, delta=1e-5 * want)
         self.assertAlmostEqual(float(group.attrs["reference_l0"]), (expected["codes"] > 0).sum(1).mean())
 
+    def test_rows_of_great_norm_have_no_codes(self):
+        """Attention sinks: as if no feature were active on them, whatever the SAE makes of them; all other rows keep their codes."""
+        folder = fresh("formats_sinks")
+        x = np.load(SAES / "x.npy")
+        sinks = [0, 3, len(x) - 1]
+        far = x.copy()
+        far[sinks] *= 1000
+        (folder / "saes").mkdir()
+        shutil.copytree(SAES / "saelens_topk", folder / "saes" / "layer_000")
+        rows = {}
+        for name, data, limit in (("plain", x, 10), ("far", far, 10), ("all", far, 0)):
+            activations(folder / f"{name}.h5", data)
+            run("encode", "--activations", folder / f"{name}.h5", "--saes", folder / "saes", "--max-norm", limit, "--out", folder / f"{name}_features.h5")
+            with h5py.File(folder / f"{name}_features.h5") as f:
+                group = f["layer_000"]
+                ends = group["indptr"][:]
+                rows[name] = [group["indices"][a:b].tolist() + group["data"][a:b].tolist() for a, b in zip(ends[:-1], ends[1:])]
+                self.assertEqual(int(group.attrs["left_out"]), 3 if name == "far" else 0)
+        self.assertTrue(all(rows["far"][r] == [] for r in sinks))
+        self.assertTrue(any(rows["all"][r] != [] for r in sinks))
+        for r in set(range(len(x))) - set(sinks):
+            self.assertEqual(rows["far"][r], rows["plain"][r])
+
     def test_folders(self):
         """SAELens 6 and 5, sparsify, Gemma Scope 2, and dictionary_learning by the converter."""
         folder = fresh("formats_folders")

@@ -88,8 +88,9 @@ def dictionary_learning(x):
         folder.mkdir()
         torch.save(ae.state_dict(), folder / "ae.pt")
         (folder / "config.json").write_text(json.dumps({"trainer": {"dict_class": name, "layer": 3, "lm_name": "demo/small"}}))
-        codes = ae.encode(x)
-        record(folder.name, x, codes, ae.decode(codes))
+        used = AutoEncoder.from_pretrained(folder / "ae.pt") if name == "AutoEncoder" else ae  # it brings decoder rows to norm 1
+        codes = used.encode(x)
+        record(folder.name, x, codes, used.decode(codes))
 
 
 def gemma_scope(x):

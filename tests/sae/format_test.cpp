@@ -139,8 +139,9 @@ TEST(Formats, ScalingFactorsOfSaelensScaleDecodingAlone) {
 
 TEST(Formats, KeysOfTrainingChangeNothing) {
   const Sae plain = load_sae(folder_of(saelens_cfg(), saelens_arrays()));
-  for (const auto& [key, value] :
-       json{{"model_name", "gpt2"}, {"prepend_bos", false}, {"context_size", 7}, {"dataset_path", "x"}, {"l1_coefficient", 3.5}}.items()) {
+  const json of_training =
+      json{{"model_name", "gpt2"}, {"prepend_bos", false}, {"context_size", 7}, {"dataset_path", "x"}, {"l1_coefficient", 3.5}};
+  for (const auto& [key, value] : of_training.items()) {
     auto cfg = saelens_cfg();
     cfg[key] = value;
     const Sae same = load_sae(folder_of(cfg, saelens_arrays()));

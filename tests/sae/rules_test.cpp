@@ -131,6 +131,7 @@ protected:
       auto file = io::File::create(folder_ / "acts.h5");
       file.write("/layer_000/x", rows_, {400, d});
       file.write("/row_kind", std::vector<std::uint8_t>(400, 0));
+      file.write_attribute("stage_digest", "rules");
       file.close();
     }
     world().barrier();

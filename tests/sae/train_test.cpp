@@ -41,6 +41,7 @@ std::string planted(const std::filesystem::path& folder, Index rows, Index d) {
     auto file = io::File::create(path);
     file.write("/layer_000/x", x, {rows, d});
     file.write("/row_kind", kinds);
+    file.write_attribute("stage_digest", "planted"); // keys the random numbers; without it the file's own bytes would, with their dates
     file.close();
   }
   world().barrier();
@@ -221,6 +222,7 @@ std::pair<std::string, std::string> planted_pair(const std::filesystem::path& fo
       file.write("/layer_000/x", *x, {rows, d});
       file.write("/row_kind", std::vector<std::uint8_t>(static_cast<std::size_t>(rows), 0));
       file.write_attribute("token_hash", "tokens");
+      file.write_attribute("stage_digest", name);
       file.close();
     }
   }

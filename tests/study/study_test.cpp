@@ -48,8 +48,12 @@ TEST(Study, RefusesWhatAKeyMayNotHold) {
       }
       if (real) expect_refused(key.name, range->high > 1e300 ? "inf" : "1e300");
       EXPECT_NO_THROW(check_value(key.name, key.fallback, "default"));
-      if (whole && !range->above_low) EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->low), "x"));
-      if (whole) EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->high), "x"));
+      if (whole && !range->above_low) {
+        EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->low), "x"));
+      }
+      if (whole) {
+        EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->high), "x"));
+      }
     } else if (range != nullptr) {
       expect_refused(key.name, "nonesuch");
       for (const auto& word : range->words) EXPECT_NO_THROW(study("", {key.name + "=" + word})) << key.name << " " << word;

@@ -19,8 +19,9 @@ public:
   CodeSpool(const comm::Communicator& comm, std::filesystem::path folder, const std::string& digest, bool force);
   ~CodeSpool() override;
   bool has(int layer, Index first_row) const { return records_.contains({layer, first_row}); }
-  /// Appends the codes of the block that begins at `first_row`. Local. @throws Error io.
-  void append(int layer, Index first_row, Index latents, const sae::SparseRows& codes);
+  /// Appends the codes of the block that begins at `first_row`, of which `left_out` rows have none for their length. Local. @throws Error
+  /// io.
+  void append(int layer, Index first_row, Index latents, Index left_out, const sae::SparseRows& codes);
   /// Makes everything appended durable. Local. @throws Error io.
   void sync();
   /// Ends appending: every rank then knows all records. Collective over comm.
@@ -30,6 +31,7 @@ public:
   Index open(int layer) override;
   /// [begin, end) must lie within one block. @throws Error io, or bad_data when a checksum differs.
   void codes(Index begin, Index end, sae::SparseRows& out) override;
+  Index left_out() const override;
   /// Removes the folder. Collective over comm.
   void remove();
 
@@ -39,6 +41,7 @@ private:
     int file; ///< number in files_
     Index first_row;
     Index latents;
+    Index left_out;
     Index offset;
   };
   void scan();

@@ -6,9 +6,11 @@
 #include "concord/io/claim.hpp"
 #include "concord/sae/encoder.hpp"
 #include "concord/sae/metrics.hpp"
+#include "concord/sae/norm_limit.hpp"
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,7 @@ struct EncodeOptions {
   Index top = 20;                    ///< strongest activations kept a feature
   bool keep_special = false;         ///< also encode BOS rows
   bool before_top_k = false;         ///< of TopK SAEs every positive pre-activation
+  double max_norm = 10;              ///< rows longer than so many median norms get no codes (sae/norm_limit.hpp); 0: all get theirs
   std::string stage_word = "encode";
   std::filesystem::path out; ///< features.h5; each layer goes to a file of its own beside it
   bool force = false;
@@ -54,7 +57,13 @@ public:
   virtual std::optional<sae::Fit> fit() { return std::nullopt; }
   /// Appends the codes of the rows of a piece: a run of rows within one block.
   virtual void codes(Index begin, Index end, sae::SparseRows& out) = 0;
+  /// Rows of the layer that have no codes since they are too long; those of all ranks add up.
+  virtual Index left_out() const = 0;
 };
+
+/// Which rows of a layer get no codes: those longer than max_norm times the median norm that the SAE's training.json tells. Of an SAE from
+/// elsewhere it is the median of `rows`, those at hand; without any there is no limit, which is said. Local.
+sae::NormLimit norm_limit(const EncodeOptions& options, int layer, Index d, std::span<const float> rows);
 
 /// encode() for codes of any source, under the caller's claim. Collective over `comm`. @throws as encode(); agreed.
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source);

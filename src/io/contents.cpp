@@ -1,0 +1,102 @@
+#include "concord/io/contents.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/core/digest.hpp"
+#include "concord/io/hdf5.hpp"
+
+#include <hdf5.h>
+
+#include <algorithm>
+
+namespace concord::io {
+namespace {
+
+constexpr const char* attribute_name = "content";
+constexpr std::size_t digest_length = 32;
+
+/// Names of all datasets of the file itself, sorted.
+std::vector<std::string> datasets_of(const std::filesystem::path& path) {
+  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
+  require(static_cast<bool>(file), ExitCode::io, "cannot open {} again", path.string());
+  std::vector<std::string> names;
+  H5Lvisit(
+      file.get(), H5_INDEX_NAME, H5_ITER_INC,
+      [](hid_t group, const char* name, const H5L_info_t* link, void* out) -> herr_t {
+        if (link->type != H5L_TYPE_HARD) return 0;
+        const Handle object(H5Oopen(group, name, H5P_DEFAULT), H5Oclose);
+        if (object && H5Iget_type(object.get()) == H5I_DATASET)
+          static_cast<std::vector<std::string>*>(out)->push_back("/" + std::string(name));
+        return 0;
+      },
+      &names);
+  const auto checksummed = [&](const std::string& name) { // /layer_003/x beside /layer_003/checksums
+    return name.ends_with("/x") && std::find(names.begin(), names.end(), name.substr(0, name.size() - 1) + "checksums") != names.end();
+  };
+  std::erase_if(names, checksummed);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+/// Those of a run that was killed between here and its end.
+void remove_digests(const std::filesystem::path& path, const std::vector<std::string>& names) {
+  const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+  require(static_cast<bool>(file), ExitCode::io, "cannot open {} for writing", path.string());
+  for (const auto& name : names)
+    if (H5Aexists_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT) > 0)
+      H5Adelete_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT);
+}
+
+std::string content_of(const File& file, const std::string& name) {
+  const auto dataset = file.dataset(name);
+  const Index row_bytes = std::max<Index>(1, dataset.row_bytes());
+  const Index step = std::max<Index>(1, (Index{1} << 24) / row_bytes);
+  Digest digest;
+  std::vector<char> bytes;
+  for (Index row = 0; row < dataset.rows(); row += step) {
+    const Index count = std::min(step, dataset.rows() - row);
+    bytes.resize(static_cast<std::size_t>(count * row_bytes));
+    dataset.read_rows(row, count, bytes.data());
+    digest.add(bytes.data(), bytes.size());
+  }
+  return digest.hex();
+}
+
+} // namespace
+
+void write_content_digests(const comm::Communicator& comm, const std::filesystem::path& path) {
+  std::string mine; // digests of this rank's datasets behind one another
+  comm::agree(comm, [&] {
+    const auto names = datasets_of(path);
+    const File file = File::open(path);
+    for (std::size_t i = static_cast<std::size_t>(comm.rank()); i < names.size(); i += static_cast<std::size_t>(comm.size()))
+      mine += content_of(file, names[i]);
+  });
+  std::vector<std::string> of_ranks;
+  comm::gather_each(comm, mine, [&](int, std::vector<char>& bytes) { of_ranks.emplace_back(bytes.begin(), bytes.end()); });
+  comm::agree(comm, [&] {
+    if (comm.rank() != 0) return;
+    const auto names = datasets_of(path);
+    remove_digests(path, names);
+    File file = File::open(path, File::Mode::write);
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto rank = i % static_cast<std::size_t>(comm.size());
+      file.write_attribute(attribute_name,
+                           of_ranks.at(rank).substr(i / static_cast<std::size_t>(comm.size()) * digest_length, digest_length), names[i]);
+    }
+    file.close();
+  });
+}
+
+ContentCheck check_content_digests(const std::filesystem::path& path) {
+  const File file = File::open(path);
+  ContentCheck check;
+  for (const auto& name : datasets_of(path)) {
+    if (!file.has_attribute(attribute_name, name)) continue;
+    ++check.digested;
+    if (file.attribute(attribute_name, name) != content_of(file, name)) check.changed.push_back(name);
+  }
+  return check;
+}
+
+} // namespace concord::io

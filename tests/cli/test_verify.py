@@ -1,0 +1,88 @@
+"""`verify` finds bytes that changed: each kind of file, changed at many places, is refused or reads the same."""
+import json
+import random
+import shutil
+import unittest
+
+import h5py
+
+from support import CONCORD, datasets, fresh, run, small_study
+import subprocess
+
+FILES = ["tokens.h5", "a/activations.h5", "a/features.h5.layers/layer_002.h5", "matches.h5", "similarity.h5"]
+PLACES = 25
+
+
+def verify(path):
+    result = subprocess.run([CONCORD, "verify", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60)
+    return result.returncode, result.stdout
+
+
+def contents(path):
+    """Values and attributes of a file, or why they cannot be read."""
+    try:
+        with h5py.File(path) as f:
+            attributes = {k: v.tobytes() if hasattr(v, "tobytes") else v for k, v in f.attrs.items()}
+        return {name: value.tobytes() for name, value in datasets(path).items()}, attributes
+    except Exception as error:  # noqa: BLE001 - whatever a damaged file makes of h5py
+        return str(error)
+
+
+class Verify(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = fresh("verify")
+        cls.study = small_study(cls.folder, corpus__max_tokens=1500, sae__steps=20, compare__permutations=5)
+        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "compare"):
+            run(stage, cls.study)
+        cls.out = cls.folder / "out"
+
+    def test_whole_files_are_right(self):
+        for name in [*FILES, "a/features.h5", "b/features.h5", "a/saes/layer_002"]:
+            code, said = verify(self.out / name)
+            self.assertEqual(code, 0, said)
+
+    def test_changed_bytes_are_found(self):
+        chance = random.Random(4)
+        found = 0
+        for name in FILES:
+            whole = (self.out / name).read_bytes()
+            right = contents(self.out / name)
+            damaged = self.folder / "damaged.h5"
+            for _ in range(PLACES):
+                place = chance.randrange(len(whole))
+                damaged.write_bytes(whole[:place] + bytes([whole[place] ^ (1 << chance.randrange(8))]) + whole[place + 1:])
+                code, said = verify(damaged)
+                self.assertIn(code, (0, 65, 74, 78), f"{name} at {place}: {said}")
+                if code == 0:
+                    now = contents(damaged)
+                    self.assertTrue(isinstance(now, str) or now[0] == right[0], f"{name}: byte {place} changed a value and was not seen")
+                found += code != 0
+        self.assertGreater(found, PLACES)
+
+    def test_weights_that_changed_are_found(self):
+        sae = self.folder / "sae"
+        shutil.rmtree(sae, ignore_errors=True)
+        shutil.copytree(self.out / "a/saes/layer_002", sae)
+        weights = bytearray((sae / "sae_weights.safetensors").read_bytes())
+        weights[-3] ^= 1
+        (sae / "sae_weights.safetensors").write_bytes(weights)
+        code, said = verify(sae)
+        self.assertEqual(code, 65, said)
+        self.assertIn("other weights than were trained", said)
+
+    def test_damaged_records_end_with_one_line(self):
+        for name, spoil in {"similarity.h5": lambda f: f.attrs.__setitem__("measures", b"{"), "matches.h5": lambda f: f.attrs.__setitem__("layers_a", b"[\"x\"]")}.items():
+            damaged = self.folder / "damaged.h5"
+            shutil.copy(self.out / name, damaged)
+            with h5py.File(damaged, "r+") as f:
+                spoil(f)
+            code, said = verify(damaged)
+            self.assertEqual(code, 65, said)
+
+    def test_records_of_a_training_name_its_weights(self):
+        self.assertEqual(len(json.loads((self.out / "a/saes/layer_002/training.json").read_text())["weights_digest"]), 32)
+
+
+if __name__ == "__main__":
+    unittest.main()
