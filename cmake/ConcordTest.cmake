@@ -1,6 +1,7 @@
 # concord_add_test(NAME SOURCES ... LINKS ... RANKS 1 2 3 4): one GoogleTest program, registered as NAME.np1, ...
 # with labels NAME and RANK_n and a work folder of its own.
-set(CONCORD_MPI_FLAGS --oversubscribe)
+# Unbound: two tests at once would both be bound to the first core.
+set(CONCORD_MPI_FLAGS --oversubscribe --bind-to none)
 execute_process(COMMAND id -u OUTPUT_VARIABLE concord_uid OUTPUT_STRIP_TRAILING_WHITESPACE)
 if(concord_uid EQUAL 0)
   list(APPEND CONCORD_MPI_FLAGS --allow-run-as-root)

@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
   const concord::comm::Session session(argc, argv); // outermost: it must outlive every error message
   const int code = concord::app::run(session, argc, argv);
-  if (concord::io::Handle::close_failed()) { // said by now; HDF5 would crash when MPI ends it
+  if (code != 0 && concord::io::Handle::close_failed()) { // said by now; HDF5 would crash when MPI ends it
     std::fflush(nullptr);
     ::_exit(code);
   }

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 os.environ.setdefault("CONCORD", str(ROOT / "build" / "concord"))
 os.environ.setdefault("CONCORD_SOURCE", str(ROOT))
 os.environ.setdefault("RANKS", "2")
-os.environ.setdefault("MPIRUN", "mpirun --oversubscribe" + (" --allow-run-as-root" if os.getuid() == 0 else ""))
+os.environ.setdefault("MPIRUN", "mpirun --oversubscribe --bind-to none" + (" --allow-run-as-root" if os.getuid() == 0 else ""))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(ROOT / "tests" / "cli"))
 

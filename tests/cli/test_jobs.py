@@ -89,7 +89,7 @@ class Jobs(unittest.TestCase):
         words = ["--set", "study.name=it's a 'name'", "--set", "sae.k=4", "--force"]
         self.assertIn(["concord", "plan", str(self.study), *words[:-1]], self.calls)
         self.stage("compare", CONCORD_ARGUMENTS=arguments)
-        self.assertEqual(self.calls[-1][-7:], ["compare", str(self.study), *words])
+        self.assertEqual(self.calls[-1][-8:], ["compare", str(self.study), "--wait", *words])
         self.stage("compare", CONCORD_ARGUMENTS=arguments, SLURM_RESTART_COUNT="1")
         self.assertEqual(self.calls[-1][-6:], ["compare", str(self.study), *words[:-1]])
 

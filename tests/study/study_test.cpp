@@ -95,12 +95,12 @@ TEST(Study, PathsCountFromItsFolder) {
 }
 
 TEST(Study, ResolvedMeansTheSameElsewhere) {
-  const auto s = study("[study]\nname = \"a\\nb\\t\\u0001\\u007F\"\n[corpus]\npaths = [\"x\", \"/y\"]\n[model.a]\npath = \"m\"\n");
+  const auto s = study("[study]\nname = \"a \\\\ \\\"b\\\" \\u00E9\"\n[corpus]\npaths = [\"x\", \"/y\"]\n[model.a]\npath = \"m\"\n");
   const auto folder = test::empty_folder("study_elsewhere");
   write_text_atomic(folder / "resolved.toml", s.resolved());
   const Study elsewhere(folder / "resolved.toml", {});
   EXPECT_EQ(elsewhere.resolved(), s.resolved());
-  EXPECT_EQ(elsewhere.text("study.name"), "a\nb\t\x01\x7F");
+  EXPECT_EQ(elsewhere.text("study.name"), "a \\ \"b\" \xC3\xA9");
   EXPECT_EQ(elsewhere.path("model.a.path"), s.path("model.a.path"));
   EXPECT_EQ(elsewhere.location(elsewhere.list("corpus.paths")[0]), s.location("x"));
   EXPECT_EQ(elsewhere.list("corpus.paths")[1], "/y");
