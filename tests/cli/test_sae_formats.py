@@ -74,7 +74,7 @@ class SaeFormats(unittest.TestCase):
         """SAELens 6 and 5, sparsify, Gemma Scope 2, and dictionary_learning by the converter."""
         folder = fresh("formats_folders")
         names = [p.name for p in sorted(SAES.iterdir()) if p.is_dir() and p.name not in ("gemma_scope", "spliced")]
-        self.assertEqual(len(names), 15)
+        self.assertEqual(len(names), 22)
         for layer, name in enumerate(names):
             target = folder / f"layer_{layer:03d}"
             if name.startswith("dictionary_learning"):

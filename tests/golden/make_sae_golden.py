@@ -22,7 +22,7 @@ stub = types.ModuleType("nnsight")
 stub.LanguageModel = object
 sys.modules["nnsight"] = stub
 
-from dictionary_learning.dictionary import AutoEncoder, GatedAutoEncoder, JumpReluAutoEncoder
+from dictionary_learning.dictionary import AutoEncoder, AutoEncoderNew, GatedAutoEncoder, JumpReluAutoEncoder
 from dictionary_learning.trainers.batch_top_k import BatchTopKSAE
 from dictionary_learning.trainers.matryoshka_batch_top_k import MatryoshkaBatchTopKSAE
 from dictionary_learning.trainers.top_k import AutoEncoderTopK
@@ -93,6 +93,31 @@ def dictionary_learning(x):
         record(folder.name, x, codes, used.decode(codes))
 
 
+def dictionary_learning_more(x):
+    """The class of the April update, and BatchTopK whose threshold training never set (-1)."""
+    torch.manual_seed(1)
+    for name, ae in {"AutoEncoderNew": AutoEncoderNew(D, F), "BatchTopKSAE_untrained": BatchTopKSAE(D, F, K)}.items():
+        randomise(ae)
+        if "untrained" in name:
+            ae.threshold.fill_(-1.0)
+        folder = HERE / f"dictionary_learning_{name}"
+        folder.mkdir(exist_ok=True)
+        torch.save(ae.state_dict(), folder / "ae.pt")
+        (folder / "config.json").write_text(json.dumps({"trainer": {"dict_class": name.split("_")[0], "layer": 3, "lm_name": "demo/small"}}))
+        codes = ae.encode(x)
+        record(folder.name, x, codes, ae.decode(codes))
+
+
+def saelens_6_unfolded(x):
+    """expected_average_only_in in cfg.json: what version 6 loads from a folder is not scaled."""
+    torch.manual_seed(2)
+    sae = StandardSAE(StandardSAEConfig(d_in=D, d_sae=F, device="cpu", dtype="float32", normalize_activations="expected_average_only_in"))
+    randomise(sae)
+    sae.save_model(HERE / "saelens_expected_average")
+    again = SAE.load_from_disk(HERE / "saelens_expected_average")
+    record("saelens_expected_average", x, again.encode(x), again.decode(again.encode(x)))
+
+
 def gemma_scope(x):
     """As the released files hold them: no b_dec at the encoder, JumpReLU."""
     w_enc, w_dec = 0.4 * torch.randn(D, F), 0.4 * torch.randn(F, D)
@@ -152,7 +177,7 @@ def main():
     torch.manual_seed(0)
     x = torch.randn(ROWS, D)
     np.save(HERE / "x.npy", x.numpy())
-    for make in (saelens, sparsify, dictionary_learning, gemma_scope, spliced):
+    for make in (saelens, sparsify, dictionary_learning, gemma_scope, spliced, dictionary_learning_more, saelens_6_unfolded):
         make(x)
     versions = {name: __import__("importlib.metadata").metadata.version(name) for name in ("sae-lens", "eai-sparsify", "dictionary-learning", "torch", "numpy")}
     (HERE / "versions.json").write_text(json.dumps(versions, indent=1) + "\n")
