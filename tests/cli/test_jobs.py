@@ -91,7 +91,7 @@ class Jobs(unittest.TestCase):
         self.stage("compare", CONCORD_ARGUMENTS=arguments)
         self.assertEqual(self.calls[-1][-8:], ["compare", str(self.study), "--wait", *words])
         self.stage("compare", CONCORD_ARGUMENTS=arguments, SLURM_RESTART_COUNT="1")
-        self.assertEqual(self.calls[-1][-6:], ["compare", str(self.study), *words[:-1]])
+        self.assertEqual(self.calls[-1][-7:], ["compare", str(self.study), "--wait", *words[:-1]])
 
     def test_nothing_is_left_of_a_chain_that_fails(self):
         (self.folder / "fail").write_text("--parsable*40_encode\n")
