@@ -120,7 +120,7 @@ class BadInput(unittest.TestCase):
         shutil.copy(self.tokens, folder / "tokens.h5")
         with h5py.File(folder / "tokens.h5", "r+") as f:
             f["tokens"][5] = 99
-        self.fails(65, "is damaged", "verify", folder / "tokens.h5")
+        self.fails(65, "hold other values than were written", "verify", folder / "tokens.h5")
 
     def test_output_that_cannot_be_written(self):
         self.fails(74, "cannot create", "tokenize", self.study, "--set", "study.output=/proc/nowhere")

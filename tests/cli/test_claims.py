@@ -144,7 +144,7 @@ class ResolvedStudy(unittest.TestCase):
         study = small_study(folder, corpus__max_tokens=1500)
         text = study.read_text()
         text = text.replace(str(folder) + "/", "")  # paths that count from the study's folder
-        text = text.replace('name = "small"', 'name = "line\\nbreak \\u0001"')
+        text = text.replace('name = "small"', 'name = "back\\\\slash \\"quoted\\" \\u00e9"')
         study.write_text(text)
         run("tokenize", study)
         resolved = folder / "out" / "study.resolved.toml"
