@@ -15,6 +15,18 @@ KIND = "topk" if RANKS == 2 else "batch-topk"
 
 
 class TrainSaeKills(unittest.TestCase):
+    @staticmethod
+    def later(path, seconds):
+        """Whether `path` has been there for so long."""
+        seen = []
+
+        def holds():
+            if not seen and path.exists():
+                seen.append(time.monotonic())
+            return bool(seen) and time.monotonic() - seen[0] > seconds
+
+        return holds
+
     def test_killed_at_random_moments_on_any_ranks(self):
         folder = fresh("train_sae_kills")
         rng = np.random.default_rng(0)
@@ -34,9 +46,11 @@ class TrainSaeKills(unittest.TestCase):
         checkpoint = folder / "killed.partial" / "checkpoint.safetensors"
         while kills < wanted:
             ranks = chance.randint(1, 4)
+            # Any moment, and every other time one behind a checkpoint: a slow machine may not have got there.
             delay = chance.uniform(0.2, 2.5)
             begin = time.monotonic()
-            if run_and_kill(arguments(out), lambda: time.monotonic() - begin > delay, ranks=ranks):
+            moment = (lambda: time.monotonic() - begin > delay) if kills % 2 == 0 else self.later(checkpoint, delay / 5)
+            if run_and_kill(arguments(out), moment, ranks=ranks):
                 kills += 1
                 furthest += checkpoint.exists()
             if out.exists():  # it ended before the kill, or was killed behind its end
