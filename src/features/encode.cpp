@@ -7,12 +7,14 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
+#include "concord/features/code_spool.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/output.hpp"
 #include "concord/io/row_source.hpp"
 #include "concord/sae/encoder.hpp"
 #include "concord/sae/sae.hpp"
 
+#include "features/exact_sums.hpp"
 #include <algorithm>
 #include <cmath>
 
@@ -46,44 +48,49 @@ private:
   std::vector<Entry> entries_;
 };
 
-/// One layer's features on this rank.
-struct LocalLayer {
-  std::vector<Index> row_sizes;
-  sae::SparseRows codes;
-  FeatureStatistics statistics;
+/// A pass over a layer's codes heeds a stop only behind so many seconds: a run that is always short ends some layers all the same.
+constexpr double unstopped_seconds = 5;
+/// Entries that a rank writes at once.
+constexpr std::size_t entries_a_write = std::size_t{1} << 22;
+
+/// What a layer's features come to, on this rank's rows; then on all.
+struct LayerTotals {
+  Index entries = 0;
+  FeatureStatistics statistics; ///< sums follow when the codes are written
+  std::vector<float> largest;   ///< |value|
   std::vector<TopList> top;
-  explicit LocalLayer(Index latents)
-      : statistics{std::vector<Index>(at(latents), 0), std::vector<double>(at(latents), 0.0), std::vector<double>(at(latents), 0.0),
-                   std::vector<float>(at(latents), 0.0F)},
+  explicit LayerTotals(Index latents)
+      : statistics{std::vector<Index>(at(latents), 0), {}, {}, std::vector<float>(at(latents), 0.0F)}, largest(at(latents), 0.0F),
         top(at(latents)) {}
 };
 
-/// Codes of the rows of an activations file.
-class FileCodes final : public CodeSource {
+/// Encodes the rows of an activations file. Local.
+class FileEncoder {
 public:
-  FileCodes(const EncodeOptions& options) : options_(options) {}
+  explicit FileEncoder(const EncodeOptions& options) : options_(options) {}
 
-  Index open(int layer) override {
+  /// Turns to a layer.
+  void open(int layer) {
     sae_ = sae::load_sae(sae::sae_path(options_.saes, layer));
     encoder_ = std::make_unique<sae::Encoder>(sae_, options_.before_top_k);
     source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
     require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
             sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
     limit_ = norm_limit(options_, layer, sae_.d, some_rows());
-    left_out_ = 0;
-    return sae_.latents;
   }
 
-  void codes(Index begin, Index end, sae::SparseRows& out) override {
+  Index latents() const { return sae_.latents; }
+
+  /// Appends the codes of rows [begin, end); returns how many of them are too long to have any.
+  Index encode(Index begin, Index end, sae::SparseRows& out) {
     rows_.resize(at((end - begin) * sae_.d));
     source_->read_float(begin, end - begin, rows_);
     encoder_->encode(rows_, out);
-    left_out_ += limit_.blank(rows_, out);
+    return limit_.blank(rows_, out);
   }
 
-  Index left_out() const override { return left_out_; }
-
-  std::optional<sae::Fit> fit() override {
+  /// How well the SAE fits some of the rows.
+  std::optional<sae::Fit> fit() const {
     std::vector<float> kept;
     const auto rows = some_rows();
     for (auto row = rows.begin(); row != rows.end(); row += sae_.d)
@@ -118,7 +125,56 @@ private:
   std::unique_ptr<io::RowSource> source_;
   std::vector<float> rows_;
   sae::NormLimit limit_;
-  Index left_out_ = 0;
+};
+
+/// Codes of the rows of an activations file. A layer is encoded into a spool beside its file, window by window: no rank holds more than a
+/// window, and a run that ends early goes on behind its last whole one.
+class FileCodes final : public CodeSource {
+public:
+  FileCodes(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options), encoder_(options) {}
+
+  void make_ready(int layer, const fs::path& folder, const std::string& digest, const PieceWindows& windows) override {
+    comm::agree(comm_, [&] { encoder_.open(layer); });
+    spool_ = std::make_unique<CodeSpool>(comm_, folder, digest, options_.force);
+    const auto missing = windows.without([&](Index first_row) { return spool_->has(layer, first_row); });
+    const dist::Partition share{static_cast<Index>(missing.size()), comm_.size()};
+    const Index begin = share.begin(comm_.rank());
+    const Index end = share.end(comm_.rank());
+    bool stopped = false;
+    const Index rounds = comm::max_of(comm_, end - begin); // ranks stop together: one that is asked to tells the others
+    for (Index round = 0; round < rounds && !stopped; ++round) {
+      comm::agree(comm_, [&] {
+        if (begin + round < end) encode_window(layer, windows, missing[at(begin + round)]);
+      });
+      stopped = comm::stop_requested(comm_);
+    }
+    spool_->share();
+    if (stopped) comm::throw_stopped(options_.stage_word.c_str());
+  }
+
+  Index open(int layer) override { return spool_->open(layer); }
+  void codes(Index begin, Index end, sae::SparseRows& out) override { spool_->codes(begin, end, out); }
+  Index left_out() const override { return spool_->left_out(); }
+  std::optional<sae::Fit> fit() override { return encoder_.fit(); }
+
+  void layer_done() override {
+    spool_->remove();
+    spool_.reset();
+  }
+
+private:
+  void encode_window(int layer, const PieceWindows& windows, Index window) {
+    codes_.clear();
+    Index left_out = 0;
+    windows.for_pieces(window, [&](Index begin, Index end) { left_out += encoder_.encode(begin, end, codes_); });
+    spool_->append(layer, windows.first_row(window), encoder_.latents(), left_out, codes_);
+  }
+
+  const comm::Communicator& comm_;
+  const EncodeOptions& options_;
+  FileEncoder encoder_;
+  std::unique_ptr<CodeSpool> spool_;
+  sae::SparseRows codes_;
 };
 
 /// What can be told of activations from their file.
@@ -153,9 +209,10 @@ public:
   void run(CodeSource& source) {
     Progress progress(options_.stage_word, static_cast<Index>(layers_.size()), "layers");
     for (std::size_t l = 0; l < layers_.size(); ++l) {
-      encode_layer(layers_[l], source);
+      const bool encoded = encode_layer(layers_[l], source);
       progress.update(static_cast<Index>(l) + 1);
-      if (l + 1 < layers_.size() && comm::stop_requested(comm_)) comm::throw_stopped(options_.stage_word.c_str());
+      // Not behind a layer of an earlier run: each run gets on, however short.
+      if (encoded && l + 1 < layers_.size() && comm::stop_requested(comm_)) comm::throw_stopped(options_.stage_word.c_str());
     }
     link_layers();
     say_stage_ok(options_.stage_word, progress.seconds(), fmt::format("layers={} nnz={} rows={}", layers_.size(), nnz_, rows_),
@@ -169,6 +226,7 @@ private:
     key_ = {"encode", {{"layers", layers_}, {"top", options_.top}, {"keep_special", options_.keep_special}}, {}};
     require(options_.max_norm >= 0, ExitCode::config, "encode.max_norm = {} must not be negative", options_.max_norm);
     require(options_.top >= 1, ExitCode::config, "encode.top must be at least 1, not {}", options_.top);
+    key_.settings["sums"] = "exact"; // those of older versions had other bits at other ranks
     if (options_.before_top_k) key_.settings["before_top_k"] = true;
     if (options_.max_norm > 0) key_.settings["max_norm"] = options_.max_norm;
     key_.inputs["activations"] = facts_.digest;
@@ -176,9 +234,7 @@ private:
       require(std::find(facts_.layers.begin(), facts_.layers.end(), layer) != facts_.layers.end(), ExitCode::config,
               "{} has no {}; it holds layers {}", options_.activations.string(), layer_name(layer), fmt::join(facts_.layers, ", "));
     }
-    for (std::size_t b = 0; b + 1 < facts_.block_offsets.size(); ++b)
-      for (Index begin = facts_.block_offsets[b]; begin < facts_.block_offsets[b + 1]; begin += rows_a_piece) pieces_.push_back(begin);
-    pieces_.push_back(rows_);
+    windows_ = PieceWindows(facts_.block_offsets, rows_);
   }
 
   fs::path layer_path(int layer) const { return fs::path(options_.out.string() + ".layers") / (layer_name(layer) + ".h5"); }
@@ -190,21 +246,30 @@ private:
     return key;
   }
 
-  void encode_layer(int layer, CodeSource& source) {
+  fs::path spool_path(int layer) const { return fs::path(options_.out.string() + ".layers") / (layer_name(layer) + ".codes"); }
+
+  /// Returns whether it was not there yet.
+  bool encode_layer(int layer, CodeSource& source) {
     if (io::output_is_done(comm_, layer_path(layer), layer_key(layer), options_.force)) {
       nnz_ += comm::agreed(comm_, [&] { return io::File::open(layer_path(layer)).dataset("/indices").rows(); });
-      return;
+      comm::agree(comm_, [&] { // of a run that ended between the two
+        if (comm_.rank() == 0) fs::remove_all(spool_path(layer));
+      });
+      return false;
     }
+    source.make_ready(layer, spool_path(layer), layer_key(layer).digest(), windows_);
     const Index latents = comm::agreed(comm_, [&] { return source.open(layer); });
     check_fit(layer, source);
-    LocalLayer local(latents);
-    comm::agree(comm_, [&] { encode_rows(source, local); });
-    gather_statistics(local);
+    LayerTotals totals(latents);
+    add_up(source, totals);
+    gather_statistics(totals);
     left_out_ = comm::sum_of(comm_, source.left_out());
     if (left_out_ > 0)
       log_info("{}: {} rows of {} are longer than {} median norms; they have no codes", options_.stage_word, left_out_, layer_name(layer),
                options_.max_norm);
-    write_layer(layer, local);
+    write_layer(layer, source, totals);
+    source.layer_done();
+    return true;
   }
 
   /// By rank 0; all ranks write it down, since they make the file together.
@@ -224,39 +289,69 @@ private:
              options_.stage_word, sae::sae_path(options_.saes, layer).string(), 100 * fit_->fvu, layer_name(layer), fit_->l0);
   }
 
-  /// This rank's share of the pieces, in order.
-  void encode_rows(CodeSource& source, LocalLayer& local) {
-    const dist::Partition share{static_cast<Index>(pieces_.size()) - 1, comm_.size()};
-    first_row_ = pieces_[at(share.begin(comm_.rank()))];
-    sae::SparseRows codes;
-    for (Index p = share.begin(comm_.rank()); p < share.end(comm_.rank()); ++p) {
-      codes.clear();
-      source.codes(pieces_[at(p)], pieces_[at(p + 1)], codes);
-      take_block(codes, pieces_[at(p)], local);
-    }
+  /// This rank's share of the windows.
+  dist::Partition share() const { return {windows_.count(), comm_.size()}; }
+
+  /// This rank's rows some windows at a time, in order: `visit` gets their codes, those of rows that are not counted left out, and the
+  /// number of the first row. Collective: all ranks visit equally often, some of them nothing. @throws Error stopped.
+  void for_codes(CodeSource& source, const std::function<void(const sae::SparseRows&, Index first_row)>& visit) const {
+    Index window = share().begin(comm_.rank());
+    const Index end = share().end(comm_.rank());
+    sae::SparseRows read;
+    sae::SparseRows counted;
+    const Progress clock("", 0, "");
+    do {
+      const Index first_row = windows_.first_row(window);
+      counted.clear();
+      comm::agree(comm_, [&] {
+        for (; window < end && counted.indices.size() < entries_a_write; ++window)
+          windows_.for_pieces(window, [&](Index first, Index last) {
+            read.clear();
+            source.codes(first, last, read);
+            add_counted(read, first, counted);
+          });
+      });
+      visit(counted, first_row);
+      const bool ends = clock.seconds() > unstopped_seconds && comm::stop_wanted_here();
+      if (comm::max_of(comm_, Index{ends}) > 0) comm::throw_stopped(options_.stage_word.c_str());
+    } while (comm::max_of(comm_, end - window) > 0);
   }
 
-  void take_block(const sae::SparseRows& block, Index first, LocalLayer& local) const {
+  void add_counted(const sae::SparseRows& block, Index first, sae::SparseRows& counted) const {
     Index begin = 0;
     for (std::size_t r = 0; r < block.row_ends.size(); ++r) {
-      const Index row = first + static_cast<Index>(r);
       const Index end = block.row_ends[r];
-      const bool counted = options_.keep_special || facts_.row_kinds[at(row)] == 0;
-      local.row_sizes.push_back(counted ? end - begin : 0);
-      for (Index e = begin; counted && e < end; ++e) take_value(block.indices[at(e)], block.values[at(e)], row, local);
+      if (options_.keep_special || facts_.row_kinds[at(first) + r] == 0) {
+        counted.indices.insert(counted.indices.end(), block.indices.begin() + begin, block.indices.begin() + end);
+        counted.values.insert(counted.values.end(), block.values.begin() + begin, block.values.begin() + end);
+      }
+      counted.row_ends.push_back(static_cast<Index>(counted.indices.size()));
       begin = end;
     }
   }
 
-  void take_value(std::int32_t feature, float value, Index row, LocalLayer& local) const {
+  void add_up(CodeSource& source, LayerTotals& totals) const {
+    for_codes(source, [&](const sae::SparseRows& codes, Index first_row) {
+      comm::agree(comm_, [&] {
+        Index begin = 0;
+        for (std::size_t r = 0; r < codes.row_ends.size(); ++r) {
+          for (Index e = begin; e < codes.row_ends[r]; ++e)
+            add_value(codes.indices[at(e)], codes.values[at(e)], first_row + static_cast<Index>(r), totals);
+          begin = codes.row_ends[r];
+        }
+        totals.entries += begin;
+      });
+    });
+  }
+
+  void add_value(std::int32_t feature, float value, Index row, LayerTotals& totals) const {
+    require(std::isfinite(value), ExitCode::bad_data, "the SAEs in {} give feature {} of row {} the value {}", options_.saes, feature, row,
+            value);
     const auto j = static_cast<std::size_t>(feature);
-    local.codes.indices.push_back(feature);
-    local.codes.values.push_back(value);
-    local.statistics.count[j] += 1;
-    local.statistics.sum[j] += value;
-    local.statistics.sum_squares[j] += static_cast<double>(value) * value;
-    local.statistics.max[j] = std::max(local.statistics.max[j], value);
-    local.top[j].offer(value, row, at(options_.top));
+    totals.statistics.count[j] += 1;
+    totals.statistics.max[j] = std::max(totals.statistics.max[j], value);
+    totals.largest[j] = std::max(totals.largest[j], std::abs(value));
+    totals.top[j].offer(value, row, at(options_.top));
   }
 
   struct TopRecord {
@@ -266,78 +361,91 @@ private:
     float unused;
   };
 
-  /// Sums statistics and merges the top lists of all ranks; every rank holds the result, F lists. A list is merged by the rank that owns
-  /// its feature, so that no rank holds more than twice as much on the way.
-  void gather_statistics(LocalLayer& local) const {
-    auto& s = local.statistics;
+  /// Takes together the counts, largest values and top lists of all ranks; every rank holds the result, F lists. A list is merged by the
+  /// rank that owns its feature, so that no rank holds more than twice as much on the way.
+  void gather_statistics(LayerTotals& totals) const {
+    auto& s = totals.statistics;
     comm::sum(comm_, s.count);
-    comm::sum(comm_, s.sum);
-    comm::sum(comm_, s.sum_squares);
     comm::max(comm_, s.max);
-    const dist::Partition owners{static_cast<Index>(local.top.size()), comm_.size()};
+    comm::max(comm_, totals.largest);
+    const dist::Partition owners{static_cast<Index>(totals.top.size()), comm_.size()};
     std::vector<Index> begin;
     std::vector<Index> count;
     std::vector<TopRecord> records;
     for (int rank = 0; rank < comm_.size(); ++rank) {
       begin.push_back(static_cast<Index>(records.size()));
-      add_records(local, owners.begin(rank), owners.end(rank), records);
+      add_records(totals, owners.begin(rank), owners.end(rank), records);
       count.push_back(static_cast<Index>(records.size()) - begin.back());
     }
-    local.top.assign(local.top.size(), TopList());
-    take_records(comm::exchange(comm_, records, begin, count), local);
+    totals.top.assign(totals.top.size(), TopList());
+    take_records(comm::exchange(comm_, records, begin, count), totals);
     records.clear();
-    add_records(local, owners.begin(comm_.rank()), owners.end(comm_.rank()), records);
-    local.top.assign(local.top.size(), TopList());
-    take_records(comm::all_gather(comm_, records), local);
+    add_records(totals, owners.begin(comm_.rank()), owners.end(comm_.rank()), records);
+    totals.top.assign(totals.top.size(), TopList());
+    take_records(comm::all_gather(comm_, records), totals);
   }
 
-  static void add_records(const LocalLayer& local, Index first, Index last, std::vector<TopRecord>& records) {
+  static void add_records(const LayerTotals& totals, Index first, Index last, std::vector<TopRecord>& records) {
     for (Index j = first; j < last; ++j)
-      for (const auto& entry : local.top[at(j)].entries()) records.push_back({j, entry.row, entry.value, 0});
+      for (const auto& entry : totals.top[at(j)].entries()) records.push_back({j, entry.row, entry.value, 0});
   }
 
-  void take_records(const std::vector<TopRecord>& records, LocalLayer& local) const {
-    for (const auto& record : records) local.top[at(record.feature)].offer(record.value, record.row, at(options_.top));
+  void take_records(const std::vector<TopRecord>& records, LayerTotals& totals) const {
+    for (const auto& record : records) totals.top[at(record.feature)].offer(record.value, record.row, at(options_.top));
   }
 
-  void write_layer(int layer, const LocalLayer& local) {
-    const auto nnz_local = static_cast<Index>(local.codes.indices.size());
-    const Index nnz = comm::sum_of(comm_, nnz_local);
-    const Index before = comm::sum_below(comm_, nnz_local);
+  void write_layer(int layer, CodeSource& source, const LayerTotals& totals) {
+    const Index nnz = comm::sum_of(comm_, totals.entries);
     nnz_ += nnz;
-    std::vector<Index> indptr; // starts of this rank's rows; the last rank adds the end
-    Index position = before;
-    for (const Index size : local.row_sizes) {
-      indptr.push_back(position);
-      position += size;
-    }
-    if (comm_.rank() == comm_.size() - 1) indptr.push_back(nnz);
-    const auto latents = static_cast<Index>(local.top.size());
+    const auto latents = static_cast<Index>(totals.top.size());
     io::Output output(comm_, layer_path(layer), layer_key(layer), io::Output::Writers::all, true,
                       8.0 * static_cast<double>(nnz + rows_) + static_cast<double>(latents * (28 + 12 * options_.top)),
-                      [&](io::File& file) { lay_out(file, nnz, local); });
-    auto& file = output.file();
-    file.dataset("/indptr").write_rows_all(comm_, first_row_, static_cast<Index>(indptr.size()), indptr.data());
-    file.dataset("/indices").write_rows_all(comm_, before, nnz_local, local.codes.indices.data());
-    file.dataset("/data").write_rows_all(comm_, before, nnz_local, local.codes.values.data());
+                      [&](io::File& file) { lay_out(file, nnz, totals); });
+    ExactSums sums(totals.largest);
+    write_codes(output.file(), source, comm::sum_below(comm_, totals.entries), nnz, sums);
+    sums.sum_over(comm_);
+    const Index mine = comm_.rank() == 0 ? latents : 0; // one rank writes
+    output.file().dataset("/sum").write_rows_all(comm_, 0, mine, sums.sums().data());
+    output.file().dataset("/sum_squares").write_rows_all(comm_, 0, mine, sums.squares().data());
     output.finish();
   }
 
-  void lay_out(io::File& file, Index nnz, const LocalLayer& local) const {
-    const auto latents = static_cast<Index>(local.top.size());
+  /// `entry`: the number of this rank's first.
+  void write_codes(io::File& file, CodeSource& source, Index entry, Index nnz, ExactSums& sums) const {
+    auto indptr = file.dataset("/indptr");
+    auto indices = file.dataset("/indices");
+    auto data = file.dataset("/data");
+    std::vector<Index> starts; // of the rows; the end follows the last row of all
+    for_codes(source, [&](const sae::SparseRows& codes, Index first_row) {
+      const auto rows = static_cast<Index>(codes.row_ends.size());
+      const auto count = static_cast<Index>(codes.indices.size());
+      starts.assign(1, entry);
+      for (const Index end : codes.row_ends) starts.push_back(entry + end);
+      const bool last = rows > 0 && first_row + rows == rows_;
+      if (last) require(starts.back() == nnz, ExitCode::internal, "{} entries are not the {} counted", starts.back(), nnz);
+      indptr.write_rows_all(comm_, rows > 0 ? first_row : 0, last ? rows + 1 : rows, starts.data());
+      indices.write_rows_all(comm_, entry, count, codes.indices.data());
+      data.write_rows_all(comm_, entry, count, codes.values.data());
+      for (std::size_t e = 0; e < codes.values.size(); ++e) sums.add(codes.indices[e], codes.values[e]);
+      entry += count;
+    });
+  }
+
+  void lay_out(io::File& file, Index nnz, const LayerTotals& totals) const {
+    const auto latents = static_cast<Index>(totals.top.size());
     file.create_dataset("/indptr", {rows_ + 1}, Dtype::i64);
     file.create_dataset("/indices", {std::max<Index>(1, nnz)}, Dtype::i32);
     file.create_dataset("/data", {std::max<Index>(1, nnz)}, Dtype::f32);
-    file.write("/count", local.statistics.count);
-    file.write("/sum", local.statistics.sum);
-    file.write("/sum_squares", local.statistics.sum_squares);
-    file.write("/max", local.statistics.max);
+    file.write("/count", totals.statistics.count);
+    file.create_dataset("/sum", {latents}, Dtype::f64);
+    file.create_dataset("/sum_squares", {latents}, Dtype::f64);
+    file.write("/max", totals.statistics.max);
     std::vector<Index> rows(at(latents * options_.top), -1);
     std::vector<float> values(rows.size(), 0.0F);
     for (Index j = 0; j < latents; ++j)
-      for (std::size_t p = 0; p < local.top[at(j)].entries().size(); ++p) {
-        rows[at(j * options_.top) + p] = local.top[at(j)].entries()[p].row;
-        values[at(j * options_.top) + p] = local.top[at(j)].entries()[p].value;
+      for (std::size_t p = 0; p < totals.top[at(j)].entries().size(); ++p) {
+        rows[at(j * options_.top) + p] = totals.top[at(j)].entries()[p].row;
+        values[at(j * options_.top) + p] = totals.top[at(j)].entries()[p].value;
       }
     if (fit_) {
       file.write_attribute("reference_fvu", fmt::format("{}", fit_->fvu));
@@ -368,9 +476,8 @@ private:
   const EncodeOptions& options_;
   const ActivationsFacts& facts_;
   std::vector<int> layers_;
-  std::vector<Index> pieces_; ///< first rows, and the end
+  PieceWindows windows_;
   Index rows_ = 0;
-  Index first_row_ = 0;
   Index nnz_ = 0;
   Index left_out_ = 0;          ///< rows of the layer at hand
   std::optional<sae::Fit> fit_; ///< of the layer at hand
@@ -407,7 +514,7 @@ std::optional<io::Claim> claim_unless_encoded(const comm::Communicator& comm, co
 void encode(const comm::Communicator& comm, const EncodeOptions& options) {
   ActivationsFacts facts;
   comm::agree(comm, [&] { facts = facts_of(options); });
-  FileCodes source(options);
+  FileCodes source(comm, options);
   Encoding encoding(comm, options, facts);
   if (const auto claim = encoding.claim_unless_done()) encoding.run(source);
 }

@@ -1,8 +1,9 @@
 """Killed with SIGKILL in each stage and started again, a study continues and ends with the same results."""
 import pathlib
+import subprocess
 import unittest
 
-from support import fresh, run, run_and_kill, same, small_study
+from support import command, fresh, run, run_and_kill, same, small_study
 
 # (stage, path that shows that work has begun, relative to the study's output)
 MOMENTS = [("tokenize", "study.resolved.toml"), ("extract", "a/activations.h5.partial.journal"), ("extract", "b/activations.h5.partial"),
@@ -47,6 +48,24 @@ class Kill(unittest.TestCase):
         straight = fresh_study.parent / "out"
         same(folder / "out/a/activations.h5", straight / "a/activations.h5")
         same(folder / "out/b/activations.h5", straight / "b/activations.h5")
+
+    def test_encode_continues_within_a_layer_on_other_ranks(self):
+        folder = fresh("encode_stops")
+        study = small_study(folder, corpus__max_tokens=3000, sae__steps=20)
+        for stage in ("tokenize", "extract", "train-sae"):
+            run(stage, study)
+        saes, acts = folder / "out/a/saes", folder / "out/a/activations.h5"
+        run("encode", "--activations", acts, "--saes", saes, "--out", folder / "straight.h5", ranks=1)
+        stopped, code = 0, 75
+        while code == 75:  # each run encodes one window a rank
+            out = ["encode", "--activations", acts, "--saes", saes, "--out", folder / "stopped.h5", "--max-time", "0.0001"]
+            code = subprocess.run(command(*out, ranks=1 + stopped % 3), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=300).returncode
+            stopped += code == 75
+            self.assertLess(stopped, 30)
+        self.assertEqual(code, 0)
+        self.assertGreaterEqual(stopped, 3)
+        same(folder / "straight.h5", folder / "stopped.h5")
+        self.assertEqual([p for p in folder.rglob("*") if p.name.endswith((".codes", ".partial", ".spool"))], [])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@
 #include "concord/sae/norm_limit.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,8 +31,9 @@ struct EncodeOptions {
 };
 
 /// Rows are encoded in pieces of fixed composition that are spread over ranks, so any number of ranks computes the same
-/// features. Each layer becomes `OUT.layers/layer_LLL.h5`, committed when whole; `OUT` links them. A rerun continues with
-/// the first layer that is not there.
+/// features. Each layer becomes `OUT.layers/layer_LLL.h5`, committed when whole; `OUT` links them. Until then its codes lie in
+/// `OUT.layers/layer_LLL.codes`. A rerun continues with the first window of rows that is not there. A rank holds the codes of a window,
+/// of at most 64 pieces, and of 2^22 entries on their way to the file.
 /// @throws Error input_missing, bad_data (an SAE of another width, activations that are not finite), config, io, stopped; agreed.
 void encode(const comm::Communicator& comm, const EncodeOptions& options);
 
@@ -44,6 +46,29 @@ struct ActivationsFacts {
   std::vector<Index> block_offsets;    ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])
 };
 
+/// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
+inline constexpr Index rows_a_piece = 2048;
+
+/// The rows of blocks in pieces, and the pieces in windows, which are dealt to ranks and kept or lost as a whole. Long files have longer
+/// windows: at most about 2^16 of them up to 2^33 rows. Local.
+class PieceWindows {
+public:
+  PieceWindows() = default;
+  PieceWindows(const std::vector<Index>& block_offsets, Index rows);
+  Index count() const { return (pieces() + pieces_a_window_ - 1) / pieces_a_window_; }
+  /// Its first row; behind the last window the end of the rows.
+  Index first_row(Index window) const;
+  /// Calls visit(begin, end) for the rows of each piece of a window, in order.
+  void for_pieces(Index window, const std::function<void(Index begin, Index end)>& visit) const;
+  /// The windows of which `there(first row)` is false.
+  std::vector<Index> without(const std::function<bool(Index first_row)>& there) const;
+
+private:
+  Index pieces() const { return static_cast<Index>(first_rows_.size()) - 1; }
+  std::vector<Index> first_rows_ = {0}; ///< of each piece, and the end
+  Index pieces_a_window_ = 1;
+};
+
 /// Where the codes of rows come from, a piece at a time. Each rank asks for pieces of its own. Local.
 class CodeSource {
 public:
@@ -51,6 +76,12 @@ public:
   CodeSource(const CodeSource&) = delete;
   CodeSource& operator=(const CodeSource&) = delete;
   virtual ~CodeSource() = default;
+  /// Computes what is missing of a layer's codes, before any rank opens it: into `folder`, as those of the identity `digest`. Collective.
+  /// @throws Error stopped; agreed.
+  virtual void make_ready(int /*layer*/, const std::filesystem::path& /*folder*/, const std::string& /*digest*/,
+                          const PieceWindows& /*windows*/) {}
+  /// The file of the opened layer is whole. Collective.
+  virtual void layer_done() {}
   /// Turns to a layer; returns its number of latents.
   virtual Index open(int layer) = 0;
   /// How well the layer's SAE fits some of its rows, where they are at hand: an SAE of another layer, or read by another convention, shows.
@@ -71,8 +102,5 @@ void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, 
 /// The claim under which encode_codes() makes features.h5; nothing when it is there already, made with these settings. A stage takes it
 /// before it computes codes. Collective over `comm`. @throws Error as io::claim_unless_done() does.
 std::optional<io::Claim> claim_unless_encoded(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts);
-
-/// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
-inline constexpr Index rows_a_piece = 2048;
 
 } // namespace concord::features
