@@ -101,6 +101,20 @@ void StopVote::progress() {
   for (auto& vote : votes_->under_way) MPI_Test(&vote.request, &done, MPI_STATUS_IGNORE);
 }
 
+StopWithin::StopWithin(double grace)
+    : heeded_from_(std::chrono::steady_clock::now() +
+                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(std::chrono::duration<double>(grace))) {}
+
+bool StopWithin::wanted_here() const {
+  return stop_wanted_here() && std::chrono::steady_clock::now() >= heeded_from_;
+}
+
+void StopWithin::throw_if_wanted(const Communicator& comm, const char* stage) const {
+  int wanted = wanted_here() ? 1 : 0;
+  MPI_Allreduce(MPI_IN_PLACE, &wanted, 1, MPI_INT, MPI_MAX, comm);
+  if (wanted != 0) throw_stopped(stage);
+}
+
 void throw_stopped(const char* stage) {
   throw Error(ExitCode::stopped,
               std::string(stage) + " stopped early on request; all finished work is saved, run the same command to go on",

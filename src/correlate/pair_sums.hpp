@@ -1,6 +1,8 @@
 #pragma once
 /// A pair of layers at hand: where its rows lie, what this rank owns of it, and what is looked for in the sums. Collective over `comm`.
 
+#include "concord/comm/stop.hpp"
+
 #include "found.hpp"
 #include "moments.hpp"
 #include <functional>
@@ -65,6 +67,7 @@ protected:
   Moments moments_a_{size_a()};
   Moments moments_b_{size_b()};
   bool have_moments_ = false;
+  comm::StopWithin stop_; ///< within the pair
 };
 
 /// Entries a row of A's features, and of B's, on a rank of the grid.

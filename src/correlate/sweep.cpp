@@ -68,8 +68,10 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
   const auto count = static_cast<Index>(items.size());
   const auto blocks = static_cast<Index>(rows_.whole_b->share.blocks.size());
   for_each_item(count * blocks, threads_, [&](int thread, Index i) {
+    if (stop_.wanted_here()) return;
     sum_block(items[at(i % count)], at(i / count), shifts, thread, workplaces[at(thread)], visit);
   });
+  stop_.throw_if_wanted(comm_, "correlate");
 }
 
 void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own,
@@ -137,8 +139,10 @@ void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Ind
       const auto& b = pieces_of_b.load({first + shifts[s], last + shifts[s]});
       if (!have_moments_ && s == 0) moments_b_.add(b);
       for_each_item(static_cast<Index>(sums.items.size()), threads_, [&](int thread, Index i) {
+        if (stop_.wanted_here()) return;
         for (std::size_t block = 0; block < b.blocks.size(); ++block) add(sums.items[at(i)], a, b, block, 0, sums.of(at(i), s), thread);
       });
+      stop_.throw_if_wanted(comm_, "correlate");
     }
   }
   if (have_moments_) return;

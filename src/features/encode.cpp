@@ -48,8 +48,6 @@ private:
   std::vector<Entry> entries_;
 };
 
-/// A pass over a layer's codes heeds a stop only behind so many seconds: a run that is always short ends some layers all the same.
-constexpr double unstopped_seconds = 5;
 /// Entries that a rank writes at once.
 constexpr std::size_t entries_a_write = std::size_t{1} << 22;
 
@@ -299,7 +297,7 @@ private:
     const Index end = share().end(comm_.rank());
     sae::SparseRows read;
     sae::SparseRows counted;
-    const Progress clock("", 0, "");
+    const comm::StopWithin stop;
     do {
       const Index first_row = windows_.first_row(window);
       counted.clear();
@@ -312,8 +310,7 @@ private:
           });
       });
       visit(counted, first_row);
-      const bool ends = clock.seconds() > unstopped_seconds && comm::stop_wanted_here();
-      if (comm::max_of(comm_, Index{ends}) > 0) comm::throw_stopped(options_.stage_word.c_str());
+      stop.throw_if_wanted(comm_, options_.stage_word.c_str());
     } while (comm::max_of(comm_, end - window) > 0);
   }
 

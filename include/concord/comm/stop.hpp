@@ -4,6 +4,7 @@
 
 #include "concord/comm/session.hpp"
 
+#include <chrono>
 #include <memory>
 
 namespace concord::comm {
@@ -21,6 +22,21 @@ bool stop_wanted_here();
 
 /// Whether any rank was asked to stop or is out of time. Collective over `comm`; once a step.
 bool stop_requested(const Communicator& comm);
+
+/// Looks for a stop inside one unit of work (a layer, a pair of layers), which is lost by it: only once the unit has taken `grace` seconds.
+/// So a run that is always cut short ends its short units all the same.
+class StopWithin {
+public:
+  /// The unit begins. Local.
+  explicit StopWithin(double grace = 5);
+  /// Whether to leave the loop at hand and come to throw_if_wanted(). Local; from any thread.
+  bool wanted_here() const;
+  /// @throws Error stopped, agreed, where any rank wants it. Collective over `comm`.
+  void throw_if_wanted(const Communicator& comm, const char* stage) const;
+
+private:
+  std::chrono::steady_clock::time_point heeded_from_;
+};
 
 /// The same question without waiting for the slowest rank at each step: a vote is cast once a step and read `lag` steps
 /// later, so ranks that are at different steps of a pipeline still stop in front of the same one.
