@@ -64,7 +64,10 @@ target_include_directories(concord_torch SYSTEM INTERFACE ${torch_headers} ${tor
 target_link_libraries(concord_torch INTERFACE concord_torch_libraries)
 # at::parallel_for is a template: without OpenMP in our own sources it runs on one thread and says nothing. The threads must
 # be those of the OpenMP library that libtorch itself uses, its own copy in the wheel.
-target_compile_options(concord_torch INTERFACE -fopenmp)
+# Fuzz targets read configs and compute nothing; clang's OpenMP is another library than the wheel's.
+if(NOT CONCORD_FUZZ)
+  target_compile_options(concord_torch INTERFACE -fopenmp)
+endif()
 file(GLOB torch_openmp ${torch_lib_dir}/libgomp*.so*)
 if(torch_openmp)
   list(GET torch_openmp 0 torch_openmp)

@@ -112,8 +112,7 @@ void extract(const comm::Communicator& comm, const Study& study, const StudyFile
 }
 
 std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
-  return comm::decided(comm,
-                       [&] { return nlohmann::json::parse(io::File::open(activations).attribute("layers")).get<std::vector<int>>(); });
+  return comm::decided(comm, [&] { return io::File::open(activations).integers("layers"); });
 }
 
 sae::TrainOptions train_options(const Study& study) {

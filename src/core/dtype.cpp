@@ -85,7 +85,7 @@ std::uint16_t float_to_f16(float x) {
 void to_float(const void* from, Dtype dtype, std::span<float> to) {
   switch (dtype) {
   case Dtype::f32:
-    std::memcpy(to.data(), from, to.size_bytes());
+    if (!to.empty()) std::memcpy(to.data(), from, to.size_bytes()); // memcpy takes no null pointer, which an empty array has
     return;
   case Dtype::bf16:
     for (std::size_t i = 0; i < to.size(); ++i) to[i] = bf16_to_float(load<std::uint16_t>(from, i));
@@ -105,7 +105,7 @@ void from_float(std::span<const float> from, Dtype dtype, void* to) {
   auto* half = static_cast<std::uint16_t*>(to);
   switch (dtype) {
   case Dtype::f32:
-    std::memcpy(to, from.data(), from.size_bytes());
+    if (!from.empty()) std::memcpy(to, from.data(), from.size_bytes());
     return;
   case Dtype::bf16:
     for (std::size_t i = 0; i < from.size(); ++i) half[i] = float_to_bf16(from[i]);

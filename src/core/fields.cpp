@@ -6,8 +6,26 @@
 
 namespace concord {
 
+nlohmann::json parse_json(std::string_view text) {
+  constexpr int deepest = 100;
+  int depth = 0;
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\')
+      ++i;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (!quoted && (c == '[' || c == '{') && ++depth > deepest)
+      return nlohmann::json(nlohmann::json::value_t::discarded);
+    else if (!quoted && (c == ']' || c == '}'))
+      --depth;
+  }
+  return nlohmann::json::parse(text, nullptr, false);
+}
+
 Fields Fields::read(const std::filesystem::path& path, const std::string& what) {
-  auto json = nlohmann::json::parse(read_text(path, what), nullptr, false);
+  auto json = parse_json(read_text(path, what));
   require(json.is_object(), ExitCode::bad_data, "{} is not valid JSON", path.string());
   return {std::move(json), path.string()};
 }

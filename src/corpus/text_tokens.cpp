@@ -10,9 +10,8 @@
 #include "concord/corpus/documents.hpp"
 #include "concord/io/output.hpp"
 
-#include <sentencepiece_processor.h>
-
 #include "corpus/token_pieces.hpp"
+#include "corpus/tokenizer.hpp"
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -87,9 +86,7 @@ private:
   void load_tokenizer() {
     comm::agree(comm_, [&] {
       require(options_.context >= 2, ExitCode::config, "corpus.context must be at least 2 (BOS and one token), not {}", options_.context);
-      const auto status = processor_.Load(options_.tokenizer.string());
-      require(status.ok(), ExitCode::bad_data, "{} is no SentencePiece model: {}", options_.tokenizer.string(), status.ToString());
-      require(processor_.bos_id() >= 0, ExitCode::bad_data, "{} has no BOS piece", options_.tokenizer.string());
+      tokenizer_.load(options_.tokenizer);
     });
   }
 
@@ -117,34 +114,13 @@ private:
     for (const auto& part : reader_->parts(begin, std::min(begin + options_.piece_bytes, reader_->length()))) {
       Index text_begin = 0;
       for (const auto& document : reader_->read(part, text, text_begin)) {
-        add_document(std::string_view(text).substr(static_cast<std::size_t>(document.begin - text_begin),
-                                                   static_cast<std::size_t>(document.end - document.begin)),
-                     out);
+        tokenizer_.add_document(std::string_view(text).substr(static_cast<std::size_t>(document.begin - text_begin),
+                                                              static_cast<std::size_t>(document.end - document.begin)),
+                                options_.context, out);
         ++out.documents;
       }
     }
     return out;
-  }
-
-  void add_document(std::string_view document, TokenPiece& out) const {
-    const auto encoded = processor_.EncodeAsImmutableProto(document);
-    const auto n = static_cast<Index>(encoded.pieces_size());
-    const Index text_tokens = options_.context - 1;
-    for (Index begin = 0; begin < n; begin += text_tokens) {
-      const Index end = std::min(n, begin + text_tokens);
-      const auto at = static_cast<Index>(encoded.pieces(static_cast<int>(begin)).begin());
-      out.ids.push_back(processor_.bos_id());
-      out.byte_begin.push_back(at);
-      out.byte_end.push_back(at);
-      for (Index i = begin; i < end; ++i) {
-        const auto piece = encoded.pieces(static_cast<int>(i));
-        out.ids.push_back(static_cast<std::int32_t>(piece.id()));
-        out.byte_begin.push_back(static_cast<Index>(piece.begin()));
-        out.byte_end.push_back(static_cast<Index>(piece.end()));
-      }
-      out.context_ends.push_back(static_cast<Index>(out.ids.size()));
-      out.context_document.push_back(out.documents);
-    }
   }
 
   /// Rounds of one piece a rank, until the corpus or max_tokens is at its end.
@@ -241,11 +217,9 @@ private:
     file.create_dataset("/context_document", {counts.contexts}, Dtype::i64);
     file.create_dataset("/byte_begin", {counts.tokens}, Dtype::i64);
     file.create_dataset("/byte_end", {counts.tokens}, Dtype::i64);
-    std::vector<std::string> pieces;
-    for (int id = 0; id < processor_.GetPieceSize(); ++id) pieces.push_back(processor_.IdToPiece(id));
-    file.write_strings("/pieces", pieces);
+    file.write_strings("/pieces", tokenizer_.pieces());
     file.write_attribute("token_hash", counts.hash);
-    file.write_attribute("bos_id", std::to_string(processor_.bos_id()));
+    file.write_attribute("bos_id", std::to_string(tokenizer_.bos_id()));
   }
 
   void write(const TokenCounts& counts) {
@@ -295,7 +269,7 @@ private:
   fs::path folder_;
   std::shared_ptr<DocumentReader> reader_;
   Index pieces_;
-  sentencepiece::SentencePieceProcessor processor_;
+  Tokenizer tokenizer_;
   std::vector<PieceSize> sizes_;  ///< of the pieces in the order of the corpus; behind count(): what is kept of them
   std::vector<PieceSize> before_; ///< what lies before each
 };

@@ -22,10 +22,10 @@ io::File open_tokens(const std::filesystem::path& path) {
 TokenReader::TokenReader(const std::filesystem::path& path) : path_(path), file_(open_tokens(path)), ids_(file_.dataset("/tokens")) {
   context_offsets_ = file_.read<Index>("/context_offsets");
   hash_ = file_.attribute("token_hash");
-  bos_id_ = std::stoi(file_.attribute("bos_id"));
+  bos_id_ = bos_id_of(file_);
   if (file_.has("/pieces")) pieces_ = file_.dataset("/pieces/ends").rows();
-  require(context_offsets_.size() >= 2 && context_offsets_.front() == 0 && context_offsets_.back() == ids_.rows() &&
-              std::is_sorted(context_offsets_.begin(), context_offsets_.end()),
+  require(ids_.dims().size() == 1 && context_offsets_.size() >= 2 && context_offsets_.front() == 0 &&
+              context_offsets_.back() == ids_.rows() && std::is_sorted(context_offsets_.begin(), context_offsets_.end()),
           ExitCode::bad_data, "{}: context_offsets do not fit the tokens", path.string());
 }
 
@@ -42,6 +42,14 @@ std::vector<std::uint8_t> TokenReader::row_kinds(Index begin, Index end) const {
     if (first < rows.size() && rows[first] == bos_id_) kinds[first] = static_cast<std::uint8_t>(RowKind::bos);
   }
   return kinds;
+}
+
+std::vector<std::uint8_t> TokenReader::kinds_of_rows(Index begin, Index end) const {
+  if (begin >= end) return {};
+  const auto first = std::upper_bound(context_offsets_.begin(), context_offsets_.end(), begin) - 1; // the context that holds `begin`
+  const auto last = std::lower_bound(first, context_offsets_.end(), end);
+  const auto kinds = row_kinds(first - context_offsets_.begin(), last - context_offsets_.begin());
+  return {kinds.begin() + (begin - *first), kinds.begin() + (end - *first)};
 }
 
 std::int32_t TokenReader::check() const {

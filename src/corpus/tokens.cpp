@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <limits>
 
 namespace concord::corpus {
 
@@ -50,13 +51,20 @@ std::string token_hash(const Tokens& tokens) {
   return digest.hex();
 }
 
+std::int32_t bos_id_of(const io::File& file) {
+  const Index id = file.integer("bos_id");
+  require(id >= -1 && id <= std::numeric_limits<std::int32_t>::max(), ExitCode::bad_data,
+          "{}: the attribute bos_id is {}, which is no token id", file.path().string(), id);
+  return static_cast<std::int32_t>(id);
+}
+
 Tokens read_tokens(const std::filesystem::path& path) {
   const auto file = io::File::open(path);
   require(file.has_attribute("token_hash"), ExitCode::bad_data, "{} is no tokens file; make it with `concord tokenize`", path.string());
   Tokens tokens;
   tokens.ids = file.read<std::int32_t>("/tokens");
   tokens.context_offsets = file.read<Index>("/context_offsets");
-  tokens.bos_id = std::stoi(file.attribute("bos_id"));
+  tokens.bos_id = bos_id_of(file);
   tokens.hash = file.attribute("token_hash");
   if (file.has("/context_document")) tokens.context_document = file.read<Index>("/context_document");
   if (file.has("/byte_begin")) {
@@ -67,6 +75,12 @@ Tokens read_tokens(const std::filesystem::path& path) {
   require(tokens.context_offsets.size() >= 2 && tokens.context_offsets.front() == 0 && tokens.context_offsets.back() == tokens.count() &&
               std::is_sorted(tokens.context_offsets.begin(), tokens.context_offsets.end()),
           ExitCode::bad_data, "{}: context_offsets do not fit the tokens", path.string());
+  const auto as_many = [](const std::vector<Index>& values, Index count) {
+    return values.empty() || static_cast<Index>(values.size()) == count;
+  };
+  require(as_many(tokens.context_document, tokens.contexts()) && as_many(tokens.byte_begin, tokens.count()) &&
+              tokens.byte_begin.size() == tokens.byte_end.size(),
+          ExitCode::bad_data, "{}: context_document, byte_begin and byte_end do not fit the tokens", path.string());
   require(token_hash(tokens) == tokens.hash, ExitCode::bad_data, "{} is damaged: its tokens do not have the recorded hash", path.string());
   return tokens;
 }

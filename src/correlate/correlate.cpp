@@ -371,8 +371,7 @@ MatchesIndex read_matches_index(const std::filesystem::path& path) {
   const auto file = io::File::open(path);
   require(file.has_attribute("layers_a") && file.has_attribute("layers_b"), ExitCode::bad_data,
           "{} is no matches file; make it with `concord correlate`", path.string());
-  return {nlohmann::json::parse(file.attribute("layers_a")).get<std::vector<int>>(),
-          nlohmann::json::parse(file.attribute("layers_b")).get<std::vector<int>>(), file.attribute("stage_digest")};
+  return {file.integers("layers_a"), file.integers("layers_b"), file.attribute("stage_digest")};
 }
 
 std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, int layer_b) {

@@ -102,14 +102,14 @@ private:
   std::vector<float> some_rows() const {
     constexpr Index windows = 8;
     constexpr Index window_rows = 64;
-    const auto& kinds = source_->row_kinds();
     std::vector<float> rows;
     Index end = 0; // windows of a short file do not overlap
     for (Index w = 0; w < windows; ++w) {
       const Index begin = std::max(end, w * source_->rows() / windows);
       end = std::min(source_->rows(), std::max(begin, w * source_->rows() / windows + window_rows));
+      const auto kinds = source_->row_kinds(begin, end);
       for (Index r = begin; r < end; ++r) {
-        if (kinds[at(r)] != 0) continue;
+        if (kinds[at(r - begin)] != 0) continue;
         rows.resize(rows.size() + at(sae_.d));
         source_->read_float(r, 1, std::span(rows).last(at(sae_.d)));
       }
@@ -177,14 +177,16 @@ private:
 
 /// What can be told of activations from their file.
 ActivationsFacts facts_of(const EncodeOptions& options) {
-  const auto file = io::File::open(options.activations);
+  auto opened = std::make_shared<const io::File>(io::File::open(options.activations));
+  const auto& file = *opened;
   require(file.has_attribute("layers") && file.has_attribute("token_hash") && file.has("/block_offsets"), ExitCode::bad_data,
           "{} is no activations file; make it with `concord extract`", options.activations.string());
   ActivationsFacts facts;
-  facts.layers = nlohmann::json::parse(file.attribute("layers")).get<std::vector<int>>();
+  facts.layers = file.integers("layers");
   facts.token_hash = file.attribute("token_hash");
   facts.digest = file.attribute("stage_digest");
-  facts.row_kinds = file.read<std::uint8_t>("/row_kind");
+  facts.rows = file.dataset("/row_kind").rows();
+  facts.row_kinds = [opened](Index begin, Index end) { return opened->dataset("/row_kind").read<std::uint8_t>(begin, end - begin); };
   facts.block_offsets = file.read<Index>("/block_offsets");
   return facts;
 }
@@ -192,7 +194,7 @@ ActivationsFacts facts_of(const EncodeOptions& options) {
 class Encoding {
 public:
   Encoding(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts)
-      : comm_(comm), options_(options), facts_(facts), rows_(static_cast<Index>(facts.row_kinds.size())) {
+      : comm_(comm), options_(options), facts_(facts), rows_(facts.rows) {
     comm::agree(comm_, [&] { plan(); });
     for (const int layer : layers_) key_.inputs["sae/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes, layer));
   }
@@ -315,10 +317,11 @@ private:
   }
 
   void add_counted(const sae::SparseRows& block, Index first, sae::SparseRows& counted) const {
+    const auto kinds = facts_.row_kinds(first, first + static_cast<Index>(block.row_ends.size()));
     Index begin = 0;
     for (std::size_t r = 0; r < block.row_ends.size(); ++r) {
       const Index end = block.row_ends[r];
-      if (options_.keep_special || facts_.row_kinds[at(first) + r] == 0) {
+      if (options_.keep_special || kinds[r] == 0) {
         counted.indices.insert(counted.indices.end(), block.indices.begin() + begin, block.indices.begin() + end);
         counted.values.insert(counted.values.end(), block.values.begin() + begin, block.values.begin() + end);
       }
@@ -454,19 +457,37 @@ private:
   }
 
   void link_layers() {
-    const Index counted = options_.keep_special ? rows_ : std::count(facts_.row_kinds.begin(), facts_.row_kinds.end(), 0);
     io::Output output(comm_, options_.out, key_, io::Output::Writers::root, true, static_cast<double>(rows_ + (1 << 20)),
                       [&](io::File& file) {
                         const std::string folder = options_.out.filename().string() + ".layers/";
                         for (const int layer : layers_)
                           file.create_external_link("/" + layer_name(layer), folder + layer_name(layer) + ".h5", "/");
-                        file.write("/row_kind", facts_.row_kinds);
+                        const Index counted = write_row_kinds(file);
                         file.write_attribute("layers", nlohmann::json(layers_).dump());
                         file.write_attribute("token_hash", facts_.token_hash);
                         file.write_attribute("counted_rows", std::to_string(counted));
                         file.write_attribute("keep_special", options_.keep_special ? "1" : "0");
                       });
     output.finish();
+  }
+
+  /// Returns the counted rows.
+  Index write_row_kinds(io::File& file) const {
+    auto dataset = file.create_dataset("/row_kind", {rows_}, Dtype::u8);
+    Index counted = 0;
+    std::vector<std::uint8_t> piece;
+    const auto write = [&](Index end) {
+      dataset.write_rows(end - static_cast<Index>(piece.size()), static_cast<Index>(piece.size()), piece.data());
+      piece.clear();
+    };
+    io::for_row_kinds(facts_.row_kinds, rows_, [&](Index row, std::uint8_t kind) {
+      counted += options_.keep_special || kind == 0 ? 1 : 0;
+      piece.push_back(kind);
+      if (piece.size() == (std::size_t{1} << 18)) write(row + 1);
+      return true;
+    });
+    write(rows_);
+    return counted;
   }
 
   const comm::Communicator& comm_;

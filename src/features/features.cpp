@@ -2,8 +2,6 @@
 
 #include "concord/core/text.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 
 namespace concord::features {
@@ -11,22 +9,32 @@ namespace {
 
 constexpr Index rows_a_mark = Index{1} << 16;
 
+/// A list of `count` numbers, of any number where it is -1. @throws Error bad_data.
+io::Dataset sized(io::Dataset dataset, Index count) {
+  require(dataset.dims().size() == 1 && (count < 0 || dataset.rows() == count), ExitCode::bad_data,
+          "dataset {} has shape [{}], which does not fit the rest of its file", dataset.name(), fmt::join(dataset.dims(), ", "));
+  return dataset;
+}
+
 } // namespace
 
 FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::open(path)) {
   require(file_.has_attribute("concord_stage") && file_.attribute("concord_stage") == "encode", ExitCode::bad_data,
           "{} is no features file; make it with `concord encode`", path.string());
-  layers_ = nlohmann::json::parse(file_.attribute("layers")).get<std::vector<int>>();
+  layers_ = file_.integers("layers");
   token_hash_ = file_.attribute("token_hash");
   digest_ = file_.attribute("stage_digest");
-  counted_rows_ = std::stoll(file_.attribute("counted_rows"));
-  rows_ = file_.dataset("/row_kind").rows();
+  counted_rows_ = file_.integer("counted_rows");
+  rows_ = sized(file_.dataset("/row_kind"), -1).rows();
   if (counted_rows_ == rows_) return;
-  for (Index counted = 0, row = 0; row < rows_; row += rows_a_mark) {
+  Index counted = 0;
+  for (Index row = 0; row < rows_; row += rows_a_mark) {
     counted_marks_.push_back(counted);
     const auto kinds = row_kinds(row, std::min(rows_, row + rows_a_mark));
     counted += std::count(kinds.begin(), kinds.end(), std::uint8_t{0});
   }
+  require(counted == counted_rows_, ExitCode::bad_data, "{}: counted_rows is {}, row_kind has {} such rows", path.string(), counted_rows_,
+          counted);
 }
 
 std::vector<std::uint8_t> FeaturesFile::row_kinds(Index begin, Index end) const {
@@ -58,23 +66,41 @@ std::string FeaturesFile::group(int layer) const {
   return "/" + layer_name(layer) + "/";
 }
 
+io::Dataset FeaturesFile::indptr(int layer) const {
+  return sized(file_.dataset(group(layer) + "indptr"), rows_ + 1);
+}
+
 io::CsrMatrix FeaturesFile::csr(int layer, Index begin, Index end) const {
   const std::string at = group(layer);
-  io::CsrMatrix matrix{end - begin, features(layer), file_.dataset(at + "indptr").read<Index>(begin, end - begin + 1), {}, {}};
+  io::CsrMatrix matrix{end - begin, features(layer), indptr(layer).read<Index>(begin, end - begin + 1), {}, {}};
   const Index first = matrix.indptr.front();
-  const Index count = matrix.indptr.back() - first;
-  require(first >= 0 && count >= 0, ExitCode::bad_data, "{}:{} indptr decreases", file_.path().string(), at);
-  if (count > 0) { // an empty layer is stored with one unused place
-    matrix.indices = file_.dataset(at + "indices").read<std::int32_t>(first, count);
-    matrix.values = file_.dataset(at + "data").read<float>(first, count);
+  const Index last = matrix.indptr.back();
+  require(first >= 0 && first <= last, ExitCode::bad_data, "{}:{} indptr decreases", file_.path().string(), at);
+  if (first < last) { // an empty layer is stored with one unused place
+    const auto indices = sized(file_.dataset(at + "indices"), -1);
+    const auto values = sized(file_.dataset(at + "data"), indices.rows());
+    require(last <= indices.rows(), ExitCode::bad_data, "{}:{} indptr goes beyond the {} entries", file_.path().string(), at,
+            indices.rows());
+    matrix.indices = indices.read<std::int32_t>(first, last - first);
+    matrix.values = values.read<float>(first, last - first);
   }
   for (Index& offset : matrix.indptr) offset -= first;
   check_csr(matrix, fmt::format("{}:{} from row {}", file_.path().string(), at, begin));
   return matrix;
 }
 
+namespace {
+
+Index entries_before(const io::Dataset& indptr, Index row) {
+  const Index entries = indptr.read<Index>(row, 1).front();
+  require(entries >= 0, ExitCode::bad_data, "dataset {} holds {}", indptr.name(), entries);
+  return entries;
+}
+
+} // namespace
+
 Index FeaturesFile::entries(int layer) const {
-  return file_.dataset(group(layer) + "indptr").read<Index>(rows_, 1).front();
+  return entries_before(indptr(layer), rows_);
 }
 
 io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const {
@@ -88,32 +114,43 @@ io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const
   const auto kinds = row_kinds(first, last);
   matrix.indices = std::move(all.indices);
   matrix.values = std::move(all.values);
-  for (std::size_t r = 0; r < kinds.size(); ++r) // rows that do not count are empty, so dropping their ends drops them
+  for (std::size_t r = 0; r < kinds.size(); ++r) { // rows that do not count are empty, so dropping their ends drops them
     if (kinds[r] == 0) matrix.indptr.push_back(all.indptr[r + 1]);
-  require(matrix.indptr.back() == matrix.nnz(), ExitCode::bad_data, "{}:{} has features on rows that are left out, near row {}",
-          file_.path().string(), group(layer), first);
+    require(kinds[r] == 0 || all.indptr[r] == all.indptr[r + 1], ExitCode::bad_data, "{}:{} has features on row {}, which is left out",
+            file_.path().string(), group(layer), first + static_cast<Index>(r));
+  }
   return matrix;
 }
 
 Index FeaturesFile::counted_entries(int layer, Index begin, Index end) const {
   if (begin == end) return 0;
-  const auto indptr = file_.dataset(group(layer) + "indptr");
-  return indptr.read<Index>(row_of_counted(end - 1) + 1, 1).front() - indptr.read<Index>(row_of_counted(begin), 1).front();
+  const auto ends = indptr(layer);
+  const Index first = entries_before(ends, row_of_counted(begin));
+  const Index last = entries_before(ends, row_of_counted(end - 1) + 1);
+  require(first <= last, ExitCode::bad_data, "dataset {} decreases", ends.name());
+  return last - first;
 }
 
 Index FeaturesFile::features(int layer) const {
-  return file_.dataset(group(layer) + "count").rows();
+  return sized(file_.dataset(group(layer) + "count"), -1).rows();
 }
 
 FeatureStatistics FeaturesFile::statistics(int layer) const {
-  const std::string at = group(layer);
-  return {file_.read<Index>(at + "count"), file_.read<double>(at + "sum"), file_.read<double>(at + "sum_squares"),
-          file_.read<float>(at + "max")};
+  const Index f = features(layer);
+  const auto part = [&](const char* name) { return sized(file_.dataset(group(layer) + name), f); };
+  return {part("count").read_all<Index>(), part("sum").read_all<double>(), part("sum_squares").read_all<double>(),
+          part("max").read_all<float>()};
 }
 
 TopActivations FeaturesFile::top(int layer) const {
-  const std::string at = group(layer);
-  return {file_.dataset(at + "top_rows").row_size(), file_.read<Index>(at + "top_rows"), file_.read<float>(at + "top_values")};
+  const auto rows = file_.dataset(group(layer) + "top_rows");
+  const auto values = file_.dataset(group(layer) + "top_values");
+  require(rows.dims().size() == 2 && rows.rows() == features(layer) && rows.dims() == values.dims(), ExitCode::bad_data,
+          "dataset {} has shape [{}], which does not fit the rest of its file", rows.name(), fmt::join(rows.dims(), ", "));
+  TopActivations top{rows.row_size(), rows.read_all<Index>(), values.read_all<float>()};
+  for (const Index row : top.rows)
+    require(row >= -1 && row < rows_, ExitCode::bad_data, "dataset {} names row {} of {}", rows.name(), row, rows_);
+  return top;
 }
 
 } // namespace concord::features

@@ -6,13 +6,15 @@
 
 namespace concord::fused {
 
+/// While `extractor` lives.
 inline features::ActivationsFacts facts_of(const extract::Extractor& extractor) {
   const auto& tokens = extractor.tokens();
   features::ActivationsFacts facts;
   facts.layers = extractor.layers();
   facts.token_hash = tokens.hash();
   facts.digest = extractor.key().digest();
-  facts.row_kinds = tokens.row_kinds(0, tokens.contexts());
+  facts.rows = tokens.count();
+  facts.row_kinds = [&tokens](Index begin, Index end) { return tokens.kinds_of_rows(begin, end); };
   facts.block_offsets = extractor.block_offsets();
   return facts;
 }

@@ -17,7 +17,7 @@ namespace {
 /// What stands in the place of a layer's rows.
 class Replacement {
 public:
-  Replacement(const extract::Extractor& extractor, const std::vector<std::uint8_t>& kinds) : extractor_(extractor), kinds_(kinds) {}
+  Replacement(const extract::Extractor& extractor, const io::RowKinds& kinds) : extractor_(extractor), kinds_(kinds) {}
 
   void zeros() { sae_ = nullptr; }
   void reconstructions_by(const sae::Sae& sae) {
@@ -33,8 +33,10 @@ public:
       codes_.clear();
       encoder_->encode(rows, codes_);
     }
-    for (Index r = 0; r < static_cast<Index>(rows.size()) / d; ++r) {
-      if (kinds_[static_cast<std::size_t>(first + r)] != 0) continue;
+    const Index count = static_cast<Index>(rows.size()) / d;
+    const auto kinds = kinds_(first, first + count);
+    for (Index r = 0; r < count; ++r) {
+      if (kinds[static_cast<std::size_t>(r)] != 0) continue;
       const auto row = rows.subspan(static_cast<std::size_t>(r * d), static_cast<std::size_t>(d));
       if (sae_ == nullptr)
         std::fill(row.begin(), row.end(), 0.0F);
@@ -45,7 +47,7 @@ public:
 
 private:
   const extract::Extractor& extractor_;
-  const std::vector<std::uint8_t>& kinds_;
+  const io::RowKinds& kinds_;
   const sae::Sae* sae_ = nullptr;
   std::unique_ptr<sae::Encoder> encoder_;
   sae::SparseRows codes_;
@@ -151,7 +153,7 @@ private:
   const RecoveredOptions& options_;
   std::string stage_word_;
   extract::Extractor extractor_;
-  std::vector<std::uint8_t> kinds_;
+  io::RowKinds kinds_;
   Replacement replacement_;
   std::vector<int> layers_;
   std::vector<Index> blocks_;

@@ -22,7 +22,7 @@ Index repeated_column(std::span<const std::int32_t> columns) {
 } // namespace
 
 void check_csr(const CsrMatrix& m, const std::string& name) {
-  require(m.rows >= 0 && m.cols >= 0 && static_cast<Index>(m.indptr.size()) == m.rows + 1 && m.indptr.front() == 0 &&
+  require(m.rows >= 0 && m.cols >= 0 && !m.indptr.empty() && static_cast<Index>(m.indptr.size()) - 1 == m.rows && m.indptr.front() == 0 &&
               m.indptr.back() == m.nnz() && m.values.size() == m.indices.size(),
           ExitCode::bad_data, "{}: indptr, indices and data do not fit each other", name);
   for (Index r = 0; r < m.rows; ++r) // all of it first: rows are where it says

@@ -2,8 +2,10 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/fields.hpp"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <numeric>
 
@@ -103,6 +105,23 @@ void check_sources(hid_t dataset, const std::filesystem::path& path, const std::
   }
 }
 
+/// Memory is taken by what a file claims, so it must be there: bytes of the file, unpacked as far as deflate can.
+void check_stored(hid_t dataset, const std::string& name, Index bytes) {
+  const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
+  const H5D_layout_t layout = H5Pget_layout(creation.get());
+  if (layout == H5D_VIRTUAL || bytes == 0) return;
+  require(H5Pget_external_count(creation.get()) == 0, ExitCode::bad_data,
+          "dataset {} keeps its rows in a raw file, which concord does not read", name);
+  const Handle file(H5Iget_file_id(dataset), H5Fclose); // behind an external link it is another file
+  hsize_t file_bytes = 0;
+  H5Fget_filesize(file.get(), &file_bytes);
+  const hsize_t stored = H5Dget_storage_size(dataset);
+  const bool packed = layout == H5D_CHUNKED && H5Pget_nfilters(creation.get()) > 0;
+  constexpr hsize_t most_packed = 2048; // deflate makes 1032 bytes of one at most
+  require(stored <= file_bytes && static_cast<hsize_t>(bytes) <= stored * (packed ? most_packed : 1), ExitCode::bad_data,
+          "dataset {} claims {} bytes, of which the file holds {}; make the file again", name, bytes, stored);
+}
+
 } // namespace
 
 Dataset::Dataset(Handle id, std::string name) : id_(std::move(id)), name_(std::move(name)) {
@@ -113,6 +132,11 @@ Dataset::Dataset(Handle id, std::string name) : id_(std::move(id)), name_(std::m
   dims_.assign(dims.begin(), dims.end());
   const Handle type(H5Dget_type(id_.get()), H5Tclose);
   dtype_ = dtype_of_hdf5(type.get(), name_);
+  auto bytes = static_cast<Index>(size_of(dtype_)); // of a row, then of all rows
+  for (std::size_t i = 0; i < dims_.size(); ++i) {
+    const Index side = dims_[(i + 1) % dims_.size()];
+    require(side >= 0 && !__builtin_mul_overflow(bytes, side, &bytes), ExitCode::bad_data, "dataset {} claims more bytes than 2^63", name_);
+  }
 }
 
 Index Dataset::row_size() const {
@@ -136,9 +160,13 @@ void Dataset::check_count(Index count) const {
           count);
 }
 
+void Dataset::check_rows(Index begin, Index count) const {
+  require(begin >= 0 && count >= 0 && begin <= rows() && count <= rows() - begin, ExitCode::internal,
+          "dataset {}: {} rows from {} are outside its {} rows", name_, count, begin, rows());
+}
+
 void Dataset::transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const {
-  require(begin >= 0 && count >= 0 && begin + count <= rows(), ExitCode::internal, "dataset {}: rows [{}, {}) are outside its {} rows",
-          name_, begin, begin + count, rows());
+  check_rows(begin, count);
   const Handle file_space(H5Dget_space(id_.get()), H5Sclose);
   std::vector<hsize_t> start(std::max<std::size_t>(1, dims_.size()), 0);
   std::vector<hsize_t> extent(dims_.begin(), dims_.end());
@@ -210,7 +238,7 @@ File File::open(const std::filesystem::path& path, Mode mode) {
   require(std::filesystem::exists(path), ExitCode::input_missing, "there is no file {}", path.string());
   Handle id(H5Fopen(path.c_str(), mode == Mode::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
   check(static_cast<bool>(id), ExitCode::bad_data, "cannot open {} as HDF5 (truncated, or no HDF5 file)", path.string());
-  return {std::move(id), path};
+  return {std::move(id), path, mode == Mode::read};
 }
 
 File File::open_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
@@ -252,7 +280,10 @@ Dataset File::dataset(const std::string& name) const {
   Handle id(H5Dopen2(id_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
   check(static_cast<bool>(id), ExitCode::bad_data, "{} has no dataset {}", path_.string(), name);
   check_sources(id.get(), path_, name);
-  return {std::move(id), path_.string() + ":" + name};
+  const hid_t opened = id.get();
+  Dataset dataset(std::move(id), path_.string() + ":" + name);
+  if (reading_) check_stored(opened, dataset.name(), dataset.rows() * dataset.row_bytes());
+  return dataset;
 }
 
 Dataset File::create_packed_dataset(const std::string& name, Index row_size, Index chunk_rows, Dtype dtype, int level) {
@@ -378,8 +409,11 @@ std::string File::attribute(const std::string& name, const std::string& object) 
   const Handle attribute(H5Aopen_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   check(static_cast<bool>(attribute), ExitCode::bad_data, "{} has no attribute {}", path_.string(), name);
   const Handle type(H5Aget_type(attribute.get()), H5Tclose);
-  check(H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0, ExitCode::bad_data,
-        "the attribute {} of {} is no fixed text", name, path_.string());
+  const Handle space(H5Aget_space(attribute.get()), H5Sclose);
+  constexpr std::size_t longest = std::size_t{1} << 24;
+  check(H5Tget_class(type.get()) == H5T_STRING && H5Tis_variable_str(type.get()) == 0 && H5Sget_simple_extent_npoints(space.get()) == 1 &&
+            H5Tget_size(type.get()) <= longest,
+        ExitCode::bad_data, "the attribute {} of {} is no fixed text", name, path_.string());
   std::string value(H5Tget_size(type.get()), '\0');
   check(H5Aread(attribute.get(), type.get(), value.data()) >= 0, ExitCode::io, "cannot read the attribute {} of {}", name, path_.string());
   value.resize(std::strlen(value.c_str()));
@@ -388,6 +422,23 @@ std::string File::attribute(const std::string& name, const std::string& object) 
 
 bool File::has_attribute(const std::string& name, const std::string& object) const {
   return H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) > 0 || has(place_of_long(name, object));
+}
+
+Index File::integer(const std::string& attribute_name) const {
+  const std::string text = attribute(attribute_name);
+  Index value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  require(error == std::errc() && end == text.data() + text.size(), ExitCode::bad_data, "{}: the attribute {} is no whole number: {}",
+          path_.string(), attribute_name, text.substr(0, 40));
+  return value;
+}
+
+std::vector<int> File::integers(const std::string& attribute_name) const {
+  const std::string text = attribute(attribute_name);
+  const Fields fields({{attribute_name, parse_json(text)}}, path_.string());
+  require(fields.holds<std::vector<int>>(attribute_name), ExitCode::bad_data, "{}: the attribute {} is no list of whole numbers: {}",
+          path_.string(), attribute_name, text.substr(0, 40));
+  return fields.get<std::vector<int>>(attribute_name);
 }
 
 std::vector<std::string> File::members(const std::string& group) const {

@@ -27,7 +27,7 @@ std::vector<char> widen(const char* data, Index count) {
 }
 
 std::vector<char> to_row_major(const std::vector<char>& bytes, const std::vector<Index>& shape, std::size_t item) {
-  if (shape.size() != 2) return bytes;
+  if (shape.size() != 2 || bytes.empty()) return bytes; // [2^62, 0] has many rows to go through, and nothing in them
   std::vector<char> out(bytes.size());
   const auto rows = static_cast<std::size_t>(shape[0]);
   const auto cols = static_cast<std::size_t>(shape[1]);
@@ -189,7 +189,7 @@ std::vector<char> read_member(zip_t* archive, zip_uint64_t number, const zip_sta
     const zip_int64_t got = zip_fread(member.get(), bytes.data() + before, bytes.size() - before);
     require(got >= 0, ExitCode::bad_data, "{} is damaged at member {}", name, info.name);
     bytes.resize(before + static_cast<std::size_t>(got));
-    if (got == 0) break;
+    if (got == 0 || bytes.size() > info.size) break; // one byte more than claimed is enough to know
   }
   require(bytes.size() == info.size, ExitCode::bad_data, "{} is damaged at member {}: {} bytes instead of {}", name, info.name,
           bytes.size(), info.size);
@@ -205,12 +205,15 @@ std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path) {
   const std::unique_ptr<zip_t, Closed> archive(zip_open(path.c_str(), ZIP_RDONLY, &code));
   require(archive != nullptr, ExitCode::bad_data, "{} is no .npz archive (libzip error {})", path.string(), code);
   std::map<std::string, NpyArray> arrays;
+  zip_uint64_t packed = 0; // members that share bytes of the file would unpack to any size
+  const auto whole = std::filesystem::file_size(path, trouble);
   for (zip_int64_t i = 0; i < zip_get_num_entries(archive.get(), 0); ++i) {
     zip_stat_t info{};
     const auto number = static_cast<zip_uint64_t>(i);
-    const bool known = zip_stat_index(archive.get(), number, 0, &info) == 0 &&
-                       (info.valid & (ZIP_STAT_NAME | ZIP_STAT_SIZE)) == (ZIP_STAT_NAME | ZIP_STAT_SIZE);
-    require(known, ExitCode::bad_data, "{} is damaged at member {}", path.string(), i);
+    constexpr zip_uint64_t needed = ZIP_STAT_NAME | ZIP_STAT_SIZE | ZIP_STAT_COMP_SIZE;
+    const bool known = zip_stat_index(archive.get(), number, 0, &info) == 0 && (info.valid & needed) == needed;
+    const bool there = known && !__builtin_add_overflow(packed, info.comp_size, &packed) && packed <= whole;
+    require(there, ExitCode::bad_data, "{} is damaged at member {}", path.string(), i);
     std::string name = info.name;
     if (name.ends_with(".npy")) name.resize(name.size() - 4);
     const auto bytes = read_member(archive.get(), number, info, path.string());

@@ -29,6 +29,7 @@ std::pair<std::string, std::string> file_and_rest(const std::string& location) {
 struct RowSource::Storage {
   std::optional<File> file;
   std::optional<Dataset> dataset;
+  std::optional<Dataset> row_kinds;
   NpyArray array;
   std::unique_ptr<SafetensorsFile> tensors;
   const char* tensor = nullptr;
@@ -43,7 +44,7 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
     storage_->dataset = file.dataset(location.substr(colon + 1));
     shape = storage_->dataset->dims();
     dtype_ = storage_->dataset->dtype();
-    if (file.has("/row_kind")) row_kinds_ = file.read<std::uint8_t>("/row_kind");
+    if (file.has("/row_kind")) storage_->row_kinds = file.dataset("/row_kind");
     if (file.has_attribute("stage_digest")) digest_ = digest_of(file.attribute("stage_digest") + location.substr(colon + 1));
   } else if (const auto tensor = location.rfind(".safetensors:"); tensor != std::string::npos) {
     const auto path = location.substr(0, location.find(':', tensor));
@@ -64,9 +65,9 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
           "{} holds {}; floating point is needed", location, name_of(dtype_));
   rows_ = shape[0];
   cols_ = shape[1];
-  if (row_kinds_.empty()) row_kinds_.assign(static_cast<std::size_t>(rows_), 0);
-  require(static_cast<Index>(row_kinds_.size()) == rows_, ExitCode::bad_data, "{}: row_kind has {} entries for {} rows", location,
-          row_kinds_.size(), rows_);
+  const auto& kinds = storage_->row_kinds;
+  require(!kinds || (kinds->dims().size() == 1 && kinds->rows() == rows_), ExitCode::bad_data, "{}: row_kind has {} entries for {} rows",
+          location, kinds ? kinds->rows() : 0, rows_);
 }
 
 RowSource::~RowSource() = default;
@@ -80,8 +81,8 @@ const std::string& RowSource::digest() const {
 
 void share_digest_of_rows(const comm::Communicator& comm, const std::string& location) {
   const auto [file, rest] = file_and_rest(location);
-  const bool of_bytes = comm::decided(comm, [&] {
-    if (rest.empty()) return false; // a .npy is read whole by each rank anyhow
+  const bool of_bytes = comm::decided(comm, [&file = file, &rest = rest] { // clang captures no name of a binding by itself
+    if (rest.empty()) return false;                                        // a .npy is read whole by each rank anyhow
     return rest[0] != '/' || !File::open(file).has_attribute("stage_digest");
   });
   if (of_bytes) file_digest(comm, file);
@@ -108,6 +109,11 @@ void RowSource::read_float(Index begin, Index count, std::span<float> out) const
     to_float(raw.data(), dtype_, out.first(static_cast<std::size_t>(count * cols_)));
   }
   check_finite(out.first(static_cast<std::size_t>(count * cols_)), cols_, begin, location_);
+}
+
+std::vector<std::uint8_t> RowSource::row_kinds(Index begin, Index end) const {
+  if (storage_->row_kinds) return storage_->row_kinds->read<std::uint8_t>(begin, end - begin);
+  return std::vector<std::uint8_t>(static_cast<std::size_t>(end - begin), 0);
 }
 
 std::string RowSource::attribute(const std::string& name) const {

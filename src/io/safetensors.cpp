@@ -1,6 +1,7 @@
 #include "concord/io/safetensors.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/text.hpp"
 
 #include <nlohmann/json.hpp>
@@ -85,7 +86,7 @@ void SafetensorsFile::index(const char* bytes, std::size_t size) {
   std::memcpy(&header_size, bytes, 8);
   require(header_size <= size - 8 && header_size < (std::uint64_t{1} << 30), ExitCode::bad_data,
           "{} is truncated or no safetensors file: its header claims {} bytes, the file has {}", file, header_size, size);
-  const auto header = nlohmann::json::parse(bytes + 8, bytes + 8 + header_size, nullptr, false);
+  const auto header = parse_json({bytes + 8, header_size});
   require(header.is_object(), ExitCode::bad_data, "{}: the header is not valid JSON", file);
   const std::size_t data_size = size - 8 - header_size;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> extents;

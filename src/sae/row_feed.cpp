@@ -168,11 +168,24 @@ void WindowFeed::held_out(const std::function<void(std::span<const float>)>& eac
 
 // --- two models ---------------------------------------------------------------------------------------------------------
 
+namespace {
+
+bool same_row_kinds(const io::RowSource& a, const io::RowSource& b) {
+  constexpr Index piece = Index{1} << 18;
+  for (Index begin = 0; begin < a.rows(); begin += piece) {
+    const Index end = std::min(a.rows(), begin + piece);
+    if (a.row_kinds(begin, end) != b.row_kinds(begin, end)) return false;
+  }
+  return true;
+}
+
+} // namespace
+
 PairFeed::PairFeed(const std::string& location_a, const std::string& location_b, const FeedSettings& settings)
     : a_(location_a, settings), b_(location_b, settings) {
   const auto& a = a_.source();
   const auto& b = b_.source();
-  require(a.rows() == b.rows() && a.row_kinds() == b.row_kinds(), ExitCode::bad_data,
+  require(a.rows() == b.rows() && same_row_kinds(a, b), ExitCode::bad_data,
           "{} has {} rows and {} has {}: a crosscoder needs the activations of both models for the same tokens", a.location(), a.rows(),
           b.location(), b.rows());
   const auto hash_a = a.attribute("token_hash");
@@ -257,7 +270,10 @@ std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const 
   require(colon != std::string::npos, ExitCode::config, "sae.order = \"buffer\" needs the blocks of an activations file, not {}", location);
   const auto offsets = io::File::open(location.substr(0, colon)).read<Index>("/block_offsets");
   std::vector<bool> usable;
-  for (const auto kind : source->row_kinds()) usable.push_back(s.keep_special || kind == 0);
+  io::for_row_kinds(source->row_kinds(), source->rows(), [&](Index, std::uint8_t kind) {
+    usable.push_back(s.keep_special || kind == 0);
+    return true;
+  });
   auto order = std::make_shared<BufferOrder>(offsets, usable, s.held_out, buffer_rows, s.batch, s.seed);
   auto feed =
       std::make_unique<WindowFeed>(order, source->cols(), source->dtype(),

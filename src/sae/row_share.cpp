@@ -32,19 +32,22 @@ Index RowOrder::training_row(Index position) {
 }
 
 RowShare::RowShare(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes) : source_(source) {
-  const auto& kinds = source.row_kinds();
-  const auto is_usable = [&](Index row) { return keep_special || kinds[at(row)] == 0; };
-  for (Index r = 0; r < source.rows(); ++r) usable_total_ += is_usable(r) ? 1 : 0;
+  io::for_row_kinds(source.row_kinds(), source.rows(), [&](Index, std::uint8_t kind) {
+    usable_total_ += keep_special || kind == 0 ? 1 : 0;
+    return true;
+  });
   const dist::Partition share{usable_total_, parts};
   begin_ = share.begin(part);
   end_ = share.end(part);
   rows_.reserve(at(end_ - begin_));
   Index before = 0; // usable rows in front of r; a list of all of them would take 8 bytes a row on every rank
-  for (Index r = 0; r < source.rows() && before < end_; ++r) {
-    if (!is_usable(r)) continue;
+  io::for_row_kinds(source.row_kinds(), source.rows(), [&](Index r, std::uint8_t kind) {
+    if (before == end_) return false;
+    if (!keep_special && kind != 0) return true;
     if (before >= begin_) rows_.push_back(r);
     ++before;
-  }
+    return true;
+  });
   const double bytes =
       static_cast<double>(end_ - begin_) * static_cast<double>(source.cols()) * static_cast<double>(size_of(source.dtype()));
   if (bytes <= memory_bytes) load();

@@ -1,5 +1,6 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/dtype.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/provenance.hpp"
@@ -151,6 +152,14 @@ TEST(Dtype, HalfTypesRoundToNearestEven) {
   EXPECT_TRUE(std::isnan(f16_to_float(float_to_f16(std::nanf("")))));
 }
 
+TEST(Dtype, NoElementsNeedNoMemory) { // what UndefinedBehaviorSanitizer watches: an empty array has a null pointer
+  for (const auto dtype : {Dtype::f32, Dtype::f16, Dtype::bf16}) {
+    EXPECT_NO_THROW(to_float(nullptr, dtype, {}));
+    EXPECT_NO_THROW(from_float({}, dtype, nullptr));
+  }
+  EXPECT_THROW(to_float(nullptr, Dtype::i32, {}), Error);
+}
+
 TEST(Dtype, FindsTheFirstValueThatIsNotFinite) {
   std::vector<float> wide(50000, -3.4e38F); // the largest finite values are fine
   EXPECT_EQ(first_non_finite(wide.data(), Dtype::f32, 50000), -1);
@@ -208,6 +217,20 @@ TEST(StageKey, DigestFollowsSettingsAndInputs) {
   other.settings["dtype"] = "f32";
   EXPECT_NE(key.digest(), other.digest());
   EXPECT_EQ(difference(key, other), "setting dtype: \"bf16\" -> \"f32\"");
+}
+
+TEST(ParseJson, GoesNoDeeperThanFilesOfPeople) { // copying and printing go down by calls
+  const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+  EXPECT_TRUE(parse_json(nested(100)).is_array());
+  EXPECT_TRUE(parse_json(nested(101)).is_discarded());
+  EXPECT_TRUE(parse_json(nested(5'000'000)).is_discarded());
+  EXPECT_TRUE(parse_json("{\"a\": [" + std::string(200, '[')).is_discarded());
+  const auto quoted = parse_json("[\"\\\"" + std::string(200, '{') + "\", {\"b\": [1]}, []]");
+  EXPECT_EQ(quoted.at(1).at("b").at(0), 1) << "brackets inside texts are letters";
+  std::string many = "[";
+  for (int i = 0; i < 1000; ++i) many += "[{}],";
+  EXPECT_EQ(parse_json(many + "0]").size(), 1001U) << "side by side they may be many";
+  EXPECT_TRUE(parse_json("{").is_discarded());
 }
 
 TEST(Narrow, RefusesWhatDoesNotFit) {

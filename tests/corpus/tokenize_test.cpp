@@ -2,6 +2,7 @@
 #include "concord/core/text.hpp"
 #include "concord/corpus/documents.hpp"
 #include "concord/corpus/text_files.hpp"
+#include "concord/corpus/token_reader.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include <nlohmann/json.hpp>
@@ -12,6 +13,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 
 namespace concord::corpus {
 namespace {
@@ -295,6 +297,46 @@ TEST(Tokenize, ByteOrderMarksAreNoText) {
   tokenize(world(), plain);
   tokenize(world(), marked);
   EXPECT_EQ(read_tokens(plain.out).hash, read_tokens(marked.out).hash);
+}
+
+/// A tokens.h5 of three tokens, changed by `change` before it is closed.
+std::filesystem::path tokens_file(const std::function<void(io::File&)>& change) {
+  const auto path = std::filesystem::path("scratch") / fmt::format("tokens_file{}.h5", world().rank()); // every rank makes its own
+  make_folder(path.parent_path());
+  Tokens tokens;
+  tokens.ids = {2, 5, 7};
+  tokens.context_offsets = {0, 3};
+  auto file = io::File::create(path);
+  file.write_attribute("token_hash", token_hash(tokens));
+  change(file);
+  if (!file.has_attribute("bos_id")) file.write_attribute("bos_id", "2");
+  if (!file.has("/tokens")) file.write("/tokens", tokens.ids);
+  if (!file.has("/context_offsets")) file.write("/context_offsets", tokens.context_offsets);
+  file.close();
+  return path;
+}
+
+TEST(Tokens, PartsThatDoNotFitAreRefused) {
+  const auto whole = tokens_file([](io::File& file) { file.write("/context_document", std::vector<Index>{0}); });
+  EXPECT_EQ(read_tokens(whole).bos_id, 2);
+  EXPECT_EQ(TokenReader(whole).check(), 7);
+  EXPECT_EQ(read_contexts(whole).document, std::vector<Index>{0});
+  for (const char* id : {"", "two", "2x", "99999999999", "-2"}) {
+    const auto path = tokens_file([&](io::File& file) { file.write_attribute("bos_id", id); });
+    expect_error(ExitCode::bad_data, "bos_id", [&] { read_tokens(path); });
+    expect_error(ExitCode::bad_data, "bos_id", [&] { TokenReader reader(path); });
+  }
+  const auto of_documents = tokens_file([](io::File& file) { file.write("/context_document", std::vector<Index>{0, 1}); });
+  expect_error(ExitCode::bad_data, "do not fit", [&] { read_tokens(of_documents); });
+  const auto of_bytes = tokens_file([](io::File& file) {
+    file.write("/byte_begin", std::vector<Index>{0, 1, 2});
+    file.write("/byte_end", std::vector<Index>{1, 2});
+  });
+  expect_error(ExitCode::bad_data, "do not fit", [&] { read_tokens(of_bytes); });
+  const auto empty_rows = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{}, {3, 0}); });
+  expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(empty_rows); });
+  const auto table = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{2, 5, 7, 1, 1, 1}, {3, 2}); });
+  expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(table); });
 }
 
 TEST(Tokens, TextOfATokenIsWhatPeopleRead) {

@@ -176,6 +176,7 @@ TEST(Safetensors, RefusesHostileHeaders) {
   refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[4,6]}})",
           "share the byte 4");
   refused(R"([1])", "not valid JSON");
+  refused(R"({"a":)" + std::string(200000, '[') + std::string(200000, ']') + "}", "not valid JSON"); // no call a bracket
 }
 
 TEST(Safetensors, NamesTypesThatItDoesNotRead) {
@@ -206,6 +207,81 @@ TEST(Hdf5, KeepsTextsOfAnyLength) {
   EXPECT_EQ(read.attribute("settings"), text);
   EXPECT_EQ(read.attribute("short"), "y");
   EXPECT_FALSE(read.has_attribute("none"));
+}
+
+/// An HDF5 file as another program would write it.
+struct Foreign {
+  explicit Foreign(const std::filesystem::path& path) : file(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose) {}
+  void add(const std::string& name, const std::vector<hsize_t>& dims, const Handle& creation) const {
+    const Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose);
+    const Handle made(H5Dcreate2(file.get(), name.c_str(), H5T_STD_I64LE, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
+    ASSERT_TRUE(made) << name;
+  }
+  Handle file;
+};
+
+TEST(Hdf5, TakesMemoryForWhatIsThereAlone) {
+  const auto path = empty_folder("claims") / fmt::format("x{}.h5", world().rank());
+  {
+    const Foreign foreign(path);
+    const Handle plain(H5Pcreate(H5P_DATASET_CREATE), H5Pclose); // rows that were never written take no room
+    foreign.add("/never_written", {hsize_t{1} << 50}, plain);
+    foreign.add("/too_many", {hsize_t{1} << 40, hsize_t{1} << 40}, plain);
+    foreign.add("/empty_rows", {hsize_t{1} << 40, 0}, plain);
+    const Handle packed(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    const hsize_t chunk = 1000;
+    H5Pset_chunk(packed.get(), 1, &chunk);
+    H5Pset_deflate(packed.get(), 9);
+    foreign.add("/no_chunk", {hsize_t{1} << 50}, packed);
+    foreign.add("/packed", {1000}, packed);
+    const std::vector<Index> zeros(1000, 0);
+    const Handle there(H5Dopen2(foreign.file.get(), "/packed", H5P_DEFAULT), H5Dclose);
+    H5Dwrite(there.get(), H5T_STD_I64LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, zeros.data());
+    const Handle raw(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    H5Pset_external(raw.get(), "nowhere.raw", 0, 800);
+    foreign.add("/raw", {100}, raw);
+  }
+  const auto file = File::open(path);
+  EXPECT_EQ(file.read<Index>("/packed"), std::vector<Index>(1000, 0));
+  EXPECT_TRUE(file.read<Index>("/empty_rows").empty());
+  for (const char* name : {"/never_written", "/no_chunk"}) expect_error(ExitCode::bad_data, "claims", [&] { file.read<Index>(name); });
+  expect_error(ExitCode::bad_data, "more bytes than 2^63", [&] { file.dataset("/too_many"); });
+  expect_error(ExitCode::bad_data, "raw file", [&] { file.dataset("/raw"); });
+  expect_error(ExitCode::internal, "outside its 1000 rows", [&] { file.dataset("/packed").read<Index>(1, Index{1} << 60); });
+  expect_error(ExitCode::internal, "outside its 1000 rows",
+               [&] { file.dataset("/packed").read<Index>(std::numeric_limits<Index>::max(), 2); });
+}
+
+TEST(Hdf5, AttributesAreOneTextOrNumbersInOne) {
+  const auto path = empty_folder("attributes") / fmt::format("x{}.h5", world().rank());
+  auto file = File::create(path);
+  const std::vector<std::pair<std::string, std::string>> texts{{"seven", "7"},
+                                                               {"empty", ""},
+                                                               {"word", "abc"},
+                                                               {"behind", "7x"},
+                                                               {"huge", "99999999999999999999"},
+                                                               {"list", "[3, -1]"},
+                                                               {"deep", std::string(50000, '[')},
+                                                               {"real", "[1.5]"},
+                                                               {"wide", "[4294967296]"}};
+  for (const auto& [name, text] : texts) file.write_attribute(name, text);
+  file.close();
+  {
+    const Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+    const Handle type(H5Tcopy(H5T_C_S1), H5Tclose);
+    H5Tset_size(type.get(), 4);
+    const hsize_t many = 1000;
+    const Handle space(H5Screate_simple(1, &many, nullptr), H5Sclose);
+    const Handle made(H5Acreate2(id.get(), "several", type.get(), space.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    const std::string written(4000, 'x');
+    ASSERT_GE(H5Awrite(made.get(), type.get(), written.data()), 0);
+  }
+  const auto read = File::open(path);
+  EXPECT_EQ(read.integer("seven"), 7);
+  EXPECT_EQ(read.integers("list"), (std::vector<int>{3, -1}));
+  for (const char* name : {"empty", "word", "behind", "huge"}) expect_error(ExitCode::bad_data, name, [&] { read.integer(name); });
+  for (const char* name : {"seven", "word", "real", "wide", "deep"}) expect_error(ExitCode::bad_data, name, [&] { read.integers(name); });
+  expect_error(ExitCode::bad_data, "no fixed text", [&] { read.attribute("several"); });
 }
 
 TEST(Npy, RefusesTruncatedAndForeignFiles) {

@@ -1,5 +1,6 @@
 // Arrays and sparse matrices of others, right and hostile. Right ones are also read from files that numpy and scipy wrote (tests/cli).
 #include "concord/core/error.hpp"
+#include "concord/core/text.hpp"
 #include "concord/io/npy.hpp"
 
 #include <zip.h>
@@ -7,6 +8,7 @@
 #include "support/support.hpp"
 #include <cstring>
 #include <fstream>
+#include <limits>
 
 namespace concord::io {
 namespace {
@@ -101,6 +103,12 @@ TEST(Npy, RefusesHostileHeaders) {
                [&] { parse_npy(npy(header("<u8", "(1,)"), bytes_of<std::uint64_t>({~std::uint64_t{0}})), "x"); });
 }
 
+TEST(Npy, AnEmptyArrayOfManyRowsIsReadAtOnce) { // 2^62 rows of nothing: no loop goes over them
+  const auto array = parse_npy(npy(header("<f4", "(4611686018427387904, 0)", "True"), ""), "x");
+  EXPECT_EQ(array.count(), 0);
+  EXPECT_TRUE(array.bytes.empty());
+}
+
 /// Writes an archive of arrays.
 void write_npz(const std::filesystem::path& path, const std::vector<std::pair<std::string, std::vector<char>>>& members) {
   int code = 0;
@@ -144,7 +152,50 @@ TEST(Csr, RefusesHostileFiles) {
   refused({.of_indptr = {0, 1000000, 2}}, "indptr decreases at row 1");
   refused({.of_indptr = {0, 3, 2}}, "indptr decreases at row 1");
   refused({.of_indptr = {0, 2}}, "do not fit");
+  refused({.of_indptr = {0, 2}, .of_shape = {std::numeric_limits<std::int64_t>::max(), 3}}, "do not fit");
   std::filesystem::remove(path);
+}
+
+/// The places of a little-endian number in a file.
+std::vector<std::size_t> places_of(const std::string& bytes, std::uint32_t number) {
+  const std::string sought(reinterpret_cast<const char*>(&number), 4);
+  std::vector<std::size_t> places;
+  for (auto at = bytes.find(sought); at != std::string::npos; at = bytes.find(sought, at + 1)) places.push_back(at);
+  return places;
+}
+
+TEST(Npz, MembersHoldWhatTheyClaim) {
+  const auto path = empty_folder("npz_claims") / ("x" + std::to_string(test::world().rank()) + ".npz");
+  std::string data(4 * 1021, '\0'); // alike, so that it packs well; its size occurs nowhere else
+  const auto array = npy(header("<f4", "(1021,)"), data);
+  write_npz(path, {{"a.npy", array}});
+  EXPECT_EQ(read_npz(path).at("a").count(), 1021);
+  const std::string whole = read_text(path, "archive");
+  const auto size = static_cast<std::uint32_t>(array.size());
+  for (const std::uint32_t claimed : {std::uint32_t{1}, size - 1, size + 1, std::uint32_t{0x7fffffff}}) {
+    std::string changed = whole;
+    for (const auto at : places_of(whole, size)) std::memcpy(changed.data() + at, &claimed, 4);
+    ASSERT_NE(changed, whole);
+    std::ofstream(path, std::ios::binary) << changed;
+    expect_error(ExitCode::bad_data, "", [&] { read_npz(path); });
+  }
+}
+
+TEST(Npz, MembersDoNotShareBytes) { // 500 names for one packed member would unpack to 500 times its size
+  const auto path = empty_folder("npz_shared") / ("x" + std::to_string(test::world().rank()) + ".npz");
+  std::string noise;
+  for (std::uint32_t i = 0, x = 1; i < 4000; ++i) noise += static_cast<char>((x = x * 1664525 + 1013904223) >> 24);
+  const auto array = npy(header("|u1", "(4000,)"), noise);
+  write_npz(path, {{"a.npy", array}, {"b.npy", npy(header("|u1", "(1,)"), "x")}});
+  std::string bytes = read_text(path, "archive");
+  // The second entry of the directory becomes a copy of the first, with the name and the place of its own.
+  const auto first = bytes.find("PK\x01\x02");
+  const auto second = bytes.find("PK\x01\x02", first + 4);
+  ASSERT_NE(second, std::string::npos);
+  bytes.replace(second + 10, 18, bytes, first + 10, 18); // method, time, checksum, sizes
+  bytes.replace(second + 42, 4, bytes, first + 42, 4);   // where it lies
+  std::ofstream(path, std::ios::binary) << bytes;
+  expect_error(ExitCode::bad_data, "damaged at member 1", [&] { read_npz(path); });
 }
 
 } // namespace

@@ -150,6 +150,21 @@ TEST(Formats, KeysOfTrainingChangeNothing) {
   }
 }
 
+TEST(Formats, ACrosscodersWidthsAreThoseOfItsArrays) {
+  Arrays arrays{{"b_enc", {{latents}, numbers(3, latents)}}};
+  for (const char* part : {"_a", "_b"})
+    for (const auto& [name, array] : saelens_arrays())
+      if (name != "b_enc") arrays[name + part] = array;
+  json cfg{{"architecture", "crosscoder"}, {"activation", "topk"}, {"d_sae", latents}, {"k", 2}, {"d_in_parts", {d, d}}};
+  EXPECT_EQ(load_sae(folder_of(cfg, arrays)).d, 2 * d);
+  for (const auto& widths : {json{d, 1 << 24}, json{1 << 24, d}, json{d, 1}}) { // the first would take 2^26 x latents numbers
+    cfg["d_in_parts"] = widths;
+    expect_error(ExitCode::bad_data, "has shape", [&] { load_sae(folder_of(cfg, arrays)); });
+  }
+  cfg["d_in_parts"] = {d, d, 1 << 24, 1 << 24, 1 << 24};
+  expect_error(ExitCode::bad_data, "has no tensor W_enc_c", [&] { load_sae(folder_of(cfg, arrays)); });
+}
+
 /// Every key with every kind of value: the loader refuses it with its own error, or gives an SAE in which all sizes fit.
 TEST(Formats, SurviveEveryMutationOfAConfig) {
   const std::vector<json> values{

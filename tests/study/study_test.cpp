@@ -113,6 +113,18 @@ TEST(Study, NamesUnknownKeysAndTheNearestKnownOne) {
   expect_error(ExitCode::config, "did you mean sae.k?", [] { study("", {"sae.kk=4"}); });
 }
 
+TEST(Study, LettersBeyondAsciiStandInTextsAndCommentsAlone) {
+  const auto read = [](const std::string& toml) { return Study(toml, "s.toml", "/folder", {}); };
+  const std::string e = "\u00e9";
+  EXPECT_EQ(read("# caf" + e + "\n[study]\nname = \"\\\"" + e + "\" # " + e + "\n").text("study.name"), "\"" + e);
+  EXPECT_EQ(read("[study]\nname = '" + e + "\\'\n").text("study.name"), e + "\\");
+  EXPECT_EQ(read("[study]\nname = \"\"\"a \"" + e + "\" b\"\"\"\n").text("study.name"), "a \"" + e + "\" b");
+  EXPECT_EQ(read("\xEF\xBB\xBF[study]\nname = \"x\"\n").text("study.name"), "x");
+  for (const std::string letter : {"\u00e9", "\u00a0", "\u2e40", "\u3042", "\u0332", "\xff"})
+    for (const std::string& toml : {"[study]\nname =" + letter + "x\n", "[study]\n" + letter + " = 1\n", "[study]\nname = \"x\"" + letter})
+      expect_error(ExitCode::config, "line 2: a letter beyond ASCII", [&] { read(toml); });
+}
+
 TEST(Study, RefusesWrongTypesAndSyntax) {
   expect_error(ExitCode::config, "sae.k must be an integer", [] { study("[sae]\nk = \"many\"\n"); });
   expect_error(ExitCode::config, "extract.loss must be true or false", [] { study("[extract]\nloss = 1\n"); });

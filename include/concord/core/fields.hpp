@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -27,6 +28,10 @@ struct KeyTable {
   std::vector<Fixed> fixed;
   std::vector<std::string> harmless; ///< cannot change the result
 };
+
+/// JSON of somebody else; discarded where it is none, or nested deeper than any file that concord reads: copies and messages go down by
+/// calls, and a file of brackets must not end the process.
+nlohmann::json parse_json(std::string_view text);
 
 template <typename T>
 struct IsVector : std::false_type {};

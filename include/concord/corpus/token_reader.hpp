@@ -25,6 +25,8 @@ public:
   std::vector<std::int32_t> ids(Index begin, Index count) const;
   /// Kinds (RowKind) of the rows of contexts [begin, end).
   std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
+  /// Kinds of the rows [begin, end).
+  std::vector<std::uint8_t> kinds_of_rows(Index begin, Index end) const;
   /// Reads everything once: the recorded hash must be that of the content. Returns the largest id. @throws Error bad_data.
   std::int32_t check() const;
 

@@ -2,6 +2,7 @@
 /// Tokens of a corpus in contexts, as `tokens.h5` holds them (docs/formats.md). Local.
 
 #include "concord/core/index.hpp"
+#include "concord/io/hdf5.hpp"
 
 #include <filesystem>
 #include <string>
@@ -37,6 +38,9 @@ std::string token_hash(const Tokens& tokens);
 
 /// @throws Error input_missing or bad_data (another kind of file, ids and offsets that do not fit, wrong hash).
 Tokens read_tokens(const std::filesystem::path& path);
+
+/// The id that opens the contexts of a tokens file. @throws Error bad_data.
+std::int32_t bos_id_of(const io::File& file);
 
 /// Where the contexts lie, without the tokens.
 struct Contexts {

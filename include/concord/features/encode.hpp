@@ -4,6 +4,7 @@
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 #include "concord/io/claim.hpp"
+#include "concord/io/row_kinds.hpp"
 #include "concord/sae/encoder.hpp"
 #include "concord/sae/metrics.hpp"
 #include "concord/sae/norm_limit.hpp"
@@ -42,7 +43,8 @@ struct ActivationsFacts {
   std::vector<int> layers;
   std::string token_hash;
   std::string digest;                  ///< identity of the activations
-  std::vector<std::uint8_t> row_kinds; ///< corpus::RowKind of each row
+  Index rows = 0;
+  io::RowKinds row_kinds;
   std::vector<Index> block_offsets;    ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])
 };
 

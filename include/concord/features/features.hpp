@@ -53,6 +53,7 @@ public:
 
 private:
   std::string group(int layer) const;
+  io::Dataset indptr(int layer) const;
   std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
   Index row_of_counted(Index counted) const;
   io::File file_;

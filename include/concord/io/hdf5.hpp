@@ -84,6 +84,7 @@ public:
   template <typename T>
   std::vector<T> read(Index begin, Index count) const {
     check_dtype(dtype_of<T>());
+    check_rows(begin, count); // before memory is taken by it
     std::vector<T> values(static_cast<std::size_t>(count * row_size()));
     read_rows(begin, count, values.data());
     return values;
@@ -99,6 +100,7 @@ private:
   void transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const;
   void check_dtype(Dtype wanted) const;
   void check_count(Index count) const;
+  void check_rows(Index begin, Index count) const;
   Handle id_;
   std::string name_;
   std::vector<Index> dims_;
@@ -129,7 +131,8 @@ public:
 
   const std::filesystem::path& path() const { return path_; }
   bool has(const std::string& name) const;
-  /// @throws Error bad_data when it is not there, or shows rows of a file that is not there (HDF5 would read zeros).
+  /// @throws Error bad_data when it is not there, or claims more than the file holds (of a file opened for reading); input_missing when it
+  /// shows rows of a file that is not there (HDF5 would read zeros).
   Dataset dataset(const std::string& name) const;
   /// Allocates a contiguous dataset at once, so that later writes touch raw data only and no metadata; a process killed
   /// while writing leaves a file that opens. Missing groups are made. Collective for parallel files.
@@ -156,6 +159,9 @@ public:
   void write_attribute(const std::string& name, const std::string& value, const std::string& object = "/");
   std::string attribute(const std::string& name, const std::string& object = "/") const;
   bool has_attribute(const std::string& name, const std::string& object = "/") const;
+  /// An attribute that holds a whole number, or a list of them. @throws Error bad_data naming the file and the attribute.
+  Index integer(const std::string& attribute_name) const;
+  std::vector<int> integers(const std::string& attribute_name) const;
   /// Names of the members of a group, sorted.
   std::vector<std::string> members(const std::string& group = "/") const;
   /// Flushes to disk. Collective for parallel files. @throws Error io.
@@ -164,9 +170,10 @@ public:
   void close();
 
 private:
-  File(Handle id, std::filesystem::path path) : id_(std::move(id)), path_(std::move(path)) {}
+  File(Handle id, std::filesystem::path path, bool reading = false) : id_(std::move(id)), path_(std::move(path)), reading_(reading) {}
   Handle id_;
   std::filesystem::path path_;
+  bool reading_ = false; ///< nobody here writes it: what it claims is checked
 };
 
 std::string hdf5_version();

@@ -4,6 +4,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/dtype.hpp"
+#include "concord/io/row_kinds.hpp"
 
 #include <filesystem>
 #include <memory>
@@ -29,8 +30,12 @@ public:
   void read(Index begin, Index count, void* out) const;
   /// Rows as float, checked. @throws Error bad_data naming file, layer and row when a value is not finite.
   void read_float(Index begin, Index count, std::span<float> out) const;
-  /// Kind of each row (corpus::RowKind) when the file says so, else all text.
-  const std::vector<std::uint8_t>& row_kinds() const { return row_kinds_; }
+  /// Kinds of rows [begin, end) when the file says so, else all text.
+  std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
+  /// The same, to be handed on; while this lives.
+  RowKinds row_kinds() const {
+    return [this](Index begin, Index end) { return row_kinds(begin, end); };
+  }
   /// Identity of the content: stage digest and dataset, or file digest. The first call may read the whole file.
   const std::string& digest() const;
   /// Attribute of the file, or "" when it has none.
@@ -42,7 +47,6 @@ private:
   Index rows_ = 0;
   Index cols_ = 0;
   Dtype dtype_ = Dtype::f32;
-  std::vector<std::uint8_t> row_kinds_;
   mutable std::string digest_; ///< "" until it is asked for
   std::unique_ptr<Storage> storage_;
 };

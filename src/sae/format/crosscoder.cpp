@@ -24,7 +24,11 @@ Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
   for (std::size_t part = 0; part < sae.parts.size(); ++part)
     for (const char* name : {"W_enc", "W_dec", "b_dec"}) names.push_back(part_name(name, sae, part));
   only_arrays(weights, names);
-  read_latent_arrays(weights, sae); // their size is checked against the file before memory is taken by it
+  for (std::size_t part = 0; part < sae.parts.size(); ++part) { // all of them, before memory is taken by their widths
+    check_shape(weights, part_name("W_enc", sae, part), {sae.parts[part], sae.latents});
+    check_shape(weights, part_name("W_dec", sae, part), {sae.latents, sae.parts[part]});
+  }
+  read_latent_arrays(weights, sae);
   Index begin = 0;
   for (std::size_t part = 0; part < sae.parts.size(); ++part) {
     const Index width = sae.parts[part];

@@ -18,10 +18,15 @@ std::vector<float> transposed(const std::vector<float>& matrix, Index rows, Inde
   return out;
 }
 
+void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape) {
+  const auto& found = file.tensor(name).shape;
+  require(found == shape, ExitCode::bad_data, "{}: {} has shape [{}], cfg.json asks for [{}]", file.path().string(), name,
+          fmt::join(found, ", "), fmt::join(shape, ", "));
+}
+
 std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape) {
   const auto& view = file.tensor(name);
-  require(view.shape == shape, ExitCode::bad_data, "{}: {} has shape [{}], cfg.json asks for [{}]", file.path().string(), name,
-          fmt::join(view.shape, ", "), fmt::join(shape, ", "));
+  check_shape(file, name, shape);
   std::vector<float> values(static_cast<std::size_t>(view.count()));
   to_float(view.data, view.dtype, values);
   for (const float v : values)

@@ -14,6 +14,9 @@ namespace concord::sae {
 /// [rows, cols] -> [cols, rows].
 std::vector<float> transposed(const std::vector<float>& matrix, Index rows, Index cols);
 
+/// @throws Error bad_data naming file and array: missing, another shape.
+void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape);
+
 /// An array of exactly this shape, as f32. @throws Error bad_data naming file and array: missing, another shape, a value that is not
 /// finite.
 std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape);

@@ -1,0 +1,15 @@
+// Arrays of NumPy, and their elements as the readers of the stages take them.
+#include "concord/io/npy.hpp"
+
+#include "fuzz.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace concord;
+  const auto path = fuzz::file("x.npy", fuzz::text_of(data, size));
+  fuzz::expect_error_or_result([&] {
+    const auto array = io::read_npy(path);
+    array.as_double();
+    array.as_index();
+  });
+  return 0;
+}
