@@ -111,9 +111,12 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
       // Weights; gradients and moments of the rank's latents; rounded weights; rows and errors of a batch, read ahead and at work.
       train.memory = std::max(train.memory, share + 8 * latents * d * (1 + 3.0 / ranks) + latents * d + 24 * batch * d + 25 * tokens);
     }
-    encode.disk += m.layers * tokens * (8 + 8 * k);
+    encode.disk += (m.layers + 1) * tokens * (8 + 8 * k); // one layer lies twice while it is made
     encode.flops += m.layers * tokens * 2 * d * latents;
-    encode.memory = std::max(encode.memory, 10 * latents * d + 2048 * 12 * d + tokens / ranks * (16 + 8 * k));
+    // The SAE in f32 and bf16; rows of a piece; codes of a window and on their way to the file; statistics and top lists.
+    encode.memory =
+        std::max(encode.memory, 10 * latents * d + 2048 * (12 * d + 64 * (8 + 8 * k)) + 0x1p26 +
+                                    latents * (64 + 40 * static_cast<double>(study.integer("encode.top"))));
   }
   plans.push_back(train);
   plans.push_back(encode);

@@ -54,14 +54,15 @@ Index Fields::whole_or(const std::string& key, Index fallback, Index low, Index 
   return json_.contains(key) ? whole(key, low, high) : fallback;
 }
 
-void Fields::check(const KeyTable& table) const {
+void Fields::check(const KeyTable& table, const std::string& whose) const {
   const auto in = [](const std::vector<std::string>& keys, const std::string& key) { return std::ranges::find(keys, key) != keys.end(); };
   for (const auto& [key, value] : json_.items()) {
-    if (value.is_null() || in(table.honoured, key) || in(table.harmless, key)) continue;
+    if (in(table.honoured, key) || in(table.harmless, key)) continue;
     const auto fixed = std::ranges::find(table.fixed, key, &KeyTable::Fixed::key);
+    if (value.is_null() && (fixed == table.fixed.end() || fixed->or_null)) continue;
     require(fixed != table.fixed.end(), ExitCode::bad_data,
-            "{}: concord does not know the key {}, which may change what the numbers mean; docs/formats.md lists what it reads", file_,
-            key);
+            "{}: concord does not know the key {}{}, which may change what the numbers mean; docs/formats.md lists what it reads", file_,
+            key, whose);
     require(value == fixed->value, ExitCode::bad_data, "{}: {} is {}, {}; concord reads {} alone", file_, key, shown(value), fixed->meaning,
             fixed->value.dump());
   }

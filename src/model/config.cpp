@@ -61,7 +61,7 @@ KeyTable keys_of(const Family& family) {
                     "rope_parameters",
                     "original_max_position_embeddings",
                     "tie_word_embeddings"};
-  table.fixed = {{"attention_bias", false, "biases of the attention, which is not supported"},
+  table.fixed = {{"attention_bias", false, "biases of the attention, which is not supported", false},
                  {"partial_rotary_factor", 1.0, "rotary embedding of a part of each head"},
                  {"quantization_config", nullptr, "quantized weights; save the model in bf16, f16 or f32"},
                  {"text_config", nullptr, "a model of several modalities; save its language model by itself"}};
@@ -76,6 +76,7 @@ KeyTable keys_of(const Family& family) {
 /// The length of the contexts before they were stretched: transformers prefers the key at the top, and falls back on the longest context.
 double original_context(const Fields& fields, const Fields& rope, double longest) {
   const char* key = "original_max_position_embeddings";
+  require(!fields.is_null(key), ExitCode::bad_data, "{}: {} is null", fields.file(), key);
   return fields.has(key) ? fields.get<double>(key) : rope.get_or(key, fields.get_or("max_position_embeddings", longest));
 }
 
@@ -86,12 +87,16 @@ RopeScaling rope_scaling(const Fields& fields, const Fields& rope, double longes
   RopeScaling scaling;
   const auto type = rope.get_or<std::string>("rope_type", rope.get_or<std::string>("type", "default"));
   if (type == "default") return scaling;
+  const auto number = [&](const char* key) {
+    require(rope.has(key), ExitCode::bad_data, "{} has no key {}, which the rope_type {} needs", rope.file(), key, type);
+    return rope.get<double>(key);
+  };
   if (type == "linear") {
     scaling.kind = RopeScaling::Kind::linear;
   } else if (type == "llama3") {
     scaling.kind = RopeScaling::Kind::llama3;
-    scaling.low_frequency_factor = rope.get<double>("low_freq_factor");
-    scaling.high_frequency_factor = rope.get<double>("high_freq_factor");
+    scaling.low_frequency_factor = number("low_freq_factor");
+    scaling.high_frequency_factor = number("high_freq_factor");
     scaling.original_context = original_context(fields, rope, longest);
     require(scaling.high_frequency_factor > scaling.low_frequency_factor && scaling.low_frequency_factor > 0, ExitCode::bad_data,
             "{}: low_freq_factor and high_freq_factor are out of order", rope.file());
@@ -99,7 +104,7 @@ RopeScaling rope_scaling(const Fields& fields, const Fields& rope, double longes
   } else {
     fail(ExitCode::bad_data, "{}: rope_type {} is not supported; concord knows default, linear and llama3", rope.file(), type);
   }
-  scaling.factor = rope.get<double>("factor");
+  scaling.factor = number("factor");
   require(scaling.factor >= 1, ExitCode::bad_data, "{}: the factor {} is below 1", rope.file(), scaling.factor);
   return scaling;
 }
@@ -118,13 +123,21 @@ void read_rope(const Fields& fields, ModelConfig& config, double longest) {
 void check(const ModelConfig& c, const std::string& file) {
   require(c.rms_norm_eps >= 0, ExitCode::bad_data, "{}: rms_norm_eps {} is negative", file, c.rms_norm_eps);
   constexpr Index most = 1 << 24; // products of two sizes fit into Index
-  for (const Index size : {c.vocab, c.hidden, c.intermediate, c.head_dim, Index{c.layers}, Index{c.heads}, Index{c.kv_heads}})
-    require(size > 0 && size < most, ExitCode::bad_data, "{}: sizes must be positive and below {}, not {}", file, most, size);
-  require(c.heads % c.kv_heads == 0, ExitCode::bad_data, "{}: {} attention heads cannot share {} key-value heads", file, c.heads,
-          c.kv_heads);
-  require(c.hidden % c.heads == 0, ExitCode::bad_data, "{}: hidden_size {} is no multiple of the {} attention heads", file, c.hidden,
+  for (const auto& [key, size] :
+       std::initializer_list<std::pair<const char*, Index>>{{"vocab_size", c.vocab},
+                                                            {"hidden_size", c.hidden},
+                                                            {"intermediate_size", c.intermediate},
+                                                            {"num_hidden_layers", c.layers},
+                                                            {"num_attention_heads", c.heads},
+                                                            {"num_key_value_heads", c.kv_heads},
+                                                            {"head_dim (hidden_size / num_attention_heads)", c.head_dim}})
+    require(size > 0 && size < most, ExitCode::bad_data, "{}: {} must be positive and below {}, not {}", file, key, most, size);
+  require(c.heads % c.kv_heads == 0, ExitCode::bad_data, "{}: the {} of num_attention_heads cannot share the {} of num_key_value_heads",
+          file, c.heads, c.kv_heads);
+  require(c.hidden % c.heads == 0, ExitCode::bad_data, "{}: hidden_size {} is no multiple of num_attention_heads {}", file, c.hidden,
           c.heads);
-  require(c.head_dim % 2 == 0, ExitCode::bad_data, "{}: head_dim {} is odd; rotary embedding needs pairs", file, c.head_dim);
+  require(c.head_dim % 2 == 0, ExitCode::bad_data,
+          "{}: head_dim {} (hidden_size / num_attention_heads where it is missing) is odd; rotary embedding needs pairs", file, c.head_dim);
 }
 
 } // namespace
@@ -150,7 +163,7 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   ModelConfig config;
   config.family = fields.get<std::string>("model_type");
   const Family& family = family_of(config.family, file);
-  fields.check(keys_of(family));
+  fields.check(keys_of(family), " of model_type " + config.family);
   const Family::Defaults& defaults = family.defaults; // of the family's config class: a file may lack what equals them
   config.vocab = fields.get_or("vocab_size", defaults.vocab);
   config.hidden = fields.get_or("hidden_size", defaults.hidden);

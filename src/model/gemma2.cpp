@@ -5,6 +5,7 @@
 
 #include "model/loader.hpp"
 #include <cmath>
+#include <limits>
 
 namespace concord::model {
 
@@ -25,8 +26,8 @@ void read_sliding_layers(const Fields& fields, ModelConfig& config) {
     return;
   }
   const auto types = fields.get<std::vector<std::string>>("layer_types");
-  require(types.size() == config.sliding.size(), ExitCode::bad_data, "{}: layer_types has {} entries for {} layers", fields.file(),
-          types.size(), config.layers);
+  require(types.size() == config.sliding.size(), ExitCode::bad_data, "{}: layer_types has {} entries for num_hidden_layers {}",
+          fields.file(), types.size(), config.layers);
   for (std::size_t l = 0; l < types.size(); ++l) {
     require(types[l] == "sliding_attention" || types[l] == "full_attention", ExitCode::bad_data, "{}: layer_types: unknown layer type {}",
             fields.file(), types[l]);
@@ -38,13 +39,14 @@ void read_sliding_layers(const Fields& fields, ModelConfig& config) {
 double softcap(const Fields& fields, const char* key, double fallback) {
   if (fields.is_null(key)) return 0;
   const auto cap = fields.get_or(key, fallback);
-  require(cap > 0, ExitCode::bad_data, "{}: {} must be positive, or null for none", fields.file(), key);
+  require(cap > 0 && cap <= std::numeric_limits<float>::max(), ExitCode::bad_data,
+          "{}: {} must be positive and within f32, or null for none", fields.file(), key);
   return cap;
 }
 
 void read_gemma2_config(const Fields& fields, ModelConfig& config) {
-  require(config.rope_scaling.kind == RopeScaling::Kind::none, ExitCode::bad_data, "{}: rope scaling is not supported for Gemma-2",
-          fields.file());
+  require(config.rope_scaling.kind == RopeScaling::Kind::none, ExitCode::bad_data,
+          "{}: rope_scaling (or rope_parameters with a rope_type) is not supported for Gemma-2", fields.file());
   config.norm_offset = 1;
   config.embedding_scale = std::sqrt(static_cast<double>(config.hidden));
   config.activation = Activation::gelu_tanh;

@@ -13,7 +13,7 @@ namespace {
 
 KeyTable llama_keys() {
   return {{"hidden_act"},
-          {{"mlp_bias", false, "biases of the MLP, which is not supported"},
+          {{"mlp_bias", false, "biases of the MLP, which is not supported", false},
            {"rope_interleaved", false, "rotary embedding of neighbouring columns"}},
           {}};
 }

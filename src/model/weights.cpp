@@ -37,15 +37,21 @@ bool Weights::has(const std::string& name) const {
   return !stored_name(name).empty();
 }
 
+namespace {
+constexpr auto sizes =
+    "model_type, num_hidden_layers, hidden_size, intermediate_size, num_attention_heads, num_key_value_heads, head_dim, vocab_size and "
+    "tie_word_embeddings of config.json say what the weights are";
+}
+
 const io::TensorView& Weights::tensor(const std::string& name, const std::vector<Index>& shape) {
   const std::string stored = stored_name(name);
-  require(!stored.empty(), ExitCode::bad_data, "the model {} has no tensor {}", folder_.string(), name);
+  require(!stored.empty(), ExitCode::bad_data, "the model {} has no tensor {}; {}", folder_.string(), name, sizes);
   const std::string& file_name = file_of_.at(stored);
   auto& file = open_[file_name];
   if (!file) file = std::make_unique<io::SafetensorsFile>(folder_ / file_name);
   const auto& view = file->tensor(stored);
-  require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]", file->path().string(), name,
-          fmt::join(view.shape, ", "), fmt::join(shape, ", "));
+  require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]; {}", file->path().string(),
+          name, fmt::join(view.shape, ", "), fmt::join(shape, ", "), sizes);
   return view;
 }
 

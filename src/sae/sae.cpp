@@ -79,7 +79,8 @@ Sae load_sae(const fs::path& path) {
     break;
   }
   const Fields cfg = Fields::read(files.cfg, "SAE config");
-  const bool crosscoder = cfg.holds<std::string>("architecture") && cfg.get<std::string>("architecture") == "crosscoder";
+  const bool crosscoder =
+      cfg.has("d_in_parts") || (cfg.holds<std::string>("architecture") && cfg.get<std::string>("architecture") == "crosscoder");
   return crosscoder ? load_crosscoder(path, cfg) : load_saelens(path, cfg);
 }
 

@@ -24,6 +24,7 @@ struct KeyTable {
     std::string key;
     nlohmann::json value; ///< the one value that is read
     std::string meaning;  ///< of every other value, for the message
+    bool or_null = true;  ///< whether null is read as if the key were missing
   };
   std::vector<Fixed> fixed;
   std::vector<std::string> harmless; ///< cannot change the result
@@ -79,8 +80,9 @@ public:
   /// The object under `key`.
   Fields inside(const std::string& key) const { return {get<nlohmann::json>(key), file_ + ": " + key}; }
 
-  /// Refuses every key that is neither null nor in the table, and fixed ones of another value. @throws Error bad_data.
-  void check(const KeyTable& table) const;
+  /// Refuses every key that is neither null nor in the table, and fixed ones of another value. `whose` keys they are is for the message.
+  /// @throws Error bad_data.
+  void check(const KeyTable& table, const std::string& whose = "") const;
 
 private:
   template <typename T>

@@ -7,7 +7,10 @@
 namespace concord::sae {
 
 Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
-  cfg.check({{"architecture", "activation", "d_sae", "d_in_parts", "k"}, {}, {"dtype", "device", "metadata"}});
+  cfg.check(
+      {{"architecture", "activation", "d_sae", "d_in_parts", "k"}, {{"dtype", "float32", "another precision"}}, {"device", "metadata"}});
+  require(cfg.get<std::string>("architecture") == "crosscoder", ExitCode::bad_data, "{}: architecture \"{}\" has no d_in_parts", cfg.file(),
+          cfg.get<std::string>("architecture"));
   Sae sae;
   sae.architecture = architecture_named(cfg.get<std::string>("activation"), cfg, "activation");
   sae.latents = cfg.whole("d_sae", 1, Index{1} << 30);
@@ -18,12 +21,12 @@ Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
     require(width >= 1 && width <= 1 << 24, ExitCode::bad_data, "{}: d_in_parts: the width {} is not possible", cfg.file(), width);
     sae.d += width;
   }
-  if (sae.architecture == Sae::Architecture::topk) sae.k = read_k(cfg, sae.latents);
+  if (sae.architecture == Sae::Architecture::topk) sae.k = read_k(cfg, sae.latents, "d_sae");
   const io::SafetensorsFile weights(folder / "sae_weights.safetensors");
   auto names = latent_arrays(sae.architecture);
   for (std::size_t part = 0; part < sae.parts.size(); ++part)
     for (const char* name : {"W_enc", "W_dec", "b_dec"}) names.push_back(part_name(name, sae, part));
-  only_arrays(weights, names);
+  only_arrays(weights, names, names, fmt::format("activation {} and {} d_in_parts", name_of(sae.architecture), sae.parts.size()));
   for (std::size_t part = 0; part < sae.parts.size(); ++part) { // all of them, before memory is taken by their widths
     check_shape(weights, part_name("W_enc", sae, part), {sae.parts[part], sae.latents});
     check_shape(weights, part_name("W_dec", sae, part), {sae.latents, sae.parts[part]});
@@ -32,7 +35,8 @@ Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
   Index begin = 0;
   for (std::size_t part = 0; part < sae.parts.size(); ++part) {
     const Index width = sae.parts[part];
-    const auto w_enc = transposed(floats_of(weights, part_name("W_enc", sae, part), {width, sae.latents}), width, sae.latents);
+    const auto w_enc =
+        transposed(floats_of(weights, part_name("W_enc", sae, part), {width, sae.latents}, "d_in_parts"), width, sae.latents);
     const auto w_dec = floats_of(weights, part_name("W_dec", sae, part), {sae.latents, width});
     const auto b_dec = floats_of(weights, part_name("b_dec", sae, part), {width});
     sae.encoder.resize(static_cast<std::size_t>(sae.latents * sae.d));

@@ -18,15 +18,16 @@ std::vector<float> transposed(const std::vector<float>& matrix, Index rows, Inde
   return out;
 }
 
-void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape) {
+void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape, const std::string& keys) {
   const auto& found = file.tensor(name).shape;
-  require(found == shape, ExitCode::bad_data, "{}: {} has shape [{}], cfg.json asks for [{}]", file.path().string(), name,
-          fmt::join(found, ", "), fmt::join(shape, ", "));
+  require(found == shape, ExitCode::bad_data, "{}: {} has shape [{}], cfg.json asks for [{}]{}", file.path().string(), name,
+          fmt::join(found, ", "), fmt::join(shape, ", "), keys.empty() ? "" : " by " + keys);
 }
 
-std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape) {
+std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape,
+                             const std::string& keys) {
   const auto& view = file.tensor(name);
-  check_shape(file, name, shape);
+  check_shape(file, name, shape, keys);
   std::vector<float> values(static_cast<std::size_t>(view.count()));
   to_float(view.data, view.dtype, values);
   for (const float v : values)
@@ -34,11 +35,14 @@ std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string&
   return values;
 }
 
-void only_arrays(const io::SafetensorsFile& file, const std::vector<std::string>& names) {
+void only_arrays(const io::SafetensorsFile& file, const std::vector<std::string>& names, const std::vector<std::string>& needed,
+                 const std::string& kind) {
   for (const auto& [name, view] : file.tensors())
     require(std::ranges::find(names, name) != names.end(), ExitCode::bad_data,
-            "{} holds the array {}, which an SAE of this kind has not; it may change what the codes mean (concord reads {})",
-            file.path().string(), name, fmt::join(names, ", "));
+            "{} holds the array {}, which an SAE of {} has not; it may change what the codes mean (concord reads {})", file.path().string(),
+            name, kind, fmt::join(names, ", "));
+  for (const auto& name : needed)
+    require(file.has(name), ExitCode::bad_data, "{} has no array {}, which an SAE of {} needs", file.path().string(), name, kind);
 }
 
 void read_sizes(const Fields& cfg, Sae& sae) {
@@ -46,8 +50,10 @@ void read_sizes(const Fields& cfg, Sae& sae) {
   sae.latents = cfg.whole("d_sae", 1, most);
 }
 
-int read_k(const Fields& cfg, Index latents) {
-  return static_cast<int>(cfg.whole("k", 1, latents));
+int read_k(const Fields& cfg, Index latents, const std::string& size) {
+  const Index k = cfg.whole("k", 1);
+  require(k <= latents, ExitCode::bad_data, "{}: k is {}; it must be a whole number from 1 to {} ({})", cfg.file(), k, latents, size);
+  return static_cast<int>(k);
 }
 
 std::vector<std::string> latent_arrays(Sae::Architecture architecture) {
@@ -65,7 +71,7 @@ std::vector<std::string> latent_arrays(Sae::Architecture architecture) {
 
 void read_latent_arrays(const io::SafetensorsFile& weights, Sae& sae) {
   const bool gated = sae.architecture == Sae::Architecture::gated;
-  sae.b_enc = floats_of(weights, gated ? "b_gate" : "b_enc", {sae.latents});
+  sae.b_enc = floats_of(weights, gated ? "b_gate" : "b_enc", {sae.latents}, "d_sae");
   if (gated) sae.b_mag = floats_of(weights, "b_mag", {sae.latents});
   if (gated) sae.r_mag = floats_of(weights, "r_mag", {sae.latents});
   if (sae.architecture == Sae::Architecture::jumprelu) sae.threshold = floats_of(weights, "threshold", {sae.latents});

@@ -14,21 +14,23 @@ namespace concord::sae {
 /// [rows, cols] -> [cols, rows].
 std::vector<float> transposed(const std::vector<float>& matrix, Index rows, Index cols);
 
-/// @throws Error bad_data naming file and array: missing, another shape.
-void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape);
+/// `keys` of cfg.json that ask for the shape are for the message. @throws Error bad_data naming file and array: missing, another shape.
+void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape, const std::string& keys = "");
 
-/// An array of exactly this shape, as f32. @throws Error bad_data naming file and array: missing, another shape, a value that is not
-/// finite.
-std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape);
+/// An array of exactly this shape, as f32. @throws Error as check_shape(), or where a value is not finite.
+std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape,
+                             const std::string& keys = "");
 
-/// Refuses arrays of other names, which a reader would drop without knowing what they do. @throws Error bad_data naming file and array.
-void only_arrays(const io::SafetensorsFile& file, const std::vector<std::string>& names);
+/// Refuses arrays of other names, which a reader would drop without knowing what they do, and files without one of `needed`. `kind` of SAE
+/// is for the message. @throws Error bad_data naming file, array and kind.
+void only_arrays(const io::SafetensorsFile& file, const std::vector<std::string>& names, const std::vector<std::string>& needed,
+                 const std::string& kind);
 
 /// d and F of a cfg, in range. @throws Error bad_data.
 void read_sizes(const Fields& cfg, Sae& sae);
 
-/// k of a TopK SAE: a whole number from 1 to F. @throws Error bad_data naming the key.
-int read_k(const Fields& cfg, Index latents);
+/// k of a TopK SAE: a whole number from 1 to F, which is the value of `size`. @throws Error bad_data naming the keys.
+int read_k(const Fields& cfg, Index latents, const std::string& size);
 
 /// The biases and thresholds of an architecture under SAELens' names. @throws Error bad_data.
 void read_latent_arrays(const io::SafetensorsFile& weights, Sae& sae);
