@@ -131,7 +131,7 @@ def class_of(state, named):
     if named is None and len(fitting) > 1:
         raise BadFile(f"{' and '.join(fitting)} save the same tensors; name the class as trainer.dict_class in config.json (--config)")
     if not fitting or (named is not None and named not in fitting):
-        raise BadFile(f"tensors {', '.join(sorted(state))} are not those of {named or 'any class that is known: ' + ', '.join(CLASSES)}")
+        raise BadFile(f"tensors {', '.join(sorted(state))} are not those of {f'trainer.dict_class {named}' if named else 'any class that is known: ' + ', '.join(CLASSES)}")
     return named or fitting[0]
 
 

@@ -230,8 +230,10 @@ def record(form, configs, libraries):
         told = {}
         for library, asking in libraries.items():
             told[library] = asking([(form, weights, changed(cfg, case)) for case in cases])
-            if any("backwards" in case for case in cases):
-                told[f"{library}, keys backwards"] = asking([(form, weights, changed(cfg, case, True)) if case.get("backwards") else (form, weights, cfg) for case in cases])
+            backwards = [i for i, case in enumerate(cases) if "backwards" in case]
+            if backwards:
+                other = dict(zip([0, *backwards], asking([(form, weights, changed(cfg, cases[i], i > 0)) for i in [0, *backwards]])))
+                told[f"{library}, keys backwards"] = [other.get(i) for i in range(len(cases))]
         told = {library: values for library, values in told.items() if not isinstance(values[0], str)}
         assert told, f"no library reads {name}"
         answers = []

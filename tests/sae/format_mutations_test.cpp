@@ -53,7 +53,7 @@ test::Answer with_config(const std::string& file) {
 TEST(FormatMutations, Saelens) {
   const test::Leave leave{
       {"k", "architecture", "activation_fn", "activation_fn_str", "activation_fn_kwargs", "hook_head_index", "hook_point_head_index",
-       "hook_name", "hook_point", "normalize_activations", "reshape_activations", "sae_lens_version", "use_error_term"},
+       "hook_name", "hook_point", "metadata", "normalize_activations", "reshape_activations", "sae_lens_version", "use_error_term"},
       {"model_name", "hook_name", "hook_layer", "hook_head_index", "dataset_path", "context_size", "seqpos_slice", "device",
        "dataset_trust_remote_code", "prepend_bos", "sae_lens_training_version", "model_from_pretrained_kwargs"}};
   test::Mutations("saelens", leave, with_config("cfg.json")).check();

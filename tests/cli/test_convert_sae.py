@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""config.json of dictionary_learning changed key by key: scripts/convert_sae.py gives what the library loads, or names the key.
+
+The library's answers are tests/golden/mutations/dictionary_learning.json (make_mutation_golden.py).
+"""
+import copy
+import importlib.util
+import json
+import os
+import pathlib
+import tempfile
+import unittest
+
+import numpy as np
+
+SOURCE = pathlib.Path(os.environ["CONCORD_SOURCE"])
+SAES = SOURCE / "tests/golden/saes"
+ROWS = 3
+# Values that the library does not look at and the script refuses: they contradict the file, or their key is unknown.
+REFUSED = {"trainer", "key_that_nobody_knows", "dict_class", "k", "activation_dim", "dict_size", "layer", "lm_name"}
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("convert_sae", SOURCE / "scripts/convert_sae.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def answer_of(cfg, tensors):
+    """Codes and reconstructions by SAELens' rules for what the script makes."""
+    x = np.load(SAES / "x.npy")[:ROWS]
+    h = (x - tensors["b_dec"] * cfg["apply_b_dec_to_input"]) @ tensors["W_enc"]
+    if cfg["architecture"] == "gated":
+        codes = (h + tensors["b_gate"] > 0) * np.maximum(np.exp(tensors["r_mag"]) * h + tensors["b_mag"], 0)
+    else:
+        codes = np.maximum(h + tensors["b_enc"], 0)
+    if cfg["architecture"] == "jumprelu":
+        codes = codes * (codes > tensors["threshold"])
+    if cfg["architecture"] == "topk":
+        codes = codes * (codes >= np.sort(codes, axis=1)[:, -cfg["k"]][:, None])
+    return np.concatenate([codes.ravel(), (codes @ tensors["W_dec"] + tensors["b_dec"]).ravel()])
+
+
+def changed(cfg, case):
+    cfg = copy.deepcopy(cfg)
+    for pointer, value in [*((p, None) for p in case.get("remove", [])), *case.get("set", {}).items()]:
+        *path, last = pointer.split("/")[1:]
+        inner = cfg
+        for key in path:
+            inner = inner[key]
+        if pointer in case.get("remove", []):
+            del inner[last]
+        else:
+            inner[last] = value
+    return cfg
+
+
+class ConvertSae(unittest.TestCase):
+    def test_follows_the_library_or_names_the_key(self):
+        convert = script()
+        golden = json.loads((SOURCE / "tests/golden/mutations/dictionary_learning.json").read_text())["configs"]
+        self.assertEqual(len(golden), 8)
+        for name, config in golden.items():
+            state = convert.read_torch(SAES / config["weights"] / "ae.pt")
+            followed = 0
+            for case in [{"got": [0]}, *config["cases"]]:
+                keys = [p.split("/")[-1] for p in [*case.get("remove", []), *case.get("set", {})]]
+                got = case["got"][0]
+                with self.subTest(name=name, case=case), tempfile.TemporaryDirectory() as folder:
+                    path = pathlib.Path(folder) / "config.json"
+                    path.write_text(json.dumps(changed(config["cfg"], case)))
+                    try:
+                        found = answer_of(*convert.saelens(dict(state), convert.read_trainer(path)))
+                    except convert.BadFile as error:
+                        self.assertTrue(any(key in str(error) for key in keys), f"names no changed key: {error}")
+                        wrong_type = "wrong type" in str(error) or "no object" in str(error)
+                        self.assertTrue(isinstance(got, str) or wrong_type or REFUSED & set(keys) or "is not known" in str(error), f"the library follows it: {error}")
+                        continue
+                    self.assertNotIsInstance(got, str, "the library refuses it")
+                    np.testing.assert_allclose(found, config["answers"][got], atol=1e-5)
+                    followed += 1
+            self.assertGreater(followed, 40, name)
+
+
+if __name__ == "__main__":
+    unittest.main()
