@@ -49,7 +49,8 @@ Files files_of(const fs::path& path) {
 }
 
 nlohmann::json cfg_of(const Sae& sae, const nlohmann::json& metadata) {
-  nlohmann::json cfg{{"d_sae", sae.latents}, {"dtype", "float32"}, {"device", "cpu"}, {"metadata", metadata}};
+  nlohmann::json cfg{{"d_sae", sae.latents}, {"dtype", "float32"}, {"device", "cpu"}};
+  cfg["metadata"] = metadata.is_null() ? nlohmann::json::object() : metadata; // SAELens refuses null
   if (sae.architecture == Sae::Architecture::topk) cfg["k"] = sae.k;
   if (sae.parts.size() > 1) {
     cfg.update({{"architecture", "crosscoder"}, {"activation", name_of(sae.architecture)}, {"d_in_parts", sae.parts}});

@@ -13,6 +13,7 @@ That of a model is named at `model_answer`. Answer 0 is that of the unchanged co
 their cases stand in tests/sae/format_mutations_test.cpp.
 """
 import argparse
+import concurrent.futures
 import copy
 import json
 import os
@@ -224,16 +225,23 @@ def numbered(values, answers):
 
 def record(form, configs, libraries):
     """configs: name -> (weights, cfg, special values, more keys, cases of several keys)."""
+    all_cases = {name: copy.deepcopy([{}, *changes(*rest)]) for name, (_, *rest) in configs.items()}
+    work, places = [], {}
+    for name, (weights, cfg, *_) in configs.items():
+        for i, case in enumerate(all_cases[name]):
+            for order in (False, True) if case.get("backwards") else (False,):
+                places[name, i, order] = len(work)
+                work.append((form, weights, changed(cfg, case, order)))
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        all_told = dict(zip(libraries, pool.map(lambda asking: asking(work), libraries.values())))
     made = {}
-    for name, (weights, cfg, special, more, together) in configs.items():
-        cases = copy.deepcopy([{}, *changes(cfg, special, more, together)])
+    for name, (weights, cfg, *_) in configs.items():
+        cases = all_cases[name]
         told = {}
-        for library, asking in libraries.items():
-            told[library] = asking([(form, weights, changed(cfg, case)) for case in cases])
-            backwards = [i for i, case in enumerate(cases) if "backwards" in case]
-            if backwards:
-                other = dict(zip([0, *backwards], asking([(form, weights, changed(cfg, cases[i], i > 0)) for i in [0, *backwards]])))
-                told[f"{library}, keys backwards"] = [other.get(i) for i in range(len(cases))]
+        for library, values in all_told.items():
+            told[library] = [values[places[name, i, False]] for i in range(len(cases))]
+            if any(case.get("backwards") for case in cases):
+                told[f"{library}, keys backwards"] = [told[library][0], *(values[places[name, i, True]] if (name, i, True) in places else None for i in range(1, len(cases)))]
         told = {library: values for library, values in told.items() if not isinstance(values[0], str)}
         assert told, f"no library reads {name}"
         answers = []

@@ -38,13 +38,16 @@ std::vector<double> answer_of(const Sae& sae) {
 
 /// The golden SAE of a name under a changed config, which lies beside links to its weights.
 test::Answer with_config(const std::string& file) {
-  return [file](const std::string& weights, const json& cfg) {
+  return [file, last = std::string()](const std::string& weights, const json& cfg) mutable {
     const auto folder = std::filesystem::path("scratch") / "mutations";
-    std::filesystem::remove_all(folder);
-    std::filesystem::create_directories(folder);
+    if (weights != last) {
+      std::filesystem::remove_all(folder);
+      std::filesystem::create_directories(folder);
+    }
     for (const auto& entry : std::filesystem::directory_iterator(test::golden_folder() / "saes" / weights))
-      if (entry.path().filename() != file)
+      if (weights != last && entry.path().filename() != file)
         std::filesystem::create_symlink(std::filesystem::absolute(entry.path()), folder / entry.path().filename());
+    last = weights;
     std::ofstream(folder / file) << cfg.dump();
     return answer_of(load_sae(folder));
   };
