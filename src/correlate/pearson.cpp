@@ -173,6 +173,7 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
                                                    s.sweep_memory(left));
   else
     s.sums = std::make_unique<Sweep>(s.comm, s.column_comm, sharing, *s.grid, rows, left, s.settings.threads);
+  s.sums->heed_stops_after(s.settings.unstopped_seconds);
 }
 
 PairCorrelation PairCorrelator::correlate() {

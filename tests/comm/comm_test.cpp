@@ -118,6 +118,18 @@ TEST(Stop, OneRanksSignalIsEveryRanksStop) {
   EXPECT_TRUE(stop_requested(world())); // and it stays
 }
 
+TEST(Stop, IsHeededWithinAUnitOnceThatHasTakenLong) {
+  install_stop_flag(0);
+  const StopWithin late(100);
+  const StopWithin now(0);
+  EXPECT_FALSE(now.wanted_here());
+  EXPECT_NO_THROW(now.throw_if_wanted(world(), "test"));
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  EXPECT_NO_THROW(late.throw_if_wanted(world(), "test"));
+  test::expect_error(ExitCode::stopped, "run the same command", [&] { now.throw_if_wanted(world(), "test"); });
+  install_stop_flag(0);
+}
+
 /// Rows of uneven and empty shares reach every copy of an array that `make` gives.
 void expect_shared(const std::function<std::unique_ptr<NodeArray>(Index)>& make) {
   const auto& comm = test::world();

@@ -1,10 +1,12 @@
 #include "concord/comm/gpu.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/correlate/pearson.hpp"
 
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <map>
 #include <set>
 
@@ -257,6 +259,20 @@ TEST(Pearson, MoreRanksThanFeatures) {
   EXPECT_EQ(pair.a_to_b.partner[2], -1); // constant
   EXPECT_EQ(pair.a_to_b.partner[4], 2);
   EXPECT_NEAR(pair.a_to_b.r[4], 1.0, 1e-14);
+}
+
+TEST(Pearson, OneRanksStopEndsAPairOnAllRanks) {
+  const auto a = random_csr(1, 200, 5, 0.3);
+  for (auto way : ways(settings(2, {50}))) {
+    if (way.sums_by != SumsBy::cpu) continue;
+    way.unstopped_seconds = 0;
+    comm::install_stop_flag(0);
+    if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+    test::expect_error(ExitCode::stopped, "correlate", [&] { best_correlations(world(), a, a, way); });
+    way.unstopped_seconds = 100;
+    EXPECT_NO_THROW(best_correlations(world(), a, a, way));
+  }
+  comm::install_stop_flag(0);
 }
 
 TEST(Pearson, NothingAtAll) {

@@ -162,7 +162,7 @@ TEST(Formats, ACrosscodersWidthsAreThoseOfItsArrays) {
     expect_error(ExitCode::bad_data, "has shape", [&] { load_sae(folder_of(cfg, arrays)); });
   }
   cfg["d_in_parts"] = {d, d, 1 << 24, 1 << 24, 1 << 24};
-  expect_error(ExitCode::bad_data, "has no tensor W_enc_c", [&] { load_sae(folder_of(cfg, arrays)); });
+  expect_error(ExitCode::bad_data, "has no array W_enc_c", [&] { load_sae(folder_of(cfg, arrays)); });
 }
 
 /// Every key with every kind of value: the loader refuses it with its own error, or gives an SAE in which all sizes fit.

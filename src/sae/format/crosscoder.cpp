@@ -28,8 +28,8 @@ Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
     for (const char* name : {"W_enc", "W_dec", "b_dec"}) names.push_back(part_name(name, sae, part));
   only_arrays(weights, names, names, fmt::format("activation {} and {} d_in_parts", name_of(sae.architecture), sae.parts.size()));
   for (std::size_t part = 0; part < sae.parts.size(); ++part) { // all of them, before memory is taken by their widths
-    check_shape(weights, part_name("W_enc", sae, part), {sae.parts[part], sae.latents});
-    check_shape(weights, part_name("W_dec", sae, part), {sae.latents, sae.parts[part]});
+    check_shape(weights, part_name("W_enc", sae, part), {sae.parts[part], sae.latents}, "d_in_parts and d_sae");
+    check_shape(weights, part_name("W_dec", sae, part), {sae.latents, sae.parts[part]}, "d_in_parts and d_sae");
   }
   read_latent_arrays(weights, sae);
   Index begin = 0;
