@@ -114,9 +114,8 @@ std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
     encode.disk += (m.layers + 1) * tokens * (8 + 8 * k); // one layer lies twice while it is made
     encode.flops += m.layers * tokens * 2 * d * latents;
     // The SAE in f32 and bf16; rows of a piece; codes of a window and on their way to the file; statistics and top lists.
-    encode.memory =
-        std::max(encode.memory, 10 * latents * d + 2048 * (12 * d + 64 * (8 + 8 * k)) + 0x1p26 +
-                                    latents * (64 + 40 * static_cast<double>(study.integer("encode.top"))));
+    encode.memory = std::max(encode.memory, 10 * latents * d + 2048 * (12 * d + 64 * (8 + 8 * k)) + 0x1p26 +
+                                                latents * (64 + 40 * static_cast<double>(study.integer("encode.top"))));
   }
   plans.push_back(train);
   plans.push_back(encode);

@@ -29,8 +29,8 @@ struct PearsonSettings {
   double memory = 4.0 * (1 << 30); ///< bytes a rank
   int threads = 1;
   double unstopped_seconds = 5; ///< of a pair, in which it heeds no stop: short pairs end in runs that are always cut short
-  int grid_columns = 0;  ///< of the grid of ranks; 0: by size
-  Index block = 1 << 14; ///< features of B whose sums are taken together; 65,536 at most, 2,048 on a GPU
+  int grid_columns = 0;         ///< of the grid of ranks; 0: by size
+  Index block = 1 << 14;        ///< features of B whose sums are taken together; 65,536 at most, 2,048 on a GPU
   SumsBy sums_by = SumsBy::cpu;
   int gpu = -1;          ///< its number among those that this process sees
   double gpu_memory = 0; ///< bytes of it for this rank

@@ -42,10 +42,10 @@ void encode(const comm::Communicator& comm, const EncodeOptions& options);
 struct ActivationsFacts {
   std::vector<int> layers;
   std::string token_hash;
-  std::string digest;                  ///< identity of the activations
+  std::string digest; ///< identity of the activations
   Index rows = 0;
   io::RowKinds row_kinds;
-  std::vector<Index> block_offsets;    ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])
+  std::vector<Index> block_offsets; ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])
 };
 
 /// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
