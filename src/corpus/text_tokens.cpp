@@ -72,7 +72,7 @@ public:
     load_tokenizer();
     prepare_folder();
     tokenize_pieces();
-    const TokenCounts counts = count();
+    TokenCounts counts = count();
     write(counts);
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) fs::remove_all(folder_);

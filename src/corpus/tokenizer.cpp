@@ -21,6 +21,7 @@ void Tokenizer::load(const std::filesystem::path& path) {
 
 std::vector<std::string> Tokenizer::pieces() const {
   std::vector<std::string> pieces;
+  pieces.reserve(static_cast<std::size_t>(processor_.GetPieceSize()));
   for (int id = 0; id < processor_.GetPieceSize(); ++id) pieces.push_back(processor_.IdToPiece(id));
   return pieces;
 }
