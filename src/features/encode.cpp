@@ -177,16 +177,16 @@ private:
 
 /// What can be told of activations from their file.
 ActivationsFacts facts_of(const EncodeOptions& options) {
-  auto opened = std::make_shared<const io::File>(io::File::open(options.activations));
-  const auto& file = *opened;
+  const auto file = io::File::open(options.activations);
   require(file.has_attribute("layers") && file.has_attribute("token_hash") && file.has("/block_offsets"), ExitCode::bad_data,
           "{} is no activations file; make it with `concord extract`", options.activations.string());
   ActivationsFacts facts;
   facts.layers = file.integers("layers");
   facts.token_hash = file.attribute("token_hash");
   facts.digest = file.attribute("stage_digest");
-  facts.rows = file.dataset("/row_kind").rows();
-  facts.row_kinds = [opened](Index begin, Index end) { return opened->dataset("/row_kind").read<std::uint8_t>(begin, end - begin); };
+  const auto kinds = std::make_shared<const io::Dataset>(file.dataset("/row_kind"));
+  facts.rows = kinds->rows();
+  facts.row_kinds = [kinds](Index begin, Index end) { return kinds->read<std::uint8_t>(begin, end - begin); };
   facts.block_offsets = file.read<Index>("/block_offsets");
   return facts;
 }

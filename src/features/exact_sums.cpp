@@ -11,15 +11,20 @@ constexpr int fraction_bits = 70;
 
 } // namespace
 
-ExactSums::ExactSums(const std::vector<float>& largest) : exponents_(largest.size()), sums_(largest.size()), squares_(largest.size()) {
-  for (std::size_t j = 0; j < largest.size(); ++j) std::frexp(largest[j], &exponents_[j]);
+ExactSums::ExactSums(const std::vector<float>& largest)
+    : exponents_(largest.size()), factors_(largest.size()), sums_(largest.size()), squares_(largest.size()) {
+  for (std::size_t j = 0; j < largest.size(); ++j) {
+    std::frexp(largest[j], &exponents_[j]);
+    factors_[j] = std::ldexp(1.0, -exponents_[j]);
+  }
 }
 
 void ExactSums::add(std::int32_t feature, float value) {
   const auto j = static_cast<std::size_t>(feature);
-  const double scaled = std::ldexp(static_cast<double>(value), -exponents_[j]); // in [-1, 1]
-  sums_[j] += static_cast<Wide>(std::ldexp(scaled, fraction_bits));
-  squares_[j] += static_cast<Wide>(std::ldexp(scaled * scaled, fraction_bits));
+  constexpr double steps = 0x1p70;                                // 2^fraction_bits: products with powers of two lose nothing
+  const double scaled = static_cast<double>(value) * factors_[j]; // in (-1, 1)
+  sums_[j] += static_cast<Wide>(scaled * steps);
+  squares_[j] += static_cast<Wide>(scaled * scaled * steps);
 }
 
 void ExactSums::sum_over(const comm::Communicator& comm) {

@@ -27,7 +27,8 @@ private:
   __extension__ typedef __int128 Wide;
   static void sum_over(const comm::Communicator& comm, std::vector<Wide>& values);
   std::vector<double> back(const std::vector<Wide>& values, int power) const;
-  std::vector<int> exponents_; ///< largest < 2^exponent
+  std::vector<int> exponents_;  ///< largest < 2^exponent
+  std::vector<double> factors_; ///< 2^-exponent
   std::vector<Wide> sums_;
   std::vector<Wide> squares_;
 };

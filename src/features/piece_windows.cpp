@@ -1,4 +1,4 @@
-#include "concord/features/encode.hpp"
+#include "concord/features/piece_windows.hpp"
 
 #include <algorithm>
 

@@ -150,6 +150,13 @@ TEST(Formats, KeysOfTrainingChangeNothing) {
   }
 }
 
+TEST(Formats, AVersionOfAnyLengthIsRefusedByName) {
+  std::string version = "6";
+  for (int i = 0; i < 200000; ++i) version += ".0";
+  const json cfg{{"architecture", "topk"}, {"d_in", d}, {"d_sae", latents}, {"k", 2}, {"dtype", "float32"}, {"sae_lens_version", version}};
+  expect_error(ExitCode::bad_data, "sae_lens_version", [&] { load_sae(folder_of(cfg, saelens_arrays())); });
+}
+
 TEST(Formats, ACrosscodersWidthsAreThoseOfItsArrays) {
   Arrays arrays{{"b_enc", {{latents}, numbers(3, latents)}}};
   for (const char* part : {"_a", "_b"})

@@ -1,7 +1,7 @@
 #pragma once
-/// Codes on their way into features.h5 when the activations are never stored: append-only files, one a rank and run, in a
-/// folder beside the output. A record is one block of one layer with its checksum, so that a run that was killed loses what
-/// was not yet synced and nothing else, and any number of ranks reads on.
+/// Codes on their way into features.h5: append-only files, one a rank and run, in a folder beside the output. A record is a run of rows
+/// of one layer with its checksum (a window of an activations file; a block where activations are never stored), so that a run that was
+/// killed loses what was not yet synced and nothing else, and any number of ranks reads on.
 
 #include "concord/comm/session.hpp"
 #include "concord/features/encode.hpp"
@@ -19,8 +19,8 @@ public:
   CodeSpool(const comm::Communicator& comm, std::filesystem::path folder, const std::string& digest, bool force);
   ~CodeSpool() override;
   bool has(int layer, Index first_row) const { return records_.contains({layer, first_row}); }
-  /// Appends the codes of the block that begins at `first_row`, of which `left_out` rows have none for their length. Local. @throws Error
-  /// io.
+  /// Appends the codes of the run of rows that begins at `first_row`, of which `left_out` rows have none for their length. Local. @throws
+  /// Error io.
   void append(int layer, Index first_row, Index latents, Index left_out, const sae::SparseRows& codes);
   /// Makes everything appended durable. Local. @throws Error io.
   void sync();
@@ -29,7 +29,7 @@ public:
 
   /// Of a layer whose records are there. @throws Error bad_data.
   Index open(int layer) override;
-  /// [begin, end) must lie within one block. @throws Error io, or bad_data when a checksum differs.
+  /// [begin, end) must lie within one record. @throws Error io, or bad_data when a checksum differs.
   void codes(Index begin, Index end, sae::SparseRows& out) override;
   Index left_out() const override;
   /// Removes the folder. Collective over comm.

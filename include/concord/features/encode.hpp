@@ -3,6 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
+#include "concord/features/piece_windows.hpp"
 #include "concord/io/claim.hpp"
 #include "concord/io/row_kinds.hpp"
 #include "concord/sae/encoder.hpp"
@@ -10,7 +11,6 @@
 #include "concord/sae/norm_limit.hpp"
 
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -46,29 +46,6 @@ struct ActivationsFacts {
   Index rows = 0;
   io::RowKinds row_kinds;
   std::vector<Index> block_offsets; ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])
-};
-
-/// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
-inline constexpr Index rows_a_piece = 2048;
-
-/// The rows of blocks in pieces, and the pieces in windows, which are dealt to ranks and kept or lost as a whole. Long files have longer
-/// windows: at most about 2^16 of them up to 2^33 rows. Local.
-class PieceWindows {
-public:
-  PieceWindows() = default;
-  PieceWindows(const std::vector<Index>& block_offsets, Index rows);
-  Index count() const { return (pieces() + pieces_a_window_ - 1) / pieces_a_window_; }
-  /// Its first row; behind the last window the end of the rows.
-  Index first_row(Index window) const;
-  /// Calls visit(begin, end) for the rows of each piece of a window, in order.
-  void for_pieces(Index window, const std::function<void(Index begin, Index end)>& visit) const;
-  /// The windows of which `there(first row)` is false.
-  std::vector<Index> without(const std::function<bool(Index first_row)>& there) const;
-
-private:
-  Index pieces() const { return static_cast<Index>(first_rows_.size()) - 1; }
-  std::vector<Index> first_rows_ = {0}; ///< of each piece, and the end
-  Index pieces_a_window_ = 1;
 };
 
 /// Where the codes of rows come from, a piece at a time. Each rank asks for pieces of its own. Local.

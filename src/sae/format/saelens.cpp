@@ -67,9 +67,10 @@ KeyTable keys_of_version(bool old) {
 /// A release or release candidate of SAELens, as "6.0.0-rc.2"; others (6.0.0a1) are too close to the change of rules to be sure.
 int major_version(const std::string& version, const std::string& file) {
   static const std::regex form(R"((\d{1,4})(\.\d+)*([-_.]?rc[-_.]?\d*)?([-_.]?post[-_.]?\d*)?)");
+  constexpr std::size_t longest = 64; // std::regex goes down by calls, one a letter
   std::smatch parts;
-  require(std::regex_match(version, parts, form), ExitCode::bad_data, "{}: sae_lens_version \"{}\" is no release of SAELens", file,
-          version);
+  require(version.size() <= longest && std::regex_match(version, parts, form), ExitCode::bad_data,
+          "{}: sae_lens_version \"{}\" is no release of SAELens", file, version.substr(0, longest));
   return std::stoi(parts[1]);
 }
 

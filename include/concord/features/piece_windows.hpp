@@ -1,0 +1,34 @@
+#pragma once
+/// Which rows `encode` takes together: pieces, a product each, and windows of pieces, a share of the work each. Local.
+
+#include "concord/core/index.hpp"
+
+#include <functional>
+#include <vector>
+
+namespace concord::features {
+
+/// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
+inline constexpr Index rows_a_piece = 2048;
+
+/// The rows of blocks in pieces, and the pieces in windows. `encode` deals windows to ranks, and a stop keeps or loses a window as a whole.
+/// A window holds pieces / 2^16 pieces, from 1 to 64: so up to 2^33 rows there are fewer than 2^17 windows, however long the file. Local.
+class PieceWindows {
+public:
+  PieceWindows() = default;
+  PieceWindows(const std::vector<Index>& block_offsets, Index rows);
+  Index count() const { return (pieces() + pieces_a_window_ - 1) / pieces_a_window_; }
+  /// Its first row; behind the last window the end of the rows.
+  Index first_row(Index window) const;
+  /// Calls visit(begin, end) for the rows of each piece of a window, in order.
+  void for_pieces(Index window, const std::function<void(Index begin, Index end)>& visit) const;
+  /// The windows of which `there(first row)` is false.
+  std::vector<Index> without(const std::function<bool(Index first_row)>& there) const;
+
+private:
+  Index pieces() const { return static_cast<Index>(first_rows_.size()) - 1; }
+  std::vector<Index> first_rows_ = {0}; ///< of each piece, and the end
+  Index pieces_a_window_ = 1;
+};
+
+} // namespace concord::features
