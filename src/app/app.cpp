@@ -451,12 +451,17 @@ private:
     documents->add_option("--documents", tokenize_.documents, "what separates documents: blank-line or file")->capture_default_str();
     auto* plan = add("plan", "bytes, flops, memory and time of each stage of a study", [this] {
       const auto study = load_study();
-      comm::agree(world_, [&] { print_plan(study, static_cast<int>(ranks_), gflops_); });
+      comm::agree(world_, [&] { print_plan(study, plan_); });
     });
     plan->add_option("study", common_.study, "study file")->required();
     plan->add_option("--set", common_.overrides, "override a study key: table.key=value")->type_size(1)->allow_extra_args(false);
-    plan->add_option("--ranks", ranks_, "ranks to plan for")->check(CLI::Range(Index{1}, Index{1} << 24))->capture_default_str();
-    plan->add_option("--gflops", gflops_, "what one rank computes a second, in 10^9 operations")->capture_default_str();
+    plan->add_option("--ranks", plan_.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 24))->capture_default_str();
+    plan->add_option("--ranks-a-node", plan_.ranks_a_node, "of them on one node; 0: all")
+        ->check(CLI::Range(0, 1 << 24))
+        ->capture_default_str();
+    plan->add_option("--gflops", plan_.gflops, "what one rank computes a second, in 10^9 operations")->capture_default_str();
+    plan->add_flag("--memory", plan_.memory, "also each array above 1 MiB, with its formula");
+    plan->add_flag("--json", plan_.json, "all of it as JSON");
   }
 
   const comm::Communicator& world_;
@@ -485,8 +490,7 @@ private:
   std::string rdm_ = "correlation";
   std::string json_;
   std::vector<std::string> paths_;
-  Index ranks_ = 1;
-  double gflops_ = 50;
+  PlanOptions plan_;
 };
 
 } // namespace

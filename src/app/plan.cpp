@@ -6,11 +6,17 @@
 #include "concord/core/memory.hpp"
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
+#include "concord/corpus/memory_plan.hpp"
 #include "concord/corpus/text_files.hpp"
+#include "concord/corpus/tokenize.hpp"
+#include "concord/correlate/memory_plan.hpp"
 #include "concord/extract/memory_plan.hpp"
+#include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
 #include "concord/sae/device_step.hpp"
+#include "concord/sae/memory_plan.hpp"
+#include "concord/similarity/memory_plan.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -23,12 +29,17 @@ namespace {
 
 /// Headers, provenance and what lies beside: of the files of a stage, however small the study.
 constexpr double overhead_of_files = 256 << 10;
+constexpr double tokenized_a_second = 1e6; ///< bytes of text, by one thread
+constexpr double read_a_second = 1e8;      ///< bytes of a file, by one rank
+constexpr double grace = 5;                ///< seconds of a unit of work that is finished first (comm::StopWithin)
 
 struct StagePlan {
   std::string stage;
   double disk = 0; ///< bytes written
   double flops = 0;
-  double memory = 0; ///< bytes a rank
+  MemoryPlan memory;
+  double unbroken_flops = 0;   ///< of a rank, between two looks for the stop signal
+  double unbroken_seconds = 0; ///< the same, of what is not arithmetic, and of units that are finished first
 };
 
 struct ModelPlan {
@@ -66,81 +77,172 @@ ModelPlan model_plan(const Study& study, const std::string& table) {
   return plan;
 }
 
-/// Of the rank that needs most.
-extract::RankMemory extract_memory(const Study& study, char model, double tokens, int ranks) {
-  auto options = extract_options(study, model);
+/// What a study asks of memory: sizes that several stages know.
+struct Sizes {
+  const Study& study;
+  int ranks;
+  int on_node; ///< ranks of a node
+  double tokens;
+  bool fused() const { return study.flag("extract.fused"); }
+  double value() const { return static_cast<double>(size_of(parse_dtype(study.text("extract.dtype")))); }
+  double latents() const { return static_cast<double>(study.integer("sae.latents")); }
+  double active() const { return static_cast<double>(study.integer("sae.k")); }
+  double blocks() const { return tokens / static_cast<double>(study.integer("extract.batch") * study.integer("corpus.context")) + 1; }
+};
+
+/// Of the shard whose ranks need most.
+MemoryPlan extract_memory(const Sizes& s, char model) {
+  auto options = extract_options(s.study, model);
   const auto config = model::read_config(options.model);
-  options.layer_shards = std::clamp(options.layer_shards, 1, std::min(ranks, config.layers));
-  const Index context = study.integer("corpus.context");
-  const auto contexts = static_cast<Index>(tokens) / context + 1;
+  options.layer_shards = std::clamp(options.layer_shards, 1, std::min(s.ranks, config.layers));
+  const Index context = s.study.integer("corpus.context");
+  const auto contexts = static_cast<Index>(s.tokens) / context + 1;
   extract::RankMemory most;
   for (int shard = 0; shard < options.layer_shards; ++shard) {
     const auto memory =
         extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, thread_count());
     if (memory.total() > most.total()) most = memory;
   }
-  return most;
+  return extract::memory_plan(most, std::string("extract ") + model);
 }
 
-std::vector<StagePlan> stage_plans(const Study& study, int ranks) {
-  const double tokens = token_count(study);
-  const double stored = static_cast<double>(size_of(parse_dtype(study.text("extract.dtype"))));
+MemoryPlan train_memory(const Sizes& s, Index d, double layers) {
+  auto options = train_options(s.study);
+  if (s.fused()) options.order = "buffer";
+  const int groups = static_cast<int>(std::max<Index>(1, s.study.integer("sae.groups")));
+  const auto variants = static_cast<int>(s.study.list("sae.variants").size());
+  return sae::training_memory(options, {.rows = s.tokens,
+                                        .d = d,
+                                        .value = s.value(),
+                                        .models = 1,
+                                        .ranks = std::max(1, s.ranks / groups),
+                                        .threads = thread_count(),
+                                        .trainings = 1 + variants,
+                                        .layers = s.fused() ? static_cast<int>(layers) : 1,
+                                        .fused = s.fused()});
+}
+
+MemoryPlan encode_memory(const Sizes& s, char model, Index d, double layers) {
+  return features::encode_memory(encode_options(s.study, model), {.rows = s.tokens,
+                                                                  .blocks = s.blocks(),
+                                                                  .latents = s.latents(),
+                                                                  .d = static_cast<double>(d),
+                                                                  .value = s.value(),
+                                                                  .active = s.active(),
+                                                                  .ranks = s.ranks,
+                                                                  .layers = s.fused() ? static_cast<int>(layers) : 1,
+                                                                  .fused = s.fused()});
+}
+
+MemoryPlan correlate_memory(const Sizes& s, double pairs) {
+  const auto options = correlate_options(s.study);
+  const int groups = std::clamp<int>(std::max(1, options.groups), 1, s.ranks);
+  const int ranks = std::max(1, s.ranks / groups);
+  return correlate::correlate_memory(options, {.rows = s.tokens,
+                                               .features_a = s.latents(),
+                                               .features_b = s.latents(),
+                                               .active_a = s.active(),
+                                               .active_b = s.active(),
+                                               .ranks = ranks,
+                                               .on_node = std::min(ranks, s.on_node),
+                                               .threads = thread_count(),
+                                               .pairs = pairs});
+}
+
+MemoryPlan compare_memory(const Sizes& s, const double (&width)[2], double pairs) {
+  const auto options = compare_options(s.study);
+  const int groups = options.settings.groups > 0 ? options.settings.groups : similarity::groups_for(static_cast<Index>(pairs), s.ranks);
+  return similarity::compare_memory(options.settings.spaces, {.matches = s.latents(),
+                                                              .features_a = s.latents(),
+                                                              .features_b = s.latents(),
+                                                              .d_a = width[0],
+                                                              .d_b = width[1],
+                                                              .ranks = std::max(1, s.ranks / std::max(1, groups)),
+                                                              .threads = thread_count()});
+}
+
+/// Tokens of the vocabulary: of the larger model, since the tokenizer is not read.
+double vocabulary(const Study& study) {
+  return static_cast<double>(std::max(model_plan(study, "model.a").config.vocab, model_plan(study, "model.b").config.vocab));
+}
+
+void add_program(MemoryPlan& plan) {
+  plan.begin_phase("");
+  plan.each_rank("program, libraries and what a thread of theirs keeps", "170 MiB + 30 MiB (n - 1)",
+                 base_memory + thread_memory * (thread_count() - 1));
+}
+
+std::vector<StagePlan> stage_plans(const Sizes& sizes) {
+  const Study& study = sizes.study;
+  const double tokens = sizes.tokens;
+  const double stored = sizes.value();
   const auto latents = static_cast<double>(study.integer("sae.latents"));
   const auto k = static_cast<double>(study.integer("sae.k"));
   const auto batch = static_cast<double>(study.integer("sae.batch"));
   const double steps = study.integer("sae.steps") > 0 ? static_cast<double>(study.integer("sae.steps"))
                                                       : static_cast<double>(study.integer("sae.rows")) / batch;
   const auto context = static_cast<double>(study.integer("corpus.context"));
-  std::vector<StagePlan> plans{{"tokenize", 20 * tokens, 0, 25 * tokens}};
+  const corpus::TokenizeOptions tokenizing;
+  std::vector<StagePlan> plans{{"tokenize", 20 * tokens, 0,
+                                corpus::tokenize_memory(tokenizing.piece_bytes, std::max(text_bytes(study), 4 * tokens), vocabulary(study)),
+                                0, static_cast<double>(tokenizing.piece_bytes) / tokenized_a_second}};
   double layers[2] = {0, 0};
   int side = 0;
-  StagePlan train{"train-sae"};
-  StagePlan encode{"encode"};
+  double width[2] = {0, 0};
+  StagePlan train{"train-sae", 0, 0, MemoryPlan("train-sae")};
+  StagePlan encode{"encode", 0, 0, MemoryPlan("encode")};
   for (const char which : {'a', 'b'}) {
     const std::string table = std::string("model.") + which;
     const ModelPlan m = model_plan(study, table);
     const auto d = static_cast<double>(m.config.hidden);
     const double attention = 4.0 * static_cast<double>(m.config.heads * m.config.head_dim) * context * m.config.layers;
+    const auto block_rows = std::min(tokens, static_cast<double>(study.integer("extract.batch")) * context);
+    const double shards = std::clamp<double>(static_cast<double>(study.integer("extract.layer_shards")), 1, sizes.ranks);
     plans.push_back({std::string("extract ") + which, study.flag("extract.fused") ? 0.0 : tokens * m.layers * d * stored,
-                     tokens * (2 * m.parameters + attention), extract_memory(study, which, tokens, ranks).total()});
+                     tokens * (2 * m.parameters + attention), extract_memory(sizes, which),
+                     block_rows * (2 * m.parameters + attention) / shards});
+    width[side] = d;
     layers[side++] = m.layers;
     if (study.text(table + ".saes").empty()) {
       train.disk += m.layers * 8 * latents * d;
       train.flops += m.layers * steps * batch * (2 * d * latents + 12 * d * k);
-      const double share = std::min(tokens * d * stored / ranks, study.real("sae.memory_gib") * 0x1p30);
-      // Weights; gradients and moments of the rank's latents; rounded weights; rows and errors of a batch, read ahead and at work.
-      train.memory = std::max(train.memory, share + 8 * latents * d * (1 + 3.0 / ranks) + latents * d + 24 * batch * d + 25 * tokens);
+      // A step, or a piece of the held-out rows.
+      const double of_group = std::max(1.0, sizes.ranks / static_cast<double>(std::max<Index>(1, study.integer("sae.groups"))));
+      train.unbroken_flops = std::max({train.unbroken_flops, batch / of_group * (2 * d * latents + 12 * d * k), 2 * 1024 * d * latents});
+      train.unbroken_seconds = grace;
+      auto memory = train_memory(sizes, m.config.hidden, m.layers);
+      if (memory.of_rank() > train.memory.of_rank()) train.memory = std::move(memory);
     }
     encode.disk += (m.layers + 1) * tokens * (8 + 8 * k); // one layer lies twice while it is made
     encode.flops += m.layers * tokens * 2 * d * latents;
-    // The SAE in f32 and bf16; rows of a piece; codes of a window and on their way to the file; statistics and top lists.
-    encode.memory = std::max(encode.memory, 10 * latents * d + 2048 * (12 * d + 64 * (8 + 8 * k)) + 0x1p26 +
-                                                latents * (64 + 40 * static_cast<double>(study.integer("encode.top"))));
+    const auto at_once = static_cast<double>(features::encode_rows_at_once(study.integer("sae.latents"), m.config.hidden, thread_count()));
+    encode.unbroken_flops = std::max(encode.unbroken_flops, at_once * 2 * d * latents);
+    encode.unbroken_seconds = grace;
+    auto memory = encode_memory(sizes, which, m.config.hidden, m.layers);
+    if (memory.of_node() > encode.memory.of_node()) encode.memory = std::move(memory);
   }
   plans.push_back(train);
   plans.push_back(encode);
   const double pairs = layers[0] * layers[1];
   const double passes = 1 + static_cast<double>(study.integer("correlate.null_shifts"));
-  const double layer_bytes = tokens * (8 + 8 * k);
   // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
   const double a_feature =
       20 * static_cast<double>(study.integer("correlate.best")) + 16 + 8 * static_cast<double>(study.integer("correlate.null_shifts"));
   plans.push_back({"correlate", pairs * (latents * (2 * a_feature + 62) + 16384), 30 * passes * pairs * tokens * k * k,
-                   std::min(4 * layer_bytes / ranks, study.real("correlate.memory_gib") * 0x1p30) +
-                       100 * latents * static_cast<double>(study.integer("correlate.best"))});
+                   correlate_memory(sizes, pairs), 30 * tokens * k * k / latents / sizes.ranks,
+                   grace + 8 * tokens * (k + 1) / sizes.ranks / read_a_second});
   const auto permutations = static_cast<double>(study.integer("compare.permutations"));
-  const auto width = static_cast<double>(std::max(model_plan(study, "model.a").config.hidden, model_plan(study, "model.b").config.hidden));
+  const double widest = std::max(width[0], width[1]);
   // Products of rows with rows (RDMs, twice where the keys don't fit), of columns with columns (bases), and one a permutation.
   const double all_permutations = permutations + static_cast<double>(study.integer("compare.stratified_permutations"));
-  const double rdm_bytes = std::min(14 * latents * latents, study.real("compare.memory_gib") * 0x1p30);
   plans.push_back({"compare", pairs * 16 * permutations * static_cast<double>(study.list("compare.measures").size()),
-                   pairs * (2 * latents * latents * width +
-                            all_permutations * (2 * latents * width * width + 4 * width * width * width + latents * latents) +
-                            12 * latents * width * width),
-                   rdm_bytes + 4 * 8 * latents * width});
+                   pairs * (2 * latents * latents * widest +
+                            all_permutations * (2 * latents * widest * widest + 4 * widest * widest * widest + latents * latents) +
+                            12 * latents * widest * widest),
+                   compare_memory(sizes, width, pairs), std::max(2 * latents * widest * widest, 9 * widest * widest * widest), 0});
   for (auto& plan : plans) {
     plan.disk += overhead_of_files;
-    if (!plan.stage.starts_with("extract")) plan.memory += base_memory + thread_memory * (thread_count() - 1); // extract counts its own
+    if (!plan.stage.starts_with("extract")) add_program(plan.memory); // extract counts its own
   }
   return plans;
 }
@@ -161,25 +263,71 @@ double gpu_training_memory(const Study& study, Index d, int ranks) {
 
 } // namespace
 
-void print_plan(const Study& study, int ranks, double gflops) {
-  require(ranks > 0 && gflops > 0, ExitCode::usage, "--ranks and --gflops must be positive");
-  say("{:.0f} tokens on {} ranks at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", token_count(study), ranks,
-      gflops);
-  say("{:<12} {:>12} {:>12} {:>16} {:>10}", "stage", "disk", "flops", "memory a rank", "time");
+namespace {
+
+void say_arrays(const StagePlan& stage) {
+  constexpr double worth_a_line = 1 << 20;
+  for (const auto& item : stage.memory.items()) {
+    if (item.bytes < worth_a_line) continue;
+    const char* holder = item.holder == MemoryItem::Holder::rank ? "a rank" : item.holder == MemoryItem::Holder::node ? "a node" : "rank 0";
+    say("  {:<12} {:<11} {:<7} {:>12}  {} = {}{}", stage.stage, item.phase, holder, human_bytes(item.bytes), item.what, item.formula,
+        item.may_be_less ? ", at most" : "");
+  }
+}
+
+nlohmann::json json_of(const StagePlan& stage) {
+  constexpr const char* holders[] = {"rank", "node", "root"};
+  nlohmann::json items = nlohmann::json::array();
+  for (const auto& item : stage.memory.items())
+    items.push_back({{"what", item.what},
+                     {"formula", item.formula},
+                     {"bytes", item.bytes},
+                     {"holder", holders[static_cast<int>(item.holder)]},
+                     {"phase", item.phase},
+                     {"at_most", item.may_be_less}});
+  return {{"stage", stage.stage},
+          {"disk", stage.disk},
+          {"flops", stage.flops},
+          {"rank_0", stage.memory.of_rank()},
+          {"unbroken_flops", stage.unbroken_flops},
+          {"unbroken_seconds", stage.unbroken_seconds},
+          {"rank", stage.memory.of_rank(false)},
+          {"node", stage.memory.of_node()},
+          {"arrays", items}};
+}
+
+} // namespace
+
+void print_plan(const Study& study, const PlanOptions& options) {
+  require(options.ranks > 0 && options.gflops > 0 && options.ranks_a_node >= 0, ExitCode::usage,
+          "--ranks and --gflops must be positive, --ranks-a-node not negative");
+  const int ranks = options.ranks;
+  const int on_node = options.ranks_a_node > 0 ? std::min(options.ranks_a_node, ranks) : ranks;
+  const Sizes sizes{study, ranks, on_node, token_count(study)};
+  const auto plans = stage_plans(sizes);
+  if (options.json) {
+    nlohmann::json stages = nlohmann::json::array();
+    for (const auto& plan : plans) stages.push_back(json_of(plan));
+    say("{}", nlohmann::json{{"tokens", sizes.tokens}, {"ranks", ranks}, {"ranks_a_node", on_node}, {"stages", stages}}.dump(2));
+    return;
+  }
+  say("{:.0f} tokens on {} ranks, {} a node, at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", sizes.tokens, ranks,
+      on_node, options.gflops);
+  say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10} {:>10}", "stage", "disk", "flops", "memory a rank", "a node in all", "time", "stops in");
   double disk = 0;
   double seconds = 0;
-  for (const auto& plan : stage_plans(study, ranks)) {
-    const double time = plan.flops / (gflops * 1e9 * ranks);
-    say("{:<12} {:>12} {:>12.2e} {:>16} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops, human_bytes(plan.memory),
-        human_seconds(time));
+  for (const auto& plan : plans) {
+    const double time = plan.flops / (options.gflops * 1e9 * ranks);
+    const double unbroken = plan.unbroken_seconds + plan.unbroken_flops / (options.gflops * 1e9);
+    say("{:<12} {:>12} {:>12.2e} {:>14} {:>14} {:>10} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops,
+        human_bytes(plan.memory.of_rank()), human_bytes(plan.memory.of_all(on_node)), human_seconds(time), human_seconds(unbroken));
     disk += plan.disk;
     seconds += time;
   }
-  say("{:<12} {:>12} {:>12} {:>16} {:>10}", "total", human_bytes(disk), "", "", human_seconds(seconds));
-  for (const char model : {'a', 'b'}) {
-    const auto m = extract_memory(study, model, token_count(study), ranks);
-    say("extract {}: the largest rank holds program {}, weights {}, forward pass {}, rows on their way {}", model, human_bytes(m.base),
-        human_bytes(m.weights), human_bytes(m.working), human_bytes(m.buffers));
+  say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10}", "total", human_bytes(disk), "", "", "", human_seconds(seconds));
+  if (options.memory) {
+    say("arrays above 1 MiB (docs/memory.md has the symbols):");
+    for (const auto& plan : plans) say_arrays(plan);
   }
   if (study.text("sae.device") == "cuda")
     for (const char model : {'a', 'b'}) {

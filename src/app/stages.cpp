@@ -97,24 +97,6 @@ extract::ExtractOptions extract_options(const Study& study, char model) {
   return o;
 }
 
-namespace {
-
-void extract(const comm::Communicator& comm, const Study& study, const StudyFiles& /*files*/, bool force) {
-  if (study.flag("extract.fused")) {
-    log_info("extract: fused; the model runs inside train-sae and encode");
-    return;
-  }
-  for (const char model : models) {
-    auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
-    o.force = force;
-    extract::extract(comm, o);
-  }
-}
-
-std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
-  return comm::decided(comm, [&] { return io::File::open(activations).integers("layers"); });
-}
-
 sae::TrainOptions train_options(const Study& study) {
   sae::TrainOptions o;
   o.kind = study.text("sae.kind");
@@ -149,6 +131,89 @@ sae::TrainOptions train_options(const Study& study) {
   o.memory_gib = study.real("sae.memory_gib");
   o.checkpoint_seconds = study.real("sae.checkpoint_seconds");
   return o;
+}
+
+features::EncodeOptions encode_options(const Study& study, char model) {
+  const StudyFiles files(study);
+  features::EncodeOptions o;
+  o.activations = files.activations(model);
+  o.saes = files.saes(study, model);
+  o.top = study.integer("encode.top");
+  o.keep_special = study.flag("encode.keep_special");
+  o.max_norm = study.real("encode.max_norm");
+  o.before_top_k = study.flag("encode.before_top_k");
+  o.stage_word = named("encode", model);
+  o.out = files.features(model);
+  return o;
+}
+
+correlate::CorrelateOptions correlate_options(const Study& study) {
+  const StudyFiles files(study);
+  correlate::CorrelateOptions o;
+  o.a = files.features('a');
+  o.b = files.features('b');
+  o.tokens = files.tokens();
+  o.best = study.integer("correlate.best");
+  o.null_shifts = study.integer("correlate.null_shifts");
+  o.rules.pairing = correlate::parse_pairing(study.text("correlate.pairing"));
+  o.rules.min_r = study.real("correlate.min_r");
+  o.rules.max_q = study.real("correlate.max_q");
+  o.rules.min_firings = study.integer("correlate.min_firings");
+  o.rules.drop_non_concept = study.flag("correlate.drop_non_concept");
+  o.rules.need_shared_token = study.flag("correlate.need_shared_token");
+  o.level = study.real("correlate.level");
+  o.memory_gib = study.real("correlate.memory_gib");
+  o.device = study.text("correlate.device");
+  o.allow_shared_gpu = study.flag("correlate.allow_shared_gpu");
+  o.gpu_memory_gib = study.real("correlate.gpu_memory_gib");
+  o.groups = static_cast<int>(study.integer("correlate.groups"));
+  if (study.flag("correlate.matrix")) o.matrix = correlate::MatrixEntries::all;
+  if (study.flag("correlate.matrix_coactive")) o.matrix = correlate::MatrixEntries::coactive;
+  o.out = files.matches();
+  return o;
+}
+
+similarity::CompareOptions compare_options(const Study& study) {
+  const StudyFiles files(study);
+  similarity::CompareOptions o;
+  o.matches = files.matches();
+  o.saes_a = files.saes(study, 'a');
+  o.saes_b = files.saes(study, 'b');
+  auto& spaces = o.settings.spaces;
+  spaces.measures = study.list("compare.measures");
+  spaces.svcca = {study.real("compare.svcca_variance"), study.integer("compare.svcca_k")};
+  spaces.route = similarity::parse_route(study.text("compare.route"));
+  spaces.rdm = similarity::parse_rdm_kind(study.text("compare.rdm"));
+  spaces.neighbours = study.integer("compare.neighbours");
+  spaces.kendall_samples = study.integer("compare.kendall_samples");
+  spaces.permutations = study.integer("compare.permutations");
+  spaces.stratified = study.integer("compare.stratified_permutations");
+  spaces.subsets = study.integer("compare.subsets");
+  spaces.level = study.real("compare.level");
+  spaces.memory_gib = study.real("compare.memory_gib");
+  spaces.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
+  o.settings.groups = static_cast<int>(study.integer("compare.groups"));
+  o.settings.min_matches = study.integer("compare.min_matches");
+  o.out = files.similarity();
+  return o;
+}
+
+namespace {
+
+void extract(const comm::Communicator& comm, const Study& study, const StudyFiles& /*files*/, bool force) {
+  if (study.flag("extract.fused")) {
+    log_info("extract: fused; the model runs inside train-sae and encode");
+    return;
+  }
+  for (const char model : models) {
+    auto o = comm::agreed(comm, [&] { return extract_options(study, model); });
+    o.force = force;
+    extract::extract(comm, o);
+  }
+}
+
+std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
+  return comm::decided(comm, [&] { return io::File::open(activations).integers("layers"); });
 }
 
 /// The training of one layer of a model.
@@ -243,29 +308,17 @@ void train_sae(const comm::Communicator& comm, const Study& study, const StudyFi
   }
 }
 
-features::EncodeOptions encode_options(const Study& study, const StudyFiles& files, char model, bool force) {
-  features::EncodeOptions o;
-  o.activations = files.activations(model);
-  o.saes = files.saes(study, model);
-  o.top = study.integer("encode.top");
-  o.keep_special = study.flag("encode.keep_special");
-  o.max_norm = study.real("encode.max_norm");
-  o.before_top_k = study.flag("encode.before_top_k");
-  o.stage_word = named("encode", model);
-  o.out = files.features(model);
-  o.force = force;
-  return o;
-}
-
 void encode(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
   for (const char model : models) {
-    const auto o = encode_options(study, files, model, force);
+    auto o = encode_options(study, model);
+    o.force = force;
     if (study.flag("extract.fused"))
       fused::encode(comm, comm::agreed(comm, [&] { return extract_options(study, model); }), o);
     else
       features::encode(comm, o);
   }
-  auto o = encode_options(study, files, 'a', force);
+  auto o = encode_options(study, 'a');
+  o.force = force;
   o.layers = skyline_layers(comm, study, files);
   if (o.layers.empty()) return;
   o.saes = files.skyline_saes(study);
@@ -275,27 +328,7 @@ void encode(const comm::Communicator& comm, const Study& study, const StudyFiles
 }
 
 void correlate(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
-  correlate::CorrelateOptions o;
-  o.a = files.features('a');
-  o.b = files.features('b');
-  o.tokens = files.tokens();
-  o.best = study.integer("correlate.best");
-  o.null_shifts = study.integer("correlate.null_shifts");
-  o.rules.pairing = comm::agreed(comm, [&] { return correlate::parse_pairing(study.text("correlate.pairing")); });
-  o.rules.min_r = study.real("correlate.min_r");
-  o.rules.max_q = study.real("correlate.max_q");
-  o.rules.min_firings = study.integer("correlate.min_firings");
-  o.rules.drop_non_concept = study.flag("correlate.drop_non_concept");
-  o.rules.need_shared_token = study.flag("correlate.need_shared_token");
-  o.level = study.real("correlate.level");
-  o.memory_gib = study.real("correlate.memory_gib");
-  o.device = study.text("correlate.device");
-  o.allow_shared_gpu = study.flag("correlate.allow_shared_gpu");
-  o.gpu_memory_gib = study.real("correlate.gpu_memory_gib");
-  o.groups = static_cast<int>(study.integer("correlate.groups"));
-  if (study.flag("correlate.matrix")) o.matrix = correlate::MatrixEntries::all;
-  if (study.flag("correlate.matrix_coactive")) o.matrix = correlate::MatrixEntries::coactive;
-  o.out = files.matches();
+  auto o = comm::agreed(comm, [&] { return correlate_options(study); });
   o.force = force;
   correlate::correlate(comm, o);
   o.layers_a = skyline_layers(comm, study, files);
@@ -307,28 +340,7 @@ void correlate(const comm::Communicator& comm, const Study& study, const StudyFi
 }
 
 void compare(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
-  similarity::CompareOptions o;
-  o.matches = files.matches();
-  o.saes_a = files.saes(study, 'a');
-  o.saes_b = files.saes(study, 'b');
-  auto& spaces = o.settings.spaces;
-  spaces.measures = study.list("compare.measures");
-  spaces.svcca = {study.real("compare.svcca_variance"), study.integer("compare.svcca_k")};
-  comm::agree(comm, [&] {
-    spaces.route = similarity::parse_route(study.text("compare.route"));
-    spaces.rdm = similarity::parse_rdm_kind(study.text("compare.rdm"));
-  });
-  spaces.neighbours = study.integer("compare.neighbours");
-  spaces.kendall_samples = study.integer("compare.kendall_samples");
-  spaces.permutations = study.integer("compare.permutations");
-  spaces.stratified = study.integer("compare.stratified_permutations");
-  spaces.subsets = study.integer("compare.subsets");
-  spaces.level = study.real("compare.level");
-  spaces.memory_gib = study.real("compare.memory_gib");
-  spaces.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
-  o.settings.groups = static_cast<int>(study.integer("compare.groups"));
-  o.settings.min_matches = study.integer("compare.min_matches");
-  o.out = files.similarity();
+  auto o = comm::agreed(comm, [&] { return compare_options(study); });
   o.force = force;
   similarity::compare(comm, o);
   if (study.list("skyline.layers").empty()) return;

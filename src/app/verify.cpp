@@ -3,7 +3,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/tokens.hpp"
+#include "concord/corpus/token_reader.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/contents.hpp"
@@ -212,7 +212,11 @@ std::string verify(const fs::path& path) {
   require(file.has_attribute("concord_stage"), ExitCode::bad_data, "{} was not made by concord", path.string());
   const std::string stage = file.attribute("concord_stage");
   check_contents(path);
-  if (stage == "tokenize") return fmt::format("{} tokens", corpus::read_tokens(path).count());
+  if (stage == "tokenize") { // piece by piece: a corpus may be larger than memory
+    const corpus::TokenReader tokens(path);
+    tokens.check();
+    return fmt::format("{} tokens", tokens.count());
+  }
   if (stage == "extract") return verify_activations(path);
   if (stage == "encode") return verify_features(path);
   if (stage == "correlate") return verify_matches(path);

@@ -18,11 +18,13 @@ namespace {
 
 // MPI counts are int: larger arrays travel in pieces. 2^28 elements keep each message below 2 GiB.
 constexpr Index piece = Index{1} << 28;
+// MPI takes memory of its own for a reduction, as much as the message.
+constexpr Index summed_at_once = Index{1} << 22;
 
 template <typename T>
 void sum_pieces(const Communicator& comm, T* values, Index count, MPI_Datatype type) {
-  for (Index done = 0; done < count; done += piece)
-    MPI_Allreduce(MPI_IN_PLACE, values + done, static_cast<int>(std::min(piece, count - done)), type, MPI_SUM, comm);
+  for (Index done = 0; done < count; done += summed_at_once)
+    MPI_Allreduce(MPI_IN_PLACE, values + done, static_cast<int>(std::min(summed_at_once, count - done)), type, MPI_SUM, comm);
 }
 
 } // namespace
@@ -39,8 +41,8 @@ void sum(const Communicator& comm, Index* values, Index count) {
 
 void max(const Communicator& comm, std::vector<float>& values) {
   const auto count = static_cast<Index>(values.size());
-  for (Index done = 0; done < count; done += piece)
-    MPI_Allreduce(MPI_IN_PLACE, values.data() + done, static_cast<int>(std::min(piece, count - done)), MPI_FLOAT, MPI_MAX, comm);
+  for (Index done = 0; done < count; done += summed_at_once)
+    MPI_Allreduce(MPI_IN_PLACE, values.data() + done, static_cast<int>(std::min(summed_at_once, count - done)), MPI_FLOAT, MPI_MAX, comm);
 }
 
 Index max_of(const Communicator& comm, Index value) {

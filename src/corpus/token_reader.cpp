@@ -8,17 +8,6 @@
 
 namespace concord::corpus {
 
-namespace {
-
-io::File open_tokens(const std::filesystem::path& path) {
-  io::File file = io::File::open(path);
-  require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
-          "{} is no tokens file; make it with `concord tokenize`", path.string());
-  return file;
-}
-
-} // namespace
-
 TokenReader::TokenReader(const std::filesystem::path& path) : path_(path), file_(open_tokens(path)), ids_(file_.dataset("/tokens")) {
   context_offsets_ = file_.read<Index>("/context_offsets");
   hash_ = file_.attribute("token_hash");

@@ -25,6 +25,10 @@ std::vector<std::uint8_t> Tokens::row_kinds() const {
 }
 
 std::string Tokens::text_of(std::int32_t id) const {
+  return text_of_token(id, pieces);
+}
+
+std::string text_of_token(std::int32_t id, const std::vector<std::string>& pieces) {
   if (id < 0 || id >= static_cast<std::int32_t>(pieces.size())) return "#" + std::to_string(id);
   const std::string& piece = pieces[static_cast<std::size_t>(id)];
   if (piece.size() == 6 && piece.starts_with("<0x")) {
@@ -49,6 +53,13 @@ std::string token_hash(const Tokens& tokens) {
   digest.add(std::span<const std::int32_t>(tokens.ids));
   digest.add(std::span<const Index>(tokens.context_offsets));
   return digest.hex();
+}
+
+io::File open_tokens(const std::filesystem::path& path) {
+  io::File file = io::File::open(path);
+  require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
+          "{} is no tokens file; make it with `concord tokenize`", path.string());
+  return file;
 }
 
 std::int32_t bos_id_of(const io::File& file) {

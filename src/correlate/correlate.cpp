@@ -2,7 +2,9 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/gpu.hpp"
+#include "concord/comm/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
@@ -10,7 +12,9 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
+#include "concord/corpus/token_texts.hpp"
 #include "concord/corpus/tokens.hpp"
+#include "concord/correlate/memory_plan.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/output.hpp"
 
@@ -90,7 +94,7 @@ public:
     comm::agree(comm_, [&] { // matching is done by the first rank of a group
       require(!options_.tokens.empty() && a_->file() != nullptr && b_->file() != nullptr, ExitCode::config,
               "the token filters need features.h5 files and their tokens.h5");
-      if (group_.rank() == 0) tokens_ = corpus::read_tokens(options_.tokens);
+      if (group_.rank() == 0) tokens_.emplace(options_.tokens);
     });
   }
 
@@ -113,6 +117,7 @@ private:
                       [&](io::File& file) { lay_out(file); });
     Progress progress(options_.stage_word, pairs(), "pairs", output.units_done());
     const Index begun = output.units_done(); // the last line counts the pairs of this run
+    require_memory();
     PairCorrelator correlator(group_, settings());
     Index matched = 0;
     for (Index done = begun; done < pairs(); done += groups_) {
@@ -127,6 +132,26 @@ private:
                  fmt::format("pairs={} matched={} correlating={:.3f} peak={}", pairs() - begun, matched, comm::max_of(comm_, correlating_),
                              human_bytes(comm::max_of(comm_, peak_memory()))),
                  options_.out.string());
+  }
+
+  /// Of the pair with most features and entries.
+  void require_memory() const {
+    CorrelateSize size{
+        .rows = static_cast<double>(a_->rows()), .ranks = group_.size(), .on_node = comm::node_size(group_), .threads = thread_count()};
+    const auto most = [&](const Side& side, double& features, double& active) {
+      for (const int layer : side.layers()) {
+        const auto source = side.source(layer);
+        features = std::max(features, static_cast<double>(source->features()));
+        active = std::max(active, static_cast<double>(source->entries()) / std::max(1.0, size.rows));
+      }
+    };
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      most(*a_, size.features_a, size.active_a);
+      most(*b_, size.features_b, size.active_b);
+    });
+    for (double* number : {&size.features_a, &size.active_a, &size.features_b, &size.active_b}) comm::spread(comm_, *number);
+    comm::require_memory(comm_, correlate_memory(options_, size), "lower correlate.memory_gib, or start fewer ranks a node");
   }
 
   Index pairs() const { return static_cast<Index>(a_->layers().size() * b_->layers().size()); }
@@ -251,7 +276,7 @@ private:
     comm::agree(group_, [&] {
       loaded.source = side.source(layer);
       loaded.facts.counts = loaded.source->totals().count;
-      if (!tokens_.ids.empty()) loaded.facts.tokens = side.top_tokens(layer, tokens_);
+      if (tokens_) loaded.facts.tokens = side.top_tokens(layer, *tokens_);
     });
     return loaded;
   }
@@ -347,7 +372,7 @@ private:
   const CorrelateOptions& options_;
   std::unique_ptr<Side> a_;
   std::unique_ptr<Side> b_;
-  corpus::Tokens tokens_; ///< with the filters, on the first rank of each group
+  std::optional<corpus::TokenTexts> tokens_; ///< with the filters, on the first rank of each group
   std::vector<Index> shifts_;
   StageKey key_;
   int groups_ = 1;

@@ -31,17 +31,19 @@ std::shared_ptr<const FeatureSource> Side::source(int layer) const {
   return std::make_shared<FileSource>(*file_, layer);
 }
 
-TopTokens Side::top_tokens(int layer, const corpus::Tokens& tokens) const {
+TopTokens Side::top_tokens(int layer, const corpus::TokenTexts& tokens) const {
   constexpr Index strongest = 5;
   const auto top = file_->top(layer);
   const auto places = static_cast<std::size_t>(top.places);
-  TopTokens texts(top.rows.size() / places);
-  for (std::size_t j = 0; j < texts.size(); ++j)
-    for (Index p = 0; p < std::min(strongest, top.places); ++p) {
-      const Index row = top.rows[j * places + static_cast<std::size_t>(p)];
-      if (row >= 0) texts[j].push_back(tokens.text_of(tokens.ids[static_cast<std::size_t>(row)]));
-    }
-  return texts;
+  const auto taken = static_cast<std::size_t>(std::min(strongest, top.places));
+  TopTokens of_features(top.rows.size() / places);
+  std::vector<Index> rows;
+  for (std::size_t j = 0; j < of_features.size(); ++j)
+    rows.insert(rows.end(), top.rows.begin() + static_cast<Index>(j * places), top.rows.begin() + static_cast<Index>(j * places + taken));
+  auto texts = tokens.of_rows(rows);
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    if (rows[i] >= 0) of_features[i / taken].push_back(std::move(texts[i]));
+  return of_features;
 }
 
 } // namespace concord::correlate

@@ -1,7 +1,7 @@
 #pragma once
 /// One model's features as correlate takes them: a features.h5, or a single matrix as layer 0. Local.
 
-#include "concord/corpus/tokens.hpp"
+#include "concord/corpus/token_texts.hpp"
 #include "concord/correlate/feature_source.hpp"
 #include "concord/correlate/matching.hpp"
 
@@ -24,7 +24,7 @@ public:
   Index features(int layer) const { return file_ ? file_->features(layer) : matrix_->features(); }
   std::shared_ptr<const FeatureSource> source(int layer) const;
   /// Texts of the tokens on which each feature is strongest. Of a features.h5.
-  TopTokens top_tokens(int layer, const corpus::Tokens& tokens) const;
+  TopTokens top_tokens(int layer, const corpus::TokenTexts& tokens) const;
   /// None for a matrix.
   const features::FeaturesFile* file() const { return file_ ? &*file_ : nullptr; }
 

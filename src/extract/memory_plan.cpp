@@ -32,6 +32,16 @@ std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOpt
   return dist::balanced_cuts(costs, options.layer_shards);
 }
 
+MemoryPlan memory_plan(const RankMemory& memory, const std::string& stage) {
+  MemoryPlan plan(stage);
+  plan.each_rank("program, libraries, and where contexts begin", "170 MiB + 30 MiB (n - 1) + 8 C", memory.base);
+  plan.each_rank("weights of its layers", "v_c parameters, and the rows of the embedding that occur", memory.weights);
+  plan.at_most();
+  plan.each_rank("forward pass of a block", "v_c (2 x d + the larger of attention and MLP)", memory.working);
+  plan.each_rank("rows on their way to the disk and to the next shard", "4 x d v + 3 x d v_c", memory.buffers);
+  return plan;
+}
+
 RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest,
                        Index contexts, int threads) {
   const auto cuts = shard_cuts(config, options, longest);

@@ -2,13 +2,16 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/features/code_spool.hpp"
 #include "concord/features/features.hpp"
+#include "concord/features/memory_plan.hpp"
 #include "concord/io/output.hpp"
 #include "concord/io/row_source.hpp"
 #include "concord/sae/encoder.hpp"
@@ -62,22 +65,25 @@ struct LayerTotals {
         top(at(latents)) {}
 };
 
-/// Encodes the rows of an activations file. Local.
+/// Encodes the rows of an activations file. Local where it does not say Collective.
 class FileEncoder {
 public:
-  explicit FileEncoder(const EncodeOptions& options) : options_(options) {}
+  FileEncoder(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options) {}
 
-  /// Turns to a layer.
+  /// Turns to a layer. Collective.
   void open(int layer) {
-    sae_ = sae::load_sae(sae::sae_path(options_.saes, layer));
-    encoder_ = std::make_unique<sae::Encoder>(sae_, options_.before_top_k);
-    source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
-    require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
-            sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
-    limit_ = norm_limit(options_, layer, sae_.d, some_rows());
+    encoder_.reset(); // the last layer's weights first
+    sae_ = {};
+    sae_ = sae::load_sae_on_nodes(comm_, sae::sae_path(options_.saes, layer));
+    encoder_ = std::make_unique<sae::Encoder>(sae_, options_.before_top_k, &comm_);
+    comm::agree(comm_, [&] { open_rows(layer); });
   }
 
   Index latents() const { return sae_.latents; }
+  const sae::Sae& sae() const { return sae_; }
+  /// Rows between two looks for a stop: some seconds' work.
+  Index rows_at_once() const { return encode_rows_at_once(sae_.latents, sae_.d, thread_count()); }
+  double value_bytes() const { return static_cast<double>(size_of(source_->dtype())); }
 
   /// Appends the codes of rows [begin, end); returns how many of them are too long to have any.
   Index encode(Index begin, Index end, sae::SparseRows& out) {
@@ -94,10 +100,17 @@ public:
     for (auto row = rows.begin(); row != rows.end(); row += sae_.d)
       if (limit_.keeps(&*row)) kept.insert(kept.end(), row, row + sae_.d);
     if (kept.empty()) return std::nullopt;
-    return sae::fit_of(sae_, kept);
+    return sae::fit_of(sae_, *encoder_, kept);
   }
 
 private:
+  void open_rows(int layer) {
+    source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
+    require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
+            sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
+    limit_ = norm_limit(options_, layer, sae_.d, some_rows());
+  }
+
   /// Rows from all over the file, BOS rows not among them.
   std::vector<float> some_rows() const {
     constexpr Index windows = 8;
@@ -117,6 +130,7 @@ private:
     return rows;
   }
 
+  const comm::Communicator& comm_;
   const EncodeOptions& options_;
   sae::Sae sae_;
   std::unique_ptr<sae::Encoder> encoder_;
@@ -129,10 +143,11 @@ private:
 /// window, and a run that ends early goes on behind its last whole one.
 class FileCodes final : public CodeSource {
 public:
-  FileCodes(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options), encoder_(options) {}
+  FileCodes(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options), encoder_(comm, options) {}
 
   void make_ready(int layer, const fs::path& folder, const std::string& digest, const PieceWindows& windows) override {
-    comm::agree(comm_, [&] { encoder_.open(layer); });
+    encoder_.open(layer);
+    require_memory(windows);
     spool_ = std::make_unique<CodeSpool>(comm_, folder, digest, options_.force);
     const auto missing = windows.without([&](Index first_row) { return spool_->has(layer, first_row); });
     const dist::Partition share{static_cast<Index>(missing.size()), comm_.size()};
@@ -161,11 +176,31 @@ public:
   }
 
 private:
+  void require_memory(const PieceWindows& windows) const {
+    const auto& sae = encoder_.sae();
+    const auto rows = static_cast<double>(windows.rows());
+    const auto plan = encode_memory(options_, {.rows = rows,
+                                               .blocks = rows / static_cast<double>(rows_a_piece),
+                                               .latents = static_cast<double>(sae.latents),
+                                               .d = static_cast<double>(sae.d),
+                                               .value = encoder_.value_bytes(),
+                                               .active = static_cast<double>(sae.k), // of other kinds not known
+                                               .ranks = comm_.size()});
+    comm::require_memory(comm_, plan.without_node_arrays(), "lower encode.top, or start fewer ranks a node");
+  }
+
   void encode_window(int layer, const PieceWindows& windows, Index window) {
     codes_.clear();
     Index left_out = 0;
-    windows.for_pieces(window, [&](Index begin, Index end) { left_out += encoder_.encode(begin, end, codes_); });
-    spool_->append(layer, windows.first_row(window), encoder_.latents(), left_out, codes_);
+    bool whole = true;
+    const comm::StopWithin stop; // a window of a large SAE takes long on few threads
+    windows.for_pieces(window, [&](Index begin, Index end) {
+      for (Index here = begin; here < end && whole; here += encoder_.rows_at_once()) {
+        whole = !stop.wanted_here();
+        if (whole) left_out += encoder_.encode(here, std::min(end, here + encoder_.rows_at_once()), codes_);
+      }
+    });
+    if (whole) spool_->append(layer, windows.first_row(window), encoder_.latents(), left_out, codes_);
   }
 
   const comm::Communicator& comm_;
@@ -503,6 +538,12 @@ private:
 };
 
 } // namespace
+
+Index encode_rows_at_once(Index latents, Index d, int threads) {
+  constexpr double products_a_thread = 1e11; // two seconds at 10^11 operations a second
+  const double rows = products_a_thread * threads / (static_cast<double>(latents) * static_cast<double>(d));
+  return std::clamp<Index>(static_cast<Index>(rows), 96, rows_a_piece);
+}
 
 sae::NormLimit norm_limit(const EncodeOptions& options, int layer, Index d, std::span<const float> rows) {
   if (options.max_norm <= 0) return {};

@@ -10,25 +10,27 @@
 #include "concord/sae/encoder.hpp"
 
 #include "fused/facts.hpp"
+#include <algorithm>
 #include <map>
 
 namespace concord::fused {
 
 namespace {
 
-/// The SAEs of this rank's layers, applied to rows as they come.
+/// The SAEs of this rank's layers, applied to rows as they come. The ranks of a layer on one node share its weights.
 class Encoders {
 public:
-  Encoders(const extract::Extractor& extractor, const extract::ExtractOptions& extract, const features::EncodeOptions& encode)
+  /// Collective.
+  Encoders(const comm::Communicator& comm, const extract::Extractor& extractor, const extract::ExtractOptions& extract,
+           const features::EncodeOptions& encode)
       : extractor_(extractor), store_(extract.store) {
-    for (const int layer : extractor.my_layers()) {
-      auto& one = encoders_[layer];
-      const auto path = sae::sae_path(encode.saes, layer);
-      one.sae = sae::load_sae(path);
-      require(one.sae.d == extractor.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {} is {} wide", path.string(),
-              one.sae.d, extract.model.string(), extractor.config().hidden);
-      one.encoder = std::make_unique<sae::Encoder>(one.sae, encode.before_top_k);
-      one.limit = features::norm_limit(encode, layer, one.sae.d, {});
+    const auto& mine = extractor.my_layers();
+    for (const int layer : extractor.layers()) {
+      const bool has = std::find(mine.begin(), mine.end(), layer) != mine.end();
+      auto ranks = comm.split(has ? 1 : 0);
+      comm::agree_between_groups(comm, [&] {
+        if (has) load(layer, std::move(ranks), extract, encode);
+      });
     }
   }
 
@@ -52,7 +54,21 @@ public:
   }
 
 private:
+  void load(int layer, comm::Communicator ranks, const extract::ExtractOptions& extract, const features::EncodeOptions& encode) {
+    auto& one = encoders_[layer];
+    const auto path = sae::sae_path(encode.saes, layer);
+    one.ranks = std::move(ranks);
+    one.sae = sae::load_sae_on_nodes(one.ranks, path);
+    comm::agree(one.ranks, [&] {
+      require(one.sae.d == extractor_.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {} is {} wide", path.string(),
+              one.sae.d, extract.model.string(), extractor_.config().hidden);
+    });
+    one.encoder = std::make_unique<sae::Encoder>(one.sae, encode.before_top_k, &one.ranks);
+    comm::agree(one.ranks, [&] { one.limit = features::norm_limit(encode, layer, one.sae.d, {}); });
+  }
+
   struct One {
+    comm::Communicator ranks; ///< that have the layer
     sae::Sae sae;
     std::unique_ptr<sae::Encoder> encoder;
     sae::NormLimit limit;
@@ -80,8 +96,7 @@ std::vector<Index> missing_blocks(const extract::Extractor& extractor, const fea
 bool fill(const comm::Communicator& comm, extract::Extractor& extractor, const extract::ExtractOptions& extract,
           const features::EncodeOptions& encode, features::CodeSpool& spool) {
   const auto blocks = missing_blocks(extractor, spool);
-  std::unique_ptr<Encoders> encoders;
-  comm::agree(comm, [&] { encoders = std::make_unique<Encoders>(extractor, extract, encode); });
+  Encoders encoders(comm, extractor, extract, encode);
   Index todo = 0;
   for (const Index b : blocks) todo += extractor.block_rows(b);
   Index done = extractor.tokens().count() - todo;
@@ -90,8 +105,8 @@ bool fill(const comm::Communicator& comm, extract::Extractor& extractor, const e
   sae::SparseRows codes;
   const extract::Taker taker{[&](int layer, Index block, io::RowBuffer rows) {
     codes.clear();
-    const Index left_out = encoders->encode(layer, rows, codes);
-    spool.append(layer, extractor.block_offsets()[static_cast<std::size_t>(block)], encoders->latents(layer), left_out, codes);
+    const Index left_out = encoders.encode(layer, rows, codes);
+    spool.append(layer, extractor.block_offsets()[static_cast<std::size_t>(block)], encoders.latents(layer), left_out, codes);
     extractor.pool().give_back(std::move(rows));
     if (progress.seconds() - synced >= extract.commit_seconds) {
       spool.sync();

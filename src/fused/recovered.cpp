@@ -17,12 +17,17 @@ namespace {
 /// What stands in the place of a layer's rows.
 class Replacement {
 public:
-  Replacement(const extract::Extractor& extractor, const io::RowKinds& kinds) : extractor_(extractor), kinds_(kinds) {}
+  Replacement(const comm::Communicator& comm, const extract::Extractor& extractor, const io::RowKinds& kinds)
+      : comm_(comm), extractor_(extractor), kinds_(kinds) {}
 
-  void zeros() { sae_ = nullptr; }
+  void zeros() {
+    encoder_.reset();
+    sae_ = nullptr;
+  }
+  /// Collective.
   void reconstructions_by(const sae::Sae& sae) {
     sae_ = &sae;
-    encoder_ = std::make_unique<sae::Encoder>(sae);
+    encoder_ = std::make_unique<sae::Encoder>(sae, /*before_top_k=*/false, &comm_);
   }
 
   /// rows [n, d] of a block; those of text are replaced.
@@ -46,6 +51,7 @@ public:
   }
 
 private:
+  const comm::Communicator& comm_;
   const extract::Extractor& extractor_;
   const io::RowKinds& kinds_;
   const sae::Sae* sae_ = nullptr;
@@ -57,7 +63,7 @@ class Recovery {
 public:
   Recovery(const comm::Communicator& comm, const extract::ExtractOptions& extract, const RecoveredOptions& options)
       : comm_(comm), options_(options), stage_word_(extract.stage_word), extractor_(comm, extract), kinds_(facts_of(extractor_).row_kinds),
-        replacement_(extractor_, kinds_) {
+        replacement_(comm, extractor_, kinds_) {
     plan();
   }
 
@@ -114,16 +120,17 @@ private:
   }
 
   nlohmann::json of_layer(int layer, double clean) {
-    const auto sae = comm::agreed(comm_, [&] {
-      auto loaded = sae::load_sae(sae::sae_path(options_.saes, layer));
-      require(loaded.d == extractor_.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {}",
-              sae::sae_path(options_.saes, layer).string(), loaded.d, extractor_.config().hidden);
-      return loaded;
+    const auto path = sae::sae_path(options_.saes, layer);
+    const auto sae = sae::load_sae_on_nodes(comm_, path);
+    comm::agree(comm_, [&] {
+      require(sae.d == extractor_.config().hidden, ExitCode::bad_data, "the SAE {} is {} wide, the model {}", path.string(), sae.d,
+              extractor_.config().hidden);
     });
     replacement_.zeros();
     const double zero = cross_entropy(layer, std::ref(replacement_));
     replacement_.reconstructions_by(sae);
     const double spliced = cross_entropy(layer, std::ref(replacement_));
+    replacement_.zeros(); // before the SAE goes
     return {{"layer", layer}, {"sae", spliced}, {"zero", zero}, {"recovered", (zero - spliced) / (zero - clean)}};
   }
 

@@ -65,13 +65,8 @@ private:
   void make_order(const extract::ExtractOptions& extract) {
     sae::check(first_);
     const auto facts = facts_of(extractor_);
-    std::vector<bool> usable;
-    io::for_row_kinds(facts.row_kinds, facts.rows, [&](Index, std::uint8_t kind) {
-      usable.push_back(first_.keep_special || kind == 0);
-      return true;
-    });
-    order_ =
-        std::make_shared<sae::BufferOrder>(facts.block_offsets, usable, first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
+    order_ = std::make_shared<sae::BufferOrder>(facts.block_offsets, sae::usable_rows_of(facts.row_kinds, first_.keep_special),
+                                                first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
     model_ = std::filesystem::absolute(extract.model).string();
   }
 

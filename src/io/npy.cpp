@@ -109,6 +109,16 @@ NpyArray parse_npy(const std::vector<char>& bytes, const std::string& name) {
   return array;
 }
 
+std::vector<float> NpyArray::as_float() const {
+  if (dtype == Dtype::f64 || dtype == Dtype::f32 || dtype == Dtype::f16 || dtype == Dtype::bf16) {
+    std::vector<float> out(static_cast<std::size_t>(count()));
+    to_float(bytes.data(), dtype, out);
+    return out;
+  }
+  const auto wide = as_double();
+  return {wide.begin(), wide.end()};
+}
+
 std::vector<double> NpyArray::as_double() const {
   std::vector<double> out(static_cast<std::size_t>(count()));
   const auto convert = [&]<typename T>(T) {

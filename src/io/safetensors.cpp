@@ -134,33 +134,46 @@ const TensorView& SafetensorsFile::tensor(const std::string& name) const {
   return found->second;
 }
 
-void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
+SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, const std::map<std::string, TensorView>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
+    : path_(std::move(path)), temporary_(path_.string() + ".new"), out_(temporary_, std::ios::binary | std::ios::trunc) {
   nlohmann::json header;
-  std::uint64_t offset = 0;
   for (const auto& [name, tensor] : tensors) {
     std::string dtype(name_of(tensor.dtype));
-    for (char& c : dtype) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+    for (char& letter : dtype) letter = static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
     const std::uint64_t bytes = static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype);
-    header[name] = {{"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
+    header[name] = {{"dtype", dtype}, {"shape", tensor.shape}, {"data_offsets", {wanted_, wanted_ + bytes}}};
+    wanted_ += bytes;
   }
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' '); // the specification asks for aligned data
-  const std::filesystem::path temporary = path.string() + ".new";
-  {
-    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
-    const std::uint64_t size = text.size();
-    out.write(reinterpret_cast<const char*>(&size), 8);
-    out << text;
-    for (const auto& [name, tensor] : tensors)
-      out.write(static_cast<const char*>(tensor.data), tensor.count() * static_cast<Index>(size_of(tensor.dtype)));
-    out.flush();
-    require(out.good(), ExitCode::io, "cannot write {}: {} (is the disk full?)", temporary.string(), std::strerror(errno));
-  }
-  sync_path(temporary);
-  std::filesystem::rename(temporary, path);
+  const std::uint64_t size = text.size();
+  wanted_ += 8 + size;
+  append(&size, 8);
+  append(text.data(), size);
+}
+
+void SafetensorsWriter::append(const void* data, std::uint64_t bytes) {
+  out_.write(static_cast<const char*>(data), static_cast<std::streamsize>(bytes));
+  require(out_.good(), ExitCode::io, "cannot write {}: {} (is the disk full?)", temporary_.string(), std::strerror(errno));
+  written_ += bytes;
+}
+
+void SafetensorsWriter::finish() {
+  require(written_ == wanted_, ExitCode::internal, "{}: {} bytes came for tensors of {}", temporary_.string(), written_, wanted_);
+  out_.flush();
+  require(out_.good(), ExitCode::io, "cannot write {}: {} (is the disk full?)", temporary_.string(), std::strerror(errno));
+  out_.close();
+  sync_path(temporary_);
+  std::filesystem::rename(temporary_, path_);
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::map<std::string, TensorView>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  SafetensorsWriter writer(path, tensors, metadata);
+  for (const auto& [name, tensor] : tensors) writer.append(tensor.data, static_cast<std::uint64_t>(tensor.count()) * size_of(tensor.dtype));
+  writer.finish();
 }
 
 } // namespace concord::io

@@ -18,7 +18,8 @@ std::size_t at(Index i) {
 constexpr double eps = std::numeric_limits<double>::epsilon();
 
 /// Row-major c = op(a) op(b) is column-major c^T = op(b)^T op(a)^T.
-void gemm(bool transpose_a, bool transpose_b, Index m, Index n, Index k, const View& a, const View& b, double* c, Index stride) {
+void gemm(bool transpose_a, bool transpose_b, Index m, Index n, Index k, const View& a, const View& b, double* c, Index stride,
+          Into into = Into::replaced) {
   if (m == 0 || n == 0) return;
   const int rows = narrow_int(n, "columns");
   const int cols = narrow_int(m, "rows");
@@ -27,7 +28,7 @@ void gemm(bool transpose_a, bool transpose_b, Index m, Index n, Index k, const V
   const int ldb = narrow_int(std::max<Index>(1, b.stride), "row length");
   const int ldc = narrow_int(stride, "row length");
   const double alpha = 1;
-  const double beta = 0;
+  const double beta = into == Into::sum ? 1 : 0;
   dgemm_(transpose_b ? "T" : "N", transpose_a ? "T" : "N", &rows, &cols, &inner, &alpha, b.data, &ldb, a.data, &lda, &beta, c, &ldc);
 }
 
@@ -82,8 +83,8 @@ void product(const View& a, const View& b, double* c, Index stride) {
   gemm(false, false, a.rows, b.cols, a.cols, a, b, c, stride);
 }
 
-void transposed_product(const View& a, const View& b, double* c, Index stride) {
-  gemm(true, false, a.cols, b.cols, a.rows, a, b, c, stride);
+void transposed_product(const View& a, const View& b, double* c, Index stride, Into into) {
+  gemm(true, false, a.cols, b.cols, a.rows, a, b, c, stride, into);
 }
 
 void product_with_transpose(const View& a, const View& b, double* c, Index stride) {

@@ -35,4 +35,23 @@ std::vector<double> DistMatrix::gather() const {
   return all;
 }
 
+std::vector<double> DistMatrix::rows(Index begin, Index end) const {
+  constexpr Index elements_a_piece = Index{1} << 24;
+  const Index step = std::max<Index>(1, elements_a_piece / std::max<Index>(1, n()));
+  std::vector<double> mine;
+  mine.reserve(static_cast<std::size_t>((end - begin) * n()));
+  for (Index first = 0; first < m(); first += step) {
+    const Index last = std::min(m(), first + step);
+    std::vector<double> piece(static_cast<std::size_t>((last - first) * n()), 0.0);
+    for_each([&](Index i, Index j, double value) {
+      if (i >= first && i < last) piece[static_cast<std::size_t>((i - first) * n() + j)] = value;
+    });
+    comm::sum(grid_->comm(), piece); // every element has one owner, the others add exact zeros
+    const Index from = std::max(begin, first);
+    const Index to = std::min(end, last);
+    if (from < to) mine.insert(mine.end(), piece.begin() + (from - first) * n(), piece.begin() + (to - first) * n());
+  }
+  return mine;
+}
+
 } // namespace concord::linalg

@@ -14,9 +14,18 @@ std::size_t at(Index i) {
 
 } // namespace
 
-BufferOrder::BufferOrder(std::vector<Index> block_offsets, const std::vector<bool>& usable, double held_out, Index buffer_rows, Index batch,
+std::function<std::vector<bool>(Index, Index)> usable_rows_of(const io::RowKinds& kinds, bool keep_special) {
+  return [kinds, keep_special](Index begin, Index end) {
+    std::vector<bool> usable;
+    usable.reserve(at(end - begin));
+    for (const std::uint8_t kind : kinds(begin, end)) usable.push_back(keep_special || kind == 0);
+    return usable;
+  };
+}
+
+BufferOrder::BufferOrder(std::vector<Index> block_offsets, TakesPart takes_part, double held_out, Index buffer_rows, Index batch,
                          std::uint64_t seed)
-    : block_offsets_(std::move(block_offsets)), usable_(usable), batch_(batch), seed_(seed) {
+    : block_offsets_(std::move(block_offsets)), takes_part_(std::move(takes_part)), batch_(batch), seed_(seed) {
   const Index blocks = static_cast<Index>(block_offsets_.size()) - 1;
   require(blocks >= 2, ExitCode::bad_data, "training from a buffer needs at least 2 blocks of contexts; lower extract.batch");
   Index largest = 1;
@@ -50,8 +59,9 @@ std::vector<BufferOrder::Row> BufferOrder::usable_rows(const std::vector<Index>&
   std::vector<Row> rows;
   for (std::size_t place = 0; place < blocks.size(); ++place) {
     const Index first = block_offsets_[at(blocks[place])];
+    const auto usable = takes_part_(first, first + block_rows(blocks[place]));
     for (Index r = 0; r < block_rows(blocks[place]); ++r)
-      if (usable_[at(first + r)]) rows.push_back({static_cast<Index>(place), r, first + r});
+      if (usable[at(r)]) rows.push_back({static_cast<Index>(place), r, first + r});
   }
   return rows;
 }

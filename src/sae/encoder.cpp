@@ -1,5 +1,6 @@
 #include "concord/sae/encoder.hpp"
 
+#include "concord/comm/agree.hpp"
 #include "concord/core/error.hpp"
 
 #include "sae/rows.hpp"
@@ -20,10 +21,17 @@ void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<floa
     add_scaled(row.data(), sae.decoder.data() + codes.indices[at(e)] * sae.d, codes.values[at(e)], sae.d);
 }
 
-Encoder::Encoder(const Sae& sae, bool before_top_k) : sae_(sae), before_top_k_(before_top_k), screen_(sae.d, Screen::Precision::bf16) {
-  require(!before_top_k || sae.architecture == Sae::Architecture::topk, ExitCode::config,
-          "encode.before_top_k is for TopK SAEs; this one has no k to leave out");
-  screen_.update(sae.encoder, sae.b_enc, {}, sae.threshold);
+Encoder::Encoder(const Sae& sae, bool before_top_k, const comm::Communicator* sharing)
+    : sae_(sae), before_top_k_(before_top_k), screen_(sae.d, Screen::Precision::bf16, sharing, Screen::Counting::alone) {
+  const auto check = [&] {
+    require(!before_top_k || sae.architecture == Sae::Architecture::topk, ExitCode::config,
+            "encode.before_top_k is for TopK SAEs; this one has no k to leave out");
+  };
+  if (sharing != nullptr)
+    comm::agree(*sharing, check);
+  else
+    check();
+  screen_.update(sae.encoder.values(), sae.b_enc, {}, sae.threshold);
 }
 
 /// The code of a pre-activation that was found; 0: not active.

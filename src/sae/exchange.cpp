@@ -47,7 +47,8 @@ void Exchange::gather_rows(const std::vector<Index>& counts, const std::vector<T
 
 Exchange::Exchange(const comm::Communicator& comm, const Architecture& architecture, Reduction reduction)
     : comm_(comm), architecture_(architecture),
-      weights_(comm, FlatParameters::count(architecture.settings().d, architecture.settings().latents, architecture.scalars())),
+      weights_(std::make_shared<comm::NodeArray>(
+          comm, FlatParameters::count(architecture.settings().d, architecture.settings().latents, architecture.scalars()))),
       d_(architecture.settings().d), latents_(architecture.settings().latents), reduction_(reduction) {
   const Index latents = latents_;
   const dist::Partition pieces{(latents + latent_piece - 1) / latent_piece, comm.size()};
@@ -178,26 +179,19 @@ double Exchange::sum_over_latents(const std::vector<double>& mine) const {
 }
 
 FlatParameters Exchange::parameters() {
-  return {d_, latents_, architecture_.scalars(), weights_.values()};
+  return {d_, latents_, architecture_.scalars(), weights_->values()};
 }
 
 void Exchange::spread() {
   if (comm_.size() == 1) return;
-  bytes_ += weights_.share(0, counts_, d_);
-  bytes_ += weights_.share(latents_ * d_, counts_, d_);
+  bytes_ += weights_->share(0, counts_, d_);
+  bytes_ += weights_->share(latents_ * d_, counts_, d_);
   spread_scalars();
 }
 
 void Exchange::spread_scalars() {
   if (comm_.size() == 1) return;
-  for (Index s = 0; s < architecture_.scalars(); ++s) bytes_ += weights_.share(latents_ * (2 * d_ + s), counts_, 1);
-}
-
-void Exchange::gather(const FlatParameters& share, FlatParameters& all) const {
-  const Index row = d_ * static_cast<Index>(sizeof(float));
-  comm::gather_rows(comm_, share.encoder().data(), counts_, row, all.encoder().data());
-  comm::gather_rows(comm_, share.decoder().data(), counts_, row, all.decoder().data());
-  for (Index s = 0; s < share.scalars; ++s) comm::gather_rows(comm_, share.scalar(s).data(), counts_, sizeof(float), all.scalar(s).data());
+  for (Index s = 0; s < architecture_.scalars(); ++s) bytes_ += weights_->share(latents_ * (2 * d_ + s), counts_, 1);
 }
 
 void Exchange::take_share(std::span<const float> all, FlatParameters& share) const {
@@ -217,7 +211,7 @@ void Exchange::take_share_into_all(std::span<const float> all, FlatParameters& p
 double Exchange::bytes_a_step(Index rows, double active) const {
   const auto others = static_cast<double>(comm_.size() - 1) / static_cast<double>(comm_.size());
   const double sums = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * others;
-  const auto of_node = static_cast<double>(weights_.ranks_a_copy()) / static_cast<double>(comm_.size());
+  const auto of_node = static_cast<double>(weights_->ranks_a_copy()) / static_cast<double>(comm_.size());
   const double weights = 4.0 * static_cast<double>(latents_) * static_cast<double>(2 * d_ + architecture_.scalars()) * (1 - of_node);
   const double per_code = 12 + 4 * static_cast<double>(architecture_.scalars() - 1);
   const auto vectors = static_cast<double>(architecture_.prefixes().size() > 1 ? 2 + architecture_.prefixes().size() : 2);

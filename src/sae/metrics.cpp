@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/sae/encoder.hpp"
 
 #include "sae/decode.hpp"
@@ -168,12 +169,14 @@ nlohmann::json Metrics::json() const {
 }
 
 Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, const NormLimit& limit) {
-  Encoder encoder(sae);
+  Encoder encoder(sae, /*before_top_k=*/false, &comm);
   Sums sums(sae, encoder);
   Sums of_others(sae, encoder);
   std::vector<float> kept;
   std::vector<float> others;
+  const comm::StopWithin stop; // the training itself is safe in its checkpoint
   const auto add = [&](std::span<const float> x) {
+    if (stop.wanted_here()) return;
     kept.clear();
     others.clear();
     for (std::size_t i = 0; i < x.size(); i += at(sae.d)) {
@@ -184,6 +187,7 @@ Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, 
     if (!others.empty()) of_others.add(others);
   };
   comm::agree(comm, [&] { feed.held_out(add); });
+  stop.throw_if_wanted(comm, "train-sae");
   sums.sum_over(comm);
   of_others.sum_over(comm);
   Metrics metrics = sums.metrics();
@@ -194,8 +198,7 @@ Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, 
   return metrics;
 }
 
-Fit fit_of(const Sae& sae, std::span<const float> rows) {
-  Encoder encoder(sae);
+Fit fit_of(const Sae& sae, Encoder& encoder, std::span<const float> rows) {
   Sums sums(sae, encoder);
   sums.add(rows);
   const Metrics metrics = sums.metrics();

@@ -269,12 +269,8 @@ std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const 
   const auto colon = location.rfind(":/");
   require(colon != std::string::npos, ExitCode::config, "sae.order = \"buffer\" needs the blocks of an activations file, not {}", location);
   const auto offsets = io::File::open(location.substr(0, colon)).read<Index>("/block_offsets");
-  std::vector<bool> usable;
-  io::for_row_kinds(source->row_kinds(), source->rows(), [&](Index, std::uint8_t kind) {
-    usable.push_back(s.keep_special || kind == 0);
-    return true;
-  });
-  auto order = std::make_shared<BufferOrder>(offsets, usable, s.held_out, buffer_rows, s.batch, s.seed);
+  auto order =
+      std::make_shared<BufferOrder>(offsets, usable_rows_of(source->row_kinds(), s.keep_special), s.held_out, buffer_rows, s.batch, s.seed);
   auto feed =
       std::make_unique<WindowFeed>(order, source->cols(), source->dtype(),
                                    WindowFeed::Names{source->location(), source->digest(), source->attribute("model")}, s.part, s.parts);

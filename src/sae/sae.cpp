@@ -16,7 +16,7 @@ namespace fs = std::filesystem;
 namespace {
 
 /// Columns [begin, begin + width) of a matrix [rows, d].
-std::vector<float> columns(const std::vector<float>& matrix, Index rows, Index d, Index begin, Index width) {
+std::vector<float> columns(std::span<const float> matrix, Index rows, Index d, Index begin, Index width) {
   std::vector<float> out;
   out.reserve(static_cast<std::size_t>(rows * width));
   for (Index r = 0; r < rows; ++r) out.insert(out.end(), matrix.begin() + r * d + begin, matrix.begin() + r * d + begin + width);
@@ -85,26 +85,42 @@ Sae load_sae(const fs::path& path) {
   return crosscoder ? load_crosscoder(path, cfg) : load_saelens(path, cfg);
 }
 
+Sae load_sae_on_nodes(const comm::Communicator& comm, const fs::path& path, SaePart part) {
+  Sae sae;
+  comm::agree(comm, [&] {
+    if (comm.rank() == 0) sae = load_sae(path);
+  });
+  if (part == SaePart::decoder) sae.encoder = {};
+  comm::spread(comm, sae.architecture);
+  comm::spread(comm, sae.k);
+  comm::spread(comm, sae.subtract_b_dec);
+  for (Index* size : {&sae.d, &sae.latents}) comm::spread(comm, *size);
+  for (auto* values : {&sae.b_enc, &sae.b_dec, &sae.threshold, &sae.b_mag, &sae.r_mag}) comm::spread(comm, *values);
+  comm::spread(comm, sae.parts);
+  comm::move_to_nodes(comm, {&sae.encoder, &sae.decoder});
+  return sae;
+}
+
 void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& metadata) {
   make_folder(folder);
   const std::vector<Index> parts = sae.parts.empty() ? std::vector<Index>{sae.d} : sae.parts;
   std::map<std::string, io::TensorView> tensors;
   std::vector<std::vector<float>> kept; // what the views show
   kept.reserve(3 * parts.size());
-  const auto add = [&](const std::string& name, const std::vector<Index>& shape, const std::vector<float>& values) {
+  const auto add = [&](const std::string& name, const std::vector<Index>& shape, std::span<const float> values) {
     if (!values.empty()) tensors[name] = {Dtype::f32, shape, values.data()};
   };
   Index begin = 0;
   for (std::size_t part = 0; part < parts.size(); ++part) {
     const Index width = parts[part];
     const bool whole = parts.size() == 1;
-    kept.push_back(whole ? transposed(sae.encoder, sae.latents, sae.d)
-                         : transposed(columns(sae.encoder, sae.latents, sae.d, begin, width), sae.latents, width));
+    kept.push_back(whole ? transposed(sae.encoder.values(), sae.latents, sae.d)
+                         : transposed(columns(sae.encoder.values(), sae.latents, sae.d, begin, width), sae.latents, width));
     add(part_name("W_enc", sae, part), {width, sae.latents}, kept.back());
-    if (!whole) kept.push_back(columns(sae.decoder, sae.latents, sae.d, begin, width));
-    add(part_name("W_dec", sae, part), {sae.latents, width}, whole ? sae.decoder : kept.back());
+    if (!whole) kept.push_back(columns(sae.decoder.values(), sae.latents, sae.d, begin, width));
+    add(part_name("W_dec", sae, part), {sae.latents, width}, whole ? sae.decoder.values() : kept.back());
     if (!whole) kept.push_back(columns(sae.b_dec, 1, sae.d, begin, width));
-    add(part_name("b_dec", sae, part), {width}, whole ? sae.b_dec : kept.back());
+    add(part_name("b_dec", sae, part), {width}, whole ? std::span<const float>(sae.b_dec) : kept.back());
     begin += width;
   }
   add(sae.architecture == Sae::Architecture::gated ? "b_gate" : "b_enc", {sae.latents}, sae.b_enc);

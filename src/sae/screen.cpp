@@ -303,12 +303,17 @@ struct Screen::Weights {
   }
 };
 
-Screen::Screen(Index d, Precision roughest, const comm::Communicator* comm)
-    : d_(d), precision_(roughest), comm_(comm), weights_(std::make_unique<Weights>(d, comm)) {
+Screen::Screen(Index d, Precision roughest, const comm::Communicator* comm, Counting counting)
+    : d_(d), precision_(roughest), comm_(comm), counting_(counting), weights_(std::make_unique<Weights>(d, comm)) {
   set_precision(roughest);
 }
 
 Screen::~Screen() = default;
+
+double Screen::bytes_a_weight(Precision roughest) {
+  while (!can(roughest)) roughest = finer(roughest);
+  return roughest == Precision::int8 ? 1 : roughest == Precision::bf16 ? 2 : 0;
+}
 
 void Screen::set_precision(Precision precision) {
   precision_ = precision;
@@ -393,7 +398,7 @@ void Screen::above(std::span<const float> x, float limit, Codes& codes) {
 /// Eight times as many candidates as it takes cost more than the finer product. All ranks decide alike.
 void Screen::count(Index rows, Index wanted, Index computed, Index candidates) {
   std::vector<Index> sums{rows, wanted, computed, candidates};
-  if (comm_ != nullptr) comm::sum(*comm_, sums);
+  if (comm_ != nullptr && counting_ == Counting::together) comm::sum(*comm_, sums);
   computed_per_row_ = static_cast<double>(sums[2]) / static_cast<double>(std::max<Index>(1, sums[0]));
   if (sums[0] > 0 && weights_->precision == Precision::int8 && sums[3] > 8 * (sums[1] + 8 * sums[0]))
     set_precision(can(Precision::bf16) ? Precision::bf16 : Precision::f32);

@@ -166,7 +166,7 @@ public:
   void save_checkpoint() {
     stepper_->store();
     count_left_out();
-    sae::save_checkpoint(comm_, checkpoint(), *state_, *architecture_, *exchange_, digest_);
+    sae::save_checkpoint(comm_, checkpoint(), *state_, *architecture_, digest_);
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) write_text_atomic(partial() / "digest", digest_);
     });
@@ -308,14 +308,15 @@ private:
   // --- end ----------------------------------------------------------------------------------------------------------
 
   /// The SAE on unscaled rows. Of one model, codes shrink by the scale s: W_enc stays, biases and thresholds are divided by s. Of several
-  /// models, each with an s of its own, codes stay: W_enc s, W_dec / s, b_dec / s.
+  /// models, each with an s of its own, codes stay: W_enc s, W_dec / s, b_dec / s. Its matrices are those of the training, which ends
+  /// with it. Collective.
   Sae folded() {
     Sae sae;
     sae.d = feed_.cols();
     sae.latents = o_.latents;
     auto& p = state_->parameters;
-    sae.encoder.assign(p.encoder().begin(), p.encoder().end());
-    sae.decoder.assign(p.decoder().begin(), p.decoder().end());
+    sae.encoder = {exchange_->memory(), p.encoder()};
+    sae.decoder = {exchange_->memory(), p.decoder()};
     sae.b_enc.assign(p.b_enc().begin(), p.b_enc().end());
     sae.b_dec.assign(p.b_dec().begin(), p.b_dec().end());
     architecture_->describe(p, sae);
@@ -329,8 +330,10 @@ private:
     sae.parts = parts;
     std::vector<double> inverse;
     for (const double scale : state_->scales) inverse.push_back(1 / scale);
-    scale_rows(sae.encoder, parts, state_->scales);
-    scale_rows(sae.decoder, parts, inverse);
+    const auto mine = [&](std::span<float> rows) { return rows.subspan(at(exchange_->first() * sae.d), at(exchange_->count() * sae.d)); };
+    scale_rows(mine(p.encoder()), parts, state_->scales);
+    scale_rows(mine(p.decoder()), parts, inverse);
+    exchange_->spread();
     scale_rows(sae.b_dec, parts, inverse);
     return sae;
   }

@@ -1,6 +1,7 @@
 #include "training_state.hpp"
 
 #include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
 #include "concord/io/safetensors.hpp"
 
 #include <algorithm>
@@ -8,33 +9,57 @@
 
 namespace concord::sae {
 
+namespace {
+
+/// Appends the numbers of all ranks' latents to a file of rank 0, one rank's at a time: nobody holds those of all. Collective.
+void append_shares(const comm::Communicator& comm, const FlatParameters& share, io::SafetensorsWriter* file) {
+  const auto append = [&](std::span<const float> mine) {
+    comm::gather_each(comm, {reinterpret_cast<const char*>(mine.data()), mine.size_bytes()},
+                      [&](int, std::vector<char>& bytes) { file->append(bytes.data(), bytes.size()); });
+  };
+  append(share.encoder());
+  append(share.decoder());
+  for (Index s = 0; s < share.scalars; ++s) append(share.scalar(s));
+}
+
+} // namespace
+
 void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path& path, const TrainingState& state,
-                     const Architecture& architecture, const Exchange& exchange, const std::string& note) {
-  const bool root = comm.rank() == 0;
+                     const Architecture& architecture, const std::string& note) {
   const auto& parameters = state.parameters;
-  FlatParameters first(parameters.d, root ? parameters.latents : 0, parameters.scalars);
-  FlatParameters second(parameters.d, root ? parameters.latents : 0, parameters.scalars);
-  exchange.gather(state.adam.first_moment, first);
-  exchange.gather(state.adam.second_moment, second);
+  const Adam& adam = state.adam;
   const auto own = architecture.state();
+  const auto flat = [](std::span<const float> v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
+  const auto wide = [](const std::vector<double>& v) { return io::TensorView{Dtype::f64, {static_cast<Index>(v.size())}, v.data()}; };
+  const io::TensorView moments{Dtype::f32, {static_cast<Index>(parameters.of_latents().size())}, nullptr};
+  const std::map<std::string, io::TensorView> tensors{{"parameters", flat(parameters.of_latents())},
+                                                      {"parameters.b_dec", flat(parameters.b_dec())},
+                                                      {"first_moment", moments},
+                                                      {"first_moment.b_dec", flat(adam.first_moment.b_dec())},
+                                                      {"second_moment", moments},
+                                                      {"second_moment.b_dec", flat(adam.second_moment.b_dec())},
+                                                      {"rows_since_fired", flat(state.rows_since_fired)},
+                                                      {"scales", wide(state.scales)},
+                                                      {"medians", wide(state.medians)},
+                                                      {"left_out", {Dtype::i64, {1}, &state.left_out}},
+                                                      {"architecture", wide(own)},
+                                                      {"step", {Dtype::i64, {1}, &state.step}}};
+  std::unique_ptr<io::SafetensorsWriter> file; // of rank 0
   comm::agree(comm, [&] {
-    if (!root) return;
-    const auto flat = [](std::span<const float> v) { return io::TensorView{Dtype::f32, {static_cast<Index>(v.size())}, v.data()}; };
-    const auto wide = [](const std::vector<double>& v) { return io::TensorView{Dtype::f64, {static_cast<Index>(v.size())}, v.data()}; };
-    io::write_safetensors(path,
-                          {{"parameters", flat(parameters.of_latents())},
-                           {"parameters.b_dec", flat(parameters.b_dec())},
-                           {"first_moment", flat(std::as_const(first).of_latents())},
-                           {"first_moment.b_dec", flat(state.adam.first_moment.b_dec())},
-                           {"second_moment", flat(std::as_const(second).of_latents())},
-                           {"second_moment.b_dec", flat(state.adam.second_moment.b_dec())},
-                           {"rows_since_fired", flat(state.rows_since_fired)},
-                           {"scales", wide(state.scales)},
-                           {"medians", wide(state.medians)},
-                           {"left_out", {Dtype::i64, {1}, &state.left_out}},
-                           {"architecture", wide(own)},
-                           {"step", {Dtype::i64, {1}, &state.step}}},
-                          {{"digest", note}});
+    if (comm.rank() == 0)
+      file = std::make_unique<io::SafetensorsWriter>(path, tensors, std::map<std::string, std::string>{{"digest", note}});
+  });
+  for (const auto& [name, tensor] : tensors) {
+    if (name == "first_moment" || name == "second_moment") {
+      append_shares(comm, name == "first_moment" ? adam.first_moment : adam.second_moment, file.get());
+      continue;
+    }
+    comm::agree(comm, [&, &view = tensor] {
+      if (file) file->append(view.data, static_cast<std::uint64_t>(view.count()) * size_of(view.dtype));
+    });
+  }
+  comm::agree(comm, [&] {
+    if (file) file->finish();
   });
 }
 

@@ -23,9 +23,10 @@ struct TrainingState {
         rows_since_fired(static_cast<std::size_t>(parameters.latents), 0.0F) {}
 };
 
-/// Writes a checkpoint with the architecture's own state; `note` marks what training it belongs to. Collective. @throws Error io; agreed.
+/// Writes a checkpoint with the architecture's own state; `note` marks what training it belongs to. Rank 0 holds the moments of one rank's
+/// latents at a time. Collective. @throws Error io; agreed.
 void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path& path, const TrainingState& state,
-                     const Architecture& architecture, const Exchange& exchange, const std::string& note);
+                     const Architecture& architecture, const std::string& note);
 /// Reads one, for the latents that this rank owns now. `parts`: models that the rows come from. Local. @throws Error bad_data.
 void load_checkpoint(const std::filesystem::path& path, std::size_t parts, TrainingState& state, Architecture& architecture,
                      const Exchange& exchange);

@@ -3,11 +3,13 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/gpu.hpp"
+#include "concord/comm/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/row_source.hpp"
+#include "concord/sae/memory_plan.hpp"
 
 #include <algorithm>
 #include <charconv>
@@ -29,9 +31,13 @@ std::unique_ptr<RowFeed> feed_for(const comm::Communicator& comm, const TrainOpt
 
 /// Step by step together; those that lie behind, since a kill came between two checkpoints, go first.
 void run_together(const comm::Communicator& comm, const std::vector<std::unique_ptr<Trainer>>& trainers, double checkpoint_seconds) {
-  constexpr Index steps_between_votes = 8;
+  constexpr Index most_between_votes = 8;
+  constexpr double seconds_between_votes = 2;
   const Progress clock("", 0, "");
   double saved = 0;
+  double voted = 0;
+  Index interval = 1; ///< steps until the next vote
+  Index since = 0;
   for (;;) {
     Index step = std::numeric_limits<Index>::max();
     for (const auto& trainer : trainers)
@@ -41,7 +47,12 @@ void run_together(const comm::Communicator& comm, const std::vector<std::unique_
       if (trainer->step() == step) trainer->run_to(step + 1);
     const bool done =
         std::all_of(trainers.begin(), trainers.end(), [](const auto& trainer) { return trainer->step() == trainer->steps(); });
-    if (done || (step + 1) % steps_between_votes != 0) continue;
+    if (done || ++since < interval) continue;
+    const double spent = comm::max_of(comm, clock.seconds() - voted);
+    interval = std::clamp<Index>(static_cast<Index>(static_cast<double>(since) * seconds_between_votes / std::max(spent, 1e-6)), 1,
+                                 most_between_votes);
+    voted = clock.seconds();
+    since = 0;
     const bool stop = comm::stop_requested(comm);
     if (stop || comm::max_of(comm, clock.seconds() - saved) >= checkpoint_seconds) {
       for (const auto& trainer : trainers) trainer->save_checkpoint();
@@ -125,6 +136,23 @@ std::vector<std::unique_ptr<Trainer>> trainers_of(const comm::Communicator& comm
   return trainers;
 }
 
+namespace {
+
+void require_memory(const comm::Communicator& comm, const TrainOptions& o, const RowFeed& feed, std::size_t trainings) {
+  if (o.device != "cpu") return; // what the host holds is little beside the GPU's
+  TrainingSize size{.d = feed.cols(), .models = static_cast<int>(feed.parts().size()), .ranks = comm.size()};
+  size.trainings = static_cast<int>(trainings);
+  comm::agree(comm, [&] {
+    const io::RowSource source(o.activations);
+    size.rows = static_cast<double>(source.rows());
+    size.value = static_cast<double>(size_of(source.dtype()));
+  });
+  comm::require_memory(comm, training_memory(o, size),
+                       "lower sae.memory_gib (rows in memory), sae.latents, or sae.groups (trainings at once), or take more nodes");
+}
+
+} // namespace
+
 void train_variants(const comm::Communicator& comm, const TrainOptions& options, const std::vector<std::string>& variants) {
   std::unique_ptr<RowFeed> feed;
   for (const auto& location : {options.activations, options.with})
@@ -133,6 +161,7 @@ void train_variants(const comm::Communicator& comm, const TrainOptions& options,
   SharedFeed shared(*feed);
   auto trainers = trainers_of(comm, options, variants, variants.empty() ? *feed : shared); // sharing keeps a copy
   std::erase_if(trainers, [](const auto& trainer) { return trainer->is_done(); });
+  if (!trainers.empty()) require_memory(comm, options, *feed, trainers.size());
   for (const auto& trainer : trainers) trainer->prepare();
   run_together(comm, trainers, options.checkpoint_seconds);
   // The last step is safe before the evaluation, which may meet trouble of its own.

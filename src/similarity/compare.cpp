@@ -2,15 +2,18 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/io/output.hpp"
 #include "concord/sae/sae.hpp"
+#include "concord/similarity/memory_plan.hpp"
 #include "concord/similarity/permutation.hpp"
 
 #include "similarity/pair_record.hpp"
@@ -29,33 +32,32 @@ std::size_t at(Index i) {
 /// Decoders of one side's SAEs: those of the last few layers stay for the next pair.
 class Decoders {
 public:
-  explicit Decoders(std::string location) : location_(std::move(location)) {}
+  Decoders(const comm::Communicator& group, std::string location) : group_(group), location_(std::move(location)) {}
 
-  /// Decoder rows of the features named. Local. @throws Error input_missing or bad_data.
-  Matrix rows(int layer, const std::vector<std::int32_t>& features) {
-    const Matrix& decoder = load(layer);
-    std::vector<Index> order;
-    for (const auto feature : features) {
-      require(feature >= 0 && feature < decoder.rows, ExitCode::bad_data, "feature {} is not in the SAE {} of {} latents", feature,
-              sae::sae_path(location_, layer).string(), decoder.rows);
-      order.push_back(feature);
-    }
-    return decoder.rows_of(order);
-  }
-
-private:
-  const Matrix& load(int layer) {
-    const auto found = kept_.find(layer);
-    if (found != kept_.end()) return found->second;
+  /// Loads a layer's decoder, once a node, unless it is at hand. Collective over the group. @throws Error as load_sae(); agreed.
+  void load(int layer) {
+    if (kept_.contains(layer)) return;
     constexpr double most_bytes = 1e9;
     if (bytes_ > most_bytes) {
       kept_.clear();
       bytes_ = 0;
     }
-    sae::Sae sae = sae::load_sae(sae::sae_path(location_, layer));
+    auto sae = sae::load_sae_on_nodes(group_, sae::sae_path(location_, layer), sae::SaePart::decoder);
     bytes_ += 4.0 * static_cast<double>(sae.decoder.size());
-    return kept_[layer] = Matrix{sae.latents, sae.d, {}, std::move(sae.decoder)};
+    kept_[layer] = Matrix{sae.latents, sae.d, {}, std::move(sae.decoder)};
   }
+
+  /// Decoder rows of the features named, of a layer that is loaded. Local. @throws Error bad_data.
+  Matrix rows(int layer, const std::vector<std::int32_t>& features) const {
+    const Matrix& decoder = kept_.at(layer);
+    for (const auto feature : features)
+      require(feature >= 0 && feature < decoder.rows, ExitCode::bad_data, "feature {} is not in the SAE {} of {} latents", feature,
+              sae::sae_path(location_, layer).string(), decoder.rows);
+    return decoder.rows_of({features.begin(), features.end()});
+  }
+
+private:
+  const comm::Communicator& group_;
   std::string location_;
   std::map<int, Matrix> kept_;
   double bytes_ = 0;
@@ -64,7 +66,7 @@ private:
 class Comparison {
 public:
   Comparison(const comm::Communicator& comm, const CompareOptions& options)
-      : comm_(comm), options_(options), decoders_a_(options.saes_a), decoders_b_(options.saes_b) {
+      : comm_(comm), options_(options), decoders_a_(group_, options.saes_a), decoders_b_(group_, options.saes_b) {
     comm::agree(comm_, [&] { open(); });
     for (const int layer : index_.layers_a)
       key_.inputs["sae_a/" + layer_name(layer)] = sae::sae_digest(comm_, sae::sae_path(options_.saes_a, layer));
@@ -191,11 +193,24 @@ private:
     y = decoders_b_.rows(layer_b(pair), rows_b);
   }
 
+  /// For a pair whose decoders are loaded.
+  void require_memory(const Pair& pair) const {
+    const auto plan = compare_memory(spaces(), {.matches = static_cast<double>(pair.x.rows),
+                                                .d_a = static_cast<double>(pair.x.cols),
+                                                .d_b = static_cast<double>(pair.y.cols),
+                                                .ranks = group_.size(),
+                                                .threads = thread_count()});
+    comm::require_memory(group_, plan.without_node_arrays(), "lower compare.memory_gib, or start fewer ranks a node");
+  }
+
   /// The record of a pair, on every rank of the group.
   std::vector<double> run_pair(Index pair) {
     Pair loaded;
+    decoders_a_.load(layer_a(pair));
+    decoders_b_.load(layer_b(pair));
     comm::agree(group_, [&] { loaded = load(pair); });
     const Index matched = loaded.x.rows;
+    require_memory(loaded);
     SpaceComparison result;
     if (matched < options_.settings.min_matches) {
       for (const auto& name : spaces().measures) result.measures[name] = undefined(fmt::format("{} matched features are too few", matched));

@@ -27,8 +27,9 @@ Matrix read_matrix(const std::string& location) {
     const Index row = matrix.first_bad_row();
     require(row < 0, ExitCode::bad_data, "{}: row {} holds a value that is not finite", location, row);
   } else {
-    matrix.singles.resize(count);
-    source.read_float(0, source.rows(), matrix.singles);
+    std::vector<float> singles(count);
+    source.read_float(0, source.rows(), singles);
+    matrix.singles = std::move(singles);
   }
   return matrix;
 }

@@ -21,6 +21,7 @@ std::size_t at(Index i) {
 }
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
+constexpr Index shuffled_elements = Index{1} << 25; ///< of Y that a permutation puts in order at once
 
 /// Rows of each rank.
 std::vector<Index> shares(Index rows, int ranks) {
@@ -28,6 +29,18 @@ std::vector<Index> shares(Index rows, int ranks) {
   for (int r = 0; r < ranks; ++r) counts[static_cast<std::size_t>(r)] = dist::Partition{rows, ranks}.size(r);
   return counts;
 }
+
+} // namespace
+
+NodeRows::NodeRows(const comm::Communicator& comm, const std::vector<double>& mine, Index rows, Index width)
+    : array_(comm, 2 * rows * width, 0, comm::NodeArray::Taking::as_written),
+      values_(reinterpret_cast<double*>(array_.values().data()), at(rows * width)) {
+  const auto counts = shares(rows, comm.size());
+  std::copy(mine.begin(), mine.end(), values_.begin() + dist::Partition{rows, comm.size()}.begin(comm.rank()) * width);
+  array_.share(0, counts, 2 * width); // a double is two floats of memory
+}
+
+namespace {
 
 /// This rank's rows, centred, and what does not depend on a basis.
 Factor centred(const comm::Communicator& comm, const Matrix& x) {
@@ -117,8 +130,7 @@ std::vector<double> leading_columns(const std::vector<double>& x, Index rows, In
 /// This rank's rows of a matrix on a grid. Collective.
 std::vector<double> rows_of(linalg::DistMatrix q, Index begin, Index end) {
   if (q.grid().comm().size() == 1) return linalg::transposed(view(q.local(), q.n(), q.m())); // column-major, whole
-  const auto all = q.gather();
-  return {all.begin() + begin * q.n(), all.begin() + end * q.n()};
+  return q.rows(begin, end);
 }
 
 /// U = Q rotation, or U alone.
@@ -128,9 +140,8 @@ void take_qr(const comm::Communicator& comm, Factor& f, const FactorOptions& opt
   if (comm.size() == 1) {
     x.local() = linalg::transposed(view(f.carrier, f.m, f.d));
   } else {
-    std::vector<double> all(at(f.m * f.d));
-    comm::all_gather_rows(comm, f.carrier.data(), shares(f.m, comm.size()), f.d * static_cast<Index>(sizeof(double)), all.data());
-    x.fill([&](Index i, Index j) { return all[at(i * f.d + j)]; });
+    const NodeRows all(comm, f.carrier, f.m, f.d);
+    x.fill([&](Index i, Index j) { return all.values()[at(i * f.d + j)]; });
   }
   const bool whole = options.route == Route::whole;
   auto basis = whole ? linalg::left_basis_whole(std::move(x)) : linalg::left_basis(std::move(x));
@@ -320,21 +331,25 @@ std::vector<double> FactorPair::matched() const {
 
 void FactorPair::prepare_permutations() {
   if (comm_.size() == 1) return;
-  const auto counts = shares(x_->m, comm_.size());
-  for (auto [factor, whole] : {std::pair{x_.get(), &whole_x_}, std::pair{y_.get(), &whole_y_}}) {
-    whole->resize(at(factor->m * factor->carried));
-    comm::all_gather_rows(comm_, factor->carrier.data(), counts, factor->carried * static_cast<Index>(sizeof(double)), whole->data());
-  }
+  whole_x_ = std::make_unique<NodeRows>(comm_, x_->carrier, x_->m, x_->carried);
+  whole_y_ = std::make_unique<NodeRows>(comm_, y_->carrier, y_->m, y_->carried);
 }
 
 std::vector<double> FactorPair::permuted(const std::vector<Index>& order) {
-  const auto& rows_x = comm_.size() == 1 ? x_->carrier : whole_x_;
-  const auto& rows_y = comm_.size() == 1 ? y_->carrier : whole_y_;
-  shuffled_y_.resize(rows_y.size());
-  for (Index i = 0; i < y_->m; ++i)
-    std::copy_n(rows_y.begin() + order[at(i)] * y_->carried, y_->carried, shuffled_y_.begin() + i * y_->carried);
-  std::vector<double> t(at(x_->carried * y_->carried));
-  linalg::transposed_product(view(rows_x, x_->m, x_->carried), view(shuffled_y_, y_->m, y_->carried), t.data(), y_->carried);
+  const auto rows_x = whole_x_ ? whole_x_->values() : std::span<const double>(x_->carrier);
+  const auto rows_y = whole_y_ ? whole_y_->values() : std::span<const double>(y_->carrier);
+  const Index width = std::max<Index>(1, y_->carried);
+  const Index block = std::clamp<Index>(shuffled_elements / width, 1, std::max<Index>(1, y_->m));
+  shuffled_y_.resize(at(block * width));
+  std::vector<double> t(at(x_->carried * y_->carried), 0.0);
+  for (Index begin = 0; begin < y_->m; begin += block) {
+    const Index rows = std::min(block, y_->m - begin);
+    for (Index i = 0; i < rows; ++i)
+      std::copy_n(rows_y.begin() + order[at(begin + i)] * y_->carried, y_->carried, shuffled_y_.begin() + i * y_->carried);
+    linalg::transposed_product({rows_x.data() + begin * x_->carried, rows, x_->carried, x_->carried},
+                               {shuffled_y_.data(), rows, y_->carried, y_->carried}, t.data(), y_->carried,
+                               begin == 0 ? linalg::Into::replaced : linalg::Into::sum);
+  }
   return in_bases(std::move(t), *x_, *y_, nullptr);
 }
 

@@ -2,36 +2,37 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 namespace concord::similarity {
 namespace {
 
 template <typename T>
-std::vector<T> gathered(const std::vector<T>& values, Index cols, const std::vector<Index>& order) {
+std::vector<T> gathered(std::span<const T> values, Index cols, const std::vector<Index>& places) {
   std::vector<T> out;
   if (values.empty()) return out;
-  out.reserve(order.size() * static_cast<std::size_t>(cols));
-  for (const Index r : order) out.insert(out.end(), values.begin() + r * cols, values.begin() + (r + 1) * cols);
+  out.reserve(places.size() * static_cast<std::size_t>(cols));
+  for (const Index r : places) out.insert(out.end(), values.begin() + r * cols, values.begin() + (r + 1) * cols);
   return out;
-}
-
-template <typename T>
-Index first_bad(const std::vector<T>& values) {
-  const auto bad = std::find_if(values.begin(), values.end(), [](T v) { return !std::isfinite(v); });
-  return bad == values.end() ? -1 : bad - values.begin();
 }
 
 } // namespace
 
 void Matrix::copy_rows(Index begin, Index count, double* out) const {
-  if (singles.empty())
-    std::copy_n(values.begin() + begin * cols, count * cols, out);
-  else
-    std::copy_n(singles.begin() + begin * cols, count * cols, out);
+  for (Index i = begin; i < begin + count; ++i, out += cols)
+    if (singles.empty())
+      std::copy_n(values.begin() + place(i) * cols, cols, out);
+    else
+      std::copy_n(singles.begin() + place(i) * cols, cols, out);
 }
 
 Matrix Matrix::rows_of(const std::vector<Index>& order) const {
-  return {static_cast<Index>(order.size()), cols, gathered(values, cols, order), gathered(singles, cols, order)};
+  std::vector<Index> places;
+  places.reserve(order.size());
+  for (const Index i : order) places.push_back(place(i));
+  if (singles.on_node()) return {static_cast<Index>(order.size()), cols, {}, singles, std::move(places)};
+  return {static_cast<Index>(order.size()), cols, gathered(std::span<const double>(values), cols, places),
+          gathered(singles.values(), cols, places)};
 }
 
 std::vector<double> Matrix::row_norms() const {
@@ -45,8 +46,10 @@ std::vector<double> Matrix::row_norms() const {
 }
 
 Index Matrix::first_bad_row() const {
-  const Index place = singles.empty() ? first_bad(values) : first_bad(singles);
-  return place < 0 ? -1 : place / cols;
+  for (Index i = 0; i < rows; ++i)
+    for (Index c = 0; c < cols; ++c)
+      if (!std::isfinite(at(i, c))) return i;
+  return -1;
 }
 
 } // namespace concord::similarity

@@ -3,6 +3,7 @@
 #include "concord/corpus/documents.hpp"
 #include "concord/corpus/text_files.hpp"
 #include "concord/corpus/token_reader.hpp"
+#include "concord/corpus/token_texts.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include <nlohmann/json.hpp>
@@ -337,6 +338,22 @@ TEST(Tokens, PartsThatDoNotFitAreRefused) {
   expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(empty_rows); });
   const auto table = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{2, 5, 7, 1, 1, 1}, {3, 2}); });
   expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(table); });
+}
+
+TEST(TokenTexts, AreThoseOfTheRowsInTheirOrder) {
+  const auto path = tokens_file([](io::File& file) { file.write_strings("/pieces", {"zero", "one", "\xE2\x96\x81two"}); });
+  const Tokens tokens = read_tokens(path);
+  const TokenTexts texts(path);
+  std::vector<Index> rows;
+  std::vector<std::string> expected;
+  for (Index i = 0; i < 20; ++i) {
+    rows.push_back((7 * i) % tokens.count());
+    expected.push_back(tokens.text_of(tokens.ids[static_cast<std::size_t>(rows.back())]));
+    rows.push_back(-1);
+    expected.emplace_back();
+  }
+  EXPECT_EQ(texts.of_rows(rows), expected);
+  expect_error(ExitCode::bad_data, "none of row", [&] { texts.of_rows({tokens.count()}); });
 }
 
 TEST(Tokens, TextOfATokenIsWhatPeopleRead) {

@@ -135,6 +135,23 @@ TEST(Safetensors, RoundTrips) {
   expect_error(ExitCode::bad_data, "has no tensor c", [&] { file.tensor("c"); });
 }
 
+TEST(Safetensors, PiecesMakeTheSameFileAndAllMustCome) {
+  const auto folder = empty_folder("safetensors_pieces");
+  const std::vector<float> values{1, 2, 3, 4, 5, 6};
+  const std::vector<Index> numbers{7, 8};
+  const std::map<std::string, TensorView> tensors{{"a", {Dtype::f32, {2, 3}, values.data()}}, {"b", {Dtype::i64, {2}, numbers.data()}}};
+  const auto name = [&](const char* what) { return folder / fmt::format("{}{}", what, world().rank()); };
+  write_safetensors(name("whole"), tensors, {{"k", "v"}});
+  SafetensorsWriter writer(name("pieces"), tensors, {{"k", "v"}});
+  writer.append(values.data(), 8);
+  writer.append(values.data() + 2, 16);
+  expect_error(ExitCode::internal, "bytes came", [&] { writer.finish(); });
+  EXPECT_FALSE(std::filesystem::exists(name("pieces")));
+  writer.append(numbers.data(), 16);
+  writer.finish();
+  EXPECT_EQ(read_text(name("pieces"), "file"), read_text(name("whole"), "file"));
+}
+
 TEST(Safetensors, NamesEveryKindOfDamage) {
   const auto path = empty_folder("safetensors_bad") / "x.safetensors";
   if (world().rank() != 0) return;

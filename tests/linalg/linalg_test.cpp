@@ -60,6 +60,17 @@ std::vector<double> basis_of(const LeftBasis& basis) {
   return u;
 }
 
+TEST(DistMatrix, RowsAreThoseThatEachRankAsksFor) {
+  for (const auto& s : shapes()) {
+    const Grid grid(world(), s.grid_rows, s.grid_cols);
+    const auto x = random_matrix(grid, s.m, s.n, s.block);
+    const auto all = x.gather();
+    const Index begin = std::min<Index>(s.m, 3 * world().rank());
+    const Index end = std::min<Index>(s.m, begin + 4);
+    EXPECT_EQ(x.rows(begin, end), std::vector<double>(all.begin() + begin * s.n, all.begin() + end * s.n));
+  }
+}
+
 TEST(LeftBasis, IsOrthonormalAndSpansTheMatrixOnEveryGrid) {
   for (const auto& s : shapes()) {
     const Grid grid(world(), s.grid_rows, s.grid_cols);

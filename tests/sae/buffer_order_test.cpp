@@ -19,7 +19,10 @@ struct Corpus {
     usable.assign(static_cast<std::size_t>(offsets.back()), true);
     for (std::size_t b = 0; b + 1 < offsets.size(); ++b) usable[static_cast<std::size_t>(offsets[b])] = false;
   }
-  BufferOrder order(std::uint64_t seed = 5) const { return {offsets, usable, 0.1, /*buffer_rows=*/180, /*batch=*/16, seed}; }
+  BufferOrder::TakesPart takes_part() const {
+    return [this](Index begin, Index end) { return std::vector<bool>(usable.begin() + begin, usable.begin() + end); };
+  }
+  BufferOrder order(std::uint64_t seed = 5) const { return {offsets, takes_part(), 0.1, /*buffer_rows=*/180, /*batch=*/16, seed}; }
 };
 
 std::set<Index> rows_of_step(BufferOrder& order, Index step, int parts) {
@@ -86,7 +89,7 @@ TEST(BufferOrder, PassesAndSeedsDiffer) {
 }
 
 TEST(BufferOrder, SaysWhatIsTooSmall) {
-  const std::vector<bool> usable(40, true);
+  const auto usable = [](Index begin, Index end) { return std::vector<bool>(static_cast<std::size_t>(end - begin), true); };
   EXPECT_THROW(BufferOrder({0, 40}, usable, 0.1, 100, 8, 0), Error);
   EXPECT_THROW(BufferOrder({0, 20, 40}, usable, 0.1, 10, 32, 0), Error);
 }

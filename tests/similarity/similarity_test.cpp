@@ -462,7 +462,7 @@ TEST(GroupsFor, WastesFewRanks) {
 
 TEST(Matrix, SinglesAndDoublesAreTheSameRows) {
   const auto [x, y] = related(40, 5, 6);
-  Matrix single_x{40, 5, {}, {x.values.begin(), x.values.end()}};
+  Matrix single_x{40, 5, {}, std::vector<float>(x.values.begin(), x.values.end())};
   Matrix double_x{40, 5, {single_x.singles.begin(), single_x.singles.end()}};
   for (const auto& name : permuted_measures) EXPECT_EQ(score(name, single_x, y, {0.9, 0}), score(name, double_x, y, {0.9, 0})) << name;
   EXPECT_EQ(single_x.rows_of({3, 1}).at(0, 2), double_x.at(3, 2));

@@ -5,8 +5,16 @@
 
 namespace concord::app {
 
-/// Prints a table of the stages for `ranks` ranks. Tokens are counted from tokens.h5, else estimated from corpus.max_tokens
-/// or the size of the text (4 bytes a token). `gflops`: what one rank computes a second, for the time estimate.
-void print_plan(const study::Study& study, int ranks, double gflops);
+struct PlanOptions {
+  int ranks = 1;
+  int ranks_a_node = 0; ///< 0: all ranks are on one node
+  double gflops = 50;   ///< what one rank computes a second, for the time estimate
+  bool memory = false;  ///< also each array above 1 MiB with its formula
+  bool json = false;    ///< all of it as JSON instead of a table
+};
+
+/// Prints a table of the stages. Tokens are counted from tokens.h5, else estimated from corpus.max_tokens or the size of the text (4 bytes
+/// a token).
+void print_plan(const study::Study& study, const PlanOptions& options);
 
 } // namespace concord::app

@@ -2,7 +2,11 @@
 /// A study's stages: which files each reads and writes, and how its settings come from the study. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
+#include "concord/correlate/correlate.hpp"
 #include "concord/extract/options.hpp"
+#include "concord/features/encode.hpp"
+#include "concord/sae/train.hpp"
+#include "concord/similarity/compare.hpp"
 #include "concord/study/study.hpp"
 
 #include <filesystem>
@@ -34,8 +38,12 @@ private:
   std::filesystem::path folder(char model) const { return output / std::string(1, model); }
 };
 
-/// The study's settings of `extract` for model 'a' or 'b'. Local. @throws Error config.
+/// The study's settings of a stage, for model 'a' or 'b' or both. Local. @throws Error config.
 extract::ExtractOptions extract_options(const study::Study& study, char model);
+sae::TrainOptions train_options(const study::Study& study); ///< of any layer: without its rows, seed and output
+features::EncodeOptions encode_options(const study::Study& study, char model);
+correlate::CorrelateOptions correlate_options(const study::Study& study);
+similarity::CompareOptions compare_options(const study::Study& study);
 
 /// The stage words in order.
 const std::vector<std::string>& stage_words();

@@ -29,15 +29,20 @@ struct Tokens {
   Index context_of(Index row) const;
   /// bos for the first row of each context when it is bos_id, else text.
   std::vector<std::uint8_t> row_kinds() const;
-  /// Text of a token as read by people ("▁" is a space, "<0x0A>" its byte).
   std::string text_of(std::int32_t id) const;
 };
+
+/// Text of a token as read by people ("▁" is a space, "<0x0A>" its byte), from the text of each id; "#17" where that is not known.
+std::string text_of_token(std::int32_t id, const std::vector<std::string>& pieces);
 
 /// Digest of ids and context offsets.
 std::string token_hash(const Tokens& tokens);
 
 /// @throws Error input_missing or bad_data (another kind of file, ids and offsets that do not fit, wrong hash).
 Tokens read_tokens(const std::filesystem::path& path);
+
+/// Opens a tokens file. @throws Error input_missing, or bad_data for another kind of file.
+io::File open_tokens(const std::filesystem::path& path);
 
 /// The id that opens the contexts of a tokens file. @throws Error bad_data.
 std::int32_t bos_id_of(const io::File& file);

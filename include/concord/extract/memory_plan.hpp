@@ -1,6 +1,7 @@
 #pragma once
 /// What an extraction takes on each rank, by arithmetic alone: shown by `concord plan`, and checked before a run. Local.
 
+#include "concord/core/memory_plan.hpp"
 #include "concord/extract/options.hpp"
 #include "concord/model/config.hpp"
 
@@ -19,6 +20,9 @@ struct RankMemory {
   /// What must fit on the device when there is a GPU.
   double on_device() const { return weights + working; }
 };
+
+/// The same array by array.
+MemoryPlan memory_plan(const RankMemory& memory, const std::string& stage);
 
 /// Blocks of a layer that may wait for the disk; beyond them the forward pass waits.
 inline constexpr Index blocks_waiting = 3;

@@ -38,6 +38,9 @@ struct EncodeOptions {
 /// @throws Error input_missing, bad_data (an SAE of another width, activations that are not finite), config, io, stopped; agreed.
 void encode(const comm::Communicator& comm, const EncodeOptions& options);
 
+/// Rows that `encode` takes between two looks for the stop signal. Local.
+Index encode_rows_at_once(Index latents, Index d, int threads);
+
 /// What `encode` must know of activations, whether they are in a file or only pass by.
 struct ActivationsFacts {
   std::vector<int> layers;

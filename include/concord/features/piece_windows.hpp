@@ -17,6 +17,7 @@ class PieceWindows {
 public:
   PieceWindows() = default;
   PieceWindows(const std::vector<Index>& block_offsets, Index rows);
+  Index rows() const { return first_rows_.back(); }
   Index count() const { return (pieces() + pieces_a_window_ - 1) / pieces_a_window_; }
   /// Its first row; behind the last window the end of the rows.
   Index first_row(Index window) const;

@@ -18,6 +18,8 @@ struct NpyArray {
   Index count() const;
   /// Elements as double from any numeric type.
   std::vector<double> as_double() const;
+  /// As float, without a copy as double where the type is floating point.
+  std::vector<float> as_float() const;
   /// Elements as Index. @throws Error bad_data for floating point.
   std::vector<Index> as_index() const;
 };

@@ -5,6 +5,7 @@
 #include "concord/core/dtype.hpp"
 
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <string>
@@ -43,6 +44,25 @@ private:
   std::size_t map_size_ = 0;
   std::map<std::string, TensorView> tensors_;
   std::map<std::string, std::string> unknown_; ///< tensors of types that are not read, with their type
+};
+
+/// Writes a file whose tensors come piece by piece: for arrays that nobody holds whole. Under its name when finish() has returned.
+class SafetensorsWriter {
+public:
+  /// `tensors`: of any data, which is not looked at; their bytes follow in the order of their names. @throws Error io.
+  SafetensorsWriter(std::filesystem::path path, const std::map<std::string, TensorView>& tensors,
+                    const std::map<std::string, std::string>& metadata = {});
+  /// The next bytes. @throws Error io.
+  void append(const void* data, std::uint64_t bytes);
+  /// @throws Error io, or internal when fewer or more bytes came than the tensors have.
+  void finish();
+
+private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;
+  std::ofstream out_;
+  std::uint64_t wanted_ = 0;
+  std::uint64_t written_ = 0;
 };
 
 /// Writes a file atomically. The views' data must be contiguous row-major. @throws Error io.

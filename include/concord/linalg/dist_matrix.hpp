@@ -44,6 +44,8 @@ public:
   }
   /// The whole matrix, row-major, on every rank of the grid's communicator. Collective.
   std::vector<double> gather() const;
+  /// Rows [begin, end), row-major, whichever each rank asks for. No rank holds more than them and a piece of the whole. Collective.
+  std::vector<double> rows(Index begin, Index end) const;
 
 private:
   template <typename Element, typename Visit>

@@ -4,8 +4,10 @@
 /// without those before. Local.
 
 #include "concord/core/index.hpp"
+#include "concord/io/row_kinds.hpp"
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace concord::sae {
@@ -19,12 +21,16 @@ struct Window {
   Index number = 0; ///< within the pass
 };
 
+/// Rows of kind 0, or of every kind. Local.
+std::function<std::vector<bool>(Index begin, Index end)> usable_rows_of(const io::RowKinds& kinds, bool keep_special);
+
 class BufferOrder {
 public:
-  /// `usable[r]` says whether row r takes part. Windows hold as many blocks as fit `buffer_rows` rows, at least one.
+  /// Which rows take part is asked of `takes_part(begin, end)`, a window at a time. Windows hold as many blocks as fit `buffer_rows` rows,
+  /// at least one.
   /// @throws Error bad_data (a single block: nothing can be held out) or config (a window with less than a batch).
-  BufferOrder(std::vector<Index> block_offsets, const std::vector<bool>& usable, double held_out, Index buffer_rows, Index batch,
-              std::uint64_t seed);
+  using TakesPart = std::function<std::vector<bool>(Index begin, Index end)>;
+  BufferOrder(std::vector<Index> block_offsets, TakesPart takes_part, double held_out, Index buffer_rows, Index batch, std::uint64_t seed);
   /// The window that holds a step.
   Window window_of(Index step);
   const std::vector<Index>& held_out_blocks() const { return held_out_; }
@@ -50,7 +56,7 @@ private:
   void first_window_of_pass(Index pass, Index first_step);
   void next_window();
   std::vector<Index> block_offsets_;
-  std::vector<bool> usable_;
+  TakesPart takes_part_;
   Index batch_;
   std::uint64_t seed_;
   Index blocks_a_window_ = 1;

@@ -1,5 +1,5 @@
 #pragma once
-/// Sparse codes of dense rows, by a trained SAE. Local.
+/// Sparse codes of dense rows, by a trained SAE. Local where it does not say Collective.
 
 #include "concord/sae/sae.hpp"
 #include "concord/sae/screen.hpp"
@@ -25,7 +25,9 @@ void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<floa
 class Encoder {
 public:
   /// `before_top_k`: of a TopK SAE every positive pre-activation, not the k largest alone. @throws Error config for other SAEs.
-  explicit Encoder(const Sae& sae, bool before_top_k = false);
+  /// `sharing`: ranks of a node share the rounded weights (2 F d bytes); all of `sharing`, which must outlive it, have the same SAE.
+  /// Collective over it.
+  explicit Encoder(const Sae& sae, bool before_top_k = false, const comm::Communicator* sharing = nullptr);
   /// rows [n, d] row-major; appends n rows to `out`.
   void encode(std::span<const float> rows, SparseRows& out);
 

@@ -30,6 +30,8 @@ public:
 
   /// All latents' weights, zeros at first, in the node's memory, which this object holds. Local.
   FlatParameters parameters();
+  /// That memory, for whom needs it longer. Local.
+  std::shared_ptr<comm::NodeArray> memory() const { return weights_; }
   /// The rows that this rank makes gradients from: all of the batch, or its own.
   const StepRows& collect(const StepRows& mine);
   /// The same with AuxK's part, behind Step::backward_dead.
@@ -55,8 +57,6 @@ public:
   /// The latents of each rank: [first, first + count). Local.
   const std::vector<Index>& firsts() const { return firsts_; }
   const std::vector<Index>& counts() const { return counts_; }
-  /// A share's numbers of latents in their places among all, on rank 0.
-  void gather(const FlatParameters& share, FlatParameters& all) const;
   /// This rank's share of all, which have the layout of FlatParameters::of_latents(). Local.
   void take_share(std::span<const float> all, FlatParameters& share) const;
   /// The same into this rank's latents of parameters(). Local.
@@ -75,7 +75,7 @@ private:
   void gather_rows(const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all, Index width);
   const comm::Communicator& comm_;
   const Architecture& architecture_;
-  comm::NodeArray weights_;
+  std::shared_ptr<comm::NodeArray> weights_;
   Index d_;
   Index latents_;
   Reduction reduction_;

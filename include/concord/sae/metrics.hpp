@@ -2,6 +2,7 @@
 /// How good an SAE is on rows it was not trained on.
 
 #include "concord/comm/session.hpp"
+#include "concord/sae/encoder.hpp"
 #include "concord/sae/norm_limit.hpp"
 #include "concord/sae/row_feed.hpp"
 #include "concord/sae/sae.hpp"
@@ -33,15 +34,16 @@ struct Metrics {
   nlohmann::json json() const;
 };
 
-/// On the held-out rows of a feed that `limit` keeps. Collective over `comm`. @throws Error bad_data; agreed.
+/// On the held-out rows of a feed that `limit` keeps; all ranks have the same SAE. Collective over `comm`. @throws Error bad_data, or
+/// stopped when it takes long; agreed.
 Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, const NormLimit& limit);
 
-/// FVU and L0 of rows [n, d] that are at hand. Local.
+/// FVU and L0 of rows [n, d] that are at hand, by an encoder of the SAE. Local.
 struct Fit {
   double fvu = 0;
   double l0 = 0;
 };
-Fit fit_of(const Sae& sae, std::span<const float> rows);
+Fit fit_of(const Sae& sae, Encoder& encoder, std::span<const float> rows);
 
 /// Of each latent of a crosscoder, |W_dec of model B| / (|W_dec of model A| + |W_dec of model B|), each on its model's training scale
 /// (`scales`, which the weights are free of): near 1/2 it is in both models, near 0 in A alone, near 1 in B alone (Lindsey et al. 2024).

@@ -1,6 +1,7 @@
 #pragma once
 /// A sparse autoencoder: its weights, what its encoder does, and the file formats of others. Local.
 
+#include "concord/comm/node_floats.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 
@@ -23,8 +24,8 @@ struct Sae {
   Index latents = 0; ///< F
   int k = 0;         ///< topk only
   bool subtract_b_dec = true;
-  std::vector<float> encoder;    ///< [F, d], row j is column j of W_enc
-  std::vector<float> decoder;    ///< [F, d], W_dec
+  comm::NodeFloats encoder;      ///< [F, d], row j is column j of W_enc
+  comm::NodeFloats decoder;      ///< [F, d], W_dec
   std::vector<float> b_enc;      ///< [F]
   std::vector<float> b_dec;      ///< [d]
   std::vector<float> threshold;  ///< [F], jumprelu only
@@ -40,6 +41,10 @@ struct Sae {
 /// dictionary_learning's pickles: scripts/convert_sae.py. Orientation, sizes and finiteness are checked.
 /// @throws Error input_missing or bad_data.
 Sae load_sae(const std::filesystem::path& path);
+/// The same with the encoder and the decoder once a node (8 F d bytes), or the decoder alone. Rank 0 alone reads the files. Collective over
+/// `comm`, which must outlive the SAE. @throws Error as load_sae(), or unavailable; agreed.
+enum class SaePart { all, decoder };
+Sae load_sae_on_nodes(const comm::Communicator& comm, const std::filesystem::path& path, SaePart part = SaePart::all);
 
 /// Writes cfg.json and sae_weights.safetensors as SAELens 6 reads them; a crosscoder, which it does not know, with the arrays of
 /// each model by themselves (docs/formats.md). `metadata` becomes cfg.metadata. @throws Error io.

@@ -1,7 +1,8 @@
 #pragma once
 /// The k largest pre-activations of each row, or all above a floor, without computing them all in f32: a product of rounded
-/// numbers screens the latents, and the few that can be among those are computed again in f32. Local, or, with a communicator, collective
-/// over it: then the ranks of a node share the rounded weights, and each rounds its part of them.
+/// numbers screens the latents, and the few that can be among those are computed again in f32. Local; with a communicator update() is
+/// collective over it: the ranks of a node share the rounded weights, and each rounds its part of them. With Counting::together the
+/// searches are collective, too, and all ranks decide alike when int8 gives way.
 ///
 /// With x^, w^ the rounded row and weights, s = x^ w^ + b the score and h = x w + b,  h - s = (x - x^) w + x^ (w - w^).
 ///   bf16, rounded to nearest: Cauchy and Schwarz give |h - s| <= |x - x^| |w| + |x^| |w - w^| =: e, always.
@@ -28,13 +29,17 @@ class Screen final : public LatentSearch {
 public:
   enum class Precision { int8, bf16, f32 };
   /// Begins with `roughest`, or the roughest finer one that the processor has instructions for.
-  explicit Screen(Index d, Precision roughest = Precision::int8, const comm::Communicator* comm = nullptr);
+  enum class Counting { together, alone };
+  explicit Screen(Index d, Precision roughest = Precision::int8, const comm::Communicator* comm = nullptr,
+                  Counting counting = Counting::together);
   ~Screen() override;
   void update(std::span<const float> encoder, std::span<const float> bias, std::span<const std::int32_t> subset = {},
               std::span<const float> floors = {}) override;
   void top_k(std::span<const float> x, int k, Codes& codes) override;
   void above(std::span<const float> x, float limit, Codes& codes) override;
-  /// Latents computed in f32 in the last call, a row, over all ranks.
+  /// Bytes that a rounded weight takes on this processor: 1, 2, or 0 where weights are not rounded.
+  static double bytes_a_weight(Precision roughest);
+  /// Latents computed in f32 in the last call, a row, over all ranks that count together.
   double computed_per_row() const { return computed_per_row_; }
   /// What the next update() rounds to, and setting it: a training that goes on where it was screens as it did.
   Precision precision() const { return precision_; }
@@ -47,6 +52,7 @@ private:
   Index d_;
   Precision precision_;
   const comm::Communicator* comm_;
+  Counting counting_;
   std::unique_ptr<Weights> weights_;
   std::vector<CodesPart> parts_; ///< keep their memory
   double computed_per_row_ = 0;

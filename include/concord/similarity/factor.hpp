@@ -9,6 +9,7 @@
 /// the largest; `qr` takes Householder QR and the SVD of R (ScaLAPACK), backward stable; `automatic` takes gram where its error is
 /// estimated below 1e-11 of a canonical correlation, else qr; `whole` is pdgesvd of the whole matrix, to measure against.
 
+#include "concord/comm/node_array.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/similarity/chance.hpp"
 #include "concord/similarity/cka.hpp"
@@ -18,6 +19,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 
 namespace concord::similarity {
@@ -61,16 +63,27 @@ struct Factor {
 /// Factors of matrices that are compared more than once, under one set of options. The matrices must outlive it.
 using FactorCache = std::map<const Matrix*, std::shared_ptr<const Factor>>;
 
+/// A matrix of which each rank has rows (dist::Partition), whole, once a node. Collective.
+class NodeRows {
+public:
+  NodeRows(const comm::Communicator& comm, const std::vector<double>& mine, Index rows, Index width);
+  std::span<const double> values() const { return values_; }
+
+private:
+  comm::NodeArray array_;
+  std::span<double> values_;
+};
+
 class FactorPair {
 public:
-  /// Factors both, but for those in `cache`, which learns the others. Collective; both matrices are whole on every rank.
+  /// Factors both, but for those in `cache`, which learns the others. Collective; every rank sees both matrices whole.
   /// @throws Error bad_data when values are not finite (agreed).
   FactorPair(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const FactorOptions& options, FactorCache* cache = nullptr);
   const Factor& x() const { return *x_; }
   const Factor& y() const { return *y_; }
   /// T [x.components, y.components] of the pairing as given. Collective.
   std::vector<double> matched() const;
-  /// Makes all rows known to every rank, so that permuted() can be asked for. Collective.
+  /// Makes all rows known to every rank, once a node, so that permuted() can be asked for. Collective.
   void prepare_permutations();
   /// T when row i of X meets row order[i] of Y. Local.
   std::vector<double> permuted(const std::vector<Index>& order);
@@ -79,7 +92,8 @@ private:
   const comm::Communicator& comm_;
   std::shared_ptr<const Factor> x_;
   std::shared_ptr<const Factor> y_;
-  std::vector<double> whole_x_, whole_y_, shuffled_y_;
+  std::unique_ptr<NodeRows> whole_x_, whole_y_;
+  std::vector<double> shuffled_y_; ///< a block of rows
 };
 
 } // namespace concord::similarity

@@ -32,6 +32,8 @@ Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
     check_shape(weights, part_name("W_dec", sae, part), {sae.latents, sae.parts[part]}, "d_in_parts and d_sae");
   }
   read_latent_arrays(weights, sae);
+  std::vector<float> encoder(static_cast<std::size_t>(sae.latents * sae.d));
+  std::vector<float> decoder(encoder.size());
   Index begin = 0;
   for (std::size_t part = 0; part < sae.parts.size(); ++part) {
     const Index width = sae.parts[part];
@@ -39,15 +41,15 @@ Sae load_crosscoder(const std::filesystem::path& folder, const Fields& cfg) {
         transposed(floats_of(weights, part_name("W_enc", sae, part), {width, sae.latents}, "d_in_parts"), width, sae.latents);
     const auto w_dec = floats_of(weights, part_name("W_dec", sae, part), {sae.latents, width});
     const auto b_dec = floats_of(weights, part_name("b_dec", sae, part), {width});
-    sae.encoder.resize(static_cast<std::size_t>(sae.latents * sae.d));
-    sae.decoder.resize(sae.encoder.size());
     for (Index j = 0; j < sae.latents; ++j) {
-      std::copy_n(w_enc.begin() + j * width, width, sae.encoder.begin() + j * sae.d + begin);
-      std::copy_n(w_dec.begin() + j * width, width, sae.decoder.begin() + j * sae.d + begin);
+      std::copy_n(w_enc.begin() + j * width, width, encoder.begin() + j * sae.d + begin);
+      std::copy_n(w_dec.begin() + j * width, width, decoder.begin() + j * sae.d + begin);
     }
     sae.b_dec.insert(sae.b_dec.end(), b_dec.begin(), b_dec.end());
     begin += width;
   }
+  sae.encoder = std::move(encoder);
+  sae.decoder = std::move(decoder);
   return sae;
 }
 

@@ -11,7 +11,7 @@ namespace {
 constexpr Index most = Index{1} << 30; // products of a size and a width fit into Index
 }
 
-std::vector<float> transposed(const std::vector<float>& matrix, Index rows, Index cols) {
+std::vector<float> transposed(std::span<const float> matrix, Index rows, Index cols) {
   std::vector<float> out(matrix.size());
   for (Index r = 0; r < rows; ++r)
     for (Index c = 0; c < cols; ++c) out[static_cast<std::size_t>(c * rows + r)] = matrix[static_cast<std::size_t>(r * cols + c)];

@@ -6,13 +6,14 @@
 #include "concord/sae/sae.hpp"
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace concord::sae {
 
 /// [rows, cols] -> [cols, rows].
-std::vector<float> transposed(const std::vector<float>& matrix, Index rows, Index cols);
+std::vector<float> transposed(std::span<const float> matrix, Index rows, Index cols);
 
 /// `keys` of cfg.json that ask for the shape are for the message. @throws Error bad_data naming file and array: missing, another shape.
 void check_shape(const io::SafetensorsFile& file, const std::string& name, const std::vector<Index>& shape, const std::string& keys = "");

@@ -9,6 +9,7 @@
 #include <cctype>
 #include <cmath>
 #include <functional>
+#include <utility>
 
 namespace concord::sae {
 
@@ -34,23 +35,25 @@ Sae gemma_scope(const std::string& file,
   Sae sae;
   sae.architecture = Sae::Architecture::jumprelu;
   sae.subtract_b_dec = false;
-  const auto [shape, w_enc] = array("W_enc");
+  auto [shape, w_enc] = array("W_enc");
   require(shape.size() == 2 && shape[0] > 0 && shape[1] > 0, ExitCode::bad_data, "{}: W_enc is no matrix", file);
   sae.d = shape[0];
   sae.latents = shape[1];
+  sae.encoder = transposed(std::exchange(w_enc, {}), sae.d, sae.latents); // two matrices at most are in memory
   const auto sized = [&](const std::string& name, const std::vector<Index>& wanted) {
     auto [found, values] = array(name);
     require(found == wanted, ExitCode::bad_data, "{}: {} has shape [{}]; with W_enc [{}, {}] it should have [{}]", file, name,
             fmt::join(found, ", "), sae.d, sae.latents, fmt::join(wanted, ", "));
     return values;
   };
-  sae.encoder = transposed(w_enc, sae.d, sae.latents);
   sae.decoder = sized("W_dec", {sae.latents, sae.d});
   sae.b_enc = sized("b_enc", {sae.latents});
   sae.b_dec = sized("b_dec", {sae.d});
   sae.threshold = sized("threshold", {sae.latents});
-  for (const auto* values : {&sae.encoder, &sae.decoder, &sae.b_enc, &sae.b_dec, &sae.threshold})
-    for (const float v : *values) require(std::isfinite(v), ExitCode::bad_data, "{} holds a value that is not finite", file);
+  const std::initializer_list<std::span<const float>> arrays{sae.encoder.values(), sae.decoder.values(), sae.b_enc, sae.b_dec,
+                                                             sae.threshold};
+  for (const auto values : arrays)
+    for (const float v : values) require(std::isfinite(v), ExitCode::bad_data, "{} holds a value that is not finite", file);
   return sae;
 }
 
@@ -71,13 +74,14 @@ void check_config(const std::filesystem::path& path) {
 } // namespace
 
 Sae load_gemma_scope(const std::filesystem::path& npz) {
-  const auto arrays = io::read_npz(npz);
+  auto arrays = io::read_npz(npz);
   for (const auto& [name, array] : arrays) check_name(name, npz.string());
   return gemma_scope(npz.string(), [&](const std::string& name) {
     const auto found = arrays.contains(name) ? arrays.find(name) : arrays.find(lower_case(name));
     require(found != arrays.end(), ExitCode::bad_data, "{} has no array {}; a Gemma Scope params.npz is expected", npz.string(), name);
-    const auto wide = found->second.as_double();
-    return std::pair(found->second.shape, std::vector<float>(wide.begin(), wide.end()));
+    auto values = found->second.as_float();
+    found->second.bytes = {}; // a second matrix would lie there as long as the first
+    return std::pair(found->second.shape, std::move(values));
   });
 }
 

@@ -168,7 +168,7 @@ Dtype dtype_of_cfg(const Fields& cfg) {
   return Dtype::f16;
 }
 
-void round_to(Dtype dtype, std::vector<float>& values, const std::string& file) {
+void round_to(Dtype dtype, std::span<float> values, const std::string& file) {
   if (dtype == Dtype::f32) return;
   std::vector<std::byte> bytes(values.size() * size_of(dtype));
   from_float(values, dtype, bytes.data());
@@ -236,8 +236,8 @@ Sae load_saelens(const std::filesystem::path& folder, const Fields& cfg) {
   sae.decoder = floats_of(weights, "W_dec", {sae.latents, sae.d});
   sae.b_dec = floats_of(weights, "b_dec", {sae.d});
   read_latent_arrays(weights, sae);
-  for (auto* values : {&sae.encoder, &sae.decoder, &sae.b_dec, &sae.b_enc, &sae.threshold, &sae.b_mag, &sae.r_mag})
-    round_to(dtype, *values, weights.path().string());
+  for (const std::span<float> values : {sae.encoder.values(), sae.decoder.values()}) round_to(dtype, values, weights.path().string());
+  for (auto* values : {&sae.b_dec, &sae.b_enc, &sae.threshold, &sae.b_mag, &sae.r_mag}) round_to(dtype, *values, weights.path().string());
   require(!rescale || !weights.has("scaling_factor"), ExitCode::bad_data,
           "{}: rescale_acts_by_decoder_norm with a scaling_factor: no version of SAELens has both", cfg.file());
   if (rescale) fold_decoder_norms(sae);

@@ -1,0 +1,13 @@
+#pragma once
+/// Refuses work that does not fit before anything is loaded. Collective over `comm`.
+
+#include "concord/comm/session.hpp"
+#include "concord/core/memory_plan.hpp"
+
+namespace concord::comm {
+
+/// What the ranks of each node take by `plan`, items that may be less left out, must be free there. `advice`: what to set.
+/// @throws Error unavailable naming the largest array; agreed.
+void require_memory(const Communicator& comm, const MemoryPlan& plan, const std::string& advice);
+
+} // namespace concord::comm

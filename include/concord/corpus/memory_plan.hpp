@@ -1,0 +1,12 @@
+#pragma once
+/// What `tokenize` takes in memory (docs/memory.md). Local.
+
+#include "concord/core/index.hpp"
+#include "concord/core/memory_plan.hpp"
+
+namespace concord::corpus {
+
+/// `piece_bytes` of text that a rank tokenizes at once, of `text_bytes` in all, by a tokenizer of `vocabulary` tokens.
+MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary);
+
+} // namespace concord::corpus

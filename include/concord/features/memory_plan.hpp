@@ -1,0 +1,23 @@
+#pragma once
+/// What `encode` takes in memory (docs/memory.md). Local.
+
+#include "concord/core/memory_plan.hpp"
+#include "concord/features/encode.hpp"
+
+namespace concord::features {
+
+/// One layer at a time.
+struct EncodeSize {
+  double rows = 0;
+  double blocks = 0; ///< of the extraction
+  double latents = 0;
+  double d = 0;
+  double value = 2;  ///< bytes of a stored value
+  double active = 0; ///< L0
+  int ranks = 1;
+  int layers = 1; ///< whose SAEs a rank holds at once: 1, or with fused extraction those of its shard
+  bool fused = false;
+};
+MemoryPlan encode_memory(const EncodeOptions& options, const EncodeSize& size);
+
+} // namespace concord::features

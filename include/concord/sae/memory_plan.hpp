@@ -1,0 +1,27 @@
+#pragma once
+/// What training, loading and using an SAE take in memory (docs/memory.md). Local.
+
+#include "concord/core/memory_plan.hpp"
+#include "concord/sae/train.hpp"
+
+namespace concord::sae {
+
+/// The activations that an SAE is trained on, and who trains it.
+struct TrainingSize {
+  double rows = 0;    ///< of the file
+  Index d = 0;        ///< of all models together
+  double value = 2;   ///< bytes of a stored value
+  int models = 1;     ///< more than one: a crosscoder
+  int ranks = 1;      ///< that train it together
+  int threads = 1;    ///< of each
+  int trainings = 1;  ///< side by side on the same rows: 1 and its variants
+  int layers = 1;     ///< at once: with fused extraction those of a shard
+  bool fused = false; ///< rows come from the model and lie in a window
+};
+MemoryPlan training_memory(const TrainOptions& options, const TrainingSize& size);
+
+/// Adds an SAE of `latents` on width d that lies once a node, its encoder's rounded weights, and what rank 0 holds beside while it loads
+/// it.
+void add_sae_on_nodes(MemoryPlan& plan, double latents, double d);
+
+} // namespace concord::sae

@@ -1,0 +1,21 @@
+#pragma once
+/// What `compare` takes in memory (docs/memory.md). Local.
+
+#include "concord/core/memory_plan.hpp"
+#include "concord/similarity/compare_spaces.hpp"
+
+namespace concord::similarity {
+
+/// A pair of layers.
+struct CompareSize {
+  double matches = 0; ///< M
+  double features_a = 0;
+  double features_b = 0;
+  double d_a = 0;
+  double d_b = 0;
+  int ranks = 1; ///< of a group
+  int threads = 1;
+};
+MemoryPlan compare_memory(const SpaceOptions& options, const CompareSize& size);
+
+} // namespace concord::similarity

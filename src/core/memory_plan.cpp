@@ -1,0 +1,49 @@
+#include "concord/core/memory_plan.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <map>
+
+namespace concord {
+
+void MemoryPlan::add(std::string what, std::string formula, double bytes, Holder holder) {
+  items_.push_back({std::move(what), std::move(formula), bytes, holder, phase_});
+}
+
+double MemoryPlan::most(double ranks, double root, double node) const {
+  double always = 0;
+  std::map<std::string, double> phases;
+  for (const auto& item : items_) {
+    const double weight = item.holder == Holder::rank ? ranks : item.holder == Holder::root ? root : node;
+    (item.phase.empty() ? always : phases[item.phase]) += weight * item.bytes;
+  }
+  double largest = 0;
+  for (const auto& [phase, bytes] : phases) largest = std::max(largest, bytes);
+  return always + largest;
+}
+
+MemoryPlan MemoryPlan::without_upper_bounds() const {
+  MemoryPlan plan(stage_);
+  std::copy_if(items_.begin(), items_.end(), std::back_inserter(plan.items_), [](const auto& item) { return !item.may_be_less; });
+  return plan;
+}
+
+MemoryPlan MemoryPlan::without_node_arrays() const {
+  MemoryPlan plan(stage_);
+  std::copy_if(items_.begin(), items_.end(), std::back_inserter(plan.items_), [](const auto& item) { return item.holder != Holder::node; });
+  return plan;
+}
+
+double MemoryPlan::of_rank(bool root) const {
+  return most(1, root ? 1 : 0, 0);
+}
+
+double MemoryPlan::of_node() const {
+  return most(0, 0, 1);
+}
+
+double MemoryPlan::of_all(int ranks) const {
+  return most(ranks, 1, 1);
+}
+
+} // namespace concord

@@ -1,0 +1,90 @@
+#include "concord/sae/memory_plan.hpp"
+
+#include "concord/sae/architecture.hpp"
+#include "concord/sae/row_feed.hpp"
+
+#include <algorithm>
+
+namespace concord::sae {
+namespace {
+
+/// Weights that a search rounds, and its numbers a latent: bias, scale, offset, norm, loss, unit.
+double rounded_weights(Screen::Precision roughest, double latents, double d) {
+  return (Screen::bytes_a_weight(roughest) * d + 24) * latents;
+}
+
+} // namespace
+
+void add_sae_on_nodes(MemoryPlan& plan, double latents, double d) {
+  plan.each_node("encoder and decoder", "8 F d", 8 * latents * d);
+  plan.each_node("encoder rounded to bf16", "2 F d + 24 F; without such instructions 24 F",
+                 rounded_weights(Screen::Precision::bf16, latents, d));
+}
+
+MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
+  const auto f = static_cast<double>(o.latents);
+  const auto d = static_cast<double>(size.d);
+  const auto b = static_cast<double>(o.batch);
+  const auto r = static_cast<double>(size.ranks);
+  const bool penalised = architecture_kind(o.kind).penalised;
+  const double scalars = o.kind == "gated" || o.kind == "jumprelu" ? 2 : 1;
+  const double prefixes = o.kind == "matryoshka" ? static_cast<double>(o.prefixes) : 0;
+  // The penalised kinds begin with half of the latents active.
+  const double active = penalised ? f / 2 : o.kind == "batch-topk" ? 1.5 * static_cast<double>(o.k) : static_cast<double>(o.k);
+  const double entry = 12 + 4 * (scalars - 1);
+  const double layers = size.layers;
+  const double trainings = layers * size.trainings;
+  const double search = rounded_weights(Screen::Precision::int8, f, d);
+  const bool gathers = size.ranks > 1 && o.reduction == "reproducible";
+
+  MemoryPlan plan("train-sae");
+  plan.each_node("weights", "8 F d + 4 s F", trainings * (8 * f * d + 4 * scalars * f));
+  const double share = size.rows * d * size.value / r;
+  const bool window = size.fused || o.order == "buffer";
+  if (window) {
+    plan.each_rank("window of rows", "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
+    plan.each_rank("places of the window's rows", "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));
+  } else {
+    const bool fits = share <= o.memory_gib * 0x1p30;
+    plan.each_rank("rows in memory", "T d v / R, if that is at most sae.memory_gib", fits ? share : 0);
+    plan.each_rank("places of the rank's rows", "8 T / R", 8 * size.rows / r);
+  }
+  plan.each_rank("counters of latents", "4 F", trainings * 4 * f);
+
+  const auto with_moments = [&](const char* phase) { // they are given up before the end
+    plan.begin_phase(phase);
+    plan.each_rank("gradients and moments of the rank's latents", "12 (2 d + s) F / R", trainings * 12 * (2 * d + scalars) * f / r);
+  };
+  with_moments("steps");
+  plan.each_node("weights rounded for the search", "F d + 24 F, once int8 gives way 2 F d + 24 F; without such instructions 24 F",
+                 trainings * search);
+  plan.each_node("of dead latents, for AuxK", "F d + 24 F", o.aux_weight > 0 && o.dead_after < o.rows ? trainings * search : 0);
+  plan.at_most();
+  if (gathers) plan.each_node("batch: rows and errors of all ranks", "(8 + 4 g) B d", trainings * (8 + 4 * prefixes) * b * d);
+  const double copies = (window ? 1 : 2) + (size.trainings > 1 ? 1 : 0);
+  plan.each_rank("batch: rows, at work and read ahead", "8 B d / R", 4 * copies * b * d / r);
+  plan.each_rank("batch: rows less b_dec, errors", "(8 + 4 g) B d / R", trainings * (8 + 4 * prefixes) * b * d / r);
+  plan.each_rank("codes of the rank's rows", "20 B L / R", trainings * (entry + 8) * b * active / r);
+  plan.each_rank("codes by latent", "12 B L / R", trainings * (12 + 4 * (scalars - 1)) * b * active / r);
+  if (gathers) plan.each_rank("codes of all rows", "12 B L", trainings * entry * b * active);
+  if (!gathers && size.ranks > 1) plan.each_rank("gradients of all latents", "8 F d", trainings * 8 * f * d);
+  plan.each_rank("marks of latents", "10 F", 10 * f);
+  plan.each_rank("sums over latents for b_dec", "F d / 64 (1 + 1 / R)", f / 256 * 4 * d * (1 + 1 / r));
+
+  with_moments("start");
+  const double sample = std::min(size.rows, 32768.0);
+  plan.each_node("weights rounded for the search", "F d + 24 F, once int8 gives way 2 F d + 24 F; without such instructions 24 F", search);
+  plan.each_rank("sample", "4 S d / R", 4 * sample * d / r);
+  plan.each_rank("codes of the sample, less b_dec, errors", "(8 d + 20 L) S / 8 R", (8 * d + 20 * active) * std::min(sample, 4096.0) / r);
+
+  with_moments("checkpoint");
+  plan.rank_0("moments of one rank's latents", "4 F d / R", size.ranks > 1 ? 4 * f * d / r : 0);
+
+  plan.begin_phase("end");
+  plan.each_node("encoder rounded to bf16", "2 F d + 24 F; without such instructions 24 F", rounded_weights(Screen::Precision::bf16, f, d));
+  plan.rank_0("encoder as the file has it", size.models > 1 ? "8 F d" : "4 F d", (size.models > 1 ? 8 : 4) * f * d);
+  plan.each_rank("held-out rows, a piece", "12 x 1024 d", 12 * 1024 * d);
+  return plan;
+}
+
+} // namespace concord::sae
