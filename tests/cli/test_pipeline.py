@@ -13,7 +13,7 @@ import unittest
 import h5py
 import numpy as np
 
-from support import command, datasets, fresh, run, small_study
+from support import SOURCE, command, datasets, fresh, run, small_study
 
 
 class Pipeline(unittest.TestCase):
@@ -276,6 +276,21 @@ class Pipeline(unittest.TestCase):
             with h5py.File(self.out / name) as f:
                 for attribute in ("concord_stage", "stage_digest", "settings", "inputs", "software", "git", "command", "ranks", "hosts", "libraries", "date"):
                     self.assertIn(attribute, f.attrs, name)
+
+    def test_memory_doc_has_every_array_of_a_plan(self):
+        doc = (SOURCE / "docs/memory.md").read_text()
+        missing = set()
+        for settings in (["--ranks", "1"], ["--ranks", "64", "--ranks-a-node", "8"], ["--ranks", "8", "--set", "sae.reduction=fast"],
+                         ["--ranks", "8", "--set", "extract.fused=true"]):
+            stages = json.loads(run("plan", self.study, "--json", *settings, ranks=1))["stages"]
+            self.assertEqual([stage["stage"] for stage in stages],
+                             ["tokenize", "extract a", "extract b", "train-sae", "encode", "correlate", "compare"])
+            missing |= {line for stage in stages for array in stage["arrays"]
+                        if (line := f"| {array['what']} | {array['formula']} |") not in doc}
+        self.assertEqual(missing, set())
+        table = run("plan", self.study, "--memory", ranks=1)
+        self.assertIn("a node in all", table)
+        self.assertIn("stops in", table)
 
     def test_plan_info_keys_and_help(self):
         self.assertIn("train-sae", run("plan", self.study, ranks=1))

@@ -170,7 +170,8 @@ std::vector<float> first_decoder(TrainOptions o, const std::filesystem::path& ou
   o.steps = 1;
   o.learning_rate = 1e-12;
   train(world(), o);
-  return load_sae(out).decoder;
+  const Sae sae = load_sae(out);
+  return {sae.decoder.begin(), sae.decoder.end()};
 }
 
 double largest_cosine(const std::vector<float>& a, const std::vector<float>& b) {

@@ -11,6 +11,7 @@
 #include "support/support.hpp"
 #include <csignal>
 #include <set>
+#include <span>
 
 namespace concord::sae {
 namespace {
@@ -328,7 +329,7 @@ TEST(Train, FastSumsTrainAsWell) {
 /// The GPU's code, here on the CPU, against the CPU's own: the same steps but for rounding, AuxK among them.
 class DeviceKind : public testing::TestWithParam<const char*> {};
 
-double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+double largest_difference(std::span<const float> a, std::span<const float> b) {
   double largest = a.size() == b.size() ? 0 : 1e9;
   for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) largest = std::max(largest, std::abs(static_cast<double>(a[i]) - b[i]));
   return largest;
@@ -353,8 +354,8 @@ void expect_same_steps(TrainOptions o, const std::filesystem::path& folder) {
     o.allow_shared_gpu = true;
     train(world(), o);
     const Sae got = load_sae(o.out);
-    EXPECT_LT(largest_difference(got.encoder, expected.encoder), 2e-3);
-    EXPECT_LT(largest_difference(got.decoder, expected.decoder), 2e-3);
+    EXPECT_LT(largest_difference(got.encoder.values(), expected.encoder.values()), 2e-3);
+    EXPECT_LT(largest_difference(got.decoder.values(), expected.decoder.values()), 2e-3);
     EXPECT_LT(largest_difference(got.b_enc, expected.b_enc), 5e-3);
     EXPECT_LT(largest_difference(got.b_dec, expected.b_dec), 5e-3);
     EXPECT_LT(largest_difference(got.threshold, expected.threshold), 5e-3);
