@@ -84,6 +84,11 @@ struct Sizes {
   int on_node; ///< ranks of a node
   double tokens;
   bool fused() const { return study.flag("extract.fused"); }
+  int shards() const { return std::clamp(static_cast<int>(study.integer("extract.layer_shards")), 1, ranks); }
+  /// Layers of a shard.
+  int of_shard(double layers) const { return (static_cast<int>(layers) + shards() - 1) / shards(); }
+  /// Groups of `size` ranks that a node has.
+  int groups_on_node(int size) const { return (on_node + size - 1) / size; }
   double value() const { return static_cast<double>(size_of(parse_dtype(study.text("extract.dtype")))); }
   double latents() const { return static_cast<double>(study.integer("sae.latents")); }
   double active() const { return static_cast<double>(study.integer("sae.k")); }
@@ -109,17 +114,13 @@ MemoryPlan extract_memory(const Sizes& s, char model) {
 MemoryPlan train_memory(const Sizes& s, Index d, double layers) {
   auto options = train_options(s.study);
   if (s.fused()) options.order = "buffer";
-  const int groups = static_cast<int>(std::max<Index>(1, s.study.integer("sae.groups")));
-  const auto variants = static_cast<int>(s.study.list("sae.variants").size());
-  return sae::training_memory(options, {.rows = s.tokens,
-                                        .d = d,
-                                        .value = s.value(),
-                                        .models = 1,
-                                        .ranks = std::max(1, s.ranks / groups),
-                                        .threads = thread_count(),
-                                        .trainings = 1 + variants,
-                                        .layers = s.fused() ? static_cast<int>(layers) : 1,
-                                        .fused = s.fused()});
+  const int groups = s.fused() ? s.shards() : static_cast<int>(std::max<Index>(1, s.study.integer("sae.groups")));
+  sae::TrainingSize size{.rows = s.tokens, .d = d, .value = s.value(), .ranks = std::max(1, s.ranks / groups), .fused = s.fused()};
+  size.trainings = 1 + static_cast<int>(s.study.list("sae.variants").size());
+  if (s.fused()) size.layers = s.of_shard(layers);
+  auto plan = sae::training_memory(options, size);
+  plan.copies_a_node(s.groups_on_node(size.ranks));
+  return plan;
 }
 
 MemoryPlan encode_memory(const Sizes& s, char model, Index d, double layers) {
@@ -130,35 +131,39 @@ MemoryPlan encode_memory(const Sizes& s, char model, Index d, double layers) {
                                                                   .value = s.value(),
                                                                   .active = s.active(),
                                                                   .ranks = s.ranks,
-                                                                  .layers = s.fused() ? static_cast<int>(layers) : 1,
-                                                                  .fused = s.fused()});
+                                                                  .layers = s.fused() ? s.of_shard(layers) : 1});
 }
 
 MemoryPlan correlate_memory(const Sizes& s, double pairs) {
   const auto options = correlate_options(s.study);
-  const int groups = std::clamp<int>(std::max(1, options.groups), 1, s.ranks);
+  const int groups = std::max(1, correlate::groups_for(options, static_cast<Index>(pairs), s.ranks));
   const int ranks = std::max(1, s.ranks / groups);
-  return correlate::correlate_memory(options, {.rows = s.tokens,
-                                               .features_a = s.latents(),
-                                               .features_b = s.latents(),
-                                               .active_a = s.active(),
-                                               .active_b = s.active(),
-                                               .ranks = ranks,
-                                               .on_node = std::min(ranks, s.on_node),
-                                               .threads = thread_count(),
-                                               .pairs = pairs});
+  auto plan = correlate::correlate_memory(options, {.rows = s.tokens,
+                                                    .features_a = s.latents(),
+                                                    .features_b = s.latents(),
+                                                    .active_a = s.active(),
+                                                    .active_b = s.active(),
+                                                    .ranks = ranks,
+                                                    .on_node = std::min(ranks, s.on_node),
+                                                    .threads = thread_count()});
+  plan.copies_a_node(s.groups_on_node(ranks));
+  return plan;
 }
 
 MemoryPlan compare_memory(const Sizes& s, const double (&width)[2], double pairs) {
   const auto options = compare_options(s.study);
-  const int groups = options.settings.groups > 0 ? options.settings.groups : similarity::groups_for(static_cast<Index>(pairs), s.ranks);
-  return similarity::compare_memory(options.settings.spaces, {.matches = s.latents(),
-                                                              .features_a = s.latents(),
-                                                              .features_b = s.latents(),
-                                                              .d_a = width[0],
-                                                              .d_b = width[1],
-                                                              .ranks = std::max(1, s.ranks / std::max(1, groups)),
-                                                              .threads = thread_count()});
+  const int wanted = options.settings.groups;
+  const int groups = std::max(1, wanted > 0 ? std::min(wanted, s.ranks) : similarity::groups_for(static_cast<Index>(pairs), s.ranks));
+  const int ranks = std::max(1, s.ranks / groups);
+  auto plan = similarity::compare_memory(options.settings.spaces, {.matches = s.latents(),
+                                                                   .features_a = s.latents(),
+                                                                   .features_b = s.latents(),
+                                                                   .d_a = width[0],
+                                                                   .d_b = width[1],
+                                                                   .ranks = ranks,
+                                                                   .threads = thread_count()});
+  plan.copies_a_node(s.groups_on_node(ranks));
+  return plan;
 }
 
 /// Tokens of the vocabulary: of the larger model, since the tokenizer is not read.

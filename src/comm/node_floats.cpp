@@ -1,6 +1,9 @@
 #include "concord/comm/node_floats.hpp"
 
+#include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/memory.hpp"
+#include "concord/core/text.hpp"
 
 namespace concord::comm {
 
@@ -10,6 +13,13 @@ void move_to_nodes(const Communicator& comm, const std::vector<NodeFloats*>& arr
   broadcast(comm, sizes);
   Index all = 0;
   for (const Index size : sizes) all += size;
+  const bool beside_root = sum_on_node(comm, comm.rank() == 0 ? 1.0 : 0.0) > 0;
+  const Index largest = sizes.empty() ? 0 : *std::max_element(sizes.begin(), sizes.end());
+  const double wanted = 4.0 * static_cast<double>(beside_root ? largest : all); // rank 0 gives up its own one by one
+  agree(comm, [&] {
+    require(wanted <= available_memory(), ExitCode::unavailable, "there are no {} free for weights on {}; start fewer ranks a node",
+            human_bytes(wanted), boost::mpi::environment::processor_name());
+  });
   // Pages are taken as rank 0 fills them while it gives up its own.
   const auto node = std::make_shared<NodeArray>(comm, all, 0, NodeArray::Taking::as_written);
   Index begin = 0;

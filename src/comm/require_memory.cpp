@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/session.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/text.hpp"
 
@@ -11,15 +12,16 @@ namespace concord::comm {
 
 void require_memory(const Communicator& comm, const MemoryPlan& plan, const std::string& advice) {
   const MemoryPlan surely = plan.without_upper_bounds();
-  const double mine = surely.of_rank(comm.rank() == 0);
-  const double on_node = sum_on_node(comm, mine) + surely.of_node();
-  const double available = available_memory();
+  const int here = node_size(comm);
+  const double on_node = surely.of_all(here, sum_on_node(comm, comm.rank() == 0 ? 1.0 : 0.0) > 0);
+  const double available = available_memory() * here / std::max(here, ranks_of_job_on_node());
   const auto& items = surely.items();
   const auto largest = std::max_element(items.begin(), items.end(), [](const auto& a, const auto& b) { return a.bytes < b.bytes; });
   agree(comm, [&] {
     require(items.empty() || on_node <= available, ExitCode::unavailable,
-            "{} does not fit: the ranks of this node need {} (the largest array, {}, is {} = {}), and {} are free; {}", plan.stage(),
-            human_bytes(on_node), largest->what, human_bytes(largest->bytes), largest->formula, human_bytes(available), advice);
+            "{} does not fit: {} ranks of this node need {} (the largest array, {}, is {} = {}), and {} are free for them; {}",
+            plan.stage(), here, human_bytes(on_node), largest->what, human_bytes(largest->bytes), largest->formula, human_bytes(available),
+            advice);
   });
 }
 

@@ -1,5 +1,6 @@
 #include "concord/comm/session.hpp"
 
+#include "concord/comm/collectives.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
@@ -39,6 +40,11 @@ void name_job(const Communicator& world) {
     std::copy(host.begin(), host.end(), job().host.begin());
   }
   MPI_Bcast(&job(), sizeof(Job), MPI_BYTE, 0, world);
+}
+
+int& ranks_here() {
+  static int ranks = 0;
+  return ranks;
 }
 
 constexpr unsigned seconds_to_end = 10; // in which a launcher ends the other ranks
@@ -83,6 +89,11 @@ bool first_to_speak() {
 Session::Session(int& argc, char**& argv) : environment_(argc, argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
   set_speaker(world_.rank() == 0);
   name_job(world_);
+  ranks_here() = node_size(world_);
+}
+
+int ranks_of_job_on_node() {
+  return ranks_here();
 }
 
 int run_guarded(const Session& session, const std::function<void()>& body) {

@@ -28,9 +28,10 @@ MemoryPlan MemoryPlan::without_upper_bounds() const {
   return plan;
 }
 
-MemoryPlan MemoryPlan::without_node_arrays() const {
+MemoryPlan MemoryPlan::without_node_arrays(const std::string& phase) const {
   MemoryPlan plan(stage_);
-  std::copy_if(items_.begin(), items_.end(), std::back_inserter(plan.items_), [](const auto& item) { return item.holder != Holder::node; });
+  std::copy_if(items_.begin(), items_.end(), std::back_inserter(plan.items_),
+               [&](const auto& item) { return item.holder != Holder::node && item.phase != phase; });
   return plan;
 }
 
@@ -42,8 +43,8 @@ double MemoryPlan::of_node() const {
   return most(0, 0, 1);
 }
 
-double MemoryPlan::of_all(int ranks) const {
-  return most(ranks, 1, 1);
+double MemoryPlan::of_all(int ranks, bool root) const {
+  return most(ranks, root ? 1 : 0, copies_);
 }
 
 } // namespace concord

@@ -12,6 +12,7 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
+#include "concord/corpus/token_reader.hpp"
 #include "concord/corpus/token_texts.hpp"
 #include "concord/corpus/tokens.hpp"
 #include "concord/correlate/memory_plan.hpp"
@@ -94,7 +95,9 @@ public:
     comm::agree(comm_, [&] { // matching is done by the first rank of a group
       require(!options_.tokens.empty() && a_->file() != nullptr && b_->file() != nullptr, ExitCode::config,
               "the token filters need features.h5 files and their tokens.h5");
-      if (group_.rank() == 0) tokens_.emplace(options_.tokens);
+      if (group_.rank() != 0) return;
+      corpus::TokenReader(options_.tokens).check();
+      tokens_.emplace(options_.tokens);
     });
   }
 
@@ -151,7 +154,7 @@ private:
       most(*b_, size.features_b, size.active_b);
     });
     for (double* number : {&size.features_a, &size.active_a, &size.features_b, &size.active_b}) comm::spread(comm_, *number);
-    comm::require_memory(comm_, correlate_memory(options_, size), "lower correlate.memory_gib, or start fewer ranks a node");
+    comm::require_memory(group_, correlate_memory(options_, size), "lower correlate.memory_gib, or start fewer ranks a node");
   }
 
   Index pairs() const { return static_cast<Index>(a_->layers().size() * b_->layers().size()); }
@@ -223,12 +226,7 @@ private:
     return enough(contexts.offsets) ? std::vector<Index>(contexts.offsets.begin(), contexts.offsets.end() - 1) : std::vector<Index>{};
   }
 
-  int groups() const {
-    const int most = static_cast<int>(std::min<Index>(pairs(), comm_.size()));
-    if (options_.groups > 0) return std::min(options_.groups, most);
-    constexpr int ranks_a_group = 64; // beyond it the rows of B's shares get short
-    return std::clamp(comm_.size() / ranks_a_group, 1, most);
-  }
+  int groups() const { return groups_for(options_, pairs(), comm_.size()); }
 
   PearsonSettings settings() const {
     PearsonSettings s;
@@ -386,6 +384,13 @@ private:
 
 void correlate(const comm::Communicator& comm, const CorrelateOptions& options) {
   Correlation(comm, options).run();
+}
+
+int groups_for(const CorrelateOptions& options, Index pairs, int ranks) {
+  const int most = static_cast<int>(std::min<Index>(pairs, ranks));
+  if (options.groups > 0) return std::min(options.groups, most);
+  constexpr int ranks_a_group = 64; // beyond it the rows of B's shares get short
+  return std::clamp(ranks / ranks_a_group, 1, most);
 }
 
 std::string pair_group(int layer_a, int layer_b) {

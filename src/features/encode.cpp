@@ -186,7 +186,7 @@ private:
                                                .value = encoder_.value_bytes(),
                                                .active = static_cast<double>(sae.k), // of other kinds not known
                                                .ranks = comm_.size()});
-    comm::require_memory(comm_, plan.without_node_arrays(), "lower encode.top, or start fewer ranks a node");
+    comm::require_memory(comm_, plan.without_node_arrays("loading"), "start fewer ranks a node");
   }
 
   void encode_window(int layer, const PieceWindows& windows, Index window) {
@@ -540,9 +540,10 @@ private:
 } // namespace
 
 Index encode_rows_at_once(Index latents, Index d, int threads) {
-  constexpr double products_a_thread = 1e11; // two seconds at 10^11 operations a second
+  constexpr double products_a_thread = 1e11;              // two seconds at 10^11 operations a second
+  const Index a_block = 96 * static_cast<Index>(threads); // the search gives each thread 96 rows at a time
   const double rows = products_a_thread * threads / (static_cast<double>(latents) * static_cast<double>(d));
-  return std::clamp<Index>(static_cast<Index>(rows), 96, rows_a_piece);
+  return std::min(rows_a_piece, a_block * std::max<Index>(1, static_cast<Index>(rows) / a_block));
 }
 
 sae::NormLimit norm_limit(const EncodeOptions& options, int layer, Index d, std::span<const float> rows) {

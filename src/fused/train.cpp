@@ -57,8 +57,9 @@ public:
     extractor_.load_model();
     alone([&] { for_each_trainer([](sae::Trainer& trainer) { trainer.prepare(); }); });
     steps();
+    save(); // the evaluation may be stopped
     run_model(order_->held_out_blocks(), /*stoppable=*/false);
-    alone([&] { for_each_trainer([](sae::Trainer& trainer) { trainer.finish(); }); });
+    finish();
   }
 
 private:
@@ -137,6 +138,20 @@ private:
       some = std::clamp<Index>(static_cast<Index>(seconds_between_votes / std::max(a_step, 1e-6)), 1, 64);
     }
     return false;
+  }
+
+  /// A stop is no error of one shard's.
+  void finish() {
+    bool stopped = false;
+    alone([&] {
+      try {
+        for_each_trainer([](sae::Trainer& trainer) { trainer.finish(); });
+      } catch (const Error& error) {
+        if (error.code() != ExitCode::stopped) throw;
+        stopped = true;
+      }
+    });
+    if (comm::max_of(comm_, Index{stopped}) > 0) comm::throw_stopped("train-sae");
   }
 
   void save() {

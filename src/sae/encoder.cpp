@@ -42,7 +42,7 @@ float Encoder::value(std::int32_t latent, float hidden) const {
   return hidden > 0 ? std::exp(sae_.r_mag[j]) * (hidden - sae_.b_enc[j]) + sae_.b_mag[j] : 0.0F;
 }
 
-void Encoder::encode(std::span<const float> rows, SparseRows& out) {
+void Encoder::encode(std::span<const float> rows, SparseRows& out, bool before_top_k) {
   const Index n = static_cast<Index>(rows.size()) / sae_.d;
   if (sae_.subtract_b_dec) {
     centred_.resize(rows.size());
@@ -51,7 +51,7 @@ void Encoder::encode(std::span<const float> rows, SparseRows& out) {
     });
   }
   const std::span<const float> x = sae_.subtract_b_dec ? std::span<const float>(centred_) : rows;
-  if (sae_.architecture == Sae::Architecture::topk && !before_top_k_)
+  if (sae_.architecture == Sae::Architecture::topk && !before_top_k)
     screen_.top_k(x, sae_.k, codes_);
   else
     screen_.above(x, 0.0F, codes_);

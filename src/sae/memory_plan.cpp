@@ -45,9 +45,9 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
     plan.each_rank("window of rows", "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
     plan.each_rank("places of the window's rows", "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));
   } else {
-    const bool fits = share <= o.memory_gib * 0x1p30;
-    plan.each_rank("rows in memory", "T d v / R, if that is at most sae.memory_gib", fits ? share : 0);
-    plan.each_rank("places of the rank's rows", "8 T / R", 8 * size.rows / r);
+    const bool fits = share / size.models <= o.memory_gib * 0x1p30; // each model's by themselves
+    plan.each_rank("rows in memory", "T d v / R, if that of a model is at most sae.memory_gib", fits ? share : 0);
+    plan.each_rank("places of the rank's rows", size.models > 1 ? "16 T / R" : "8 T / R", 8 * size.models * size.rows / r);
   }
   plan.each_rank("counters of latents", "4 F", trainings * 4 * f);
 
@@ -78,12 +78,16 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   plan.each_rank("codes of the sample, less b_dec, errors", "(8 d + 20 L) S / 8 R", (8 * d + 20 * active) * std::min(sample, 4096.0) / r);
 
   with_moments("checkpoint");
-  plan.rank_0("moments of one rank's latents", "4 F d / R", size.ranks > 1 ? 4 * f * d / r : 0);
+  plan.rank_0("moments of one rank's latents", "4 F d / R", 4 * f * d / r);
 
   plan.begin_phase("end");
   plan.each_node("encoder rounded to bf16", "2 F d + 24 F; without such instructions 24 F", rounded_weights(Screen::Precision::bf16, f, d));
   plan.rank_0("encoder as the file has it", size.models > 1 ? "8 F d" : "4 F d", (size.models > 1 ? 8 : 4) * f * d);
   plan.each_rank("held-out rows, a piece", "12 x 1024 d", 12 * 1024 * d);
+  if (size.models > 1) {
+    plan.each_rank("held-out rows of A", "4 H d_a / R", 4 * std::min(65536.0, o.held_out * size.rows) * d / size.models / r);
+    plan.at_most();
+  }
   return plan;
 }
 

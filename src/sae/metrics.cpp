@@ -27,7 +27,7 @@ public:
 
   void add(std::span<const float> x) {
     sparse_.clear();
-    encoder_.encode(x, sparse_);
+    encoder_.encode(x, sparse_, /*before_top_k=*/false); // how good the SAE is, whatever is asked of its codes
     codes_.ends = sparse_.row_ends;
     codes_.index = sparse_.indices;
     codes_.value = sparse_.values;
@@ -175,8 +175,10 @@ Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, 
   std::vector<float> kept;
   std::vector<float> others;
   const comm::StopWithin stop; // the training itself is safe in its checkpoint
+  bool stopped = false;
   const auto add = [&](std::span<const float> x) {
-    if (stop.wanted_here()) return;
+    stopped = stopped || stop.wanted_here();
+    if (stopped) return;
     kept.clear();
     others.clear();
     for (std::size_t i = 0; i < x.size(); i += at(sae.d)) {
@@ -187,7 +189,7 @@ Metrics evaluate(const comm::Communicator& comm, const Sae& sae, RowFeed& feed, 
     if (!others.empty()) of_others.add(others);
   };
   comm::agree(comm, [&] { feed.held_out(add); });
-  stop.throw_if_wanted(comm, "train-sae");
+  if (comm::max_of(comm, Index{stopped}) > 0) comm::throw_stopped("train-sae");
   sums.sum_over(comm);
   of_others.sum_over(comm);
   Metrics metrics = sums.metrics();

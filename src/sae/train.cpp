@@ -344,7 +344,7 @@ private:
     return steps > 0 ? steps * static_cast<double>(o_.batch) / std::max(timed_until_ - timed_from_, 1e-9) : 0.0;
   }
 
-  /// Every rank holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
+  /// Every node holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
   void check_ranks_agree() const {
     const auto weights = std::as_const(state_->parameters).of_latents();
     const auto b_dec = std::as_const(state_->parameters).b_dec();

@@ -193,14 +193,14 @@ private:
     y = decoders_b_.rows(layer_b(pair), rows_b);
   }
 
-  /// For a pair whose decoders are loaded.
+  /// For a pair whose decoders are loaded: those of the plan are 0.
   void require_memory(const Pair& pair) const {
     const auto plan = compare_memory(spaces(), {.matches = static_cast<double>(pair.x.rows),
                                                 .d_a = static_cast<double>(pair.x.cols),
                                                 .d_b = static_cast<double>(pair.y.cols),
                                                 .ranks = group_.size(),
                                                 .threads = thread_count()});
-    comm::require_memory(group_, plan.without_node_arrays(), "lower compare.memory_gib, or start fewer ranks a node");
+    comm::require_memory(group_, plan, "lower compare.memory_gib, or start fewer ranks a node");
   }
 
   /// The record of a pair, on every rank of the group.

@@ -6,7 +6,8 @@
 
 namespace concord::comm {
 
-/// What the ranks of each node take by `plan`, items that may be less left out, must be free there. `advice`: what to set.
+/// What the ranks of each node take by `plan`, items that may be less left out, must be free there. Where `comm` is one of several groups,
+/// its ranks may take the part of what is free that falls to them. `advice`: what to set.
 /// @throws Error unavailable naming the largest array; agreed.
 void require_memory(const Communicator& comm, const MemoryPlan& plan, const std::string& advice);
 

@@ -24,6 +24,9 @@ private:
   Communicator world_;
 };
 
+/// How many ranks of the job this node has; 0 where there is no Session. Local.
+int ranks_of_job_on_node();
+
 /// Runs `body` and returns the exit code, the same on every rank. An agreed error is reported once by rank 0; any other
 /// error is reported by the rank that threw it, with its host, and ends the job with its exit code.
 int run_guarded(const Session& session, const std::function<void()>& body);

@@ -34,14 +34,16 @@ public:
   const std::string& stage() const { return stage_; }
   const std::vector<MemoryItem>& items() const { return items_; }
   MemoryPlan without_upper_bounds() const;
-  /// For whom has the node's arrays already.
-  MemoryPlan without_node_arrays() const;
+  /// For whom has the node's arrays already, and `phase` behind.
+  MemoryPlan without_node_arrays(const std::string& phase) const;
+  /// A node has so many copies of its arrays: one for each group of ranks there.
+  void copies_a_node(int copies) { copies_ = copies; }
   /// The most that a rank holds in any phase, its node's arrays apart; `root`: rank 0, else any other.
   double of_rank(bool root = true) const;
   /// The most that a node holds once for its ranks, in any phase.
   double of_node() const;
-  /// The most that a node with `ranks` ranks holds together, rank 0 among them.
-  double of_all(int ranks) const;
+  /// The most that a node with `ranks` ranks holds together, rank 0 among them or not.
+  double of_all(int ranks, bool root = true) const;
 
 private:
   using Holder = MemoryItem::Holder;
@@ -50,6 +52,7 @@ private:
   double most(double ranks, double root, double node) const;
   std::string stage_;
   std::string phase_;
+  int copies_ = 1;
   std::vector<MemoryItem> items_;
 };
 

@@ -40,6 +40,9 @@ struct CorrelateOptions {
 /// @throws Error input_missing, bad_data (different tokens), config, io, stopped; agreed.
 void correlate(const comm::Communicator& comm, const CorrelateOptions& options);
 
+/// Groups of ranks with a pair each: options.groups, or one for 64 ranks. Local.
+int groups_for(const CorrelateOptions& options, Index pairs, int ranks);
+
 /// One matched pair of features.
 struct Match {
   std::int32_t a = 0;

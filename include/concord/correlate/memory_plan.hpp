@@ -16,7 +16,6 @@ struct CorrelateSize {
   int ranks = 1;   ///< of a group, in one column
   int on_node = 1; ///< of them that share a node
   int threads = 1;
-  double pairs = 1;
 };
 MemoryPlan correlate_memory(const CorrelateOptions& options, const CorrelateSize& size);
 

@@ -16,7 +16,6 @@ struct EncodeSize {
   double active = 0; ///< L0
   int ranks = 1;
   int layers = 1; ///< whose SAEs a rank holds at once: 1, or with fused extraction those of its shard
-  bool fused = false;
 };
 MemoryPlan encode_memory(const EncodeOptions& options, const EncodeSize& size);
 

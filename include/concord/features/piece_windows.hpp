@@ -8,7 +8,7 @@
 
 namespace concord::features {
 
-/// Rows that are encoded in one product at most. The pieces of a block, and so the bits of the codes, depend on it alone.
+/// Rows that are encoded in one product at most. The bits of the codes do not depend on it: each kept latent is computed by itself.
 inline constexpr Index rows_a_piece = 2048;
 
 /// The rows of blocks in pieces, and the pieces in windows. `encode` deals windows to ranks, and a stop keeps or loses a window as a whole.

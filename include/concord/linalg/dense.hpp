@@ -18,8 +18,9 @@ View view(const std::vector<double>& values, Index rows, Index cols);
 
 /// a b -> c [a.rows, b.cols], rows of c `stride` apart.
 void product(const View& a, const View& b, double* c, Index stride);
-/// a^T b -> c [a.cols, b.cols], or added to it.
+/// What a product does with c: takes its place, or is added to it.
 enum class Into { replaced, sum };
+/// a^T b -> c [a.cols, b.cols].
 void transposed_product(const View& a, const View& b, double* c, Index stride, Into into = Into::replaced);
 /// a b^T -> c [a.rows, b.rows].
 void product_with_transpose(const View& a, const View& b, double* c, Index stride);

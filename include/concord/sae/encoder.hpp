@@ -29,7 +29,9 @@ public:
   /// Collective over it.
   explicit Encoder(const Sae& sae, bool before_top_k = false, const comm::Communicator* sharing = nullptr);
   /// rows [n, d] row-major; appends n rows to `out`.
-  void encode(std::span<const float> rows, SparseRows& out);
+  void encode(std::span<const float> rows, SparseRows& out) { encode(rows, out, before_top_k_); }
+  /// The same with or without the choice of the k largest, whatever the constructor was told.
+  void encode(std::span<const float> rows, SparseRows& out, bool before_top_k);
 
 private:
   float value(std::int32_t latent, float hidden) const;

@@ -13,15 +13,13 @@ struct TrainingSize {
   double value = 2;   ///< bytes of a stored value
   int models = 1;     ///< more than one: a crosscoder
   int ranks = 1;      ///< that train it together
-  int threads = 1;    ///< of each
   int trainings = 1;  ///< side by side on the same rows: 1 and its variants
   int layers = 1;     ///< at once: with fused extraction those of a shard
   bool fused = false; ///< rows come from the model and lie in a window
 };
 MemoryPlan training_memory(const TrainOptions& options, const TrainingSize& size);
 
-/// Adds an SAE of `latents` on width d that lies once a node, its encoder's rounded weights, and what rank 0 holds beside while it loads
-/// it.
+/// Adds an SAE of `latents` on width d that lies once a node, and its encoder's rounded weights.
 void add_sae_on_nodes(MemoryPlan& plan, double latents, double d);
 
 } // namespace concord::sae

@@ -41,9 +41,9 @@ struct Sae {
 /// dictionary_learning's pickles: scripts/convert_sae.py. Orientation, sizes and finiteness are checked.
 /// @throws Error input_missing or bad_data.
 Sae load_sae(const std::filesystem::path& path);
+enum class SaePart { all, decoder };
 /// The same with the encoder and the decoder once a node (8 F d bytes), or the decoder alone. Rank 0 alone reads the files. Collective over
 /// `comm`, which must outlive the SAE. @throws Error as load_sae(), or unavailable; agreed.
-enum class SaePart { all, decoder };
 Sae load_sae_on_nodes(const comm::Communicator& comm, const std::filesystem::path& path, SaePart part = SaePart::all);
 
 /// Writes cfg.json and sae_weights.safetensors as SAELens 6 reads them; a crosscoder, which it does not know, with the arrays of

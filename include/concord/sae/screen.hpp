@@ -28,8 +28,9 @@ namespace concord::sae {
 class Screen final : public LatentSearch {
 public:
   enum class Precision { int8, bf16, f32 };
-  /// Begins with `roughest`, or the roughest finer one that the processor has instructions for.
+  /// Whether ranks that share weights add up what they computed, and so decide alike, or each searches when it likes.
   enum class Counting { together, alone };
+  /// Begins with `roughest`, or the roughest finer one that the processor has instructions for.
   explicit Screen(Index d, Precision roughest = Precision::int8, const comm::Communicator* comm = nullptr,
                   Counting counting = Counting::together);
   ~Screen() override;

@@ -80,7 +80,7 @@ Sae load_gemma_scope(const std::filesystem::path& npz) {
     const auto found = arrays.contains(name) ? arrays.find(name) : arrays.find(lower_case(name));
     require(found != arrays.end(), ExitCode::bad_data, "{} has no array {}; a Gemma Scope params.npz is expected", npz.string(), name);
     auto values = found->second.as_float();
-    found->second.bytes = {}; // a second matrix would lie there as long as the first
+    found->second.bytes = std::vector<char>(); // a second matrix would lie there as long as the first
     return std::pair(found->second.shape, std::move(values));
   });
 }
