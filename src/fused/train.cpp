@@ -73,6 +73,7 @@ private:
     order_ =
         std::make_shared<sae::BufferOrder>(facts.block_offsets, usable, first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
     model_ = std::filesystem::absolute(extract.model).string();
+    if (const auto idle = order_->idle_parts(extractor_.grid().replicas()); !idle.empty()) log_warn("{}: {}", first_.stage_word, idle);
   }
 
   void add(const extract::ExtractOptions& extract, int layer, sae::TrainOptions options) {
