@@ -165,6 +165,7 @@ void print_plan(const Study& study, int ranks, double gflops) {
   require(ranks > 0 && gflops > 0, ExitCode::usage, "--ranks and --gflops must be positive");
   say("{:.0f} tokens on {} ranks at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", token_count(study), ranks,
       gflops);
+  say("results: {}", study.path("study.output").string());
   say("{:<12} {:>12} {:>12} {:>16} {:>10}", "stage", "disk", "flops", "memory a rank", "time");
   double disk = 0;
   double seconds = 0;
