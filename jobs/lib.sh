@@ -12,9 +12,29 @@ source "$CONCORD_JOBS/sites/$CONCORD_SITE.env"
 # Since Slurm 22.05 srun does not take --cpus-per-task from the job by itself.
 if [[ -n ${SLURM_CPUS_PER_TASK:-} ]]; then export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK; fi
 
-# Puts the job back unless it was put back too often, or was stopped before the stage could have done anything.
+# A mark of all that is safe in the study's results: whole files, journals, checkpoints, spools. What is written behind a journal counts
+# when the journal says so.
+committed() {
+  [[ -d ${CONCORD_OUTPUT:-} ]] || return 0
+  (cd "$CONCORD_OUTPUT" && find . -name '.?*' -prune -o -type f ! -name study.resolved.toml \
+    ! \( -name '*.partial' -exec test -e '{}.journal' \; \) -printf '%P %s %T@\n' | LC_ALL=C sort | cksum)
+}
+
+# Puts the job back unless it was put back too often, was stopped before the stage could have done anything, or has committed nothing in
+# several runs one after the other.
 put_back() {
-  local seconds=$1 restarts=${SLURM_RESTART_COUNT:-0}
+  local seconds=$1 before=$2 restarts=${SLURM_RESTART_COUNT:-0} idle=0 counter=${CONCORD_OUTPUT:-}/.idle.$SLURM_JOB_ID
+  if [[ -d ${CONCORD_OUTPUT:-} && $(committed) == "$before" ]]; then
+    idle=$(($(cat "$counter" 2>/dev/null || echo 0) + 1))
+    if [[ $idle -ge ${CONCORD_MAX_IDLE:-3} ]]; then
+      rm -f "$counter"
+      echo "stopped early without anything new in $CONCORD_OUTPUT, $idle runs in turn: not putting the job back; give it more time or more ranks (CONCORD_MAX_IDLE)"
+      exit 75
+    fi
+    echo "$idle" > "$counter"
+  elif [[ -d ${CONCORD_OUTPUT:-} ]]; then
+    rm -f "$counter"
+  fi
   if [[ $restarts -ge ${CONCORD_MAX_REQUEUES:-100} ]]; then
     echo "stopped early after $restarts restarts: not putting the job back (CONCORD_MAX_REQUEUES)"
     exit 75
@@ -29,7 +49,8 @@ put_back() {
 }
 
 run_stage() {
-  local stage=$1 rc=0 child begin=$SECONDS arguments=()
+  local stage=$1 rc=0 child begin=$SECONDS arguments=() before
+  before=$(committed)
   eval "arguments=(${CONCORD_ARGUMENTS:-})" # quoted by jobs/submit
   # A job that was put back goes on with what it made; --force once more would throw it away.
   if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
@@ -50,6 +71,6 @@ run_stage() {
     kill -0 "$child" 2>/dev/null || break
   done
   if [[ $rc -gt 128 ]]; then wait "$child" && rc=0 || rc=$?; fi
-  if [[ $rc -eq 75 ]]; then put_back "$((SECONDS - begin))"; fi
+  if [[ $rc -eq 75 ]]; then put_back "$((SECONDS - begin))" "$before"; fi
   exit "$rc"
 }

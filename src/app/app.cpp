@@ -521,7 +521,7 @@ int run(const comm::Session& session, int argc, char** argv) {
   if (const auto code = program.parse(argc, argv)) return *code;
   return comm::run_guarded(session, [&] {
     auto& record = run_record();
-    for (int i = 0; i < argc; ++i) record.command += (i > 0 ? " " : "") + std::string(argv[i]);
+    for (int i = 0; i < argc; ++i) record.command += (i > 0 ? " " : "") + quoted_for_shell(argv[i]);
     record.ranks = session.world().size();
     record.hosts = comm::host_names(session.world());
     record.libraries = library_versions();

@@ -318,6 +318,7 @@ void print_plan(const Study& study, const PlanOptions& options) {
   }
   say("{:.0f} tokens on {} ranks, {} a node, at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", sizes.tokens, ranks,
       on_node, options.gflops);
+  say("results: {}", study.path("study.output").string());
   say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10} {:>10}", "stage", "disk", "flops", "memory a rank", "a node in all", "time", "stops in");
   double disk = 0;
   double seconds = 0;

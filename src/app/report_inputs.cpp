@@ -38,9 +38,9 @@ void check_saes(const fs::path& path, const nlohmann::json& inputs, const std::s
   const comm::Communicator alone(MPI_COMM_SELF, boost::mpi::comm_attach); // one rank looks
   for (const auto& [name, digest] : inputs.items()) {
     if (!name.starts_with(prefix)) continue;
-    const std::string layer = name.substr(prefix.size());
-    const int number = layer == "embedding" ? -1 : std::stoi(layer.substr(layer.find('_') + 1));
-    const auto sae = sae::sae_path(saes, number);
+    const auto layer = layer_of_name(std::string_view(name).substr(prefix.size()));
+    require(layer.has_value(), ExitCode::bad_data, "{}: its input {} names no layer", path.string(), name);
+    const auto sae = sae::sae_path(saes, *layer);
     std::error_code error;
     if (fs::exists(sae, error)) // it may have been put away
       expect_input(path, inputs, name, sae::sae_digest(alone, sae), "SAE " + fs::path(sae).string(), stage);

@@ -1,5 +1,7 @@
 #include "concord/comm/agree.hpp"
 
+#include "concord/comm/stop.hpp"
+
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
 #include <mpi.h>
@@ -28,12 +30,14 @@ void agree(const Communicator& comm, const std::function<void()>& local) {
 
 void agree_between_groups(const Communicator& comm, const std::function<void()>& work_of_group) {
   std::optional<Error> failed;
+  StopAcross stop(comm);
   try {
     work_of_group();
   } catch (const Error& error) {
     if (!error.agreed()) throw;
     failed = error;
   }
+  stop.meet();
   agree(comm, [&] {
     if (failed) fail(failed->code(), "{}", failed->what());
   });

@@ -8,6 +8,7 @@
 #include <boost/serialization/vector.hpp>
 #include <mpi.h>
 
+#include "comm/message_size.hpp"
 #include <algorithm>
 #include <exception>
 #include <limits>
@@ -16,15 +17,15 @@
 namespace concord::comm {
 namespace {
 
-// MPI counts are int: larger arrays travel in pieces. 2^28 elements keep each message below 2 GiB.
-constexpr Index piece = Index{1} << 28;
 // MPI takes memory of its own for a reduction, as much as the message.
-constexpr Index summed_at_once = Index{1} << 22;
+Index summed_at_once() {
+  return std::min(most_a_message, Index{1} << 22);
+}
 
 template <typename T>
 void sum_pieces(const Communicator& comm, T* values, Index count, MPI_Datatype type) {
-  for (Index done = 0; done < count; done += summed_at_once)
-    MPI_Allreduce(MPI_IN_PLACE, values + done, static_cast<int>(std::min(summed_at_once, count - done)), type, MPI_SUM, comm);
+  for (Index done = 0; done < count; done += summed_at_once())
+    MPI_Allreduce(MPI_IN_PLACE, values + done, static_cast<int>(std::min(summed_at_once(), count - done)), type, MPI_SUM, comm);
 }
 
 } // namespace
@@ -41,8 +42,8 @@ void sum(const Communicator& comm, Index* values, Index count) {
 
 void max(const Communicator& comm, std::vector<float>& values) {
   const auto count = static_cast<Index>(values.size());
-  for (Index done = 0; done < count; done += summed_at_once)
-    MPI_Allreduce(MPI_IN_PLACE, values.data() + done, static_cast<int>(std::min(summed_at_once, count - done)), MPI_FLOAT, MPI_MAX, comm);
+  for (Index done = 0; done < count; done += summed_at_once())
+    MPI_Allreduce(MPI_IN_PLACE, values.data() + done, static_cast<int>(std::min(summed_at_once(), count - done)), MPI_FLOAT, MPI_MAX, comm);
 }
 
 Index max_of(const Communicator& comm, Index value) {
@@ -62,8 +63,8 @@ Index sum_below(const Communicator& comm, Index value) {
 }
 
 void broadcast_bytes(const Communicator& comm, void* data, Index bytes, int root) {
-  for (Index done = 0; done < bytes; done += piece)
-    MPI_Bcast(static_cast<char*>(data) + done, static_cast<int>(std::min(piece, bytes - done)), MPI_BYTE, root, comm);
+  for (Index done = 0; done < bytes; done += most_a_message)
+    MPI_Bcast(static_cast<char*>(data) + done, static_cast<int>(std::min(most_a_message, bytes - done)), MPI_BYTE, root, comm);
 }
 
 std::vector<char> all_gather_bytes(const Communicator& comm, const void* data, Index bytes) {
@@ -135,16 +136,16 @@ void gather_each(const Communicator& comm, std::span<const char> mine,
   std::vector<Index> sizes(comm.rank() == 0 ? static_cast<std::size_t>(comm.size()) : 0);
   MPI_Gather(&size, 1, MPI_INT64_T, sizes.data(), 1, MPI_INT64_T, 0, comm);
   if (comm.rank() != 0)
-    for (Index done = 0; done < size; done += piece)
-      MPI_Send(mine.data() + done, static_cast<int>(std::min(piece, size - done)), MPI_CHAR, 0, tag, comm);
+    for (Index done = 0; done < size; done += most_a_message)
+      MPI_Send(mine.data() + done, static_cast<int>(std::min(most_a_message, size - done)), MPI_CHAR, 0, tag, comm);
   std::exception_ptr met;
   std::vector<char> bytes;
   for (std::size_t rank = 0; rank < sizes.size(); ++rank) {
     bytes.resize(static_cast<std::size_t>(sizes[rank]));
     if (rank == 0) std::copy(mine.begin(), mine.end(), bytes.begin());
-    for (Index done = 0; rank != 0 && done < sizes[rank]; done += piece)
-      MPI_Recv(bytes.data() + done, static_cast<int>(std::min(piece, sizes[rank] - done)), MPI_CHAR, static_cast<int>(rank), tag, comm,
-               MPI_STATUS_IGNORE);
+    for (Index done = 0; rank != 0 && done < sizes[rank]; done += most_a_message)
+      MPI_Recv(bytes.data() + done, static_cast<int>(std::min(most_a_message, sizes[rank] - done)), MPI_CHAR, static_cast<int>(rank), tag,
+               comm, MPI_STATUS_IGNORE);
     if (bytes.empty() || met) continue; // what is sent must be taken all the same
     try {
       visit(static_cast<int>(rank), bytes);

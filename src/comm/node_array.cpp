@@ -9,86 +9,14 @@
 #include <fmt/format.h>
 #include <mpi.h>
 
+#include "comm/message_size.hpp"
+#include "comm/shared_memory.hpp"
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include <map>
 
 namespace concord::comm {
-namespace {
-
-/// Memory without a name, which the processes of a node can map: nothing is left behind when they are killed, and a small /dev/shm does not
-/// limit it. MPI_Win_allocate_shared does the same, but in Open MPI 4.1 hangs where its backing file finds no room.
-class Mapped {
-public:
-  Mapped() = default;
-  Mapped(const Mapped&) = delete;
-  Mapped& operator=(const Mapped&) = delete;
-  ~Mapped() { release(); }
-
-  void release() {
-    if (begin_ != MAP_FAILED) munmap(begin_, bytes_);
-    if (file_ >= 0) close(file_);
-    begin_ = MAP_FAILED;
-    file_ = -1;
-  }
-
-  /// Who made it, as which file: what another process needs to find it, and to know that it is the right one.
-  using Ticket = std::array<Index, 4>;
-
-  /// Zeros. False when there is no memory.
-  bool make(std::size_t bytes, NodeArray::Taking taking, Ticket& ticket) {
-    file_ = memfd_create("concord", MFD_CLOEXEC);
-    if (file_ < 0) return false;
-    const auto size = static_cast<off_t>(bytes);
-    if (taking == NodeArray::Taking::as_written && ftruncate(file_, size) != 0) return false;
-    if (taking == NodeArray::Taking::at_once) {
-      errno = posix_fallocate(file_, 0, size); // returns its error
-      if (errno != 0) return false;
-    }
-    struct stat facts {};
-    if (fstat(file_, &facts) != 0) return false;
-    ticket = {getpid(), file_, static_cast<Index>(facts.st_dev), static_cast<Index>(facts.st_ino)};
-    return map(bytes);
-  }
-
-  /// Zeros for this process alone. False when there is no memory.
-  bool make_alone(std::size_t bytes, NodeArray::Taking taking) {
-    const int when = taking == NodeArray::Taking::at_once ? MAP_POPULATE : MAP_NORESERVE;
-    bytes_ = bytes;
-    begin_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | when, -1, 0);
-    return begin_ != MAP_FAILED;
-  }
-
-  /// False where the maker cannot be seen from here (another container's processes).
-  bool open(std::size_t bytes, const Ticket& ticket) {
-    const auto path = fmt::format("/proc/{}/fd/{}", ticket[0], ticket[1]);
-    struct stat facts {};
-    file_ = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
-    const bool same = file_ >= 0 && fstat(file_, &facts) == 0 && static_cast<Index>(facts.st_dev) == ticket[2] &&
-                      static_cast<Index>(facts.st_ino) == ticket[3];
-    return same && map(bytes);
-  }
-
-  float* values() const { return static_cast<float*>(begin_); }
-
-private:
-  bool map(std::size_t bytes) {
-    bytes_ = bytes;
-    begin_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_, 0);
-    return begin_ != MAP_FAILED;
-  }
-
-  int file_ = -1;
-  void* begin_ = MAP_FAILED;
-  std::size_t bytes_ = 0;
-};
-
-} // namespace
 
 struct NodeArray::Storage {
   MPI_Comm node = MPI_COMM_NULL;    ///< ranks of this copy
@@ -97,7 +25,7 @@ struct NodeArray::Storage {
   Mapped shared;                    ///< the node's copy, or
   Mapped own;                       ///< where a rank has a copy for itself
   std::span<float> values;
-  std::vector<int> sizes; ///< ranks of each copy, in rank order
+  std::vector<int> copies; ///< first rank of the copy that each rank has
 
   ~Storage() {
     if (leaders != MPI_COMM_NULL) MPI_Comm_free(&leaders);
@@ -115,21 +43,20 @@ struct NodeArray::Storage {
     return size;
   }
 
-  void split(const Communicator& comm, int most_ranks) {
+  void split(const Communicator& comm, const std::vector<int>& nodes) {
     MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, comm.rank(), MPI_INFO_NULL, &node);
-    if (most_ranks <= 0) return;
+    if (nodes.empty()) return;
     MPI_Comm parts = MPI_COMM_NULL;
-    MPI_Comm_split(node, node_rank() / most_ranks, node_rank(), &parts);
+    MPI_Comm_split(node, nodes[static_cast<std::size_t>(comm.rank())], node_rank(), &parts);
     MPI_Comm_free(&node);
     node = parts;
   }
 
-  /// Whether the ranks of each node follow one another.
-  bool in_rank_order(const Communicator& comm) const {
-    const Index first = comm.rank() - node_rank();
-    Index of_leader = comm.rank();
-    MPI_Bcast(&of_leader, 1, MPI_INT64_T, 0, node);
-    return max_of(comm, Index{first != of_leader}) == 0;
+  void number_copies(const Communicator& comm) {
+    int leader = comm.rank();
+    MPI_Bcast(&leader, 1, MPI_INT, 0, node);
+    copies = all_gather(comm, std::vector<int>{leader});
+    MPI_Comm_split(comm, leader == comm.rank() ? 0 : MPI_UNDEFINED, comm.rank(), &leaders);
   }
 
   void alone(const Communicator& comm) {
@@ -159,17 +86,14 @@ struct NodeArray::Storage {
   }
 };
 
-NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks, Taking taking)
+NodeArray::NodeArray(const Communicator& comm, Index count, const std::vector<int>& nodes, Taking taking)
     : comm_(comm), storage_(std::make_unique<Storage>()) {
   Storage& s = *storage_;
-  s.split(comm, most_ranks);
+  s.split(comm, nodes);
   const bool several = max_of(comm, Index{s.node_size()}) > 1;
-  const bool in_order = several && s.in_rank_order(comm);
-  const bool shared = in_order && s.allocate(comm, count, taking);
+  const bool shared = several && s.allocate(comm, count, taking);
   if (several && !shared)
-    log_warn("ranks of a node cannot share memory ({}): each holds a copy of {}",
-             in_order ? "they do not see each other's"
-                      : "they do not follow one another; place them with mpirun --map-by slot or srun --distribution=block",
+    log_warn("ranks of a node cannot share memory (they do not see each other's): each holds a copy of {}",
              human_bytes(4.0 * static_cast<double>(count)));
   if (!shared) {
     s.alone(comm);
@@ -180,10 +104,7 @@ NodeArray::NodeArray(const Communicator& comm, Index count, int most_ranks, Taki
     s.values = {s.own.values(), static_cast<std::size_t>(count)};
   }
   s.copy = Communicator(s.node, boost::mpi::comm_attach);
-  const bool leads = s.node_rank() == 0;
-  MPI_Comm_split(comm, leads ? 0 : MPI_UNDEFINED, comm.rank(), &s.leaders);
-  const auto of_ranks = all_gather(comm, std::vector<int>{leads ? s.node_size() : 0});
-  std::copy_if(of_ranks.begin(), of_ranks.end(), std::back_inserter(s.sizes), [](int size) { return size > 0; });
+  s.number_copies(comm);
   sync();
 }
 
@@ -205,6 +126,10 @@ int NodeArray::rank_in_copy() const {
   return storage_->node_rank();
 }
 
+const std::vector<int>& NodeArray::copies() const {
+  return storage_->copies;
+}
+
 void NodeArray::sync() {
   if (storage_->node_size() == 1) return;
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -212,26 +137,73 @@ void NodeArray::sync() {
   std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
+namespace {
+
+/// Rows [first, last) of `counts`, a run of bytes a rank.
+struct Runs {
+  std::vector<int> rows;
+  std::vector<MPI_Aint> bytes; ///< where they begin
+
+  void add(Index first, Index last, Index row_bytes) {
+    if (first == last) return;
+    rows.push_back(narrow_int(last - first, "rows that ranks exchange"));
+    bytes.push_back(static_cast<MPI_Aint>(first * row_bytes));
+  }
+};
+
+/// Rows of each copy from its first rank to all others, wherever they lie: piece by piece, since a message holds less than 2 GiB.
+void share_runs(const Communicator& leaders, const std::vector<int>& copies, const std::vector<Index>& counts, Index row_bytes,
+                float* values) {
+  Index rows = 0;
+  for (const Index count : counts) rows += count;
+  const Index pieces = 1 + rows * row_bytes / most_a_message;
+  MPI_Datatype row = MPI_DATATYPE_NULL;
+  MPI_Type_contiguous(narrow_int(row_bytes, "bytes of a row"), MPI_BYTE, &row);
+  for (Index piece = 0; piece < pieces; ++piece) {
+    std::map<int, Runs> of_copies; // in the order of their first ranks, as leaders are
+    Index begin = 0;
+    for (std::size_t rank = 0; rank < counts.size(); ++rank) {
+      of_copies[copies[rank]].add(begin + counts[rank] * piece / pieces, begin + counts[rank] * (piece + 1) / pieces, row_bytes);
+      begin += counts[rank];
+    }
+    int leader = 0;
+    for (const auto& [first_rank, runs] : of_copies) {
+      MPI_Datatype type = MPI_DATATYPE_NULL;
+      MPI_Type_create_hindexed(static_cast<int>(runs.rows.size()), runs.rows.data(), runs.bytes.data(), row, &type);
+      MPI_Type_commit(&type);
+      if (!runs.rows.empty()) MPI_Bcast(values, 1, type, leader, leaders);
+      MPI_Type_free(&type);
+      ++leader;
+    }
+  }
+  MPI_Type_free(&row);
+}
+
+} // namespace
+
 double NodeArray::share(Index begin, const std::vector<Index>& counts, Index width) {
   Storage& s = *storage_;
   sync();
-  if (s.sizes.size() == 1) return 0;
-  std::vector<Index> of_copies;
-  Index rank = 0;
-  Index others = 0;
-  for (const int size : s.sizes) {
-    Index rows = 0;
-    const bool mine = comm_.rank() >= rank && comm_.rank() < rank + size;
-    for (const Index end = rank + size; rank < end; ++rank) rows += counts[static_cast<std::size_t>(rank)];
-    of_copies.push_back(rows);
-    if (!mine) others += rows;
+  const int mine = s.copies[static_cast<std::size_t>(comm_.rank())];
+  Index others = 0; // rows that come from other copies
+  for (std::size_t rank = 0; rank < counts.size(); ++rank)
+    if (s.copies[rank] != mine) others += counts[rank];
+  if (std::all_of(s.copies.begin(), s.copies.end(), [&](int copy) { return copy == mine; })) return 0;
+  const Index row_bytes = width * static_cast<Index>(sizeof(float));
+  if (s.leaders != MPI_COMM_NULL && width > 0) {
+    const Communicator leaders(s.leaders, boost::mpi::comm_attach);
+    if (std::is_sorted(s.copies.begin(), s.copies.end())) { // the ranks of each copy follow one another: so do their rows
+      std::map<int, Index> of_copies;
+      for (std::size_t rank = 0; rank < counts.size(); ++rank) of_copies[s.copies[rank]] += counts[rank];
+      std::vector<Index> rows;
+      for (const auto& [first_rank, count] : of_copies) rows.push_back(count);
+      all_gather_rows(leaders, nullptr, rows, row_bytes, s.values.data() + begin);
+    } else {
+      share_runs(leaders, s.copies, counts, row_bytes, s.values.data() + begin);
+    }
   }
-  const double received = static_cast<double>(others * width) * sizeof(float);
-  if (s.leaders != MPI_COMM_NULL)
-    all_gather_rows(Communicator(s.leaders, boost::mpi::comm_attach), nullptr, of_copies, width * static_cast<Index>(sizeof(float)),
-                    s.values.data() + begin);
   sync();
-  return s.leaders != MPI_COMM_NULL ? received : 0;
+  return s.leaders != MPI_COMM_NULL ? static_cast<double>(others * row_bytes) : 0;
 }
 
 } // namespace concord::comm

@@ -2,6 +2,7 @@
 
 #include <mpi.h>
 
+#include "comm/message_size.hpp"
 #include <algorithm>
 #include <deque>
 #include <vector>
@@ -10,7 +11,6 @@ namespace concord::comm {
 namespace {
 
 constexpr int tag = 71;
-constexpr Index largest_message = Index{1} << 30; // MPI counts are 32-bit
 
 using Requests = std::vector<MPI_Request>;
 
@@ -40,9 +40,9 @@ Pipe::Pipe(const Communicator& comm, int before, int behind)
 Pipe::~Pipe() = default;
 
 void Pipe::start_receive(void* bytes, Index count) {
-  for (Index done = 0; done < count; done += largest_message) {
+  for (Index done = 0; done < count; done += most_a_message) {
     state_->receiving.push_back(MPI_REQUEST_NULL);
-    MPI_Irecv(static_cast<char*>(bytes) + done, static_cast<int>(std::min(largest_message, count - done)), MPI_BYTE, state_->before, tag,
+    MPI_Irecv(static_cast<char*>(bytes) + done, static_cast<int>(std::min(most_a_message, count - done)), MPI_BYTE, state_->before, tag,
               state_->comm, &state_->receiving.back());
   }
 }
@@ -60,9 +60,9 @@ void Pipe::start_send(const void* bytes, Index count, std::shared_ptr<void> owne
     sending.pop_front();
   }
   sending.push_back({{}, std::move(owner)});
-  for (Index done = 0; done < count; done += largest_message) {
+  for (Index done = 0; done < count; done += most_a_message) {
     sending.back().requests.push_back(MPI_REQUEST_NULL);
-    MPI_Isend(static_cast<const char*>(bytes) + done, static_cast<int>(std::min(largest_message, count - done)), MPI_BYTE, state_->behind,
+    MPI_Isend(static_cast<const char*>(bytes) + done, static_cast<int>(std::min(most_a_message, count - done)), MPI_BYTE, state_->behind,
               tag, state_->comm, &sending.back().requests.back());
   }
 }

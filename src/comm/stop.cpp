@@ -1,5 +1,6 @@
 #include "concord/comm/stop.hpp"
 
+#include "concord/comm/watchdog.hpp"
 #include "concord/core/heartbeat.hpp"
 
 #include <mpi.h>
@@ -9,6 +10,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <deque>
+#include <thread>
 
 namespace concord::comm {
 namespace {
@@ -17,6 +19,12 @@ std::atomic<int> stop_signal{0};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
 double limit_seconds = 0;
 std::chrono::steady_clock::time_point start_time;
+std::atomic<bool> stop_of_others{false}; ///< a rank of another group was asked to stop
+
+bool asked_here() {
+  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count();
+  return stop_signal.load() != 0 || (limit_seconds > 0 && elapsed > limit_seconds);
+}
 
 extern "C" void concord_on_stop_signal(int signal) {
   stop_signal.store(signal);
@@ -42,14 +50,110 @@ void limit_time(double max_seconds) {
 
 void install_stop_flag(double max_seconds) {
   stop_signal.store(0);
+  stop_of_others.store(false);
   limit_time(max_seconds);
   catch_stop_signals();
 }
 
+/// A rank that is asked to stop tells rank 0, which tells all others: empty messages, at most one from each to rank 0 and one back.
+struct StopAcross::Notices {
+  explicit Notices(const Communicator& of) : comm(of) {}
+
+  static inline Notices* now = nullptr;                      ///< the one that lives
+  static constexpr int to_root = 30'101, from_root = 30'102; ///< tags that nothing else uses
+
+  /// Hands on what is known. From the main thread.
+  void look() {
+    if (spread) return;
+    const bool asked = asked_here();
+    if (comm.rank() != 0) {
+      if (take(0, from_root)) heard = 1;
+      if (heard > 0)
+        hear();
+      else if (asked && sent == 0)
+        sent = send(0, to_root);
+      return;
+    }
+    while (take(MPI_ANY_SOURCE, to_root)) ++heard;
+    if (!asked && heard == 0) return;
+    for (int rank = 1; rank < comm.size(); ++rank) sent = send(rank, from_root);
+    hear();
+  }
+
+  void look_now_and_then() {
+    constexpr std::chrono::milliseconds apart(20);
+    if (spread || std::this_thread::get_id() != thread) return;
+    const auto time = std::chrono::steady_clock::now();
+    if (time - looked < apart) return;
+    looked = time;
+    look();
+  }
+
+  void meet() {
+    MPI_Request barrier = MPI_REQUEST_NULL;
+    MPI_Ibarrier(comm, &barrier);
+    {
+      const WaitingInMpi waiting; // to the watchdog this is one call
+      for (int done = 0; done == 0; MPI_Test(&barrier, &done, MPI_STATUS_IGNORE)) {
+        look();
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      }
+    }
+    int of_root = comm.rank() == 0 ? sent : 0; // whether it has told the others
+    int of_others = comm.rank() == 0 ? 0 : sent;
+    int counts[2] = {of_root, of_others};
+    MPI_Allreduce(MPI_IN_PLACE, counts, 2, MPI_INT, MPI_SUM, comm);
+    const int coming = comm.rank() == 0 ? counts[1] : counts[0];
+    for (; heard < coming; ++heard)
+      MPI_Recv(nullptr, 0, MPI_BYTE, MPI_ANY_SOURCE, comm.rank() == 0 ? to_root : from_root, comm, MPI_STATUS_IGNORE);
+    MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+    requests.clear();
+    if (counts[0] + counts[1] > 0) hear();
+  }
+
+  const Communicator& comm;
+  std::thread::id thread = std::this_thread::get_id();
+  std::chrono::steady_clock::time_point looked;
+  int heard = 0;       ///< notices received
+  int sent = 0;        ///< 1: this rank has told
+  bool spread = false; ///< this rank knows; nothing more is to be sent
+
+private:
+  void hear() {
+    stop_of_others.store(true);
+    spread = true;
+  }
+  bool take(int from, int tag) {
+    int there = 0;
+    MPI_Status status;
+    MPI_Iprobe(from, tag, comm, &there, &status);
+    if (there != 0) MPI_Recv(nullptr, 0, MPI_BYTE, status.MPI_SOURCE, tag, comm, MPI_STATUS_IGNORE);
+    return there != 0;
+  }
+  int send(int to, int tag) {
+    requests.emplace_back();
+    MPI_Isend(nullptr, 0, MPI_BYTE, to, tag, comm, &requests.back());
+    return 1;
+  }
+  std::vector<MPI_Request> requests;
+};
+
+StopAcross::StopAcross(const Communicator& comm) : notices_(std::make_unique<Notices>(comm)) {
+  Notices::now = notices_.get();
+}
+
+StopAcross::~StopAcross() {
+  Notices::now = nullptr;
+}
+
+void StopAcross::meet() {
+  notices_->meet();
+}
+
 bool stop_wanted_here() {
   beat(); // a loop that looks for the stop signal goes on
-  const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_time).count();
-  return stop_signal.load() != 0 || (limit_seconds > 0 && elapsed > limit_seconds);
+  if (StopAcross::Notices::now != nullptr) StopAcross::Notices::now->look_now_and_then();
+  return stop_of_others.load() || asked_here();
 }
 
 bool stop_requested(const Communicator& comm) {

@@ -54,9 +54,8 @@ struct Watchdog::Watch {
     slot->pid = ::getpid();
     pthread_getcpuclockid(pthread_self(), &main_clock);
     look();
-    std::vector<Index> first_ranks;
-    if (shared.rank_in_copy() == 0) first_ranks = {comm.rank(), shared.ranks_a_copy()};
-    meeting.nodes = all_gather(comm, first_ranks);
+    for (std::size_t rank = 0; rank < shared.copies().size(); ++rank)
+      meeting.nodes[shared.copies()[rank]].push_back(static_cast<Index>(rank));
     shared.sync(); // every slot is filled in
     start();
   }
@@ -129,7 +128,7 @@ struct Watchdog::Watch {
     if (!speaks(now)) return;
     const auto here = states_here(now);
     std::vector<RankState> all = here;
-    if (meeting.nodes.size() > 2) {
+    if (meeting.nodes.size() > 1) {
       const std::lock_guard guard(folder_lock);
       if (meeting_folder.empty() || !meeting.hear(meeting_folder, here, seconds_allowed, all)) return;
     }

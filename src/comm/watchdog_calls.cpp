@@ -61,18 +61,24 @@ constexpr std::array<const char*, static_cast<std::size_t>(Call::count)> names{"
 
 std::atomic<int> current{0};
 
-/// The outermost call counts: some are made of others.
+/// The outermost call counts: some are made of others. Returns whether this is it.
+bool enter(Call call) {
+  if (current.load(std::memory_order_relaxed) != 0) return false;
+  beat();
+  current.store(static_cast<int>(call), std::memory_order_relaxed);
+  return true;
+}
+
+void leave() {
+  current.store(0, std::memory_order_relaxed);
+  beat();
+}
+
 class Waiting {
 public:
-  explicit Waiting(Call call) : outermost_(current.load(std::memory_order_relaxed) == 0) {
-    if (!outermost_) return;
-    beat();
-    current.store(static_cast<int>(call), std::memory_order_relaxed);
-  }
+  explicit Waiting(Call call) : outermost_(enter(call)) {}
   ~Waiting() {
-    if (!outermost_) return;
-    current.store(0, std::memory_order_relaxed);
-    beat();
+    if (outermost_) leave();
   }
   Waiting(const Waiting&) = delete;
   Waiting& operator=(const Waiting&) = delete;
@@ -82,6 +88,12 @@ private:
 };
 
 } // namespace
+
+WaitingInMpi::WaitingInMpi() : outermost_(enter(Call::Wait)) {}
+
+WaitingInMpi::~WaitingInMpi() {
+  if (outermost_) leave();
+}
 
 const char* mpi_call_name(int call) {
   return call > 0 && call < static_cast<int>(Call::count) ? names[static_cast<std::size_t>(call)] : "";

@@ -45,17 +45,14 @@ bool Meeting::hear(const fs::path& folder, const std::vector<RankState>& here, d
     fs::create_directory(place, error);
     const auto now = Clock::now();
     if (folder_.empty())
-      for (std::size_t n = 0; n + 1 < nodes.size(); n += 2) heard_[nodes[n]] = {"", now};
+      for (const auto& [first, ranks] : nodes) heard_[first] = {"", now};
     folder_ = place;
-    Index mine = 0; // the node's first rank may be stopped, so this one's number is not it
-    for (std::size_t n = 0; n + 1 < nodes.size(); n += 2)
-      if (nodes[n] == here.front().rank) mine = nodes[n];
-    write_text_atomic(file_of(place, mine), packed(here, ++told_));
+    write_text_atomic(file_of(place, here.front().rank), packed(here, ++told_)); // of the node's first rank, which may be stopped
     if (!suspicious) return false;
     all.clear();
-    for (std::size_t n = 0; n + 1 < nodes.size(); n += 2) {
-      Heard& node = heard_[nodes[n]];
-      const auto file = file_of(place, nodes[n]);
+    for (const auto& [first, ranks] : nodes) {
+      Heard& node = heard_[first];
+      const auto file = file_of(place, first);
       const std::string text = fs::exists(file, error) ? read_text(file, "state") : "";
       if (text != node.text) node = {text, now};
       const double silent = std::chrono::duration<double>(now - node.when).count();
@@ -64,8 +61,8 @@ bool Meeting::hear(const fs::path& folder, const std::vector<RankState>& here, d
         unpack(node.text, all);
         continue;
       }
-      for (Index r = 0; r < nodes[n + 1]; ++r)
-        all.push_back({nodes[n] + r, 0, Kind::missing, true, fmt::format("its node says nothing for {}", human_seconds(silent))});
+      for (const Index rank : ranks)
+        all.push_back({rank, 0, Kind::missing, true, fmt::format("its node says nothing for {}", human_seconds(silent))});
     }
     return true;
   } catch (const std::exception&) { // a file system that fails is no stall

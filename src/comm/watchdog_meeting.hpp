@@ -13,7 +13,7 @@ class Meeting {
 public:
   explicit Meeting(std::string name) : name_(std::move(name)) {}
 
-  std::vector<Index> nodes; ///< first rank and number of ranks of each node, in turn
+  std::map<Index, std::vector<Index>> nodes; ///< ranks of each node, by the first of them
 
   /// Tells the others what this node's ranks do, where it or another node suspects something, and hears them: `all` are then the states of
   /// every rank; those of a node that says nothing for half the time allowed are missing. False while there is nothing to judge.

@@ -6,12 +6,14 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <cstring>
 #include <ctime>
 #include <fcntl.h>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <unistd.h>
 
@@ -50,6 +52,30 @@ std::optional<std::string> nearest(std::string_view word, const std::vector<std:
 
 std::string join(const std::vector<std::string>& words, std::string_view separator) {
   return fmt::format("{}", fmt::join(words, separator));
+}
+
+std::optional<Index> whole_number(std::string_view text) {
+  Index number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return {};
+  return number;
+}
+
+std::optional<int> layer_of_name(std::string_view name) {
+  constexpr std::string_view prefix = "layer_";
+  if (name == "embedding") return -1;
+  if (!name.starts_with(prefix)) return {};
+  const auto number = whole_number(name.substr(prefix.size()));
+  if (!number || *number < 0 || *number > std::numeric_limits<int>::max()) return {};
+  return static_cast<int>(*number);
+}
+
+std::string quoted_for_shell(std::string_view word) {
+  constexpr std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
+  if (!word.empty() && word.find_first_not_of(safe) == std::string_view::npos) return std::string(word);
+  std::string quoted = "'";
+  for (const char letter : word) quoted += letter == '\'' ? std::string("'\\''") : std::string(1, letter);
+  return quoted + "'";
 }
 
 std::string layer_name(int layer) {

@@ -54,6 +54,11 @@ Chunk DeviceSweep::chunk_of(const std::vector<Index>& features, std::size_t shif
 }
 
 void DeviceSweep::run_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit) {
+  sum_whole(features, shifts, visit);
+  stop_.throw_if_wanted(comm_, "correlate");
+}
+
+void DeviceSweep::sum_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit) {
   if (features.empty()) return;
   const auto a = kept_.postings(rows_.whole_a, postings_bytes_on_device(rows_.a, rows_.deal_a, grid_.row(comm_.rank())));
   const auto b = kept_.rows(rows_.whole_b, columns_, rows_bytes_on_device(rows_.b, rows_.deal_b, grid_.column(comm_.rank())));
@@ -64,6 +69,7 @@ void DeviceSweep::run_whole(const std::vector<Index>& features, const std::vecto
     pair.chunk = chunk_of({begin, features.end()}, 1);
     const std::vector<Index> here(begin, begin + pair.chunk.count);
     for (std::size_t s = 0; s < shifts.size(); ++s) {
+      if (stop_.wanted_here()) return;
       add(device_, pair, shifts[s], true);
       visit(pair, here, static_cast<Index>(s));
     }
@@ -90,7 +96,7 @@ void DeviceSweep::add_pieces(const Chunk& chunk, Index piece, const std::vector<
   const Index rows = rows_.a.rows();
   for (Index first = 0; first < rows; first += piece) {
     const Index last = std::min(rows, first + piece);
-    const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last);
+    const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last, &stop_);
     if (!have_moments_) moments_a_.add(a);
     const PostingsOnDevice a_there(device_, a);
     for (std::size_t s = 0; s < shifts.size(); ++s) {
@@ -109,7 +115,7 @@ void DeviceSweep::add_pieces(const Chunk& chunk, Index piece, const std::vector<
 
 void DeviceSweep::run_pieces(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit) {
   const Index piece = rows_a_piece();
-  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts));
+  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts), &stop_);
   auto begin = features.begin();
   // The ranks may need different numbers of passes, but pass together.
   while (comm::max_of(comm_, Index{begin != features.end() || !have_moments_}) > 0) {

@@ -30,6 +30,7 @@ public:
 
 private:
   void run_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
+  void sum_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   /// As Sweep::run_pieces(), with the sums on the device.
   void run_pieces(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   Index rows_a_piece() const;

@@ -101,9 +101,10 @@ void read_items(const FeatureSource& source, const Deal& deal, int parts, Index 
 }
 
 /// Calls `take(items, first, count)` with this rank's items of rows [first, first + count), in row order, for all of [begin, end) piece by
-/// piece; rows are counted from `begin`.
+/// piece; rows are counted from `begin`. @throws Error stopped.
 template <typename Take>
-void for_each_piece_of(const Routes& routes, const FeatureSource& source, const Deal& deal, Index begin, Index end, Take&& take) {
+void for_each_piece_of(const Routes& routes, const FeatureSource& source, const Deal& deal, Index begin, Index end,
+                       const comm::StopWithin* stop, Take&& take) {
   const auto& comm = routes.comm;
   const Index rows = source.rows();
   const bool travels = !routes.nothing_travels();
@@ -121,6 +122,7 @@ void for_each_piece_of(const Routes& routes, const FeatureSource& source, const 
     if (travels) received = routes.exchange(sorted, here - begin, count);
     take(travels ? std::span<const Item>(received) : sorted.of(0), here - begin, count);
     here += count;
+    if (stop != nullptr) stop->throw_if_wanted(comm, "correlate");
   }
 }
 
@@ -353,13 +355,13 @@ Strips::Strips(Index rows, Index features, Index width, float* elsewhere)
     : rows_(rows), width_(width), count_((features + width - 1) / width), values_(elsewhere) {}
 
 PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
-                           Index begin, Index end) {
+                           Index begin, Index end, const comm::StopWithin* stop) {
   const Routes routes{comm, takers_of(grid, comm.size(), true), grid.rows};
   PostingShare share;
   const int part = routes.mine().part;
   lay_out(share, source, deal, part, Strips(end - begin, deal.dense(part), strip_a), end - begin, strip_a);
   Lists lists(share, source);
-  for_each_piece_of(routes, source, deal, begin, end, [&](std::span<const Item> items, Index, Index) {
+  for_each_piece_of(routes, source, deal, begin, end, stop, [&](std::span<const Item> items, Index, Index) {
     for (const Item& item : items)
       if (item.local < share.dense)
         share.strips.value(item.local, item.row) = item.value;
@@ -374,12 +376,14 @@ PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid
 
 /// A share of B's rows in memory of the node.
 struct RowPieces::Memory {
-  Memory(const comm::Communicator& of_ranks, const ShareGrid& of_grid, const FeatureSource& of_source, const Deal& of_deal)
-      : comm(of_ranks), grid(of_grid), source(of_source), deal(of_deal), part(grid.column(comm.rank())) {}
+  Memory(const comm::Communicator& of_ranks, const ShareGrid& of_grid, const FeatureSource& of_source, const Deal& of_deal,
+         const comm::StopWithin* of_pair)
+      : comm(of_ranks), grid(of_grid), source(of_source), deal(of_deal), stop(of_pair), part(grid.column(comm.rank())) {}
   const comm::Communicator& comm;
   const ShareGrid& grid;
   const FeatureSource& source;
   const Deal& deal;
+  const comm::StopWithin* stop;
   int part;
   RowShare share;
   /// A block's memory, and how much of it is filled.
@@ -399,7 +403,7 @@ struct RowPieces::Memory {
     const auto most_words = [&](Index count) { return (count + (count + rows + 1) / 2 + 1) / 2 * 2; }; // whole offsets
     Index floats = of_strips;
     for (const Index count : entries) floats += 2 * (rows + 1) + most_words(count);
-    share.on_node = std::make_unique<comm::NodeArray>(column, floats, 0, comm::NodeArray::Taking::as_written);
+    share.on_node = std::make_unique<comm::NodeArray>(column, floats, std::vector<int>{}, comm::NodeArray::Taking::as_written);
     float* memory = share.on_node->values().data();
     lay_out(share, source, deal, part, Strips(rows, deal.dense(part), strip_b, memory), rows, strip_b);
     share.blocks = blocks_of(deal, part);
@@ -418,7 +422,7 @@ struct RowPieces::Memory {
     Routes routes{comm, {}, grid.columns};
     routes.takers = comm::all_gather(comm, std::vector<Routes::Taker>{{part, copy.rank(), copy.size()}});
     RowPacker packer(share);
-    for_each_piece_of(routes, source, deal, range.begin, range.end, [&](std::span<const Item> items, Index first, Index count) {
+    for_each_piece_of(routes, source, deal, range.begin, range.end, stop, [&](std::span<const Item> items, Index first, Index count) {
       const dist::Partition slices{count, copy.size()};
       const Index begin = first + slices.begin(copy.rank());
       const Index end = first + slices.end(copy.rank());
@@ -462,8 +466,8 @@ struct RowPieces::Memory {
 };
 
 RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
-                   const Deal& deal) {
-  RowPieces::Memory memory(comm, grid, source, deal);
+                   const Deal& deal, const comm::StopWithin* stop) {
+  RowPieces::Memory memory(comm, grid, source, deal, stop);
   std::vector<Index> entries;
   for (const auto& block : blocks_of(deal, memory.part)) entries.push_back(entries_of(source, deal, memory.part, block.sparse, block.last));
   memory.take(column, source.rows(), entries);
@@ -475,8 +479,8 @@ RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& col
 }
 
 RowPieces::RowPieces(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
-                     const Deal& deal, const std::vector<RowRange>& pieces)
-    : memory_(std::make_unique<Memory>(comm, grid, source, deal)) {
+                     const Deal& deal, const std::vector<RowRange>& pieces, const comm::StopWithin* stop)
+    : memory_(std::make_unique<Memory>(comm, grid, source, deal, stop)) {
   Index rows = 0;
   Index entries = 0;
   comm::agree(comm, [&] {

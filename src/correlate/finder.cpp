@@ -274,11 +274,13 @@ void Sweep::for_each_sums(const std::function<void(Index, const Accumulator*)>& 
   if (rows_.whole_a) {
     std::vector<Accumulator> sums;
     for (const Item& item : all) {
+      if (stop_.wanted_here()) break;
       sums.assign(at(item.places * size_b()), {0, 0});
       for (std::size_t block = 0; block < rows_.whole_b->share.blocks.size(); ++block)
         add(item, rows_.whole_a->share, rows_.whole_b->share, block, 0, sums.data(), 0);
       for (Index f = 0; f < item.features; ++f) visit(item.first + f, sums.data() + f * size_b());
     }
+    stop_.throw_if_wanted(comm_, "correlate");
     return;
   }
   std::mutex lock;

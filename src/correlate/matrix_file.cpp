@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/error.hpp"
 #include "concord/io/output.hpp"
 
@@ -103,11 +104,13 @@ void write_all_correlations(const comm::Communicator& comm, PairCorrelator& corr
   });
   auto matrix = output.file().dataset("/r");
   const auto write = [&](Index feature, const std::vector<float>& row) { matrix.write_rows(feature, 1, row.data()); };
+  const comm::StopWithin stop;
   comm::agree(comm, [&] { // dead features belong to no rank
     const std::vector<float> zeros(at(b.features()), 0.0F);
-    for (Index i = 0; i < a.features() && comm.rank() == 0; ++i)
+    for (Index i = 0; i < a.features() && comm.rank() == 0 && !stop.wanted_here(); ++i)
       if (a.totals().count[at(i)] == 0) write(i, zeros);
   });
+  stop.throw_if_wanted(comm, "correlate");
   correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r, const std::vector<std::int32_t>&) {
     write(feature, {r.begin(), r.end()});
   });
@@ -134,15 +137,17 @@ void write_coactive_correlations(const comm::Communicator& comm, PairCorrelator&
   auto indices = output.file().dataset("/indices");
   auto r = output.file().dataset("/r");
   auto cofire = output.file().dataset("/cofire");
+  const comm::StopWithin stop;
   comm::agree(comm, [&] {
     spool->for_each([&](std::int32_t feature, const CoactiveSpool::Pairs& pairs) {
       const auto count = static_cast<Index>(pairs.partner.size());
-      if (count == 0) return;
+      if (count == 0 || stop.wanted_here()) return;
       indices.write_rows(begin[at(feature)], count, pairs.partner.data());
       r.write_rows(begin[at(feature)], count, pairs.r.data());
       cofire.write_rows(begin[at(feature)], count, pairs.cofire.data());
     });
   });
+  stop.throw_if_wanted(comm, "correlate");
   output.finish();
 }
 

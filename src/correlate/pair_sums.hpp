@@ -39,8 +39,8 @@ public:
   /// Visits the sums of one feature of A with all of B's, one call at a time. Collective.
   virtual void for_each_sums(const std::function<void(Index feature, const Accumulator* sums)>& visit) = 0;
 
-  /// From now on a stop is heeded behind so many seconds. Local.
-  void heed_stops_after(double seconds) { stop_ = comm::StopWithin(seconds); }
+  /// From now on a stop is heeded as this says, which began with the pair. Local.
+  void heed(const comm::StopWithin& stop) { stop_ = stop; }
 
   /// Numbers in the layer of this rank's features.
   const std::vector<std::int32_t>& features_a() const { return names_a_; }

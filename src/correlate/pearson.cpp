@@ -130,7 +130,7 @@ struct PairCorrelator::State {
     return true;
   }
 
-  PairRows rows(int layer_a, int layer_b) {
+  PairRows rows(int layer_a, int layer_b, const comm::StopWithin& stop) {
     PairRows rows{*a, *b, *deal_a, *deal_b, kept_a.find(layer_a), kept_b.find(layer_b)};
     const int sharing = std::min(on_node, grid->rows);
     const double needed = (rows.whole_a ? 0.0 : postings_bytes(*grid, comm.rank(), *a, *deal_a)) +
@@ -139,11 +139,11 @@ struct PairCorrelator::State {
     if (!rows.whole_a) {
       while (kept_a.drop_oldest()) {
       } // pairs come by layers of A
-      rows.whole_a = std::make_shared<Whole<PostingShare>>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows()));
+      rows.whole_a = std::make_shared<Whole<PostingShare>>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows(), &stop));
       kept_a.keep(layer_a, rows.whole_a);
     }
     if (!rows.whole_b) {
-      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows(comm, column_comm, *grid, *b, *deal_b));
+      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows(comm, column_comm, *grid, *b, *deal_b, &stop));
       kept_b.keep(layer_b, rows.whole_b);
     }
     return rows;
@@ -159,13 +159,14 @@ PairCorrelator::~PairCorrelator() = default;
 
 void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b) {
   State& s = *state_;
+  const comm::StopWithin stop(s.settings.unstopped_seconds);
   s.sums.reset();
   s.a = &a;
   s.b = &b;
   if (!s.grid) s.make_grid();
   s.deal_a.emplace(a, s.grid->rows, dense_work_a);
   s.deal_b.emplace(b, s.grid->columns, dense_work_b, std::clamp<Index>(s.settings.block, 1, widest_block));
-  const PairRows rows = s.rows(layer_a, layer_b);
+  const PairRows rows = s.rows(layer_a, layer_b, stop);
   const int sharing = std::min(s.on_node, s.grid->rows);
   const double left = std::max(1.0, s.settings.memory - s.tables_bytes());
   if (s.device)
@@ -173,7 +174,7 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
                                                    s.sweep_memory(left));
   else
     s.sums = std::make_unique<Sweep>(s.comm, s.column_comm, sharing, *s.grid, rows, left, s.settings.threads);
-  s.sums->heed_stops_after(s.settings.unstopped_seconds);
+  s.sums->heed(stop);
 }
 
 PairCorrelation PairCorrelator::correlate() {

@@ -133,7 +133,7 @@ void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Ind
   const Index rows = rows_.a.rows();
   for (Index first = 0; first < rows; first += piece) {
     const Index last = std::min(rows, first + piece);
-    const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last);
+    const auto a = load_postings(comm_, grid_, rows_.a, rows_.deal_a, first, last, &stop_);
     if (!have_moments_) moments_a_.add(a);
     for (std::size_t s = 0; s < shifts.size(); ++s) {
       const auto& b = pieces_of_b.load({first + shifts[s], last + shifts[s]});
@@ -155,7 +155,7 @@ void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Ind
 void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit) {
   const auto width = names_b_.size();
   const Index piece = rows_a_piece();
-  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts));
+  RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts), &stop_);
   const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width * shifts.size()));
   const auto places = std::max<Index>(strip_a, static_cast<Index>(memory_ / 2 / place_bytes));
 

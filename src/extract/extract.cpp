@@ -157,6 +157,14 @@ private:
     comm::broadcast(comm_, committed_);
   }
 
+  /// "0003-00001-0000.h5" is of run 3.
+  Index run_of_segment(const std::string& file) const {
+    const auto run = whole_number(std::string_view(file).substr(0, file.find('-')));
+    require(run.has_value() && *run >= 0, ExitCode::bad_data, "{} is no segment of concord; move it away",
+            (segments_folder() / file).string());
+    return *run;
+  }
+
   /// Finds the blocks of earlier runs, and opens a segment writer of this run's own.
   void open_segments() {
     Index run = 0; // one that no earlier segment carries
@@ -168,7 +176,7 @@ private:
         for (Index b = 0; b < extractor_.blocks(); ++b)
           if (found == places.end() || !found->second.contains(b)) committed_[at(b)] = 0;
         if (found == places.end()) continue;
-        for (const auto& [block, place] : found->second) run = std::max(run, Index{std::stol(place.file)} + 1);
+        for (const auto& [block, place] : found->second) run = std::max(run, run_of_segment(place.file) + 1);
       }
     });
     comm::broadcast_bytes(comm_, committed_.data(), static_cast<Index>(committed_.size()));

@@ -69,6 +69,7 @@ private:
     order_ = std::make_shared<sae::BufferOrder>(facts.block_offsets, sae::usable_rows_of(facts.row_kinds, first_.keep_special),
                                                 first_.held_out, first_.buffer_rows, first_.batch, first_.seed);
     model_ = std::filesystem::absolute(extract.model).string();
+    if (const auto idle = order_->idle_parts(extractor_.grid().replicas()); !idle.empty()) log_warn("{}: {}", first_.stage_word, idle);
   }
 
   void add(const extract::ExtractOptions& extract, int layer, sae::TrainOptions options) {

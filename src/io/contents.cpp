@@ -7,6 +7,7 @@
 
 #include <hdf5.h>
 
+#include "hdf5_refused.hpp"
 #include <algorithm>
 
 namespace concord::io {
@@ -18,7 +19,7 @@ constexpr std::size_t digest_length = 32;
 /// Names of all datasets of the file itself, sorted.
 std::vector<std::string> datasets_of(const std::filesystem::path& path) {
   const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
-  require(static_cast<bool>(file), ExitCode::io, "cannot open {} again", path.string());
+  if (!file) refuse_file(path, ExitCode::io, fmt::format("cannot open {} again", path.string()));
   std::vector<std::string> names;
   H5Lvisit(
       file.get(), H5_INDEX_NAME, H5_ITER_INC,
@@ -41,7 +42,7 @@ std::vector<std::string> datasets_of(const std::filesystem::path& path) {
 /// Those of a run that was killed between here and its end.
 void remove_digests(const std::filesystem::path& path, const std::vector<std::string>& names) {
   const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
-  require(static_cast<bool>(file), ExitCode::io, "cannot open {} for writing", path.string());
+  if (!file) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
   for (const auto& name : names)
     if (H5Aexists_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT) > 0)
       H5Adelete_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT);

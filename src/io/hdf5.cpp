@@ -3,7 +3,9 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/fields.hpp"
+#include "concord/io/file_system.hpp"
 
+#include "hdf5_refused.hpp"
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -233,11 +235,21 @@ void Dataset::append_chunk(Index begin, Index chunk_rows, const std::vector<unsi
         ExitCode::io, "cannot write rows from {} of {} (is the disk full?)", begin, name_);
 }
 
+/// HDF5 locks every file by flock(2) while it is open, unless HDF5_USE_FILE_LOCKING says FALSE.
+void refuse_file(const std::filesystem::path& path, ExitCode code, const std::string& text) {
+  const std::string reason = hdf5_reason();
+  if (reason.find("unable to lock file") == std::string::npos) throw Error(code, text + ": " + reason);
+  fail(ExitCode::io,
+       "cannot lock {} (file system: {}): {}; another program has it open, or the file system has no locks (NFS, Lustre): then set "
+       "HDF5_USE_FILE_LOCKING=FALSE for all ranks",
+       path.string(), file_system_of(path), reason);
+}
+
 File File::open(const std::filesystem::path& path, Mode mode) {
   silence_hdf5();
   require(std::filesystem::exists(path), ExitCode::input_missing, "there is no file {}", path.string());
   Handle id(H5Fopen(path.c_str(), mode == Mode::read ? H5F_ACC_RDONLY : H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
-  check(static_cast<bool>(id), ExitCode::bad_data, "cannot open {} as HDF5 (truncated, or no HDF5 file)", path.string());
+  if (!id) refuse_file(path, ExitCode::bad_data, fmt::format("cannot open {} as HDF5 (truncated, or no HDF5 file)", path.string()));
   return {std::move(id), path, mode == Mode::read};
 }
 
@@ -245,7 +257,7 @@ File File::open_parallel(const std::filesystem::path& path, const comm::Communic
   silence_hdf5();
   const Handle access = parallel_access(comm);
   Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), H5Fclose);
-  check(static_cast<bool>(id), ExitCode::io, "cannot open {} for writing", path.string());
+  if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
   return {std::move(id), path};
 }
 
@@ -254,7 +266,7 @@ File File::create(const std::filesystem::path& path, Index alignment) {
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_alignment(access.get(), static_cast<hsize_t>(alignment), static_cast<hsize_t>(alignment));
   Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
-  check(static_cast<bool>(id), ExitCode::io, "cannot create {}", path.string());
+  if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot create {}", path.string()));
   return {std::move(id), path};
 }
 
@@ -262,7 +274,7 @@ File File::create_parallel(const std::filesystem::path& path, const comm::Commun
   silence_hdf5();
   const Handle access = parallel_access(comm);
   Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
-  check(static_cast<bool>(id), ExitCode::io, "cannot create {}", path.string());
+  if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot create {}", path.string()));
   return {std::move(id), path};
 }
 

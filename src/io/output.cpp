@@ -4,6 +4,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/contents.hpp"
+#include "concord/io/file_system.hpp"
 
 #include <cstdlib>
 #include <sys/statvfs.h>
@@ -85,7 +86,7 @@ std::string stage_digest_of(const fs::path& path) {
   return file.attribute("stage_digest");
 }
 
-std::vector<std::string> provenance(const StageKey& key) {
+std::vector<std::string> provenance(const StageKey& key, const fs::path& path) {
   const RunRecord& run = run_record();
   const char* job = std::getenv("SLURM_JOB_ID");
   const std::vector<std::pair<std::string, std::string>> facts{{"concord_stage", key.stage},
@@ -99,6 +100,7 @@ std::vector<std::string> provenance(const StageKey& key) {
                                                                {"study", run.study},
                                                                {"ranks", std::to_string(run.ranks)},
                                                                {"hosts", run.hosts},
+                                                               {"file_system", file_system_of(path)},
                                                                {"libraries", run.libraries},
                                                                {"seed", std::to_string(run.seed)},
                                                                {"date", utc_now()},
@@ -160,7 +162,7 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
     file_ = writers_ == Writers::all ? File::create_parallel(partial_, comm_) : File::create(partial_, stripe);
   }
   // Attributes of a file that all ranks make must have the same bytes on each, whatever their clocks and environments say.
-  const auto facts = comm::decided(comm_, [&] { return provenance(key); });
+  const auto facts = comm::decided(comm_, [&] { return provenance(key, path_); });
   const auto lay_out = [&] {
     if (!file_) return;
     layout(*file_);

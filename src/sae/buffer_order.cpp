@@ -3,6 +3,8 @@
 #include "concord/core/error.hpp"
 #include "concord/core/philox.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 namespace concord::sae {
@@ -28,9 +30,8 @@ BufferOrder::BufferOrder(std::vector<Index> block_offsets, TakesPart takes_part,
     : block_offsets_(std::move(block_offsets)), takes_part_(std::move(takes_part)), batch_(batch), seed_(seed) {
   const Index blocks = static_cast<Index>(block_offsets_.size()) - 1;
   require(blocks >= 2, ExitCode::bad_data, "training from a buffer needs at least 2 blocks of contexts; lower extract.batch");
-  Index largest = 1;
-  for (Index b = 0; b < blocks; ++b) largest = std::max(largest, block_rows(b));
-  blocks_a_window_ = std::max<Index>(1, buffer_rows / largest);
+  for (Index b = 0; b < blocks; ++b) largest_ = std::max(largest_, block_rows(b));
+  blocks_a_window_ = std::max<Index>(1, buffer_rows / largest_);
   const IndexPermutation split(blocks, Philox(seed_, "buffer-split", 0));
   const double wanted = std::min(65536.0, held_out * static_cast<double>(block_offsets_.back()));
   double held = 0;
@@ -53,6 +54,16 @@ BufferOrder::BufferOrder(std::vector<Index> block_offsets, TakesPart takes_part,
 
 Index BufferOrder::block_rows(Index block) const {
   return block_offsets_[at(block + 1)] - block_offsets_[at(block)];
+}
+
+std::string BufferOrder::idle_parts(int parts) const {
+  const auto training = static_cast<Index>(training_.size());
+  const Index blocks = std::min(blocks_a_window_, training);
+  if (blocks >= parts) return "";
+  const auto facts = fmt::format("a window has {} blocks of up to {} rows for {} replicas of the model: {} of these get no rows", blocks,
+                                 largest_, parts, parts - blocks);
+  if (training >= parts) return fmt::format("{}; raise sae.buffer_rows to {} or lower extract.batch", facts, parts * largest_);
+  return fmt::format("{}; lower extract.batch, since the corpus has {} training blocks, or take fewer ranks", facts, training);
 }
 
 std::vector<BufferOrder::Row> BufferOrder::usable_rows(const std::vector<Index>& blocks) const {

@@ -2,6 +2,7 @@
 
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/log.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/io/hdf5.hpp"
 
@@ -271,6 +272,7 @@ std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const 
   const auto offsets = io::File::open(location.substr(0, colon)).read<Index>("/block_offsets");
   auto order =
       std::make_shared<BufferOrder>(offsets, usable_rows_of(source->row_kinds(), s.keep_special), s.held_out, buffer_rows, s.batch, s.seed);
+  if (const auto idle = order->idle_parts(s.parts); !idle.empty()) log_warn("{}: {}", location, idle);
   auto feed =
       std::make_unique<WindowFeed>(order, source->cols(), source->dtype(),
                                    WindowFeed::Names{source->location(), source->digest(), source->attribute("model")}, s.part, s.parts);

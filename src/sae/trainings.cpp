@@ -190,6 +190,7 @@ void train_side_by_side(const comm::Communicator& comm, const std::vector<TrainO
   const bool spoke = is_speaker();
   set_speaker(mine.rank() == 0);
   bool stopped = false;
+  comm::StopAcross stop(comm);
   try {
     for (std::size_t i = static_cast<std::size_t>(group); i < trainings.size(); i += static_cast<std::size_t>(groups))
       train_variants(mine, trainings[i], variants);
@@ -198,6 +199,7 @@ void train_side_by_side(const comm::Communicator& comm, const std::vector<TrainO
     stopped = true;
   }
   set_speaker(spoke);
+  stop.meet();
   if (comm::max_of(comm, Index{stopped}) > 0) comm::throw_stopped("train-sae");
 }
 

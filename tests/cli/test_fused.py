@@ -66,6 +66,12 @@ class Fused(unittest.TestCase):
         for weights in WEIGHTS:
             self.assertEqual((one / weights).read_bytes(), (out / weights).read_bytes())
 
+    def test_replicas_without_rows_are_named(self):
+        """A window of one block leaves all ranks but one without rows."""
+        out, to = self.start("narrow")
+        text = run("train-sae", self.study, *to, *BUFFER, *FUSED, "--set", "sae.buffer_rows=400", "--set", "sae.steps=2")
+        self.assertEqual("of these get no rows; raise sae.buffer_rows to" in text, RANKS > 1, text)
+
     def test_stopped_training_ends_in_the_same_bits(self):
         out, to = self.start("stopped")
         stopped = 0

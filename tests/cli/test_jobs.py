@@ -120,6 +120,34 @@ class Jobs(unittest.TestCase):
         self.assertTrue(all(call[0] != "scontrol" for call in self.calls))
         self.stage(RC="65", code=65)
 
+    def test_a_stage_that_commits_nothing_does_not_go_back_for_ever(self):
+        out = self.folder / "my results"
+        (out / "a").mkdir(parents=True)
+        partial, journal = out / "matches.h5.partial", out / "matches.h5.partial.journal"
+        again = {"RC": "75", "SLEEP": "1.1", "CONCORD_OUTPUT": str(out)}
+        working = self.folder / "bin/concord"  # each run does this before it stops
+        idle = STAND_IN.replace("sleep", f"date +%N > {shlex.quote(str(partial))}; date +%N > {shlex.quote(str(out / '.matches.h5.claim'))}; sleep")
+        working.write_text(idle)
+        partial.write_text("")
+        journal.write_text("0 units")
+        self.assertIn("back to the queue", self.stage("correlate", **again))
+        self.assertIn("back to the queue", self.stage("correlate", SLURM_RESTART_COUNT="1", **again))
+        self.assertIn("CONCORD_MAX_IDLE", self.stage("correlate", SLURM_RESTART_COUNT="2", code=75, **again))
+        self.assertTrue(all(call[0] != "scontrol" for call in self.calls))
+        self.assertEqual([f.name for f in out.glob(".idle*")], [])
+        # A run that commits begins the count anew.
+        self.assertIn("back to the queue", self.stage("correlate", **again))
+        self.assertEqual([f.name for f in out.glob(".idle*")], [".idle.7"])
+        working.write_text(idle.replace("sleep", f"echo 1 unit > {shlex.quote(str(journal))}; sleep"))
+        self.assertIn("back to the queue", self.stage("correlate", **again))
+        self.assertEqual([f.name for f in out.glob(".idle*")], [])
+
+    def test_jobs_know_where_the_results_lie(self):
+        (self.folder / "bin/concord").write_text(STAND_IN + 'if [[ $1 == plan ]]; then echo "a table"; echo "results: /my results/x"; fi\n')
+        (self.folder / "bin/sbatch").write_text(STAND_IN + 'echo "$CONCORD_OUTPUT" > "$RECORD/output"\n')
+        self.submit()
+        self.assertEqual((self.folder / "output").read_text(), "/my results/x\n")
+
     def test_an_installed_tree_submits_wherever_it_lies(self):
         build = pathlib.Path(os.environ["CONCORD"]).parent
         subprocess.run(["cmake", "--install", build, "--prefix", self.folder / "there"], stdout=subprocess.DEVNULL, check=True, timeout=60)

@@ -4,12 +4,18 @@
 #include "concord/comm/node_array.hpp"
 #include "concord/comm/stop.hpp"
 
+#include "comm/message_size.hpp"
+#include "comm/shared_memory.hpp"
 #include "support/support.hpp"
+#include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <functional>
 #include <memory>
 #include <numeric>
 #include <sys/resource.h>
+#include <thread>
+#include <unistd.h>
 
 namespace concord::comm {
 namespace {
@@ -28,6 +34,30 @@ TEST(Agree, ThrowsTheLowestFailingRanksErrorEverywhere) {
     EXPECT_TRUE(error.agreed());
     EXPECT_EQ(std::string(error.what()), "rank " + std::to_string(last) + " cannot write");
   }
+}
+
+/// Of several failing ranks the lowest one speaks, whichever kind of error the others have.
+TEST(Agree, OfSeveralFailingRanksTheLowestSpeaks) {
+  const int first = world().size() > 1 ? 1 : 0;
+  try {
+    agree(world(), [&] {
+      if (world().rank() < first) return;
+      fail(world().rank() == first ? ExitCode::io : ExitCode::bad_data, "rank {} fails", world().rank());
+    });
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::io);
+    EXPECT_EQ(std::string(error.what()), "rank " + std::to_string(first) + " fails");
+  }
+}
+
+TEST(Agree, OutOfMemoryIsAResourceThatIsUnavailable) {
+  test::expect_error(ExitCode::unavailable, "out of memory", [&] {
+    agree(world(), [&] {
+      if (world().rank() == world().size() - 1) throw std::bad_alloc();
+    });
+  });
+  test::expect_error(ExitCode::internal, "odd", [&] { agree(world(), [] { throw std::runtime_error("odd"); }); });
 }
 
 TEST(Agree, PassesResultsThrough) {
@@ -103,6 +133,90 @@ TEST(Collectives, GathersEachRanksBytesOneAfterTheOther) {
   });
 }
 
+/// Makes messages small while it lives, so that arrays travel in many pieces.
+class SmallMessages {
+public:
+  SmallMessages() { most_a_message = 16; }
+  ~SmallMessages() { most_a_message = before_; }
+  SmallMessages(const SmallMessages&) = delete;
+  SmallMessages& operator=(const SmallMessages&) = delete;
+
+private:
+  Index before_ = most_a_message;
+};
+
+TEST(Collectives, LargeArraysTravelInPieces) {
+  const SmallMessages small;
+  const int size = world().size();
+  const int rank = world().rank();
+  constexpr Index count = 100; // six pieces and a rest
+  std::vector<double> doubles;
+  std::vector<float> floats;
+  std::vector<float> largest;
+  std::vector<Index> whole;
+  for (Index i = 0; i < count; ++i) {
+    doubles.push_back(static_cast<double>(i));
+    floats.push_back(static_cast<float>(i));
+    largest.push_back(static_cast<float>(i * (rank + 1)));
+    whole.push_back(i);
+  }
+  sum(world(), doubles);
+  sum(world(), floats);
+  sum(world(), whole);
+  max(world(), largest);
+  std::vector<std::int32_t> sent;
+  for (std::int32_t i = 0; rank == size - 1 && i < count; ++i) sent.push_back(i);
+  broadcast(world(), sent, size - 1);
+  ASSERT_EQ(sent.size(), static_cast<std::size_t>(count));
+  for (Index i = 0; i < count; ++i) {
+    const auto place = static_cast<std::size_t>(i);
+    EXPECT_EQ(doubles[place], static_cast<double>(i * size));
+    EXPECT_EQ(floats[place], static_cast<float>(i * size));
+    EXPECT_EQ(largest[place], static_cast<float>(i * size));
+    EXPECT_EQ(whole[place], i * size);
+    EXPECT_EQ(sent[place], i);
+  }
+  std::string mine; // 30 bytes of each rank
+  for (int i = 0; i < 30; ++i) mine += static_cast<char>('a' + (i + rank) % 26);
+  int seen = 0;
+  gather_each(world(), mine, [&](int of, std::vector<char>& bytes) {
+    ++seen;
+    EXPECT_EQ(bytes.size(), 30U);
+    for (std::size_t i = 0; i < bytes.size(); ++i) EXPECT_EQ(bytes[i], static_cast<char>('a' + (static_cast<int>(i) + of) % 26));
+  });
+  EXPECT_EQ(seen, rank == 0 ? size : 0);
+}
+
+TEST(Collectives, RowsOfAllRanksStandInRankOrder) {
+  const int size = world().size();
+  const int rank = world().rank();
+  std::vector<Index> counts;
+  std::vector<std::int16_t> expected;
+  for (int r = 0; r < size; ++r) {
+    counts.push_back(r == 1 ? 0 : 2 + r);
+    for (Index i = 0; i < 3 * counts.back(); ++i) expected.push_back(static_cast<std::int16_t>(100 * r + i));
+  }
+  std::vector<std::int16_t> mine;
+  for (Index i = 0; i < 3 * counts[static_cast<std::size_t>(rank)]; ++i) mine.push_back(static_cast<std::int16_t>(100 * rank + i));
+  std::vector<std::int16_t> all(expected.size(), -1);
+  all_gather_rows(world(), mine.data(), counts, 3 * sizeof(std::int16_t), all.data());
+  EXPECT_EQ(all, expected);
+  std::fill(all.begin(), all.end(), std::int16_t{-1});
+  gather_rows(world(), mine.data(), counts, 3 * sizeof(std::int16_t), all.data());
+  EXPECT_EQ(all, rank == 0 ? expected : std::vector<std::int16_t>(expected.size(), -1));
+}
+
+/// Here all ranks are on one node.
+TEST(Collectives, NodesCountAndAddUpTheirRanks) {
+  const int size = world().size();
+  EXPECT_EQ(node_rank(world()), world().rank());
+  EXPECT_EQ(node_size(world()), size);
+  EXPECT_EQ(sum_on_node(world(), world().rank() + 1.0), size * (size + 1) / 2.0);
+  const auto hosts = host_names(world());
+  EXPECT_NE(hosts, "");
+  EXPECT_EQ(hosts.find(','), std::string::npos) << hosts;
+}
+
 TEST(Collectives, BroadcastResizes) {
   std::vector<float> values;
   if (world().rank() == 0) values = {1, 2, 3};
@@ -130,6 +244,90 @@ TEST(Stop, IsHeededWithinAUnitOnceThatHasTakenLong) {
   install_stop_flag(0);
 }
 
+/// Looks as a group by itself does, until a stop is asked for or half a minute has passed.
+bool stops_by_itself(const Communicator& group) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  bool late = false;
+  while (!stop_requested(group) && !late) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    late = max_of(group, Index{std::chrono::steady_clock::now() > end}) > 0;
+  }
+  return !late;
+}
+
+/// Whichever rank is asked, each group of one rank hears of it between its own steps: rank 0, which hands it on, too, and where others are
+/// asked as well.
+TEST(StopAcross, GroupsHearOfOneRanksStopWhileTheyWork) {
+  const auto group = world().split(world().rank());
+  std::vector<std::vector<int>> all_asked{{world().size() - 1}, {0}, {0, world().size() - 1}};
+  all_asked.emplace_back(static_cast<std::size_t>(world().size()));
+  std::iota(all_asked.back().begin(), all_asked.back().end(), 0);
+  for (const auto& asked : all_asked) {
+    install_stop_flag(0);
+    StopAcross stop(world());
+    if (std::find(asked.begin(), asked.end(), world().rank()) != asked.end()) std::raise(SIGUSR1);
+    EXPECT_TRUE(stops_by_itself(group));
+    stop.meet();
+    EXPECT_TRUE(stop_wanted_here());
+    stop.meet(); // nothing is left under way
+  }
+  install_stop_flag(0);
+}
+
+/// A rank that has done its work waits for the others, and is asked to stop then.
+TEST(StopAcross, ARankThatWaitsHandsItOn) {
+  if (world().size() == 1) return;
+  const auto group = world().split(world().rank());
+  for (const int asked : {0, world().size() - 1}) {
+    install_stop_flag(0);
+    StopAcross stop(world());
+    std::thread later;
+    if (world().rank() == asked)
+      later = std::thread([] {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        ::kill(::getpid(), SIGUSR1);
+      });
+    else
+      EXPECT_TRUE(stops_by_itself(group));
+    stop.meet();
+    EXPECT_TRUE(stop_wanted_here());
+    if (later.joinable()) later.join();
+  }
+  install_stop_flag(0);
+}
+
+TEST(StopAcross, WithoutAStopGroupsGoOn) {
+  install_stop_flag(0);
+  StopAcross stop(world());
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_FALSE(stop_wanted_here());
+    stop.meet();
+  }
+  EXPECT_FALSE(stop_requested(world()));
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  stop.meet();
+  EXPECT_TRUE(stop_wanted_here()); // without a look by any other rank before
+  install_stop_flag(0);
+  EXPECT_FALSE(stop_wanted_here());
+}
+
+TEST(AgreeBetweenGroups, OneGroupsStopIsOneOfAll) {
+  const int groups = std::min(2, world().size());
+  const int number = world().rank() * groups / world().size();
+  const auto group = world().split(number);
+  install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  bool heard = false;
+  test::expect_error(ExitCode::stopped, "work stopped", [&] {
+    agree_between_groups(world(), [&] {
+      heard = stops_by_itself(group);
+      throw_stopped("work");
+    });
+  });
+  EXPECT_TRUE(heard);
+  install_stop_flag(0);
+}
+
 /// Rows of uneven and empty shares reach every copy of an array that `make` gives.
 void expect_shared(const std::function<std::unique_ptr<NodeArray>(Index)>& make) {
   const auto& comm = test::world();
@@ -154,18 +352,43 @@ void expect_shared(const std::function<std::unique_ptr<NodeArray>(Index)>& make)
   }
 }
 
+/// On one node, and on several: ranks by themselves, two by two, placed in turn (cyclic), and at random.
 TEST(NodeArray, AllCopiesHoldWhatEachRankWrote) {
   const auto& comm = test::world();
-  for (const int most_ranks : {0, 1, 2}) {
+  for (const std::vector<int>& placement : {std::vector<int>{}, {0, 1, 2, 3}, {0, 0, 1, 1}, {0, 1, 0, 1}, {0, 1, 1, 0}, {1, 0, 0, 0}}) {
+    const std::vector<int> nodes(placement.begin(), placement.empty() ? placement.end() : placement.begin() + comm.size());
     expect_shared([&](Index count) {
-      auto array = std::make_unique<NodeArray>(comm, count, most_ranks);
-      EXPECT_EQ(array->ranks_a_copy() == 1,
-                most_ranks == 1 || comm.size() == 1 || (most_ranks == 2 && comm.size() == 3 && comm.rank() == 2));
+      auto array = std::make_unique<NodeArray>(comm, count, nodes);
+      const int here = nodes.empty() ? 0 : nodes[static_cast<std::size_t>(comm.rank())];
+      EXPECT_EQ(array->ranks_a_copy(), nodes.empty() ? comm.size() : std::count(nodes.begin(), nodes.end(), here));
       EXPECT_EQ(array->copy().size(), array->ranks_a_copy());
+      for (std::size_t rank = 0; rank < nodes.size(); ++rank)
+        EXPECT_EQ(array->copies()[rank], std::find(nodes.begin(), nodes.end(), nodes[rank]) - nodes.begin());
       return array;
     });
   }
-  expect_shared([&](Index count) { return std::make_unique<NodeArray>(comm, count, 0, NodeArray::Taking::as_written); });
+  expect_shared([&](Index count) { return std::make_unique<NodeArray>(comm, count, std::vector<int>{}, NodeArray::Taking::as_written); });
+  const SmallMessages small;
+  const std::vector<int> cyclic{0, 1, 0, 1};
+  expect_shared([&](Index count) {
+    return std::make_unique<NodeArray>(comm, count, std::vector<int>(cyclic.begin(), cyclic.begin() + comm.size()));
+  });
+}
+
+/// A process number and a file number can mean another file by now, or in another container: device and inode must be those of the maker.
+TEST(SharedMemory, IsNoOtherFileThatHasItsNumbers) {
+  Mapped made;
+  Mapped::Ticket ticket{};
+  ASSERT_TRUE(made.make(64, NodeArray::Taking::at_once, ticket));
+  made.values()[3] = 7;
+  Mapped seen;
+  ASSERT_TRUE(seen.open(64, ticket));
+  EXPECT_EQ(seen.values()[3], 7);
+  for (const std::size_t part : {2U, 3U}) {
+    auto wrong = ticket;
+    ++wrong[part];
+    EXPECT_FALSE(Mapped().open(64, wrong)) << part;
+  }
 }
 
 TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {

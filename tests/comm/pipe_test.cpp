@@ -2,6 +2,7 @@
 #include "concord/comm/pipe.hpp"
 #include "concord/comm/stop.hpp"
 
+#include "comm/message_size.hpp"
 #include "support/support.hpp"
 #include <csignal>
 #include <numeric>
@@ -34,6 +35,27 @@ TEST(Pipe, MessagesArriveInOrderThroughAllRanks) {
     if (!last) pipe.start_send(values->data(), static_cast<Index>(size * sizeof(int)), values);
   }
   pipe.finish();
+}
+
+TEST(Pipe, LargeMessagesTravelInPieces) {
+  const Index before = most_a_message;
+  most_a_message = 16;
+  constexpr Index count = 100;
+  const int rank = world().rank();
+  const bool last = rank + 1 == world().size();
+  Pipe pipe(world(), rank - 1, last ? -1 : rank + 1);
+  auto bytes = std::make_shared<std::vector<std::int8_t>>(static_cast<std::size_t>(count));
+  if (rank == 0) {
+    std::iota(bytes->begin(), bytes->end(), std::int8_t{0});
+  } else {
+    pipe.start_receive(bytes->data(), count);
+    pipe.finish_receive();
+  }
+  for (Index i = 0; i < count; ++i) EXPECT_EQ((*bytes)[static_cast<std::size_t>(i)], i);
+  if (!last) pipe.start_send(bytes->data(), count, bytes);
+  pipe.finish();
+  world().barrier();
+  most_a_message = before;
 }
 
 TEST(Pipe, AReceiveThatNobodyAnswersIsGivenUp) {

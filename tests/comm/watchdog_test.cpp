@@ -104,27 +104,27 @@ TEST(Watchdog, NodesHearEachOther) {
   if (world().rank() != 0) return;
   Meeting a("stall");
   Meeting b("stall");
-  a.nodes = b.nodes = {0, 2, 2, 2};
+  a.nodes = b.nodes = {{0, {0, 2}}, {1, {1, 3}}}; // placed in turn
   const auto of = [](Index first, const std::string& kinds) {
     auto all = states(kinds);
-    for (auto& one : all) one.rank += first;
+    for (auto& one : all) one.rank = first + 2 * one.rank;
     return all;
   };
   std::vector<RankState> all;
   EXPECT_FALSE(a.hear(folder, of(0, "oo"), 10, all));
   EXPECT_TRUE(std::filesystem::is_empty(folder));     // nothing is written while nothing is suspected
   EXPECT_FALSE(a.hear(folder, of(0, "ww"), 10, all)); // the other one has not answered yet
-  EXPECT_FALSE(b.hear(folder, of(2, "oo"), 10, all)); // answers, and judges nothing
+  EXPECT_FALSE(b.hear(folder, of(1, "oo"), 10, all)); // answers, and judges nothing
   EXPECT_TRUE(a.hear(folder, of(0, "ww"), 10, all));
   EXPECT_FALSE(is_stalled(all));
-  b.hear(folder, of(2, "om"), 10, all);
+  b.hear(folder, of(1, "om"), 10, all);
   EXPECT_TRUE(a.hear(folder, of(0, "ww"), 10, all));
   EXPECT_EQ(all.size(), 4U);
   EXPECT_TRUE(is_stalled(all));
   EXPECT_NE(told(all, 10).find("rank 3 is missing"), std::string::npos);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_TRUE(a.hear(folder, of(0, "ww"), 0.001, all)); // the other node has said nothing new
-  EXPECT_NE(told(all, 10).find("ranks 2, 3 are missing"), std::string::npos);
+  EXPECT_NE(told(all, 10).find("ranks 1, 3 are missing"), std::string::npos);
   EXPECT_TRUE(a.first_to_tell());
   EXPECT_FALSE(a.first_to_tell());
   a.leave();

@@ -32,6 +32,34 @@ TEST(Philox, GivesThePublishedKnownAnswers) { // Random123, kat_vectors, philox4
             (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
 }
 
+TEST(Text, NumbersAreWholeOrNone) {
+  EXPECT_EQ(whole_number("0042"), 42);
+  EXPECT_EQ(whole_number("-1"), -1);
+  EXPECT_EQ(whole_number("9223372036854775807"), std::numeric_limits<Index>::max());
+  for (const char* text : {"", "-", "4x", "x4", " 4", "4 ", "1e3", "9223372036854775808"}) EXPECT_FALSE(whole_number(text)) << text;
+}
+
+TEST(Text, NamesOfLayersReadBack) {
+  for (const int layer : {-1, 0, 7, 41, 1234}) EXPECT_EQ(layer_of_name(layer_name(layer)), layer);
+  for (const char* name : {"", "layer", "layer_", "layer_x", "layer_-1", "layer_3.old", "block_3", "layer_99999999999"})
+    EXPECT_FALSE(layer_of_name(name)) << name;
+}
+
+/// The shell itself reads back what is quoted for it.
+TEST(Text, AShellReadsBackQuotedWords) {
+  EXPECT_EQ(quoted_for_shell("--set=sae.k=4,a/b:c%d+e@f-g_h"), "--set=sae.k=4,a/b:c%d+e@f-g_h");
+  const std::vector<std::string> words{"",   "two words", "it's", "$HOME `id` \\ \"x\"", "*", "a\nb", "~", "study.name=caf\xc3\xa9",
+                                       "!x", "a;b&c"};
+  for (const auto& word : words) {
+    FILE* shell = ::popen(("printf %s " + quoted_for_shell(word)).c_str(), "r");
+    ASSERT_NE(shell, nullptr);
+    char text[200];
+    const std::size_t count = std::fread(text, 1, sizeof text, shell);
+    ::pclose(shell);
+    EXPECT_EQ(std::string(text, count), word);
+  }
+}
+
 TEST(Memory, ControlGroupsAboveCountAndPageCacheDoesNot) {
   namespace fs = std::filesystem;
   const fs::path root = fs::absolute("scratch_groups");

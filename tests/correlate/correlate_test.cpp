@@ -264,13 +264,33 @@ TEST(Pearson, MoreRanksThanFeatures) {
 TEST(Pearson, OneRanksStopEndsAPairOnAllRanks) {
   const auto a = random_csr(1, 200, 5, 0.3);
   for (auto way : ways(settings(2, {50}))) {
-    if (way.sums_by != SumsBy::cpu) continue;
     way.unstopped_seconds = 0;
     comm::install_stop_flag(0);
     if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
     test::expect_error(ExitCode::stopped, "correlate", [&] { best_correlations(world(), a, a, way); });
     way.unstopped_seconds = 100;
     EXPECT_NO_THROW(best_correlations(world(), a, a, way));
+  }
+  comm::install_stop_flag(0);
+}
+
+/// Loading a pair, adding up its sums and handing out its rows: each ends where one rank is asked to stop.
+TEST(Pearson, AStopEndsLoadingAndRowsAsWell) {
+  const MatrixSource a(random_csr(1, 200, 5, 0.3));
+  for (auto way : ways(settings(2))) {
+    way.unstopped_seconds = 0;
+    way.grid_columns = 1;
+    const auto ask = [] {
+      if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+    };
+    comm::install_stop_flag(0);
+    PairCorrelator correlator(world(), way);
+    correlator.open(a, 0, a, 0);
+    ask();
+    test::expect_error(ExitCode::stopped, "correlate", [&] { correlator.for_each_row([](auto, const auto&, const auto&) {}); });
+    PairCorrelator other(world(), way);
+    if (way.memory < 1e9 || way.sums_by != SumsBy::cpu) continue; // read piece by piece, when it is summed
+    test::expect_error(ExitCode::stopped, "correlate", [&] { other.open(a, 0, a, 0); });
   }
   comm::install_stop_flag(0);
 }

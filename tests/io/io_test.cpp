@@ -1,6 +1,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
+#include "concord/io/file_system.hpp"
 #include "concord/io/npy.hpp"
 #include "concord/io/output.hpp"
 #include "concord/io/row_source.hpp"
@@ -9,8 +10,12 @@
 #include "support/support.hpp"
 #include <cmath>
 #include <cstring>
+#include <fcntl.h>
 #include <fstream>
 #include <limits>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace concord::io {
 namespace {
@@ -47,6 +52,41 @@ TEST(Hdf5, KeepsEveryElementType) {
     expect_error(ExitCode::bad_data, "has no dataset", [&] { file.dataset("/none"); });
     expect_error(ExitCode::bad_data, "expected f64", [&] { file.read<double>("/f32"); });
   }
+}
+
+/// While another program has it locked a file is not taken for a damaged one.
+TEST(Hdf5, ALockThatIsHeldIsNamedWithTheFileSystem) {
+  const auto folder = empty_folder("hdf5_locked");
+  if (world().rank() != 0) return;
+  const auto path = folder / "x.h5";
+  File::create(path).close();
+  int ready[2];
+  int done[2];
+  ASSERT_EQ(::pipe(ready), 0);
+  ASSERT_EQ(::pipe(done), 0);
+  const pid_t other = ::fork();
+  if (other == 0) {
+    char byte = ::flock(::open(path.c_str(), O_RDONLY), LOCK_EX) == 0 ? 'y' : 'n';
+    static_cast<void>(::write(ready[1], &byte, 1));
+    static_cast<void>(::read(done[0], &byte, 1));
+    ::_exit(0);
+  }
+  char locked = 'n';
+  ASSERT_EQ(::read(ready[0], &locked, 1), 1);
+  ASSERT_EQ(locked, 'y');
+  const auto named = fmt::format("cannot lock {} (file system: {})", path.string(), file_system_of(path));
+  expect_error(ExitCode::io, named, [&] { File::open(path); });
+  expect_error(ExitCode::io, "HDF5_USE_FILE_LOCKING=FALSE", [&] { File::open(path, File::Mode::write); });
+  static_cast<void>(::write(done[1], &locked, 1));
+  ::waitpid(other, nullptr, 0);
+  EXPECT_NO_THROW(File::open(path));
+}
+
+TEST(FileSystem, IsKnownOfPathsThatAreNotThereYet) {
+  EXPECT_EQ(file_system_of("/proc/self/status"), "type 0x9fa0");
+  EXPECT_NE(file_system_of("."), "");
+  EXPECT_EQ(file_system_of("not/there/yet.h5"), file_system_of("."));
+  EXPECT_EQ(file_system_of(""), file_system_of("."));
 }
 
 TEST(Hdf5, RefusesWhatIsNoHdf5) {

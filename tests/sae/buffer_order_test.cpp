@@ -94,5 +94,25 @@ TEST(BufferOrder, SaysWhatIsTooSmall) {
   EXPECT_THROW(BufferOrder({0, 20, 40}, usable, 0.1, 10, 32, 0), Error);
 }
 
+/// 180 rows of blocks of up to 42 are 4 blocks; 21 of the 23 blocks or so are trained on.
+TEST(BufferOrder, SaysHowAllPartsGetRows) {
+  const Corpus corpus;
+  auto order = corpus.order();
+  EXPECT_EQ(order.idle_parts(4), "");
+  const auto text = order.idle_parts(6);
+  EXPECT_NE(text.find("4 blocks of up to 42 rows for 6 replicas of the model: 2 of these get no rows; raise sae.buffer_rows to 252"),
+            std::string::npos)
+      << text;
+  BufferOrder raised(corpus.offsets, corpus.usable, 0.1, 252, 16, 5);
+  EXPECT_EQ(raised.idle_parts(6), "");
+  for (int part = 0; part < 6; ++part) {
+    std::size_t rows = 0;
+    const Index steps = raised.window_of(0).steps;
+    for (Index step = 0; step < steps; ++step) rows += raised.rows_of(step, part, 6).size();
+    EXPECT_GT(rows, 0U) << part;
+  }
+  EXPECT_NE(order.idle_parts(40).find("lower extract.batch, since the corpus has"), std::string::npos) << order.idle_parts(40);
+}
+
 } // namespace
 } // namespace concord::sae

@@ -318,6 +318,25 @@ TEST(Train, LayersSideBySideEqualLayersInTurn) {
               read_text(folder / "in_turn" / layer_name(o.layer) / "sae_weights.safetensors", "weights"));
 }
 
+/// The group of the rank that is asked stops within 8 steps. The other one does as well: it would end in SAEs if it did not hear of it.
+TEST(Train, AStopOfOneGroupStopsAll) {
+  const auto folder = empty_folder("stop_side_by_side");
+  const auto activations = planted(folder, 1000, 16);
+  std::vector<TrainOptions> layers;
+  for (int layer = 0; layer < 3; ++layer) {
+    auto o = small_options(folder, activations);
+    o.steps = 4000;
+    o.layer = layer;
+    o.out = folder / layer_name(layer);
+    layers.push_back(o);
+  }
+  comm::install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  expect_error(ExitCode::stopped, "run the same command", [&] { train_side_by_side(world(), layers, 2, {}); });
+  for (const auto& o : layers) EXPECT_FALSE(std::filesystem::exists(o.out)) << o.out;
+  comm::install_stop_flag(0);
+}
+
 TEST(Train, FastSumsTrainAsWell) {
   const auto folder = empty_folder("fast");
   auto o = small_options(folder, planted(folder, 3000, 16));

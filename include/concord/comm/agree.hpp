@@ -12,7 +12,8 @@ namespace concord::comm {
 void agree(const Communicator& comm, const std::function<void()>& local);
 
 /// Groups of the ranks of `comm` work side by side, each collectively: what one group agreed to throw is thrown on all ranks, so that no
-/// group waits for another. Errors that a group did not agree on go on as they are and end the job. Collective over `comm`.
+/// group waits for another. Errors that a group did not agree on go on as they are and end the job. A stop that one rank is asked for is
+/// one of all groups (comm/stop.hpp). Collective over `comm`.
 void agree_between_groups(const Communicator& comm, const std::function<void()>& work_of_group);
 
 /// agree() for a function with a result.

@@ -15,10 +15,10 @@ public:
   /// When the memory of a shared copy is taken: at once, so that there is surely enough, or page by page as it is written, so that each
   /// rank clears the pages that it writes.
   enum class Taking { at_once, as_written };
-  /// `count` zeros a node. `most_ranks`: take no more ranks than that as a node (0: all that share memory). Where memory cannot be shared,
-  /// or a node's ranks do not follow one another, every rank has a copy of its own. @throws Error unavailable where there is no memory;
-  /// agreed.
-  NodeArray(const Communicator& comm, Index count, int most_ranks = 0, Taking taking = Taking::at_once);
+  /// `count` zeros a node, however ranks are placed. `nodes`: the node that each rank is taken to be on, of ranks that share memory (empty:
+  /// all of these are one). Where memory cannot be shared, every rank has a copy of its own. @throws Error unavailable where there is no
+  /// memory; agreed.
+  NodeArray(const Communicator& comm, Index count, const std::vector<int>& nodes = {}, Taking taking = Taking::at_once);
   ~NodeArray();
   NodeArray(const NodeArray&) = delete;
   NodeArray& operator=(const NodeArray&) = delete;
@@ -29,6 +29,8 @@ public:
   /// Ranks that share this rank's copy, and this rank's number among them. Local.
   int ranks_a_copy() const;
   int rank_in_copy() const;
+  /// The copy of each rank of `comm`, by the first rank that has it. Local.
+  const std::vector<int>& copies() const;
   /// Behind it the ranks of a copy see what all of them wrote before. Collective over the ranks of a copy.
   void sync();
   /// Rows of `width` numbers from `begin` on, `counts` of each rank in rank order, which each has written: behind it all copies hold them

@@ -38,6 +38,25 @@ private:
   std::chrono::steady_clock::time_point heeded_from_;
 };
 
+/// Groups of the ranks of `comm` that work apart: while it lives, a stop that one rank is asked for is asked of every rank. A rank hears of
+/// it when its main thread looks (stop_wanted_here() and all that rests on it), without waiting for others. One at a time.
+class StopAcross {
+public:
+  /// Local; `comm` must outlive it.
+  explicit StopAcross(const Communicator& comm);
+  ~StopAcross();
+  StopAcross(const StopAcross&) = delete;
+  StopAcross& operator=(const StopAcross&) = delete;
+  /// Waits until every rank is here and hands on stops meanwhile; behind it all ranks have heard of the same ones. Collective over `comm`,
+  /// before ranks of several groups enter any other collective call together.
+  void meet();
+
+private:
+  friend bool stop_wanted_here();
+  struct Notices;
+  std::unique_ptr<Notices> notices_;
+};
+
 /// The same question without waiting for the slowest rank at each step: a vote is cast once a step and read `lag` steps
 /// later, so ranks that are at different steps of a pipeline still stop in front of the same one.
 class StopVote {

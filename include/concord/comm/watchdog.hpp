@@ -31,6 +31,18 @@ private:
 /// Where nodes meet: a folder that all see. The first one named counts; without one only the ranks of a node watch each other. Local.
 void let_watchdogs_meet_in(const std::filesystem::path& folder);
 
+/// While it lives this rank is in one call of MPI, MPI_Wait: for a loop that tests instead of waiting. Local.
+class WaitingInMpi {
+public:
+  WaitingInMpi();
+  ~WaitingInMpi();
+  WaitingInMpi(const WaitingInMpi&) = delete;
+  WaitingInMpi& operator=(const WaitingInMpi&) = delete;
+
+private:
+  bool outermost_;
+};
+
 /// The call of MPI that this rank is in; "" outside. Local.
 const char* mpi_call_name(int call);
 int mpi_call_now();

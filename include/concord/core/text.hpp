@@ -1,6 +1,8 @@
 #pragma once
 /// Small text and file helpers. Local.
 
+#include "concord/core/index.hpp"
+
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -12,8 +14,14 @@ namespace concord {
 /// The candidate nearest to `word` by edit distance, if any is near enough to be a likely slip.
 std::optional<std::string> nearest(std::string_view word, const std::vector<std::string>& candidates);
 std::string join(const std::vector<std::string>& words, std::string_view separator);
-/// "layer_007".
+/// "layer_007"; "embedding" of -1.
 std::string layer_name(int layer);
+/// The layer of such a name; nothing where it is none.
+std::optional<int> layer_of_name(std::string_view name);
+/// The number that all of `text` is, in decimal digits behind a sign if there is one; nothing where it is none, or too large.
+std::optional<Index> whole_number(std::string_view text);
+/// A word as a POSIX shell reads it back: as it is where that is safe, else in single quotes.
+std::string quoted_for_shell(std::string_view word);
 /// "1.5 GiB".
 std::string human_bytes(double bytes);
 /// "12.3s", "4m05s", "2h10m".

@@ -7,6 +7,7 @@
 /// less a pilot value near their mean: so nothing cancels in the sums of an always-on feature.
 
 #include "concord/comm/node_array.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/correlate/elements.hpp"
 #include "concord/correlate/feature_source.hpp"
 
@@ -146,13 +147,13 @@ struct ShareGrid {
 };
 
 /// Rows [begin, end) of this rank's features; rows are read in shares and sent to the owners. `end` may lie behind the last row: then rows
-/// go on from the first. Collective over `comm`. @throws as FeatureSource::read; agreed.
+/// go on from the first. Collective over `comm`. @throws as FeatureSource::read; stopped, where `stop` wants it; agreed.
 PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
-                           Index begin, Index end);
+                           Index begin, Index end, const comm::StopWithin* stop = nullptr);
 /// All rows, once a node. `deal` has blocks of `widest_block` features at most. @param column  the ranks of this rank's column in their
 /// order
 RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
-                   const Deal& deal);
+                   const Deal& deal, const comm::StopWithin* stop = nullptr);
 
 /// Rows [begin, end); `end` may lie behind the last row, then rows go on from the first.
 struct RowRange {
@@ -163,19 +164,20 @@ class RowPieces {
 public:
   /// @param column  the ranks of this rank's column in their order
   /// @param pieces  all that will be loaded: the largest says how much memory is taken
-  /// All but `pieces` must live as long. @throws Error io, or unavailable where there is no memory; agreed.
+  /// All but `pieces` must live as long, and `stop`, which ends a load where it wants to. @throws Error io, or unavailable where there is
+  /// no memory; agreed.
   RowPieces(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid, const FeatureSource& source,
-            const Deal& deal, const std::vector<RowRange>& pieces);
+            const Deal& deal, const std::vector<RowRange>& pieces, const comm::StopWithin* stop = nullptr);
   ~RowPieces();
   RowPieces(const RowPieces&) = delete;
   RowPieces& operator=(const RowPieces&) = delete;
-  /// What was loaded before is gone. @throws as FeatureSource::read; agreed.
+  /// What was loaded before is gone. @throws as FeatureSource::read; stopped; agreed.
   const RowShare& load(const RowRange& piece);
 
 private:
   struct Memory;
   friend RowShare load_rows(const comm::Communicator& comm, const comm::Communicator& column, const ShareGrid& grid,
-                            const FeatureSource& source, const Deal& deal);
+                            const FeatureSource& source, const Deal& deal, const comm::StopWithin* stop);
   std::unique_ptr<Memory> memory_;
 };
 

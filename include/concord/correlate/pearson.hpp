@@ -52,7 +52,7 @@ public:
   PairCorrelator(const PairCorrelator&) = delete;
   PairCorrelator& operator=(const PairCorrelator&) = delete;
   /// Turns to a pair. The sources must live while it is at hand; `layer_a` and `layer_b` name them for what is kept.
-  /// @throws as FeatureSource::read; agreed.
+  /// @throws as FeatureSource::read; stopped, as all that follows; agreed.
   void open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b);
   PairCorrelation correlate();
   /// All pairs with r > limit_a[i] + limit_b[j], in ascending (a, b); on rank 0, none elsewhere. Limits are given on rank 0: infinite for

@@ -64,8 +64,8 @@ private:
   std::optional<File> file_;
 };
 
-/// Names and values, in turn, of the attributes that say what made a file: the current run and `key`. Local.
-std::vector<std::string> provenance(const StageKey& key);
+/// Names and values, in turn, of the attributes that say what made a file at `path`: the current run and `key`. Local.
+std::vector<std::string> provenance(const StageKey& key, const std::filesystem::path& path);
 
 /// Refuses early when the folder of `path` has less than `bytes` free. Local. @throws Error io.
 void check_free_space(const std::filesystem::path& path, double bytes);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 namespace concord::sae {
@@ -35,6 +36,8 @@ public:
   Window window_of(Index step);
   const std::vector<Index>& held_out_blocks() const { return held_out_; }
   Index block_rows(Index block) const;
+  /// What to change where a window has fewer blocks than `parts`, so that some parts get no rows; "" where all get some.
+  std::string idle_parts(int parts) const;
 
   /// A usable row: which block of the list it is in, and which row of that block.
   struct Row {
@@ -60,6 +63,7 @@ private:
   Index batch_;
   std::uint64_t seed_;
   Index blocks_a_window_ = 1;
+  Index largest_ = 1;           ///< rows of a block
   std::vector<Index> training_; ///< blocks
   std::vector<Index> held_out_; ///< blocks
   std::vector<Index> pass_blocks_;
