@@ -21,7 +21,7 @@ void move_to_nodes(const Communicator& comm, const std::vector<NodeFloats*>& arr
             human_bytes(wanted), boost::mpi::environment::processor_name());
   });
   // Pages are taken as rank 0 fills them while it gives up its own.
-  const auto node = std::make_shared<NodeArray>(comm, all, 0, NodeArray::Taking::as_written);
+  const auto node = std::make_shared<NodeArray>(comm, all, std::vector<int>{}, NodeArray::Taking::as_written);
   Index begin = 0;
   for (std::size_t i = 0; i < arrays.size(); ++i) {
     const auto part = node->values().subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(sizes[i]));

@@ -33,7 +33,7 @@ std::vector<Index> shares(Index rows, int ranks) {
 } // namespace
 
 NodeRows::NodeRows(const comm::Communicator& comm, const std::vector<double>& mine, Index rows, Index width)
-    : array_(comm, 2 * rows * width, 0, comm::NodeArray::Taking::as_written),
+    : array_(comm, 2 * rows * width, {}, comm::NodeArray::Taking::as_written),
       values_(reinterpret_cast<double*>(array_.values().data()), at(rows * width)) {
   const auto counts = shares(rows, comm.size());
   std::copy(mine.begin(), mine.end(), values_.begin() + dist::Partition{rows, comm.size()}.begin(comm.rank()) * width);
