@@ -43,6 +43,8 @@ std::string digest_of(std::string_view text) {
 namespace {
 
 std::ifstream open_binary(const std::filesystem::path& path) {
+  std::error_code unknown;
+  require(!std::filesystem::is_character_file(path, unknown), ExitCode::input_missing, "cannot open {}: it is a device", path.string());
   std::ifstream in(path, std::ios::binary);
   require(in.good(), ExitCode::input_missing, "cannot open {}: {}", path.string(), std::strerror(errno));
   return in;

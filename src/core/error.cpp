@@ -19,6 +19,11 @@ Failure current_failure() {
     const std::string to = error.path2().empty() ? std::string() : " to " + error.path2().string();
     return {missing ? ExitCode::input_missing : ExitCode::io,
             fmt::format("cannot work on {}{}: {}", error.path1().string(), to, error.code().message())};
+  } catch (const std::system_error& error) {
+    // Of the standard library: a thread that cannot be started (a limit of processes), a stream that fails.
+    const bool full = error.code() == std::errc::resource_unavailable_try_again || error.code() == std::errc::not_enough_memory;
+    return {full ? ExitCode::unavailable : ExitCode::io,
+            full ? fmt::format("{}; raise the limit of processes (ulimit -u)", error.what()) : error.what()};
   } catch (const std::exception& error) {
     return {ExitCode::internal, error.what()};
   }

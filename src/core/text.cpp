@@ -14,8 +14,9 @@
 #include <fcntl.h>
 #include <fstream>
 #include <limits>
-#include <sstream>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <utility>
 
 namespace concord {
 namespace {
@@ -99,14 +100,42 @@ std::string human_seconds(double seconds) {
   return fmt::format("{}h{:02d}m", total / 3600, total / 60 % 60);
 }
 
+// Not by a stream: one that is copied from a file which fails on the way looks like one of a shorter file.
+std::optional<std::string> try_read(const std::filesystem::path& path) {
+  const int file = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return std::nullopt;
+  struct stat facts {};
+  const bool asked = ::fstat(file, &facts) == 0;
+  if (asked && S_ISCHR(facts.st_mode)) { // some have no end
+    ::close(file);
+    errno = ENODEV;
+    return std::nullopt;
+  }
+  const auto known = asked ? static_cast<std::size_t>(std::max<off_t>(facts.st_size, 0)) : 0;
+  constexpr std::size_t smallest = std::size_t{1} << 12; // of files in /proc, whose size is 0
+  std::string bytes(std::max(smallest, known + 1), '\0');
+  for (std::size_t used = 0;;) {
+    if (used == bytes.size()) bytes.resize(2 * used);
+    const ssize_t got = ::read(file, bytes.data() + used, bytes.size() - used);
+    const int reason = errno;
+    used += static_cast<std::size_t>(std::max<ssize_t>(got, 0));
+    if (got > 0 || (got < 0 && reason == EINTR)) continue;
+    ::close(file);
+    bytes.resize(used);
+    errno = reason;
+    return got == 0 ? std::optional(std::move(bytes)) : std::nullopt;
+  }
+}
+
 std::string read_text(const std::filesystem::path& path, std::string_view what) {
-  std::ifstream in(path, std::ios::binary);
-  require(in.good() && !std::filesystem::is_directory(path), ExitCode::input_missing, "cannot open the {} {}: {}", what, path.string(),
-          std::filesystem::is_directory(path) ? "it is a folder" : std::strerror(errno));
-  std::ostringstream text;
-  text << in.rdbuf();
-  require(!in.bad(), ExitCode::io, "cannot read the {} {}", what, path.string());
-  return text.str();
+  auto text = try_read(path);
+  const int reason = errno;
+  if (text) return std::move(*text);
+  if (reason == EISDIR || reason == ENODEV)
+    fail(ExitCode::input_missing, "cannot open the {} {}: it is a {}", what, path.string(), reason == EISDIR ? "folder" : "device");
+  const bool missing = reason == ENOENT || reason == ENOTDIR || reason == EACCES || reason == ENAMETOOLONG || reason == ELOOP;
+  fail(missing ? ExitCode::input_missing : ExitCode::io, "cannot {} the {} {}: {}", missing ? "open" : "read", what, path.string(),
+       std::strerror(reason));
 }
 
 void sync_path(const std::filesystem::path& path) {

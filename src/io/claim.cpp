@@ -150,7 +150,7 @@ struct Claim::Held {
     try {
       const auto owner = owner_in(path);
       if (owner && owner->token == token) ::unlink(path.c_str());
-    } catch (const Error&) { // then it is found to be of a run that is gone
+    } catch (const std::exception&) { // then it is found to be of a run that is gone
     }
   }
   Held(const Held&) = delete;

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 #include <unistd.h>
@@ -40,9 +41,8 @@ std::string host_name() {
 
 /// Start of a process in clock ticks since boot; nothing when there is none, or it is dead and only waits for its parent.
 std::optional<Index> start_of(Index pid) {
-  std::ifstream in(fmt::format("/proc/{}/stat", pid));
-  std::string text((std::istreambuf_iterator<char>(in)), {});
-  const auto name_end = text.rfind(')'); // a program's name may hold blanks
+  const std::string text = try_read(fmt::format("/proc/{}/stat", pid)).value_or(""); // it may end between opening and reading
+  const auto name_end = text.rfind(')');                                             // a program's name may hold blanks
   if (name_end == std::string::npos) return {};
   std::istringstream words(text.substr(name_end + 1));
   std::string word;
@@ -123,15 +123,14 @@ ClaimOwner this_run(const comm::Communicator& comm) {
 }
 
 std::optional<ClaimOwner> owner_in(const fs::path& claim) {
-  std::ifstream in(claim, std::ios::binary);
-  if (!in.good()) {
-    require(errno == ENOENT || errno == ESTALE, ExitCode::io, "cannot read {}", claim.string());
+  const auto text = try_read(claim);
+  if (!text) {
+    require(errno == ENOENT || errno == ESTALE, ExitCode::io, "cannot read {}: {}", claim.string(), std::strerror(errno));
     return {};
   }
-  const std::string text((std::istreambuf_iterator<char>(in)), {});
   ClaimOwner owner;
   try {
-    const auto json = nlohmann::json::parse(text);
+    const auto json = nlohmann::json::parse(*text);
     for (const auto& [name, to] : {std::pair{"token", &owner.token},
                                    {"host", &owner.host},
                                    {"boot", &owner.boot},

@@ -71,7 +71,7 @@ private:
       if (owner && owner->token != mine.token) end_stolen(claim, described(*owner));
       if (!owner && mine.missed) end_stolen(claim, "a run that has ended since");
       mine.missed = !owner;
-    } catch (const Error&) { // the file system is away: nobody can steal now
+    } catch (const std::exception&) { // the file system or memory is away: nobody can steal now
       return;
     }
     ::utimensat(AT_FDCWD, claim.c_str(), nullptr, 0);

@@ -1,11 +1,12 @@
 /* A library to preload that makes the n-th call of one kind fail, as a full disk, a broken one or short memory would.
  *
- *   CONCORD_FAULT        call:n:fault. call: open, write, fsync, rename, mmap or malloc. n: 1, 2, ...; "5+": the fifth and all
- *                        behind it. fault: ENOSPC, EIO, EDQUOT, ENOMEM, EACCES, short (half of a write), delay (5 s, then as usual)
+ *   CONCORD_FAULT        call:n:fault. call: open, read, write, fsync, rename, mmap or malloc. n: 1, 2, ...; "5+": the fifth and all
+ *                        behind it. fault: ENOSPC, EIO, EDQUOT, ENOMEM, EACCES, short (half of a read or write), delay (5 s, then as usual)
  *   CONCORD_FAULT_UNDER  only files below this folder count. mmap and malloc count from the first opening of such a file on, so
  *                        that MPI has started; of malloc, sizes of 4 KiB and more (libraries do not survive small ones)
  *   CONCORD_FAULT_RANK   the rank that meets the fault; unset: all
  *   CONCORD_FAULT_LOG    gets a line when the fault has happened
+ *   CONCORD_FAULT_COUNT  gets a line of each rank and kind at the end: rank, call, how many there were
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,16 +22,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { call_open, call_write, call_fsync, call_rename, call_mmap, call_malloc, calls, call_none = -1 };
+enum { call_open, call_read, call_write, call_fsync, call_rename, call_mmap, call_malloc, calls, call_none = -1 };
 enum { fault_short = -1, fault_delay = -2, no_fault = 0 }; /* positive: errno */
 enum { most_files = 1 << 16, smallest_malloc = 4096 };
 
-static const char* const call_words[calls] = {"open", "write", "fsync", "rename", "mmap", "malloc"};
-static int wanted_call = call_none, fault, onwards;
+static const char* const call_words[calls] = {"open", "read", "write", "fsync", "rename", "mmap", "malloc"};
+static int wanted_call = call_none, fault, onwards, active;
 static long wanted_count;
 static char under[PATH_MAX];
 static atomic_int armed;
-static atomic_long count;
+static atomic_long counts[calls];
 static _Atomic char watched[most_files]; /* file descriptors below `under` */
 
 static int errno_of(const char* word) {
@@ -46,14 +47,16 @@ __attribute__((constructor)) static void read_wish(void) {
   const char* wish = getenv("CONCORD_FAULT");
   const char* only = getenv("CONCORD_FAULT_RANK");
   const char* rank = getenv("OMPI_COMM_WORLD_RANK");
-  if (wish == NULL || rank == NULL || (only != NULL && strcmp(only, rank) != 0)) return;
+  if (rank == NULL || (only != NULL && strcmp(only, rank) != 0)) return;
+  const char* folder = getenv("CONCORD_FAULT_UNDER");
+  snprintf(under, sizeof under, "%s", folder != NULL ? folder : "/");
+  active = wish != NULL || getenv("CONCORD_FAULT_COUNT") != NULL;
+  if (wish == NULL) return;
   char call[16], number[32], what[16];
   if (sscanf(wish, "%15[^:]:%31[^:]:%15s", call, number, what) != 3) _exit(2);
   fault = errno_of(what);
   wanted_count = strtol(number, NULL, 10);
   onwards = strchr(number, '+') != NULL;
-  const char* folder = getenv("CONCORD_FAULT_UNDER");
-  snprintf(under, sizeof under, "%s", folder != NULL ? folder : "/");
   for (int c = 0; c < calls; ++c)
     if (strcmp(call_words[c], call) == 0) wanted_call = c;
 }
@@ -61,20 +64,33 @@ __attribute__((constructor)) static void read_wish(void) {
 /* Real calls of the C library, found once. */
 #define REAL(name) ({ static __typeof__(&name) real_; if (real_ == NULL) real_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name); real_; })
 
+static void append(const char* path, const char* line) {
+  const int fd = path != NULL ? REAL(open)(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+  if (fd < 0) return;
+  if (REAL(write)(fd, line, strlen(line)) < 0) _exit(2);
+  REAL(close)(fd);
+}
+
 static void tell(const char* what) {
-  const char* log = getenv("CONCORD_FAULT_LOG");
-  if (log == NULL) return;
-  const int fd = REAL(open)(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
   char line[PATH_MAX + 64];
-  const int length = snprintf(line, sizeof line, "%s %ld %s\n", call_words[wanted_call], wanted_count, what);
-  if (fd >= 0 && REAL(write)(fd, line, (size_t)length) < 0) _exit(2);
-  if (fd >= 0) close(fd);
+  snprintf(line, sizeof line, "%s %ld %s\n", call_words[wanted_call], wanted_count, what);
+  append(getenv("CONCORD_FAULT_LOG"), line);
+}
+
+__attribute__((destructor)) static void tell_counts(void) {
+  const char* log = getenv("CONCORD_FAULT_COUNT");
+  if (!active || log == NULL) return;
+  for (int c = 0; c < calls; ++c) {
+    char line[64];
+    snprintf(line, sizeof line, "%s %s %ld\n", getenv("OMPI_COMM_WORLD_RANK"), call_words[c], atomic_load(&counts[c]));
+    append(log, line);
+  }
 }
 
 /* The fault of this call: no_fault for all but the n-th. */
 static int meets(int call, const char* what) {
+  const long now = atomic_fetch_add(&counts[call], 1) + 1;
   if (call != wanted_call) return no_fault;
-  const long now = atomic_fetch_add(&count, 1) + 1;
   if (now != wanted_count && !(onwards && now > wanted_count)) return no_fault;
   if (now == wanted_count) tell(what);
   if (fault == fault_delay) usleep(5000000);
@@ -82,7 +98,7 @@ static int meets(int call, const char* what) {
 }
 
 static int below(const char* path) {
-  if (wanted_call == call_none) return 0;
+  if (!active) return 0;
   char whole[PATH_MAX * 2];
   if (path[0] == '/') snprintf(whole, sizeof whole, "%s", path);
   else if (getcwd(whole, PATH_MAX) != NULL) snprintf(whole + strlen(whole), PATH_MAX, "/%s", path);
@@ -132,36 +148,55 @@ OPEN(openat64, (int at, const char* path, int flags, ...), (at, path, flags, mod
 FOPEN(fopen)
 FOPEN(fopen64)
 
+/* Its number may next be a socket's. */
+int close(int fd) {
+  if (fd >= 0 && fd < most_files) watched[fd] = 0;
+  return REAL(close)(fd);
+}
+
+int fclose(FILE* file) {
+  const int fd = fileno(file);
+  if (fd >= 0 && fd < most_files) watched[fd] = 0;
+  return REAL(fclose)(file);
+}
+
 static int ours(int fd) { return fd >= 0 && fd < most_files && watched[fd]; }
 
-/* What is to become of a write of `size` bytes: an errno, or the bytes to write. */
-static int before_write(int fd, size_t* size) {
+/* What is to become of a read or write of `size` bytes: an errno, or the bytes to move. */
+static int before_moving(int call, int fd, size_t* size) {
   if (!ours(fd)) return no_fault;
-  const int error = meets(call_write, "");
+  const int error = meets(call, "");
   if (error == fault_short && *size > 1) *size /= 2;
   return error > 0 ? error : no_fault;
 }
 
-#define WRITE(name, ...)                                                   \
+#define MOVE(call, name, ...)                                              \
   {                                                                        \
-    const int error = before_write(fd, &size);                             \
+    const int error = before_moving(call, fd, &size);                      \
     return error > 0 ? refuse(error) : REAL(name)(fd, bytes, __VA_ARGS__); \
   }
-ssize_t write(int fd, const void* bytes, size_t size) WRITE(write, size)
-ssize_t pwrite(int fd, const void* bytes, size_t size, off_t offset) WRITE(pwrite, size, offset)
-ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) WRITE(pwrite64, size, offset)
+ssize_t write(int fd, const void* bytes, size_t size) MOVE(call_write, write, size)
+ssize_t pwrite(int fd, const void* bytes, size_t size, off_t offset) MOVE(call_write, pwrite, size, offset)
+ssize_t pwrite64(int fd, const void* bytes, size_t size, off64_t offset) MOVE(call_write, pwrite64, size, offset)
 
-/* Vectors: short writes take the first half of the vectors. */
-#define WRITEV(name, ...)                                                                 \
-  {                                                                                       \
-    size_t size = (size_t)vectors;                                                        \
-    const int error = before_write(fd, &size);                                            \
-    vectors = (int)size;                                                                  \
-    return error > 0 ? refuse(error) : REAL(name)(fd, vector, vectors, ##__VA_ARGS__);    \
+ssize_t read(int fd, void* bytes, size_t size) MOVE(call_read, read, size)
+ssize_t pread(int fd, void* bytes, size_t size, off_t offset) MOVE(call_read, pread, size, offset)
+ssize_t pread64(int fd, void* bytes, size_t size, off64_t offset) MOVE(call_read, pread64, size, offset)
+
+/* Vectors: short ones take the first half of the vectors. */
+#define MOVEV(call, name, ...)                                                         \
+  {                                                                                    \
+    size_t size = (size_t)vectors;                                                     \
+    const int error = before_moving(call, fd, &size);                                  \
+    vectors = (int)size;                                                               \
+    return error > 0 ? refuse(error) : REAL(name)(fd, vector, vectors, ##__VA_ARGS__); \
   }
-ssize_t writev(int fd, const struct iovec* vector, int vectors) WRITEV(writev)
-ssize_t pwritev(int fd, const struct iovec* vector, int vectors, off_t offset) WRITEV(pwritev, offset)
-ssize_t pwritev64(int fd, const struct iovec* vector, int vectors, off64_t offset) WRITEV(pwritev64, offset)
+ssize_t writev(int fd, const struct iovec* vector, int vectors) MOVEV(call_write, writev)
+ssize_t pwritev(int fd, const struct iovec* vector, int vectors, off_t offset) MOVEV(call_write, pwritev, offset)
+ssize_t pwritev64(int fd, const struct iovec* vector, int vectors, off64_t offset) MOVEV(call_write, pwritev64, offset)
+ssize_t readv(int fd, const struct iovec* vector, int vectors) MOVEV(call_read, readv)
+ssize_t preadv(int fd, const struct iovec* vector, int vectors, off_t offset) MOVEV(call_read, preadv, offset)
+ssize_t preadv64(int fd, const struct iovec* vector, int vectors, off64_t offset) MOVEV(call_read, preadv64, offset)
 
 #define SYNC(name)                                                        \
   int name(int fd) {                                                      \
@@ -195,7 +230,7 @@ void* __libc_realloc(void*, size_t);
 void* __libc_memalign(size_t, size_t);
 
 static int no_memory(size_t size) {
-  return wanted_call == call_malloc && atomic_load(&armed) && size >= smallest_malloc && meets(call_malloc, "") > 0;
+  return atomic_load(&armed) && size >= smallest_malloc && meets(call_malloc, "") > 0;
 }
 static void* out_of_memory(void) { errno = ENOMEM; return NULL; }
 

@@ -1,7 +1,8 @@
-"""Faults of the system, injected by fault.c into every stage: the n-th call that opens, writes, syncs, renames, maps or allocates fails.
+"""Faults of the system, injected by fault.c into every stage: the n-th call that opens, reads, writes, syncs, renames, maps or allocates fails.
 
   faults.py --trials 40             as many random ones
-  faults.py --each 1,2,3,5,8,13     each of these n for every stage, call and fault (hours)"""
+  faults.py --each 1,2,3,5,8,13     each of these n that a stage reaches, for every stage, call and fault (hours)
+  faults.py --each ... --trials N   N of those, drawn at random"""
 import argparse
 import collections
 import hashlib
@@ -13,9 +14,9 @@ import sys
 
 from campaign import RANKS, SECONDS_A_RUN, STAGES, Study, end, kill_all, last_lines, wrong_words
 
-FAULTS = {"open": ["ENOSPC", "EIO", "EACCES"], "write": ["ENOSPC", "EIO", "EDQUOT", "short", "delay"], "fsync": ["EIO", "ENOSPC", "delay"],
+FAULTS = {"open": ["ENOSPC", "EIO", "EACCES"], "read": ["EIO", "short", "delay"], "write": ["ENOSPC", "EIO", "EDQUOT", "short", "delay"], "fsync": ["EIO", "ENOSPC", "delay"],
           "rename": ["EIO", "ENOSPC", "EDQUOT"], "mmap": ["ENOMEM"], "malloc": ["ENOMEM"]}
-MOST = {"open": 40, "write": 120, "fsync": 12, "rename": 8, "mmap": 12, "malloc": 4000}  # n is drawn up to here, small ones more often
+MOST = {"open": 40, "read": 80, "write": 120, "fsync": 12, "rename": 8, "mmap": 12, "malloc": 4000}  # n is drawn up to here, small ones more often
 
 
 def files_of(folder):
@@ -41,17 +42,40 @@ def trial(study, library, stage, call, n, fault, rank):
     if not log.exists() and process.returncode != 0:
         wrong.append(f"no fault was met, yet it ends with {process.returncode}: {last_lines(output)}")
     wrong += [f"{p.relative_to(work)} was finished and is damaged" for p, d in finished.items() if not p.exists() or hashlib.sha256(p.read_bytes()).hexdigest() != d]
-    return log.exists(), wrong + study.wrong_after(stage, work)
+    return log.exists(), wrong + (study.wrong_results if process.returncode == 0 else study.wrong_after)(stage, work)
 
 
-def trials_of(arguments):
-    if arguments.each:
-        for stage, call, n in itertools.product(arguments.stages, FAULTS, arguments.each.split(",")):
-            for fault, rank in itertools.product(FAULTS[call], ("all", 0, RANKS - 1)):
-                yield stage, call, n, fault, rank
-        return
+def calls_of(study, library, stage):
+    """How many calls of each kind each rank makes in an undisturbed stage: (call, rank) -> number; rank "all": the most of any."""
+    work = study.before(stage)
+    log = study.folder / "count.log"
+    log.unlink(missing_ok=True)
+    process = study.start(stage, work, prefix=["env", f"LD_PRELOAD={library}", f"CONCORD_FAULT_UNDER={work}", f"CONCORD_FAULT_COUNT={log}"])
+    output = process.communicate(timeout=SECONDS_A_RUN)[0]
+    assert process.returncode == 0, output
+    found = collections.Counter()
+    for rank, call, number in map(str.split, log.read_text().splitlines()):
+        found[call, int(rank)] = int(number)
+        found[call, "all"] = max(found[call, "all"], int(number))
+    return found
+
+
+def trials_of(arguments, study, library):
     chance = random.Random(arguments.seed)
-    for _ in range(arguments.trials):
+    if arguments.each:
+        trials = []
+        for stage in arguments.stages:
+            most = calls_of(study, library, stage)
+            print(f"{stage}: " + ", ".join(f"{call} {most[call, 'all']}" for call in FAULTS), flush=True)
+            for call, n, rank in itertools.product(FAULTS, map(int, arguments.each.split(",")), ("all", *sorted({0, RANKS - 1}))):
+                if n <= most[call, rank]:
+                    trials += [(stage, call, n, fault, rank) for fault in FAULTS[call]]
+        print(f"{len(trials)} faults are within reach", flush=True)
+        if arguments.trials:
+            trials = chance.sample(trials, min(arguments.trials, len(trials)))
+        yield from trials
+        return
+    for _ in range(arguments.trials or 40):
         call = chance.choice(list(FAULTS))
         n = int(MOST[call] ** chance.random())
         yield chance.choice(arguments.stages), call, f"{n}{'+' if chance.random() < 0.3 else ''}", chance.choice(FAULTS[call]), chance.choice(["all", *range(RANKS)])
@@ -59,7 +83,7 @@ def trials_of(arguments):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--trials", type=int, default=0)
     parser.add_argument("--each", default="")
     parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
     parser.add_argument("--seed", type=int, default=1)
@@ -70,7 +94,7 @@ def main():
     library = study.folder / "libfault.so"
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, pathlib.Path(__file__).with_name("fault.c"), "-ldl"], check=True)
     met, tried, failures = collections.Counter(), 0, []
-    for one in ([tuple(arguments.one)] if arguments.one else trials_of(arguments)):
+    for one in ([tuple(arguments.one)] if arguments.one else trials_of(arguments, study, library)):
         happened, wrong = trial(study, library, *one)
         tried += 1
         met[one[1]] += happened

@@ -3,18 +3,24 @@
   mutations.py --studies 10000"""
 import argparse
 import collections
+import concurrent.futures
 import os
 import pathlib
+import queue
 import random
 import re
+import shutil
 import subprocess
 import sys
 
-from campaign import CONCORD, ROOT, end, small_study, wrong_words
+from campaign import CONCORD, ROOT, STAGES, WRITES, Study, end, small_study, wrong_words
 
 ODD = ["-1", "0", "1", "2", "1e5", "1e308", "-0.0", "nan", "inf", "2147483648", "4294967297", "9223372036854775807", "9223372036854775808", "0x10", "true", '""', '"x"',
        '"\\u0000"', '"../../.."', '"/dev/null"', '"/dev/full"', '"/proc/self/mem"', "[]", '["all"]', "[1, 2]", '["1:2"]', "{}", "1979-05-27", "'''", '"é\U0001F600"', '"a\\nb"', '"$(id)"']
-SECONDS = 60
+SECONDS = 120
+SMALL = {"corpus__max_tokens": 600, "sae__steps": 4, "sae__recovered_contexts": 1, "sae__latents": 64}
+# One process that asks no launcher for help.
+ALONE = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_ess_singleton_isolated": "1"}
 
 
 def lines_of(text):
@@ -59,37 +65,81 @@ def known_keys():
             for key in re.findall(r"^\| `(\w+)` \|", rows, re.M)]
 
 
+class Worker:
+    """A folder in which one mutant at a time runs, alone on one rank. Its output begins as a copy of what an undisturbed study has before some
+    stage, so that changes of late keys reach the stages that read them."""
+
+    def __init__(self, folder, base, library):
+        self.base = base
+        self.place = folder / "a" / "b" / "c"  # a mutant may write some folders above
+        self.place.mkdir(parents=True)
+        self.text = small_study(self.place, **SMALL).read_text()
+        self.program = subprocess.Popen([CONCORD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**ALONE, "LD_PRELOAD": str(library)})
+
+    def run(self, seed, keys):
+        """The stage it ran, its exit code (None: too long) and what was wrong."""
+        chance = random.Random(seed)
+        out = self.place / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        first = chance.choice(STAGES)
+        for done in STAGES[:STAGES.index(first)]:
+            for name in WRITES[done]:
+                source, copy = self.base / name, out / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if source.is_dir():
+                    shutil.copytree(source, copy)
+                elif source.exists():
+                    shutil.copy(source, copy)
+        (self.place / "mutant.toml").write_bytes(mutate(self.text, keys, chance).encode("utf-8", "surrogateescape"))
+        stage = chance.choice(["run", "run", "plan", first, first])
+        said = self.place / "said.txt"
+        words = [SECONDS, self.place, said, stage, "mutant.toml", *([] if stage == "plan" else ["--max-time", "3"])]
+        self.program.stdin.write("\t".join(map(str, words)) + "\n")
+        self.program.stdin.flush()
+        code = int(self.program.stdout.readline())
+        if code < 0:
+            return stage, code, ["it takes over two minutes"]
+        return stage, code, wrong_words(code, said.read_text(errors="replace")) if code != 64 else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, help="number of the first mutant, to go on behind an earlier run or to repeat one")
+    parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--work", default="scratch/mutations")
     arguments = parser.parse_args()
     folder = pathlib.Path(arguments.work).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    text = small_study(folder, corpus__max_tokens=600, sae__steps=4, sae__recovered_contexts=1, sae__latents=64).read_text()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    base = Study(folder / "base", **SMALL).reference
+    workers = queue.SimpleQueue()
+    library = folder / "libmany.so"
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, pathlib.Path(__file__).with_name("many.c"), "-ldl"], check=True)
+    for i in range(arguments.jobs):
+        workers.put(Worker(folder / f"worker{i}", base, library))
     keys = known_keys()
-    chance = random.Random(arguments.seed)
     codes, failures = collections.Counter(), []
-    mutant = folder / "mutant.toml"
-    for i in range(arguments.studies):
-        mutated = mutate(text, keys, chance)
-        mutant.write_bytes(mutated.encode("utf-8", "surrogateescape"))
-        stage = chance.choice(["run", "run", "plan", "tokenize", "train-sae"])
-        command = [CONCORD, stage, str(mutant), *([] if stage == "plan" else ["--max-time", "5"])]
-        env = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+    def trial(i):
+        worker = workers.get()
         try:
-            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, cwd=folder, env=env, check=False)
-            wrong = wrong_words(result.returncode, result.stdout.decode(errors="replace")) if result.returncode != 64 else []
-            codes[result.returncode] += 1
-        except subprocess.TimeoutExpired:
-            wrong = ["it takes over a minute"]
-        if wrong:
-            kept = folder / f"wrong{arguments.seed}_{i}.toml"
-            kept.write_bytes(mutant.read_bytes())
-            failures += [f"{stage} {kept.name}: {w}" for w in wrong]
-            print(failures[-1], flush=True)
-    return end("mutations", arguments.studies, failures, "exit codes: " + ", ".join(f"{c}: {n}" for c, n in sorted(codes.items())))
+            stage, code, wrong = worker.run(f"{arguments.seed}.{i}", keys)
+            codes[code] += 1
+            if wrong:
+                kept = folder / f"wrong{arguments.seed}_{i}.toml"
+                shutil.copy(worker.place / "mutant.toml", kept)
+                failures.extend(f"{stage} {kept.name}: {w}" for w in wrong)
+                print(failures[-1], flush=True)
+        finally:
+            workers.put(worker)
+        if (i + 1) % 500 == 0:
+            print(f"{i + 1} done", flush=True)
+
+    with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        list(pool.map(trial, range(arguments.first, arguments.first + arguments.studies)))
+    return end("mutations", arguments.studies, failures, "exit codes: " + ", ".join(f"{c}: {n}" for c, n in sorted(codes.items(), key=str)))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,42 @@ TEST(Text, AShellReadsBackQuotedWords) {
   }
 }
 
+TEST(Text, AFileThatCannotBeReadIsNoShorterFile) {
+  const auto code_of = [](const char* path) {
+    try {
+      read_text(path, "file");
+    } catch (const Error& error) {
+      return error.code();
+    }
+    return ExitCode::done;
+  };
+  EXPECT_EQ(code_of("/proc/self/mem"), ExitCode::io); // opens; reading its first byte fails with EIO
+  EXPECT_FALSE(try_read("/proc/self/mem").has_value());
+  EXPECT_EQ(code_of("/proc/self"), ExitCode::input_missing);
+  EXPECT_EQ(code_of("/proc/self/nothing"), ExitCode::input_missing);
+  EXPECT_EQ(code_of("/dev/zero"), ExitCode::input_missing); // has no end
+  EXPECT_THROW(digest_of_file("/dev/zero"), Error);
+  EXPECT_FALSE(read_text("/proc/self/stat", "file").empty()); // a size of 0 and yet bytes
+  const std::string long_text(1'000'000, 'x');
+  std::ofstream("scratch_long_text") << long_text;
+  EXPECT_EQ(read_text("scratch_long_text", "file"), long_text);
+}
+
+TEST(Failures, OfTheStandardLibraryAreNoBugsOfOurs) {
+  const auto code_of = [](auto&& thrown) {
+    try {
+      throw thrown;
+    } catch (...) {
+      return current_failure().code;
+    }
+  };
+  EXPECT_EQ(code_of(std::system_error(EAGAIN, std::generic_category(), "thread")), ExitCode::unavailable); // a limit of processes
+  EXPECT_EQ(code_of(std::ios_base::failure("reading the file")), ExitCode::io);
+  EXPECT_EQ(code_of(std::filesystem::filesystem_error("x", std::make_error_code(std::errc::no_such_file_or_directory))),
+            ExitCode::input_missing);
+  EXPECT_EQ(code_of(std::logic_error("x")), ExitCode::internal);
+}
+
 TEST(Memory, ControlGroupsAboveCountAndPageCacheDoesNot) {
   namespace fs = std::filesystem;
   const fs::path root = fs::absolute("scratch_groups");

@@ -149,6 +149,27 @@ TEST(Claim, AnEarlierRunOfARequeuedJobIsGone) {
   ::unsetenv("SLURM_RESTART_COUNT");
 }
 
+TEST(Claim, ThatCannotBeReadIsNamedAndHarmless) {
+  const auto folder = empty_folder("claim_unreadable");
+  const auto file = claim_of(folder / "out.h5");
+  const auto make_unreadable = [&] {
+    if (world().rank() == 0) {
+      std::filesystem::remove(file);
+      std::filesystem::create_symlink("/proc/self/mem", file); // opens; reading it fails with EIO
+    }
+    world().barrier();
+  };
+  make_unreadable();
+  expect_error(ExitCode::io, "cannot read", [&] { Claim(world(), folder / "out.h5"); });
+  {
+    const Claim claim(world(), folder / "other.h5");
+    if (world().rank() == 0) std::filesystem::rename(file, claim_of(folder / "other.h5"));
+    world().barrier();
+  } // an exception here would end the process
+  if (world().rank() == 0) std::filesystem::remove(claim_of(folder / "other.h5"));
+  expect_only_result(folder);
+}
+
 TEST(Claim, WaitingLooksForTheStopSignal) {
   const auto folder = empty_folder("claim_wait");
   const Claim first(world(), folder / "out.h5");

@@ -26,6 +26,8 @@ std::string quoted_for_shell(std::string_view word);
 std::string human_bytes(double bytes);
 /// "12.3s", "4m05s", "2h10m".
 std::string human_seconds(double seconds);
+/// All bytes of a file; where it cannot be opened or read nothing, with the reason in errno.
+std::optional<std::string> try_read(const std::filesystem::path& path);
 /// Whole file as text. @throws Error input_missing or io naming the path and `what`.
 std::string read_text(const std::filesystem::path& path, std::string_view what);
 /// Writes a file under a temporary name, syncs it and renames it, so that readers see the old or the new content only.
