@@ -93,6 +93,9 @@ class Pipeline(unittest.TestCase):
             clear = np.flatnonzero(np.abs(hidden[row]) > 1e-3)  # signs that rounding cannot turn
             np.testing.assert_array_equal(np.intersect1d(got, clear), clear[hidden[row, clear] > 0])
             np.testing.assert_allclose(data[indptr[row]:indptr[row + 1]], hidden[row, got], rtol=1e-3, atol=1e-3)
+        with h5py.File(features) as f, h5py.File(self.out / "a/features.h5") as plain:  # how well the SAE fits does not depend on it
+            for name in ("reference_fvu", "reference_l0"):
+                self.assertEqual(f["layer_003"].attrs[name], plain["layer_003"].attrs[name])
 
     def test_skyline_stands_above_the_pairs(self):
         summary = json.loads((self.out / "report/summary.json").read_text())
