@@ -56,11 +56,25 @@ void write_all(int file, const void* bytes, std::size_t size, const fs::path& pa
   }
 }
 
-/// Reads the record at `offset`; false when there is no whole one.
-bool read_record(std::ifstream& in, Index offset, Header& header, std::vector<char>& payload) {
+/// A spool file to read. A disk that fails is an error and no end of the file: records behind it would be made again or be called damaged.
+struct SpoolFile {
+  explicit SpoolFile(fs::path spool) : path(std::move(spool)), in(path, std::ios::binary) {
+    require(in.is_open(), ExitCode::io, "cannot open {}: {}", path.string(), std::strerror(errno));
+  }
+  void read(void* to, std::size_t size) {
+    in.read(static_cast<char*>(to), static_cast<std::streamsize>(size));
+    require(!in.bad(), ExitCode::io, "cannot read {}: {}", path.string(), std::strerror(errno));
+  }
+  fs::path path;
+  std::ifstream in;
+};
+
+/// Reads the record at `offset`; false when there is no whole one. @throws Error io.
+bool read_record(SpoolFile& file, Index offset, Header& header, std::vector<char>& payload) {
+  std::ifstream& in = file.in;
   in.clear();
   in.seekg(offset);
-  in.read(reinterpret_cast<char*>(&header), sizeof header);
+  file.read(&header, sizeof header);
   if (in.gcount() != sizeof header || header.mark != magic || header.rows < 0 || header.values < 0) return false;
   if (header.rows > (Index{1} << 40) || header.values > (Index{1} << 40)) return false;
   const auto begin = in.tellg();
@@ -68,7 +82,7 @@ bool read_record(std::ifstream& in, Index offset, Header& header, std::vector<ch
   if (in.tellg() - begin < static_cast<std::streamoff>(header.payload())) return false;
   in.seekg(begin);
   payload.resize(header.payload());
-  in.read(payload.data(), static_cast<std::streamsize>(payload.size()));
+  file.read(payload.data(), payload.size());
   return in.gcount() == static_cast<std::streamsize>(payload.size()) &&
          io::block_checksum(payload.data(), payload.size()) == header.checksum;
 }
@@ -114,9 +128,9 @@ void CodeSpool::scan() {
     Header header;
     std::vector<char> payload;
     for (Index f = share.begin(comm_.rank()); f < share.end(comm_.rank()); ++f) {
-      std::ifstream in(folder_ / files_[static_cast<std::size_t>(f)], std::ios::binary);
+      SpoolFile file(folder_ / files_[static_cast<std::size_t>(f)]);
       Index offset = 0;
-      while (read_record(in, offset, header, payload)) {
+      while (read_record(file, offset, header, payload)) {
         found.push_back({static_cast<int>(header.layer), static_cast<int>(f), header.first_row, header.latents, header.left_out, offset});
         offset += static_cast<Index>(sizeof header + header.payload());
       }
@@ -168,11 +182,11 @@ void CodeSpool::codes(Index begin, Index end, sae::SparseRows& out) {
   --found;
   const Place& place = found->second;
   if (place.first_row != read_first_) {
-    std::ifstream in(folder_ / files_[static_cast<std::size_t>(place.file)], std::ios::binary);
+    SpoolFile file(folder_ / files_[static_cast<std::size_t>(place.file)]);
     Header header;
     std::vector<char> payload;
-    require(read_record(in, place.offset, header, payload), ExitCode::bad_data, "{}: the record at byte {} is damaged; remove the folder",
-            (folder_ / files_[static_cast<std::size_t>(place.file)]).string(), place.offset);
+    require(read_record(file, place.offset, header, payload), ExitCode::bad_data, "{}: the record at byte {} is damaged; remove the folder",
+            file.path.string(), place.offset);
     block_.row_ends.resize(static_cast<std::size_t>(header.rows));
     block_.indices.resize(static_cast<std::size_t>(header.values));
     block_.values.resize(static_cast<std::size_t>(header.values));

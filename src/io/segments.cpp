@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <system_error>
 #include <zlib.h>
 
 namespace concord::io {
@@ -34,7 +35,12 @@ SegmentWriter::SegmentWriter(SegmentSettings settings, BufferPool& pool)
   std::error_code problem;
   fs::create_directories(settings_.folder, problem);
   require(!problem, ExitCode::io, "cannot make the folder {}: {}", settings_.folder.string(), problem.message());
-  for (int t = 0; t < settings_.threads; ++t) threads_.emplace_back([this] { pack_blocks(); });
+  try {
+    for (int t = 0; t < settings_.threads; ++t) threads_.emplace_back([this] { pack_blocks(); });
+  } catch (const std::system_error& error) { // no more threads to be had (a process limit): those there are do the work
+    require(!threads_.empty(), ExitCode::unavailable, "cannot start a thread that packs {}: {}; raise the limit of processes (ulimit -u)",
+            settings_.folder.string(), error.what());
+  }
 }
 
 SegmentWriter::~SegmentWriter() {

@@ -1,4 +1,5 @@
 // features.h5 of others: every attribute and every shape that does not fit the rest is refused, before anything is read by it.
+#include "concord/features/code_spool.hpp"
 #include "concord/features/features.hpp"
 
 #include "support/support.hpp"
@@ -102,6 +103,13 @@ TEST(Features, ShapesAndOffsetsThatDoNotFitAreRefused) {
   refused("does not fit", [](Parts& p) { p.top_shape = {1, 4}; });
   refused("does not fit", [](Parts& p) { p.top_shape = {4}; });
   refused("names row 4 of 4", [](Parts& p) { p.top_rows[0] = 4; });
+}
+
+TEST(CodeSpool, AFileThatCannotBeReadIsNoEmptyOne) {
+  const auto folder = empty_folder("spool_unreadable") / "codes";
+  { const CodeSpool spool(world(), folder, "d", false); }
+  std::filesystem::create_symlink("/proc/self/mem", folder / "000000.rank00000.spool"); // opens; reading it fails with EIO
+  expect_error(ExitCode::io, "cannot read", [&] { CodeSpool(world(), folder, "d", false); });
 }
 
 } // namespace

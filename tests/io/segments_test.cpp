@@ -2,7 +2,14 @@
 #include "concord/io/segments.hpp"
 
 #include "support/support.hpp"
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <sys/resource.h>
+#include <system_error>
+#include <thread>
+#include <unistd.h>
+#include <vector>
 
 namespace concord::io {
 namespace {
@@ -77,6 +84,39 @@ TEST(Segments, WhatWasNotCommittedIsNotThere) {
   const auto places = read_segments(folder);
   EXPECT_EQ(places.at("/layer").size(), 1U);
   EXPECT_TRUE(places.at("/layer").contains(0));
+}
+
+/// Ends the process with the exit code of making a writer of 64 threads while it may take 20 MiB more of address space, of which each stack
+/// takes 8; `none`: other threads have taken it all.
+[[noreturn]] void writer_without_room(bool none, const std::filesystem::path& folder) {
+  std::ifstream statm("/proc/self/statm");
+  rlim_t pages = 0;
+  statm >> pages;
+  rlimit limit{};
+  getrlimit(RLIMIT_AS, &limit);
+  limit.rlim_cur = pages * 4096 + (20 << 20);
+  setrlimit(RLIMIT_AS, &limit);
+  std::vector<std::thread> others;
+  try {
+    while (none) others.emplace_back([] { ::pause(); });
+  } catch (const std::system_error&) {
+  }
+  try {
+    BufferPool pool;
+    auto wanted = settings(folder, 1e9);
+    wanted.threads = 64;
+    const SegmentWriter writer(wanted, pool);
+    std::_Exit(0);
+  } catch (const Error& error) {
+    std::_Exit(static_cast<int>(error.code()));
+  }
+}
+
+TEST(Segments, ThreadsThatCannotBeHadAreDoneWithoutOrNamed) {
+  if (world().size() > 1) GTEST_SKIP() << "one process of its own is enough";
+  const auto folder = std::filesystem::absolute("segments_few_threads");
+  EXPECT_EXIT(writer_without_room(true, folder), testing::ExitedWithCode(static_cast<int>(ExitCode::unavailable)), "");
+  EXPECT_EXIT(writer_without_room(false, folder), testing::ExitedWithCode(0), "");
 }
 
 TEST(Segments, AMissingSegmentIsAnErrorAndNoZeros) {
