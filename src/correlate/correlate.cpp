@@ -179,7 +179,7 @@ private:
              {"min_r", rules.min_r},
              {"max_q", rules.max_q},
              {"level", options_.level},
-             {"p", "tail"}, // beyond what is counted: matches by another p are made again
+             {"p", "tail, two scales, own window"}, // beyond what is counted: matches by another p are made again
              {"min_firings", rules.min_firings},
              {"drop_non_concept", rules.drop_non_concept},
              {"need_shared_token", rules.need_shared_token},

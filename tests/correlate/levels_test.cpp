@@ -1,13 +1,14 @@
 // Levels of what correlate prints: p of best correlations and the false discovery rate. Where nothing is shared, p <= alpha comes about in
 // a share alpha of the cases, however r is distributed; and what is shared is found among many features.
 #include "concord/core/philox.hpp"
-#include "concord/correlate/significance.hpp"
+#include "concord/correlate/matching.hpp"
 
-#include <gtest/gtest.h>
-
+#include "support/support.hpp"
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
+#include <tuple>
 
 namespace concord::correlate {
 namespace {
@@ -126,6 +127,152 @@ TEST(Levels, OfTheFalseDiscoveryRateHoldWhereNothingIsShared) {
       called += *std::min_element(q.begin(), q.end()) <= 0.05 ? 1 : 0;
     }
     EXPECT_LE(called, 2 + 3 * std::sqrt(2.0)) << law.name;
+  }
+}
+
+// --- draws of small models: features on rows, correlated for real --------------------------------------------------------------
+
+/// What an active feature's value is.
+struct Values {
+  const char* name;
+  std::function<double(double normal)> of;
+};
+const std::vector<Values> kinds_of_values{{"ties: one value", [](double) { return 1.0; }},
+                                          {"lognormal", [](double n) { return std::exp(n); }},
+                                          {"heavy tails", [](double n) { return std::exp(2.5 * n); }}};
+
+/// Features that fire on 2 % of the rows (the first) to 50 % (the last), each by itself: the rarest on some 12 of 600 rows.
+io::CsrMatrix draw_features(const Values& values, Index rows, Index cols, std::uint64_t seed) {
+  const Philox random(seed, "features");
+  io::CsrMatrix m{rows, cols, {0}, {}, {}};
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = 0; c < cols; ++c) {
+      const auto i = static_cast<std::uint64_t>(r * cols + c);
+      if (random.uniform(2 * i) > 0.02 * std::pow(25.0, static_cast<double>(c) / static_cast<double>(cols - 1))) continue;
+      m.indices.push_back(static_cast<std::int32_t>(c));
+      m.values.push_back(static_cast<float>(values.of(random.normal(2 * i + 1))));
+    }
+    m.indptr.push_back(m.nnz());
+  }
+  return m;
+}
+
+/// The features that `planted` names fire as those of `of` on 7 of 10 rows, and else as they did.
+io::CsrMatrix with_copies(const io::CsrMatrix& m, const io::CsrMatrix& of, const std::vector<Index>& planted, std::uint64_t seed) {
+  const Philox random(seed, "copies");
+  io::CsrMatrix out{m.rows, m.cols, {0}, {}, {}};
+  for (Index r = 0; r < m.rows; ++r) {
+    std::vector<float> row(at(m.cols), 0.0F);
+    for (Index e = m.indptr[at(r)]; e < m.indptr[at(r) + 1]; ++e) row[at(m.indices[at(e)])] = m.values[at(e)];
+    for (Index e = of.indptr[at(r)]; e < of.indptr[at(r) + 1]; ++e)
+      if (std::find(planted.begin(), planted.end(), of.indices[at(e)]) != planted.end() &&
+          random.uniform(static_cast<std::uint64_t>(r * m.cols + of.indices[at(e)])) < 0.7)
+        row[at(of.indices[at(e)])] = of.values[at(e)];
+    for (Index c = 0; c < m.cols; ++c) {
+      if (row[at(c)] == 0) continue;
+      out.indices.push_back(static_cast<std::int32_t>(c));
+      out.values.push_back(row[at(c)]);
+    }
+    out.indptr.push_back(out.nnz());
+  }
+  return out;
+}
+
+std::vector<Index> counts_of(const io::CsrMatrix& m) {
+  std::vector<Index> counts(at(m.cols), 0);
+  for (const auto c : m.indices) ++counts[at(c)];
+  return counts;
+}
+
+/// A pair of models with what correlate prints of it: on every feature of B, but for p of A.
+struct Pair {
+  PairCorrelation correlation;
+  MatchSide a, b;
+  std::vector<double> p_a, p_b, threshold_b;
+  Matching matching;
+};
+
+Pair pair_of(const io::CsrMatrix& a, const io::CsrMatrix& b, Index shifts) {
+  PearsonSettings settings;
+  settings.best = 2;
+  for (Index s = 1; s <= shifts; ++s) settings.shifts.push_back(s * a.rows / (shifts + 1));
+  Pair pair{best_correlations(test::world(), a, b, settings), {counts_of(a), {}}, {counts_of(b), {}}, {}, {}, {}, {}};
+  const Matcher matcher(pair.correlation, {}, pair.a, pair.b);
+  for (Index f = 0; f < b.cols; ++f) {
+    pair.p_a.push_back(matcher.null_a().p(f, pair.correlation.a_to_b.r[at(2 * f)]));
+    pair.p_b.push_back(matcher.null_b().p(f, pair.correlation.b_to_a.r[at(2 * f)]));
+    pair.threshold_b.push_back(matcher.null_b().threshold(f, 0.05));
+  }
+  pair.matching = matcher.match(matcher.edges());
+  return pair;
+}
+
+/// Of values one of which comes from each of `draws` draws.
+void expect_level(const std::vector<double>& p, double draws, const std::vector<double>& alphas, const std::string& what) {
+  const auto n = static_cast<double>(p.size());
+  for (const double alpha : alphas) {
+    const auto found = static_cast<double>(std::count_if(p.begin(), p.end(), [&](double v) { return v <= alpha * (1 + 1e-9); }));
+    EXPECT_LE(found / n, alpha + 3.5 * std::sqrt(alpha * (1 - alpha) / draws)) << what << " at " << alpha << " of " << n;
+  }
+}
+
+/// Of 1,000 pairs of models of 32 features without anything in common: p of the rarest and most frequent features and of all, p and q of
+/// matches, and thresholds. All features share one window. 4 shifts are the default, of 39 q may get below 0.05.
+TEST(Levels, OfSmallUnrelatedModelsHold) {
+  const Index features = 32;
+  for (const auto& values : kinds_of_values)
+    for (const auto& [shifts, trials, rows] : {std::tuple<Index, int, Index>{4, 1000, 600}, {39, 400, 600}}) {
+      std::map<std::string, std::vector<double>> p;
+      for (int t = 0; t < trials; ++t) {
+        const auto seed = static_cast<std::uint64_t>(2 * t);
+        const auto pair = pair_of(draw_features(values, rows, features, seed), draw_features(values, rows, features, seed + 1), shifts);
+        for (const Index f : {0, 1}) {
+          p["rarest of A"].push_back(pair.p_a[at(f)]);
+          p["rarest of B"].push_back(pair.p_b[at(f)]);
+          p["most frequent of A"].push_back(pair.p_a[at(features - 1 - f)]);
+          p["most frequent of B"].push_back(pair.p_b[at(features - 1 - f)]);
+        }
+        double q = 1;
+        for (std::size_t f = 0; f < at(features); ++f) {
+          p["all"].push_back(pair.p_b[f]);
+          p["threshold"].push_back(pair.correlation.b_to_a.r[2 * f] > pair.threshold_b[f] ? 0.05 : 1);
+          p["match"].push_back(pair.matching.a[f] < 0 ? 1 : pair.matching.p[f]);
+          if (pair.matching.a[f] >= 0) q = std::min(q, pair.matching.q[f]);
+        }
+        p["smallest q"].push_back(q);
+      }
+      for (const auto& [name, list] : p)
+        expect_level(list, trials, {0.1, 0.05, 0.01, 0.001}, fmt::format("{}, {}, {} shifts", name, values.name, shifts));
+      const auto& all = p["all"];
+      const auto found = std::count_if(all.begin(), all.end(), [](double v) { return v <= 0.05; });
+      EXPECT_GE(static_cast<double>(found) / static_cast<double>(all.size()), 0.03) << values.name; // it is no p that never speaks
+    }
+}
+
+/// 8 of 32 features are copies by 7 of 10 rows: they are found, and of what is found no more than max_q is wrong on average.
+TEST(Power, CopiesAreFoundAmongFewFeaturesAtTheFalseDiscoveryRate) {
+  const std::vector<Index> planted{0, 4, 8, 12, 16, 20, 24, 28}; // rare and frequent
+  for (const auto& values : kinds_of_values) {
+    int found = 0;
+    double false_share = 0;
+    const int trials = 100;
+    for (int t = 0; t < trials; ++t) {
+      const auto seed = static_cast<std::uint64_t>(3 * t);
+      const auto a = draw_features(values, 600, 32, seed);
+      const auto pair = pair_of(a, with_copies(draw_features(values, 600, 32, seed + 1), a, planted, seed + 2), 39);
+      int right = 0;
+      int wrong = 0;
+      for (std::size_t f = 0; f < 32; ++f) {
+        if (pair.matching.a[f] < 0) continue;
+        const bool is_copy = pair.matching.a[f] == static_cast<std::int32_t>(f) &&
+                             std::find(planted.begin(), planted.end(), static_cast<Index>(f)) != planted.end();
+        ++(is_copy ? right : wrong);
+      }
+      found += right;
+      false_share += wrong > 0 ? static_cast<double>(wrong) / static_cast<double>(right + wrong) : 0.0;
+    }
+    EXPECT_GE(found, 6 * trials) << values.name;
+    EXPECT_LE(false_share / trials, 0.05 + 3.5 * 0.1 / std::sqrt(trials)) << values.name;
   }
 }
 

@@ -45,19 +45,31 @@ public:
   bool empty() const { return windows_.empty(); }
 
 private:
-  /// Null values of features that fire about as often, each as if it fired as often as those in the middle: r goes by a power of the count.
-  struct Window {
+  /// A window's null values, each as if its feature fired as often as those in the middle: r goes by a power of the count.
+  struct Scale {
+    double power = 0;
     std::vector<double> sorted;
     Tail tail;
     double tenth = 0; ///< largest
   };
-  Window window_of(const std::vector<double>& null, const std::vector<Index>& counts, Index begin, Index width, Index first, Index last);
+  /// Features that fire about as often. The median of r and its upper tail may go by different powers of the count. Where counts differ
+  /// much there is a scale for each, and the larger p holds; else one for both.
+  struct Window {
+    double centre = 0; ///< mean logarithm of the counts of those that it is for
+    std::vector<Scale> scales;
+  };
+  Window window_of(const std::vector<double>& null, Index begin, Index width, Index first, Index last);
+  std::vector<double> powers_of(const std::vector<double>& null, Index begin, Index width) const;
+  Scale scale_of(const std::vector<double>& null, Index begin, Index width, double centre, double power) const;
   void pool_excesses(const std::vector<double>& null);
-  double counted(const Window& window, double r) const;
-  double p_beyond(const Window& window, double r) const;
+  double factor(const Scale& scale, double centre, std::size_t feature) const;
+  double counted(const Scale& scale, double r) const;
+  double p_beyond(const Scale& scale, double r) const;
+  double p_by(const Scale& scale, double r) const;
+  double threshold_by(const Scale& scale, double level) const;
   std::vector<std::int32_t> live_;   ///< features with a null, by count
   std::vector<std::int32_t> window_; ///< [F], -1: none
-  std::vector<double> factor_;       ///< [F] of r, to compare it with its window
+  std::vector<double> logarithm_;    ///< [F] of the count
   std::vector<Window> windows_;
   std::vector<double> excesses_; ///< factors above 1 by which null values exceed their window's tenth, ascending
   double least_ = 1;             ///< p
