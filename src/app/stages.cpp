@@ -36,7 +36,7 @@ std::filesystem::path StudyFiles::crosscoder(int layer_a, int layer_b) const {
 
 std::string StudyFiles::skyline_saes(const Study& study) const {
   const auto given = study.text("skyline.saes");
-  return given.empty() ? (skyline() / "saes").string() : study.location("skyline.saes");
+  return given.empty() ? (skyline() / "saes").string() : study.location(given);
 }
 
 std::string StudyFiles::saes(const Study& study, char model) const {

@@ -66,17 +66,28 @@ std::string StageKey::digest() const {
 
 namespace {
 
+/// A name of a JSON pointer, "/sae~1layer_002", as people read it.
+std::string readable(const std::string& pointer) {
+  std::string text;
+  for (std::size_t i = 1; i < pointer.size(); ++i)
+    if (pointer[i] == '~' && i + 1 < pointer.size())
+      text += pointer[++i] == '1' ? '/' : '~';
+    else
+      text += pointer[i];
+  return text;
+}
+
 void list_differences(const nlohmann::json& old_values, const nlohmann::json& new_values, const std::string& prefix,
                       std::vector<std::string>& out) {
   const auto flat_old = old_values.flatten();
   const auto flat_new = new_values.flatten();
   for (const auto& [name, value] : flat_new.items())
     if (!flat_old.contains(name))
-      out.push_back(prefix + name.substr(1) + " is new");
+      out.push_back(prefix + readable(name) + " is new");
     else if (flat_old[name] != value)
-      out.push_back(prefix + name.substr(1) + ": " + flat_old[name].dump() + " -> " + value.dump());
+      out.push_back(prefix + readable(name) + ": " + flat_old[name].dump() + " -> " + value.dump());
   for (const auto& [name, value] : flat_old.items())
-    if (!flat_new.contains(name)) out.push_back(prefix + name.substr(1) + " is gone");
+    if (!flat_new.contains(name)) out.push_back(prefix + readable(name) + " is gone");
 }
 
 } // namespace

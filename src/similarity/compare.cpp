@@ -121,7 +121,7 @@ private:
     index_ = correlate::read_matches_index(options_.matches);
     auto settings = settings_json(spaces());
     settings["min_matches"] = options_.settings.min_matches;
-    settings["method"] = 2; // keys by a sample, ties at random, laws of three moments; what 1 made is made again
+    settings["method"] = 3; // 2: keys by a sample, ties at random, laws of three moments; 3: max_p standardises score and null together
     key_ = {"compare", settings, {{"matches", index_.digest}}};
     fields_ = pair_fields(spaces());
     for (const auto& field : fields_) numbers_ += field.count();

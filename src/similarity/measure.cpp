@@ -129,14 +129,15 @@ std::vector<double> max_statistic_p(const std::vector<double>& scores, const std
   std::vector<double> rounding(scores.size(), 0.0); // of z
   std::vector<double> largest(count, -std::numeric_limits<double>::infinity());
   for (std::size_t i = 0; i < scores.size(); ++i) {
-    Measure m;
-    m.score = scores[i];
-    m.shuffled.values = nulls[i];
-    finish(m, 0.05);
-    z[i] = m.z;
-    if (std::isnan(m.z)) continue;
-    rounding[i] = rounding_of(m.score, m.shuffled.values) / m.shuffled.sd;
-    for (std::size_t b = 0; b < count; ++b) largest[b] = std::max(largest[b], (nulls[i][b] - m.shuffled.mean) / m.shuffled.sd);
+    if (std::isnan(scores[i])) continue;
+    // Score and null are standardised together, so that under the null hypothesis each of them is the largest equally often.
+    Null all{nulls[i]};
+    all.values.push_back(scores[i]);
+    finish_null(all, scores[i]);
+    if (!(all.sd > 0)) continue;
+    z[i] = (scores[i] - all.mean) / all.sd;
+    rounding[i] = rounding_of(scores[i], nulls[i]) / all.sd;
+    for (std::size_t b = 0; b < count; ++b) largest[b] = std::max(largest[b], (nulls[i][b] - all.mean) / all.sd);
   }
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (std::isnan(z[i])) continue;

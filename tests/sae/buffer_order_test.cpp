@@ -103,7 +103,7 @@ TEST(BufferOrder, SaysHowAllPartsGetRows) {
   EXPECT_NE(text.find("4 blocks of up to 42 rows for 6 replicas of the model: 2 of these get no rows; raise sae.buffer_rows to 252"),
             std::string::npos)
       << text;
-  BufferOrder raised(corpus.offsets, corpus.usable, 0.1, 252, 16, 5);
+  BufferOrder raised(corpus.offsets, corpus.takes_part(), 0.1, 252, 16, 5);
   EXPECT_EQ(raised.idle_parts(6), "");
   for (int part = 0; part < 6; ++part) {
     std::size_t rows = 0;
