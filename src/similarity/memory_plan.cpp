@@ -16,7 +16,7 @@ MemoryPlan compare_memory(const SpaceOptions& o, const CompareSize& size) {
   };
   MemoryPlan plan("compare");
   const double decoders = 4 * (size.features_a * size.d_a + size.features_b * size.d_b);
-  plan.each_node("decoders of a group's pair, and of earlier layers up to 1e9 bytes", "4 (F_a d_a + F_b d_b)", decoders);
+  plan.each_node("decoders of a group's pair", "4 (F_a d_a + F_b d_b)", decoders);
   plan.begin_phase("loading");
   plan.rank_0("SAE while it is loaded", "8 F d", 8 * std::max(size.features_a * size.d_a, size.features_b * size.d_b));
   if (wants({"svcca", "svcca_squared", "svcca_rank1", "pwcca", "cka", "cka_debiased", "procrustes", "principal_angles"})) {

@@ -1,5 +1,5 @@
 #pragma once
-/// Refuses work that does not fit before anything is loaded. Collective over `comm`.
+/// Refuses work that does not fit, before its memory is taken. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
 #include "concord/core/memory_plan.hpp"

@@ -6,7 +6,7 @@
 
 namespace concord::correlate {
 
-/// A pair of layers.
+/// What the bytes of `correlate` depend on: a pair of layers and the ranks that correlate it.
 struct CorrelateSize {
   double rows = 0;
   double features_a = 0;

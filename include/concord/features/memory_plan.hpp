@@ -6,7 +6,7 @@
 
 namespace concord::features {
 
-/// One layer at a time.
+/// What the bytes of `encode` depend on; one layer is encoded at a time.
 struct EncodeSize {
   double rows = 0;
   double blocks = 0; ///< of the extraction

@@ -63,10 +63,13 @@ struct Factor {
 /// Factors of matrices that are compared more than once, under one set of options. The matrices must outlive it.
 using FactorCache = std::map<const Matrix*, std::shared_ptr<const Factor>>;
 
-/// A matrix of which each rank has rows (dist::Partition), whole, once a node. Collective.
+/// A matrix [rows, width] of which each rank has a share of the rows, whole, once a node.
 class NodeRows {
 public:
+  /// `mine`: this rank's rows by dist::Partition, row-major. Collective over `comm`, which must outlive it. @throws Error unavailable where
+  /// a node has no room; agreed.
   NodeRows(const comm::Communicator& comm, const std::vector<double>& mine, Index rows, Index width);
+  /// Row-major. Local.
   std::span<const double> values() const { return values_; }
 
 private:

@@ -59,8 +59,9 @@ std::vector<double> measure_values(const Measure& measure);
 std::vector<double> false_discovery_rates(const std::vector<double>& p);
 
 /// Westfall-Young single step: for each of several scores the share of permutations in which the largest standardised null of all is at
-/// least the standardised score. `nulls[i][b]`: score i under permutation b. Valid only where permutation b is the same for all, that is
-/// where all scores are of the same items in the same order.
+/// least the standardised score. A score is standardised by the mean and standard deviation of its null and itself. `nulls[i][b]`: score i
+/// under permutation b. Valid only where permutation b is the same for all, that is where all scores are of the same items in the same
+/// order.
 std::vector<double> max_statistic_p(const std::vector<double>& scores, const std::vector<std::vector<double>>& nulls);
 
 } // namespace concord::similarity

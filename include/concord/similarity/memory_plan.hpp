@@ -6,7 +6,7 @@
 
 namespace concord::similarity {
 
-/// A pair of layers.
+/// What the bytes of `compare` depend on: a pair of layers and the ranks that compare it.
 struct CompareSize {
   double matches = 0; ///< M
   double features_a = 0;
