@@ -23,6 +23,7 @@
 
 #include "app/info.hpp"
 #include "app/report.hpp"
+#include "app/torch_failures.hpp"
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -514,6 +515,7 @@ void require_same_start(const comm::Communicator& world, int argc, char** argv) 
 } // namespace
 
 int run(const comm::Session& session, int argc, char** argv) {
+  read_failures_with(torch_failure);
   // Before the arguments are parsed: a rank that found them wrong would leave the others waiting.
   const int differs = comm::run_guarded(session, [&] { require_same_start(session.world(), argc, argv); });
   if (differs != 0) return differs;

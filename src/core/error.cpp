@@ -1,11 +1,22 @@
-#include "concord/core/error.hpp"
+#include "concord/core/failure_reader.hpp"
 
-#include <exception>
 #include <filesystem>
 #include <new>
 #include <system_error>
 
 namespace concord {
+namespace {
+
+FailureReader& library_reader() {
+  static FailureReader reader = nullptr;
+  return reader;
+}
+
+} // namespace
+
+void read_failures_with(FailureReader reader) {
+  library_reader() = reader;
+}
 
 Failure current_failure() {
   try {
@@ -25,6 +36,8 @@ Failure current_failure() {
     return {full ? ExitCode::unavailable : ExitCode::io,
             full ? fmt::format("{}; raise the limit of processes (ulimit -u)", error.what()) : error.what()};
   } catch (const std::exception& error) {
+    if (library_reader() != nullptr)
+      if (const auto failure = library_reader()(error)) return *failure;
     return {ExitCode::internal, error.what()};
   }
 }
