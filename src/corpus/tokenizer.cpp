@@ -5,6 +5,14 @@
 #include <algorithm>
 #include <exception>
 
+/// SentencePiece and libtorch each export an object of this name, of 32 and of 4 bytes, and the loader gives both the first that it finds.
+/// With libtorch's, SentencePiece wrote over the flags behind it, and each allocation that failed in libtorch aborted. This one has room
+/// for both.
+extern "C" {
+alignas(64) extern char FLAGS_minloglevel[64]; // NOLINT(readability-identifier-naming)
+char FLAGS_minloglevel[64] = {};               // NOLINT(readability-identifier-naming)
+}
+
 namespace concord::corpus {
 
 void Tokenizer::load(const std::filesystem::path& path) {
