@@ -1,4 +1,5 @@
 #include "concord/app/app.hpp"
+#include "concord/comm/crash.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/io/hdf5.hpp"
@@ -10,6 +11,7 @@
 
 int main(int argc, char** argv) {
   concord::comm::catch_stop_signals(); // before MPI starts, which takes its time
+  concord::comm::explain_crashes();
   concord::io::explain_lost_pages();
   // Large tensors come and go all the time; keeping their pages avoids faulting them in again on every step.
   mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes

@@ -3,7 +3,8 @@
  *   CONCORD_FAULT        call:n:fault. call: open, read, write, fsync, rename, mmap or malloc. n: 1, 2, ...; "5+": the fifth and all
  *                        behind it. fault: ENOSPC, EIO, EDQUOT, ENOMEM, EACCES, short (half of a read or write), delay (5 s, then as usual)
  *   CONCORD_FAULT_UNDER  only files below this folder count. mmap and malloc count from the first opening of such a file on, so
- *                        that MPI has started; of malloc, sizes of 4 KiB and more (libraries do not survive small ones)
+ *                        that MPI has started; of malloc, sizes of 4 KiB and more that the program, the C++ library or libtorch ask
+ *                        for (MPI and HDF5 do not survive a refusal: HDF5 1.10.8 damages the heap behind one in H5Dread)
  *   CONCORD_FAULT_RANK   the rank that meets the fault; unset: all
  *   CONCORD_FAULT_LOG    gets a line when the fault has happened
  *   CONCORD_FAULT_COUNT  gets a line of each rank and kind at the end: rank, call, how many there were
@@ -229,9 +230,18 @@ void* __libc_calloc(size_t, size_t);
 void* __libc_realloc(void*, size_t);
 void* __libc_memalign(size_t, size_t);
 
-static int no_memory(size_t size) {
-  return atomic_load(&armed) && size >= smallest_malloc && meets(call_malloc, "") > 0;
+/* Whether the caller is one that must survive a refusal. */
+static int bears_refusal(const void* caller) {
+  Dl_info info;
+  if (dladdr(caller, &info) == 0 || info.dli_fname == NULL) return 0;
+  const char* name = strrchr(info.dli_fname, '/');
+  name = name != NULL ? name + 1 : info.dli_fname;
+  return strncmp(name, "concord", 7) == 0 || strncmp(name, "libstdc++", 9) == 0 || strncmp(name, "libc10", 6) == 0 || strncmp(name, "libtorch", 8) == 0;
 }
+static int refused(size_t size, const void* caller) {
+  return atomic_load(&armed) && size >= smallest_malloc && bears_refusal(caller) && meets(call_malloc, "") > 0;
+}
+#define no_memory(size) refused(size, __builtin_return_address(0))
 static void* out_of_memory(void) { errno = ENOMEM; return NULL; }
 
 void* malloc(size_t size) { return no_memory(size) ? out_of_memory() : __libc_malloc(size); }

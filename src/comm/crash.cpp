@@ -1,0 +1,63 @@
+#include "concord/comm/crash.hpp"
+
+#include "concord/core/error.hpp"
+
+#include <array>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <execinfo.h>
+#include <string_view>
+#include <unistd.h>
+
+namespace concord::comm {
+namespace {
+
+constexpr int signals[] = {SIGSEGV, SIGABRT, SIGFPE, SIGILL};
+constexpr int deepest = 40;
+
+void write_out(std::string_view text) {
+  if (::write(STDERR_FILENO, text.data(), text.size()) < 0) ::_exit(static_cast<int>(ExitCode::internal));
+}
+
+std::string_view name_of_signal(int signal) {
+  switch (signal) {
+  case SIGSEGV:
+    return "SIGSEGV, a bad address";
+  case SIGABRT:
+    return "SIGABRT, given up by itself or by a library";
+  case SIGFPE:
+    return "SIGFPE, a division by zero";
+  default:
+    return "SIGILL, an instruction that this processor does not have (built with another CONCORD_ARCH?)";
+  }
+}
+
+/// Calls nothing that takes memory or a lock.
+extern "C" void concord_on_crash(int signal) {
+  write_out("concord: error: a crash (");
+  write_out(name_of_signal(signal));
+  write_out("), which is a bug; please report it with these lines:\n");
+  std::array<void*, deepest> frames{};
+  ::backtrace_symbols_fd(frames.data(), ::backtrace(frames.data(), deepest), STDERR_FILENO);
+  ::_exit(static_cast<int>(ExitCode::internal));
+}
+
+} // namespace
+
+void explain_crashes() {
+  void* frame = nullptr;
+  ::backtrace(&frame, 1); // loads what it needs, while there is memory
+  alignas(16) static std::array<char, 1 << 16> own_stack{};
+  stack_t stack{};
+  stack.ss_sp = own_stack.data();
+  stack.ss_size = own_stack.size();
+  ::sigaltstack(&stack, nullptr); // the ordinary one may be what is full
+  struct sigaction action {};
+  action.sa_handler = concord_on_crash;
+  action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND);
+  sigemptyset(&action.sa_mask);
+  for (const int signal : signals) sigaction(signal, &action, nullptr);
+}
+
+} // namespace concord::comm
