@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 
+#include "concord/comm/failing_together.hpp"
 #include "concord/comm/stop.hpp"
 
 #include <boost/mpi/collectives.hpp>
@@ -9,6 +10,19 @@
 #include <optional>
 
 namespace concord::comm {
+namespace {
+
+bool together = false;
+
+} // namespace
+
+bool failing_together() {
+  return together;
+}
+
+void note_failing_together(bool is) {
+  together = is;
+}
 
 void agree(const Communicator& comm, const std::function<void()>& local) {
   int code = 0;
@@ -25,6 +39,7 @@ void agree(const Communicator& comm, const std::function<void()>& local) {
   if (first_failing == comm.size()) return;
   boost::mpi::broadcast(comm, code, first_failing);
   boost::mpi::broadcast(comm, message, first_failing);
+  note_failing_together(true);
   throw Error(static_cast<ExitCode>(code), message, /*agreed=*/true);
 }
 
@@ -35,6 +50,7 @@ void agree_between_groups(const Communicator& comm, const std::function<void()>&
     work_of_group();
   } catch (const Error& error) {
     if (!error.agreed()) throw;
+    note_failing_together(false);
     failed = error;
   }
   stop.meet();

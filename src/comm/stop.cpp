@@ -1,5 +1,6 @@
 #include "concord/comm/stop.hpp"
 
+#include "concord/comm/failing_together.hpp"
 #include "concord/comm/watchdog.hpp"
 #include "concord/core/heartbeat.hpp"
 
@@ -220,6 +221,7 @@ void StopWithin::throw_if_wanted(const Communicator& comm, const char* stage) co
 }
 
 void throw_stopped(const char* stage) {
+  note_failing_together(true);
   throw Error(ExitCode::stopped,
               std::string(stage) + " stopped early on request; all finished work is saved, run the same command to go on",
               /*agreed=*/true);

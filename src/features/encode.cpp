@@ -439,9 +439,11 @@ private:
     ExactSums sums(totals.largest);
     write_codes(output.file(), source, comm::sum_below(comm_, totals.entries), nnz, sums);
     sums.sum_over(comm_);
-    const Index mine = comm_.rank() == 0 ? latents : 0; // one rank writes
-    output.file().dataset("/sum").write_rows_all(comm_, 0, mine, sums.sums().data());
-    output.file().dataset("/sum_squares").write_rows_all(comm_, 0, mine, sums.squares().data());
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      output.file().dataset("/sum").write_rows(0, latents, sums.sums().data());
+      output.file().dataset("/sum_squares").write_rows(0, latents, sums.squares().data());
+    });
     output.finish();
   }
 
@@ -458,9 +460,13 @@ private:
       for (const Index end : codes.row_ends) starts.push_back(entry + end);
       const bool last = rows > 0 && first_row + rows == rows_;
       if (last) require(starts.back() == nnz, ExitCode::internal, "{} entries are not the {} counted", starts.back(), nnz);
-      indptr.write_rows_all(comm_, rows > 0 ? first_row : 0, last ? rows + 1 : rows, starts.data());
-      indices.write_rows_all(comm_, entry, count, codes.indices.data());
-      data.write_rows_all(comm_, entry, count, codes.values.data());
+      comm::agree(comm_, [&] {
+        if (rows == 0) return;
+        indptr.write_rows(first_row, last ? rows + 1 : rows, starts.data());
+        if (count == 0) return;
+        indices.write_rows(entry, count, codes.indices.data());
+        data.write_rows(entry, count, codes.values.data());
+      });
       for (std::size_t e = 0; e < codes.values.size(); ++e) sums.add(codes.indices[e], codes.values[e]);
       entry += count;
     });

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/failing_together.hpp"
 #include "concord/core/fields.hpp"
 #include "concord/io/file_system.hpp"
 
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <exception>
 #include <numeric>
 
 namespace concord::io {
@@ -167,7 +169,7 @@ void Dataset::check_rows(Index begin, Index count) const {
           "dataset {}: {} rows from {} are outside its {} rows", name_, count, begin, rows());
 }
 
-void Dataset::transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const {
+void Dataset::transfer(Index begin, Index count, void* data, bool writing) const {
   check_rows(begin, count);
   const Handle file_space(H5Dget_space(id_.get()), H5Sclose);
   std::vector<hsize_t> start(std::max<std::size_t>(1, dims_.size()), 0);
@@ -176,19 +178,10 @@ void Dataset::transfer(Index begin, Index count, void* data, bool writing, hid_t
   start[0] = static_cast<hsize_t>(begin);
   extent[0] = static_cast<hsize_t>(count);
   const Handle memory_space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr), H5Sclose);
-  if (count == 0 || dims_.empty()) {
-    if (count == 0) {
-      H5Sselect_none(file_space.get());
-      H5Sselect_none(memory_space.get());
-    }
-  } else {
-    H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr);
-  }
+  if (!dims_.empty()) H5Sselect_hyperslab(file_space.get(), H5S_SELECT_SET, start.data(), nullptr, extent.data(), nullptr);
   const Handle type = hdf5_type(dtype_); // as stored, so that HDF5 moves bytes and converts nothing
-  char nothing = 0;
-  if (data == nullptr) data = &nothing;
-  const herr_t status = writing ? H5Dwrite(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data)
-                                : H5Dread(id_.get(), type.get(), memory_space.get(), file_space.get(), property_list, data);
+  const herr_t status = writing ? H5Dwrite(id_.get(), type.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, data)
+                                : H5Dread(id_.get(), type.get(), memory_space.get(), file_space.get(), H5P_DEFAULT, data);
   check(status >= 0, ExitCode::io, "cannot {} rows [{}, {}) of {}{}", writing ? "write" : "read", begin, begin + count, name_,
         writing ? " (is the disk full?)" : "");
 }
@@ -201,29 +194,13 @@ static Index rows_a_piece(Index row_bytes) {
 void Dataset::read_rows(Index begin, Index count, void* out) const {
   const Index piece = rows_a_piece(row_bytes());
   for (Index done = 0; done < count; done += piece)
-    transfer(begin + done, std::min(piece, count - done), static_cast<char*>(out) + done * row_bytes(), false, H5P_DEFAULT);
+    transfer(begin + done, std::min(piece, count - done), static_cast<char*>(out) + done * row_bytes(), false);
 }
 
 void Dataset::write_rows(Index begin, Index count, const void* in) {
   const Index piece = rows_a_piece(row_bytes());
   for (Index done = 0; done < count; done += piece)
-    transfer(begin + done, std::min(piece, count - done), const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true,
-             H5P_DEFAULT);
-}
-
-void Dataset::write_rows_all(const comm::Communicator& comm, Index begin, Index count, const void* in) {
-  const Handle collective(H5Pcreate(H5P_DATASET_XFER), H5Pclose);
-  H5Pset_dxpl_mpio(collective.get(), H5FD_MPIO_COLLECTIVE);
-  const Index piece = rows_a_piece(row_bytes());
-  const Index pieces = comm::max_of(comm, (count + piece - 1) / piece);
-  for (Index p = 0; p < pieces; ++p) {
-    const Index done = std::min(p * piece, count);
-    const Index now = std::min(piece, count - done);
-    comm::agree(comm, [&] {
-      transfer(now > 0 ? begin + done : 0, now, const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true,
-               collective.get());
-    });
-  }
+    transfer(begin + done, std::min(piece, count - done), const_cast<char*>(static_cast<const char*>(in)) + done * row_bytes(), true);
 }
 
 void Dataset::append_chunk(Index begin, Index chunk_rows, const std::vector<unsigned char>& filtered) {
@@ -253,10 +230,21 @@ File File::open(const std::filesystem::path& path, Mode mode) {
   return {std::move(id), path, mode == Mode::read};
 }
 
+namespace {
+
+/// Ranks close a parallel file together. Behind an error of this rank alone the others never come: the file stays open, and the job ends.
+herr_t close_together(hid_t id) {
+  if (std::uncaught_exceptions() == 0 || comm::failing_together()) return H5Fclose(id);
+  Handle::close_failed() = true;
+  return 0;
+}
+
+} // namespace
+
 File File::open_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
   silence_hdf5();
   const Handle access = parallel_access(comm);
-  Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), H5Fclose);
+  Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), close_together);
   if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
   return {std::move(id), path};
 }
@@ -265,14 +253,6 @@ File File::create(const std::filesystem::path& path, Index alignment) {
   silence_hdf5();
   const Handle access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   H5Pset_alignment(access.get(), static_cast<hsize_t>(alignment), static_cast<hsize_t>(alignment));
-  Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
-  if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot create {}", path.string()));
-  return {std::move(id), path};
-}
-
-File File::create_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
-  silence_hdf5();
-  const Handle access = parallel_access(comm);
   Handle id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get()), H5Fclose);
   if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot create {}", path.string()));
   return {std::move(id), path};
@@ -473,10 +453,9 @@ void File::flush() {
 
 void File::close() {
   if (!id_) return;
-  const hid_t id = id_.get();
-  const bool ok = H5Fflush(id, H5F_SCOPE_GLOBAL) >= 0;
-  id_.reset();
-  check(ok, ExitCode::io, "cannot flush {} (is the disk full?)", path_.string());
+  flush();     // a rank that fails here alone must not wait for the others to close
+  id_.reset(); // which writes once more
+  check(!Handle::close_failed(), ExitCode::io, "cannot flush {} (is the disk full?)", path_.string());
 }
 
 std::string hdf5_version() {

@@ -156,26 +156,13 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
     fs::remove(journal_);
     fs::remove(partial_);
     check_free_space(path_, bytes);
-    File::create(partial_).close(); // a clear error for a folder that cannot be written, before MPI-IO is involved
-  });
-  if (writers_ == Writers::all || comm_.rank() == 0) {
-    file_ = writers_ == Writers::all ? File::create_parallel(partial_, comm_) : File::create(partial_, stripe);
-  }
-  // Attributes of a file that all ranks make must have the same bytes on each, whatever their clocks and environments say.
-  const auto facts = comm::decided(comm_, [&] { return provenance(key, path_); });
-  const auto lay_out = [&] {
-    if (!file_) return;
-    layout(*file_);
-    for (std::size_t i = 0; i < facts.size(); i += 2) file_->write_attribute(facts[i], facts[i + 1]);
-    file_->close();
-  };
-  if (writers_ == Writers::all)
-    lay_out(); // collective inside: an error here ends the job
-  else
-    comm::agree(comm_, lay_out);
-  file_.reset();
-  comm::agree(comm_, [&] {
-    if (comm_.rank() != 0) return;
+    // By one rank alone, also for MPI-IO: where ranks write HDF5's own structures together and one of them fails, the library waits for
+    // ever.
+    File file = File::create(partial_, stripe);
+    layout(file);
+    const auto facts = provenance(key, path_);
+    for (std::size_t i = 0; i < facts.size(); i += 2) file.write_attribute(facts[i], facts[i + 1]);
+    file.close();
     sync_path(partial_);
     write_text_atomic(journal_, nlohmann::json{{"digest", digest_}, {"units", 0}}.dump());
   });

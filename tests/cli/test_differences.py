@@ -1,13 +1,14 @@
 """Ranks that see different things: refused or agreed, never a hang. And ranks that do not come are named."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import unittest
 
 import numpy as np
 
-from support import CONCORD, DEMO, MPIRUN, fresh, run, same, small_study
+from support import CONCORD, DEMO, MPIRUN, SOURCE, fresh, run, same, small_study
 from test_claims import owner, start, end, wait_for
 
 SHIM = r"""
@@ -53,6 +54,13 @@ FILE* fopen64(const char* path, const char* mode) { REAL(fopen64, fopen_f) retur
 """
 
 
+def run_any(arguments, environment, timeout=120):
+    """Both ranks alike: what they said, and their exit code."""
+    command = [*MPIRUN, "-np", "2", "env", *(f"{k}={v}" for k, v in environment.items()), CONCORD, *map(str, arguments)]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+    return result.stdout, result.returncode
+
+
 def run_two(first, second, code, environments=({}, {}), timeout=300):
     """Rank 0 runs the one, rank 1 the other; both with environments of their own."""
     parts = []
@@ -80,6 +88,26 @@ class Differences(unittest.TestCase):
     def hide(self, name):
         """Environments in which rank 1 does not see files of this name."""
         return {}, {"LD_PRELOAD": self.shim, "HIDE": name}
+
+    def test_a_disk_that_is_full_for_one_rank_ends_the_job(self):
+        """Also where ranks write one file by MPI-IO: the others are not waited for."""
+        library = self.folder / "fault.so"
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE / "tests/campaign/fault.c", "-ldl"], check=True)
+        full = self.folder / "full"
+        for stage, wrote in (("encode", ["a/features.h5", "a/features.h5.layers"]), ("correlate", ["matches.h5", "matches.h5.matrix"])):
+            for n in (1, 2, 3, 5, 8, 13):
+                with self.subTest(stage=stage, n=n):
+                    shutil.rmtree(full, ignore_errors=True)
+                    shutil.copytree(self.folder / "out", full)
+                    for name in wrote:
+                        path = full / name
+                        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                    command = [stage, self.study, "--set", f"study.output={full}", "--set", "correlate.matrix=true", "--force"]
+                    fault = {"LD_PRELOAD": library, "CONCORD_FAULT": f"write:{n}+:ENOSPC", "CONCORD_FAULT_UNDER": full, "CONCORD_FAULT_RANK": 1, "CONCORD_FAULT_LOG": self.folder / "fault.log"}
+                    (self.folder / "fault.log").unlink(missing_ok=True)
+                    said, code = run_any(command, fault)
+                    self.assertEqual(code, 74 if (self.folder / "fault.log").exists() else 0, said)
+                    self.assertEqual(len(errors(said)), int(code != 0), said)
 
     def test_other_arguments_are_refused(self):
         new = ["--set", f"study.output={self.folder / 'refused'}"]

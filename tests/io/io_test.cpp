@@ -1,4 +1,5 @@
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/failing_together.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/io/file_system.hpp"
@@ -30,10 +31,15 @@ TEST(Hdf5, RowsWrittenByAnyRanksReadBackWhole) {
   const dist::Partition share{rows, world().size()};
   std::vector<float> mine;
   for (Index r = share.begin(world().rank()); r < share.end(world().rank()); ++r) mine.insert(mine.end(), {r * 10.0F, r * 10.0F + 1});
-  {
-    auto file = File::create_parallel(folder / "x.h5", world());
+  if (world().rank() == 0) {
+    auto file = File::create(folder / "x.h5");
     file.create_dataset("/group/x", {rows, 2}, Dtype::f32);
-    file.dataset("/group/x").write_rows_all(world(), share.begin(world().rank()), share.size(world().rank()), mine.data());
+    file.close();
+  }
+  world().barrier();
+  {
+    auto file = File::open_parallel(folder / "x.h5", world());
+    file.dataset("/group/x").write_rows(share.begin(world().rank()), share.size(world().rank()), mine.data());
     file.close();
   }
   world().barrier();
@@ -87,6 +93,35 @@ TEST(FileSystem, IsKnownOfPathsThatAreNotThereYet) {
   EXPECT_NE(file_system_of("."), "");
   EXPECT_EQ(file_system_of("not/there/yet.h5"), file_system_of("."));
   EXPECT_EQ(file_system_of(""), file_system_of("."));
+}
+
+/// HDF5 writes once more while it closes: a full disk may show itself there alone.
+TEST(Hdf5, ACloseThatFailsIsAnError) {
+  auto file = File::create(fmt::format("close{}.h5", world().rank()));
+  Handle::close_failed() = true;
+  EXPECT_THROW(file.close(), Error);
+  Handle::close_failed() = false;
+  File::create(fmt::format("close{}.h5", world().rank())).close();
+}
+
+/// A rank that fails alone must not wait for others to close a file with it; ranks that fail together close it.
+TEST(Hdf5, AParallelFileIsLeftOpenBehindAnErrorOfOneRank) {
+  const auto fail_with_file = [](const std::string& name, bool together) {
+    try {
+      if (world().rank() == 0) File::create(name).close();
+      world().barrier();
+      const auto file = File::open_parallel(name, world());
+      if (!together) fail(ExitCode::io, "alone");
+      comm::agree(world(), [] { fail(ExitCode::io, "together"); });
+    } catch (const Error&) {
+      comm::note_failing_together(false);
+    }
+    const bool left_open = Handle::close_failed();
+    Handle::close_failed() = false;
+    return left_open;
+  };
+  EXPECT_FALSE(fail_with_file("together.h5", true));
+  EXPECT_TRUE(fail_with_file("alone.h5", false));
 }
 
 TEST(Hdf5, RefusesWhatIsNoHdf5) {

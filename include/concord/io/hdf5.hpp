@@ -66,9 +66,6 @@ public:
   void read_rows(Index begin, Index count, void* out) const;
   /// Writes rows [begin, begin + count). Local (independent). @throws Error io.
   void write_rows(Index begin, Index count, const void* in);
-  /// Writes each rank's rows; ranks without rows pass count 0. Collective over `comm`, which opened the file.
-  /// @throws Error io on all ranks.
-  void write_rows_all(const comm::Communicator& comm, Index begin, Index count, const void* in);
 
   /// Makes the dataset longer by a chunk that is already filtered (create_packed_dataset). Local. @throws Error io.
   void append_chunk(Index begin, Index chunk_rows, const std::vector<unsigned char>& filtered);
@@ -97,7 +94,7 @@ public:
   }
 
 private:
-  void transfer(Index begin, Index count, void* data, bool writing, hid_t property_list) const;
+  void transfer(Index begin, Index count, void* data, bool writing) const;
   void check_dtype(Dtype wanted) const;
   void check_count(Index count) const;
   void check_rows(Index begin, Index count) const;
@@ -126,8 +123,6 @@ public:
   static File open_parallel(const std::filesystem::path& path, const comm::Communicator& comm);
   /// Creates or replaces; large datasets begin at multiples of `alignment` bytes. Local.
   static File create(const std::filesystem::path& path, Index alignment = 1);
-  /// Creates or replaces for writing by all ranks through MPI-IO. Collective over `comm`.
-  static File create_parallel(const std::filesystem::path& path, const comm::Communicator& comm);
 
   const std::filesystem::path& path() const { return path_; }
   bool has(const std::string& name) const;
@@ -135,7 +130,7 @@ public:
   /// shows rows of a file that is not there (HDF5 would read zeros).
   Dataset dataset(const std::string& name) const;
   /// Allocates a contiguous dataset at once, so that later writes touch raw data only and no metadata; a process killed
-  /// while writing leaves a file that opens. Missing groups are made. Collective for parallel files.
+  /// while writing leaves a file that opens. Missing groups are made.
   Dataset create_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype);
   /// A dataset [0, row_size] that grows by chunks [chunk_rows, row_size] under shuffle and deflate. Local.
   Dataset create_packed_dataset(const std::string& name, Index row_size, Index chunk_rows, Dtype dtype, int level);

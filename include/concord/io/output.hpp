@@ -30,11 +30,11 @@ std::string stage_digest_of(const std::filesystem::path& path);
 
 class Output {
 public:
-  /// `all`: every rank writes through MPI-IO. `root`: rank 0 alone has the file. `by_offset`: rank 0 lays the file out
-  /// and closes it, then every rank puts bytes at known offsets (RowWriter), with commit marks in the file itself.
+  /// Rank 0 lays the file out and closes it. Then `all`: every rank writes rows of its datasets through MPI-IO. `root`: rank 0 alone has
+  /// the file. `by_offset`: every rank puts bytes at known offsets (RowWriter), with commit marks in the file itself.
   enum class Writers { all, root, by_offset };
   /// Makes the file with `layout`, or continues the partial one of the same key. `bytes` is the expected size, checked
-  /// against the free space first. Collective over `comm`; `layout` runs on every rank that writes.
+  /// against the free space first. Collective over `comm`; `layout` runs on rank 0.
   /// @throws Error io (no space, no permission) or config (a partial file of other settings, unless `force`).
   Output(const comm::Communicator& comm, std::filesystem::path path, const StageKey& key, Writers writers, bool force, double bytes,
          const std::function<void(File&)>& layout);
