@@ -30,8 +30,6 @@ MemoryPlan encode_memory(const EncodeOptions& o, const EncodeSize& size) {
 
   const double entries = std::min(size.rows * l / size.ranks, 4194304.0) + window * l;
   plan.begin_phase("file");
-  plan.each_rank("MPI-IO's room for what ranks write together", "32 MiB, on some ranks of a node", 0x1p25);
-  plan.at_most();
   plan.each_rank("codes on their way, and of a window", "8 (2^22 + w L) + 8 rows",
                  8 * entries * (1 + 1 / std::max(1.0, l)) + 2 * window * code);
   plan.each_rank("counts, largest values, sums of features", "16 F + 44 F", 60 * f);

@@ -18,7 +18,7 @@ class ExtractShards(unittest.TestCase):
         cls.folder = fresh("shards")
         (cls.folder / "text.txt").write_text((DEMO / "corpus" / "analysis.txt").read_text()[:60000])
         cls.tokens = cls.folder / "tokens.h5"
-        run("tokenize", "--text", cls.folder / "text.txt", "--tokenizer", DEMO / "tokenizer.model", "--context", 96, "--max-tokens", 12000, "--out", cls.tokens, ranks=1)
+        run("tokenize", "--text", cls.folder / "text.txt", "--tokenizer", DEMO / "tokenizer.model", "--context", 96, "--max-tokens", 6000, "--out", cls.tokens, ranks=1)
         cls.one = cls.folder / "one.h5"
         cls.extract(cls.one, 1)
 
@@ -61,15 +61,15 @@ class ExtractShards(unittest.TestCase):
         same(self.one, out)
 
     def test_killed_at_random_moments(self):
-        """Five kills at each rank count make twenty; each restart has another number of ranks and shards."""
+        """Three kills at each rank count make twelve; each restart has another number of ranks and shards."""
         chance = random.Random(RANKS)
         out = self.folder / "killed.h5"
         partial = pathlib.Path(f"{out}.partial")
         kills = 0
         for attempt in range(40):
-            if kills == 5:
+            if kills == 3:
                 break
-            wanted = chance.randrange(1, 8)  # commit marks that are new when the kill comes
+            wanted = chance.randrange(1, 6)  # commit marks that are new when the kill comes
             before = self.marks(partial)
             ranks, shards = chance.randint(1, 4), chance.randint(1, 3)
             if run_and_kill(self.arguments(out, "--layer-shards", shards), lambda: self.marks(partial) >= before + wanted, ranks=ranks):
@@ -77,7 +77,7 @@ class ExtractShards(unittest.TestCase):
             if out.exists():  # it ended before the kill: from the beginning
                 same(self.one, out)
                 out.unlink()
-        self.assertEqual(kills, 5)
+        self.assertEqual(kills, 3)
         self.extract(out, RANKS, "--layer-shards", 2)
         same(self.one, out)
         run("verify", out, ranks=1)

@@ -145,11 +145,14 @@ TEST_P(Memory, StagesTakeWhatTheirPlansSay) {
   m.matches = c.out;
   m.saes_a = (folder / "a").string();
   m.saes_b = (folder / "b").string();
-  m.out = folder / "similarity.h5";
+  m.out = folder / "first.h5";
   m.settings.min_matches = 4;
   m.settings.spaces.permutations = 9;
   m.settings.spaces.stratified = 0;
   m.settings.spaces.subsets = 0;
+  // MKL and ScaLAPACK keep the room of their first large products, 20 MiB with AVX-512: that is of a plan's "program and libraries".
+  similarity::compare(world(), m);
+  m.out = folder / "similarity.h5";
   const auto matched = static_cast<double>(correlate::read_matched_counts(c.out).front());
   expect_as_planned(similarity::compare_memory(m.settings.spaces, {.matches = matched,
                                                                    .features_a = f,
