@@ -169,6 +169,9 @@ void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
   const StageKey key = text ? key_of_text(comm, options, files) : comm::agreed(comm, [&] { return key_of_ids(options); });
   const auto claim = io::claim_unless_done(comm, options.out, key, options.force);
   if (!claim) {
+    comm::agree(comm, [&] { // what a run left that ended between its file and its pieces
+      if (comm.rank() == 0) std::filesystem::remove_all(options.out.string() + ".pieces");
+    });
     log_info("tokenize: {} is done", options.out.string());
     return;
   }

@@ -3,8 +3,9 @@
  *   CONCORD_FAULT        call:n:fault. call: open, read, write, fsync, rename, mmap or malloc. n: 1, 2, ...; "5+": the fifth and all
  *                        behind it. fault: ENOSPC, EIO, EDQUOT, ENOMEM, EACCES, short (half of a read or write), delay (5 s, then as usual)
  *   CONCORD_FAULT_UNDER  only files below this folder count. mmap and malloc count from the first opening of such a file on, so
- *                        that MPI has started; of malloc, sizes of 4 KiB and more that the program, the C++ library or libtorch ask
- *                        for (MPI and HDF5 do not survive a refusal: HDF5 1.10.8 damages the heap behind one in H5Dread)
+ *                        that MPI has started; of malloc and operator new, sizes of 4 KiB and more that the program itself or
+ *                        libtorch's allocator ask for. Libraries do not survive a refusal: HDF5 1.10.8 damages the
+ *                        heap behind one in H5Dread, oneDNN reads what it has not got.
  *   CONCORD_FAULT_RANK   the rank that meets the fault; unset: all
  *   CONCORD_FAULT_LOG    gets a line when the fault has happened
  *   CONCORD_FAULT_COUNT  gets a line of each rank and kind at the end: rank, call, how many there were
@@ -236,7 +237,7 @@ static int bears_refusal(const void* caller) {
   if (dladdr(caller, &info) == 0 || info.dli_fname == NULL) return 0;
   const char* name = strrchr(info.dli_fname, '/');
   name = name != NULL ? name + 1 : info.dli_fname;
-  return strncmp(name, "concord", 7) == 0 || strncmp(name, "libstdc++", 9) == 0 || strncmp(name, "libc10", 6) == 0 || strncmp(name, "libtorch", 8) == 0;
+  return strncmp(name, "concord", 7) == 0 || strncmp(name, "libc10", 6) == 0;
 }
 static int refused(size_t size, const void* caller) {
   return atomic_load(&armed) && size >= smallest_malloc && bears_refusal(caller) && meets(call_malloc, "") > 0;
@@ -244,6 +245,15 @@ static int refused(size_t size, const void* caller) {
 #define no_memory(size) refused(size, __builtin_return_address(0))
 static void* out_of_memory(void) { errno = ENOMEM; return NULL; }
 
+/* operator new, which throws. */
+void* _Znwm(size_t size) {
+  static void (*throw_bad_alloc)(void);
+  void* memory = no_memory(size) ? NULL : __libc_malloc(size);
+  if (memory != NULL) return memory;
+  if (throw_bad_alloc == NULL) throw_bad_alloc = (void (*)(void))dlsym(RTLD_DEFAULT, "_ZSt17__throw_bad_allocv");
+  throw_bad_alloc();
+  return NULL;
+}
 void* malloc(size_t size) { return no_memory(size) ? out_of_memory() : __libc_malloc(size); }
 void* calloc(size_t number, size_t size) { return no_memory(number * size) ? out_of_memory() : __libc_calloc(number, size); }
 void* realloc(void* old, size_t size) { return no_memory(size) ? out_of_memory() : __libc_realloc(old, size); }

@@ -92,7 +92,7 @@ def main():
     arguments = parser.parse_args()
     study = Study(arguments.work)
     library = study.folder / "libfault.so"
-    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, pathlib.Path(__file__).with_name("fault.c"), "-ldl"], check=True)
+    subprocess.run(["cc", "-O1", "-fexceptions", "-shared", "-fPIC", "-o", library, pathlib.Path(__file__).with_name("fault.c"), "-ldl"], check=True)
     met, tried, failures = collections.Counter(), 0, []
     for one in ([tuple(arguments.one)] if arguments.one else trials_of(arguments, study, library)):
         happened, wrong = trial(study, library, *one)

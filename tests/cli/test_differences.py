@@ -92,7 +92,7 @@ class Differences(unittest.TestCase):
     def test_a_disk_that_is_full_for_one_rank_ends_the_job(self):
         """Also where ranks write one file by MPI-IO: the others are not waited for."""
         library = self.folder / "fault.so"
-        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE / "tests/campaign/fault.c", "-ldl"], check=True)
+        subprocess.run(["cc", "-O1", "-fexceptions", "-shared", "-fPIC", "-o", library, SOURCE / "tests/campaign/fault.c", "-ldl"], check=True)
         full = self.folder / "full"
         for stage, wrote in (("encode", ["a/features.h5", "a/features.h5.layers"]), ("correlate", ["matches.h5", "matches.h5.matrix"])):
             for n in (1, 2, 3, 5, 8, 13):
