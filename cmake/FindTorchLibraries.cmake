@@ -24,7 +24,12 @@ file(GLOB nvidia_lib_dirs ${torch_lib_dir}/../../nvidia/*/lib)
 foreach(dir ${nvidia_lib_dirs} ${torch_lib_dir})
   target_link_options(concord_torch_libraries INTERFACE -Wl,-rpath-link,${dir})
 endforeach()
-target_link_options(concord_torch_libraries INTERFACE -Wl,-rpath,${torch_lib_dir})
+if(CONCORD_PORTABLE)
+  # What libtorch_cuda needs is wherever its wheel is.
+  target_link_options(concord_torch_libraries INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs)
+else()
+  target_link_options(concord_torch_libraries INTERFACE -Wl,-rpath,${torch_lib_dir})
+endif()
 
 if(CONCORD_CUDA)
   find_package(CUDAToolkit REQUIRED)
@@ -35,6 +40,10 @@ if(CONCORD_CUDA)
     set(CMAKE_CUDA_ARCHITECTURES 80 90) # A100, H100
   endif()
   enable_language(CUDA)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Shared) # one runtime, libtorch's
+  if(NOT CONCORD_PORTABLE) # it names the sources
+    string(APPEND CMAKE_CUDA_FLAGS " -lineinfo")
+  endif()
   find_library(TORCH_CUDA_LIBRARY torch_cuda HINTS ${torch_lib_dir} REQUIRED)
   find_library(TORCH_C10_CUDA_LIBRARY c10_cuda HINTS ${torch_lib_dir} REQUIRED)
   target_link_options(concord_torch_libraries INTERFACE

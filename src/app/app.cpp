@@ -300,7 +300,8 @@ private:
         ->capture_default_str();
     sub->add_option("--order", train_.order, "global or buffer")->capture_default_str();
     sub->add_option("--reduction", train_.reduction, "reproducible or fast")->capture_default_str();
-    sub->add_option("--gpu-exchange", train_.gpu_exchange, "how GPU ranks share sums and weights: host or nccl")->capture_default_str();
+    sub->add_option("--gpu-exchange", train_.gpu_exchange, "how GPU ranks share sums and weights: auto, host or nccl")
+        ->capture_default_str();
     sub->add_option("--device", train_.device, "cpu, or cuda with --reduction fast")->capture_default_str();
     sub->add_flag("--allow-shared-gpu", train_.allow_shared_gpu, "let several ranks share a GPU");
     sub->add_option("--buffer-rows", train_.buffer_rows, "rows in a window of the buffer")->capture_default_str();

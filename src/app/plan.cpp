@@ -104,8 +104,8 @@ MemoryPlan extract_memory(const Sizes& s, char model) {
   const auto contexts = static_cast<Index>(s.tokens) / context + 1;
   extract::RankMemory most;
   for (int shard = 0; shard < options.layer_shards; ++shard) {
-    const auto memory =
-        extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts, thread_count());
+    const auto memory = extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts,
+                                             thread_count(), options.device == "cuda");
     if (memory.total() > most.total()) most = memory;
   }
   return extract::memory_plan(most, std::string("extract ") + model);
@@ -263,7 +263,10 @@ double gpu_training_memory(const Study& study, Index d, int ranks) {
   s.parts = {d};
   ranks = std::max(1, ranks / static_cast<int>(std::max<Index>(1, study.integer("sae.groups"))));
   const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
-  return sae::DeviceStep::bytes(*sae::make_architecture(self, s), s.latents / ranks + 1, s.batch / ranks + 1);
+  s.k = static_cast<int>(study.integer("sae.k"));
+  const Index aux = study.integer("sae.aux_k") > 0 ? study.integer("sae.aux_k") : d / 2;
+  return sae::DeviceStep::bytes(*sae::make_architecture(self, s), s.latents / ranks + 1, s.batch / ranks + 1,
+                                study.real("sae.aux_weight") > 0 ? aux : 0);
 }
 
 } // namespace

@@ -19,6 +19,11 @@
 
 extern char** environ;
 
+#ifndef CONCORD_REPORT_SCRIPT
+#define CONCORD_REPORT_SCRIPT ""
+#define CONCORD_VENV_PYTHON ""
+#endif
+
 namespace concord::app {
 
 namespace fs = std::filesystem;

@@ -2,14 +2,18 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/log.hpp"
 
 #include <boost/mpi/collectives.hpp>
 #include <boost/serialization/string.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <new>
 #include <optional>
+#include <set>
+#include <string_view>
 
 #ifdef CONCORD_CUDA
 #include <cuda_runtime_api.h>
@@ -33,14 +37,19 @@ int gpus_here() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
-Gpu open_gpu(int number) {
-  cudaDeviceProp properties{};
+double free_on(int number) {
   std::size_t free = 0;
   std::size_t total = 0;
-  require(cudaSetDevice(number) == cudaSuccess && cudaGetDeviceProperties(&properties, number) == cudaSuccess &&
-              cudaMemGetInfo(&free, &total) == cudaSuccess,
-          ExitCode::unavailable, "cannot open GPU {}: {}", number, cudaGetErrorString(cudaGetLastError()));
-  Gpu gpu{number, "", static_cast<double>(free), 1};
+  require(cudaMemGetInfo(&free, &total) == cudaSuccess, ExitCode::unavailable, "cannot ask GPU {} for its memory: {}", number,
+          cudaGetErrorString(cudaGetLastError()));
+  return static_cast<double>(free);
+}
+
+Gpu open_gpu(int number) {
+  cudaDeviceProp properties{};
+  require(cudaSetDevice(number) == cudaSuccess && cudaGetDeviceProperties(&properties, number) == cudaSuccess, ExitCode::unavailable,
+          "cannot open GPU {}: {}", number, cudaGetErrorString(cudaGetLastError()));
+  Gpu gpu{number, "", free_on(number), 1};
   for (const char byte : properties.uuid.bytes) gpu.uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
   return gpu;
 }
@@ -53,6 +62,7 @@ bool take_pinned(void** memory, std::size_t bytes) {
 }
 
 void give_pinned(void* memory) noexcept {
+  static_cast<void>(cudaSetDevice(bound_gpu));
   cudaFreeHost(memory);
 }
 
@@ -67,6 +77,10 @@ bool take_pinned(void** /*memory*/, std::size_t /*bytes*/) {
 }
 
 void give_pinned(void* /*memory*/) noexcept {}
+
+double free_on(int /*number*/) {
+  return 0;
+}
 
 Gpu open_gpu(int /*number*/) {
   fail(ExitCode::internal, "this build has no CUDA");
@@ -88,6 +102,19 @@ void give_staging(void* memory) noexcept {
   header->pinned ? give_pinned(header) : ::operator delete (header, std::align_val_t{alignof(StagingHeader)});
 }
 
+void warn_of_idle_gpus(const std::string& stage, const std::string& setting) {
+  static std::set<std::string> said;
+  for (const char* name : {"SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"}) {
+    const char* value = std::getenv(name);
+    if (value == nullptr || *value == '\0' || std::string_view(value) == "-1" || std::string_view(value) == "NoDevFiles") continue;
+    if (said.insert(stage).second)
+      log_warn("{}: computes on CPUs while this job holds GPUs ({}={}); {}", stage, name, value,
+               gpus_here() > 0 ? fmt::format("set {}, or ask for none", setting)
+                               : "this build has no CUDA or sees no GPU: take a build with -DCONCORD_CUDA=ON, or ask for none");
+    return;
+  }
+}
+
 Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared) {
   const int local = node_rank(comm);
   Gpu gpu;
@@ -104,7 +131,11 @@ Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_sha
   agree(comm, [&] {
     if (gpu.uuid.empty()) return;
     gpu.sharing = bound_before ? bound->sharing : static_cast<int>(std::count(uuids.begin(), uuids.end(), gpu.uuid));
-    bound = gpu;
+    if (bound_before)
+      gpu.memory = std::min(gpu.memory, bound->memory);
+    else
+      gpu.memory = free_on(gpu.number) / gpu.sharing; // again, now that each rank has its context there
+    if (!bound_before) bound = gpu;
     bound_gpu = gpu.number;
     require(gpu.sharing == 1 || allow_shared, ExitCode::unavailable,
             "{} ranks would share the GPU {}: start one rank a GPU (mpirun --map-by ppr:GPUS:node, srun --gpus-per-task=1), or give "

@@ -89,7 +89,10 @@ public:
     groups_ = groups();
     number_ = comm_.rank() * groups_ / comm_.size();
     group_ = comm_.split(number_);
-    if (options_.device == "cuda") gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
+    if (options_.device == "cuda")
+      gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
+    else
+      comm::warn_of_idle_gpus("correlate", "correlate.device = \"cuda\"");
     const auto& rules = options_.rules;
     if (!rules.drop_non_concept && !rules.need_shared_token) return;
     comm::agree(comm_, [&] { // matching is done by the first rank of a group
@@ -238,7 +241,7 @@ private:
     if (options_.device == "cuda") s.sums_by = SumsBy::gpu;
     if (options_.device == "emulated") s.sums_by = SumsBy::emulated_gpu;
     s.gpu = gpu_.number;
-    s.gpu_memory = options_.gpu_memory_gib > 0 ? options_.gpu_memory_gib * 0x1p30 : gpu_.memory / gpu_.sharing;
+    s.gpu_memory = options_.gpu_memory_gib > 0 ? options_.gpu_memory_gib * 0x1p30 : gpu_.memory;
     if (s.sums_by == SumsBy::emulated_gpu && s.gpu_memory == 0) s.gpu_memory = s.memory;
     return s;
   }

@@ -241,9 +241,9 @@ double mean_loss(const std::filesystem::path& path) {
 void report(const comm::Communicator& comm, const Extractor& extractor, const ExtractOptions& options, Index rows, double running,
             double wall) {
   std::string details =
-      fmt::format("tokens={} layers={} tokens/s={:.0f} planned={} peak={}", extractor.tokens().count(), extractor.layers().size(),
+      fmt::format("tokens={} layers={} tokens/s={:.0f} planned={} peak={}{}", extractor.tokens().count(), extractor.layers().size(),
                   static_cast<double>(rows) / std::max(running, 1e-9), human_bytes(comm::max_of(comm, extractor.memory().total())),
-                  human_bytes(comm::max_of(comm, peak_memory())));
+                  human_bytes(comm::max_of(comm, peak_memory())), extractor.gpu_memory());
   if (options.loss) details += fmt::format(" loss={:.6f}", comm::agreed(comm, [&] { return mean_loss(options.out); }));
   say_stage_ok(options.stage_word, wall, details, options.out.string());
 }

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/gpu_memory.hpp"
 #include "concord/comm/pipe.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
@@ -58,11 +59,15 @@ Extractor::Extractor(const comm::Communicator& comm, const ExtractOptions& optio
             vocabulary, options_.model.string(), config_.vocab);
   });
   gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
+  if (gpu_.number < 0) comm::warn_of_idle_gpus(options_.stage_word, "extract.device = \"cuda\"");
   comm::agree(comm_, [&] { plan_shards(); });
   active_ = comm_.split(grid_.idle(comm_.rank()) ? 1 : 0);
 }
 
-Extractor::~Extractor() = default;
+Extractor::~Extractor() {
+  model_.reset();
+  comm::give_back_gpu_cache();
+}
 
 Index Extractor::block_rows(Index block) const {
   return block_offsets_[at(block + 1)] - block_offsets_[at(block)];
@@ -123,7 +128,12 @@ void Extractor::plan_shards() {
 
 RankMemory Extractor::memory() const {
   if (grid_.idle(comm_.rank())) return {};
-  return rank_memory(config_, options_, grid_.shard(comm_.rank()), largest_block(), longest_, tokens_->contexts(), at::get_num_threads());
+  return rank_memory(config_, options_, grid_.shard(comm_.rank()), largest_block(), longest_, tokens_->contexts(), at::get_num_threads(),
+                     gpu_.number >= 0);
+}
+
+std::string Extractor::gpu_memory() const {
+  return comm::gpu_memory_text(gpu_.number, memory().on_device());
 }
 
 /// Refuses a run that cannot fit before anything is loaded.
@@ -139,15 +149,18 @@ void Extractor::check_memory() const {
             "{} does not fit: this rank needs {} (weights {}, forward pass {}, buffers {}), all ranks of its node {}, and there are {}; {}",
             options_.stage_word, human_bytes(need.total()), human_bytes(need.weights), human_bytes(need.working), human_bytes(need.buffers),
             human_bytes(on_node), human_bytes(available), advice);
-    require(gpu_.number < 0 || need.on_device() <= gpu_.memory, ExitCode::unavailable,
-            "{} does not fit: this rank needs {} of its GPU (weights {}, forward pass {}), which has {} free; {}", options_.stage_word,
-            human_bytes(need.on_device()), human_bytes(need.weights), human_bytes(need.working), human_bytes(gpu_.memory), advice);
+    require(
+        gpu_.number < 0 || need.on_device() <= gpu_.memory, ExitCode::unavailable,
+        "{} does not fit: this rank needs {} of its GPU (weights {}, forward pass {}), and may take {} of it, since {} ranks have it; {}",
+        options_.stage_word, human_bytes(need.on_device()), human_bytes(need.weights), human_bytes(need.working), human_bytes(gpu_.memory),
+        gpu_.sharing, advice);
   });
 }
 
 void Extractor::load_model() {
   if (model_) return;
   check_memory();
+  comm::begin_gpu_peak(gpu_.number);
   comm::agree(comm_, [&] {
     if (grid_.idle(comm_.rank())) return;
     const int shard = grid_.shard(comm_.rank());
@@ -189,11 +202,12 @@ void Extractor::one_block(Flow& flow, Index block, Index next) {
   const c10::InferenceMode no_gradients;
   const auto& transformer = model_->transformer;
   const int shard = grid_.shard(comm_.rank());
-  const auto type = model::torch_dtype(options_.compute);
+  // A GPU copies from and to pinned memory at full speed.
+  const auto of_host = at::TensorOptions(model::torch_dtype(options_.compute)).pinned_memory(gpu_.number >= 0);
   const Index first_row = block_offsets_[at(block)];
   const Index rows = block_rows(block);
   const auto receive = [&](Index b) {
-    flow.arriving = at::empty({block_rows(b), config_.hidden}, type);
+    flow.arriving = at::empty({block_rows(b), config_.hidden}, of_host);
     flow.pipe.start_receive(flow.arriving.data_ptr(), flow.arriving.numel() * static_cast<Index>(flow.arriving.element_size()));
   };
   std::vector<Index> offsets;
@@ -221,7 +235,8 @@ void Extractor::one_block(Flow& flow, Index block, Index next) {
   });
   if (has_head_) take_loss(flow, block, ids, offsets);
   if (shard + 1 < grid_.shards) {
-    const auto message = std::make_shared<Tensor>(flow.residual.to(at::kCPU));
+    const auto message =
+        std::make_shared<Tensor>(gpu_.number >= 0 ? at::empty(flow.residual.sizes(), of_host).copy_(flow.residual) : flow.residual);
     flow.pipe.start_send(message->data_ptr(), message->numel() * static_cast<Index>(message->element_size()), message);
   }
   flow.residual.reset();

@@ -43,7 +43,7 @@ MemoryPlan memory_plan(const RankMemory& memory, const std::string& stage) {
 }
 
 RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest,
-                       Index contexts, int threads) {
+                       Index contexts, int threads, bool on_gpu) {
   const auto cuts = shard_cuts(config, options, longest);
   const auto s = static_cast<std::size_t>(shard);
   const bool last = shard == options.layer_shards - 1;
@@ -55,9 +55,9 @@ RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& o
   const auto n = static_cast<double>(rows);
   RankMemory memory;
   memory.base = base_memory + (threads - 1) * thread_memory + 8.0 * static_cast<double>(contexts);
-  memory.weights = model::weight_bytes(config, range, options.compute);
-  if (shard == 0) memory.weights += 2.0 * static_cast<double>(config.vocab) * row; // mapped, as far as its rows occur
-  memory.working = model::working_bytes(config, range, options.compute, rows, longest, threads);
+  memory.weights = model::weight_bytes(config, range, options.compute, on_gpu);
+  memory.working = on_gpu ? model::gpu_working_bytes(config, range, options.compute, rows, longest)
+                          : model::working_bytes(config, range, options.compute, rows, longest, threads);
   // One block of a layer is filled while others wait for the disk.
   memory.buffers = n * row * static_cast<double>(size_of(options.store)) * static_cast<double>(mine > 0 ? blocks_waiting + 1 : 0);
   const double message = n * row * static_cast<double>(size_of(options.compute));

@@ -209,28 +209,41 @@ Tensor attend_padded(const Tensor& q, const Tensor& k, const Tensor& v, const At
   return mixed.transpose(1, 2).reshape({n, length, s.heads * s.head_dim});
 }
 
-/// Position of every row among contexts padded to the longest; undefined when none is shorter.
-Tensor padded_positions(const Contexts& contexts, at::Device device) {
+} // namespace
+
+Tensor padded_places(const Contexts& contexts, at::Device device) {
   if (contexts.rows() == contexts.count() * contexts.longest) return {};
-  std::vector<Index> positions;
+  std::vector<Index> places;
+  places.reserve(static_cast<std::size_t>(contexts.rows()));
   for (Index c = 0; c < contexts.count(); ++c)
     for (Index t = 0; t < contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]; ++t)
-      positions.push_back(c * contexts.longest + t);
-  return at::tensor(positions, at::kLong).to(device);
+      places.push_back(c * contexts.longest + t);
+  return at::tensor(places, at::kLong).to(device);
 }
-
-} // namespace
 
 Tensor attend_by_aten(const Tensor& qkv, const Contexts& contexts, const AttentionSettings& s) {
   const Index n = contexts.count();
-  const Tensor positions = padded_positions(contexts, qkv.device());
+  const Tensor places = contexts.places.defined() ? contexts.places : padded_places(contexts, qkv.device());
   Tensor padded = qkv;
-  if (positions.defined()) padded = at::zeros({n * contexts.longest, qkv.size(1)}, qkv.options()).index_copy_(0, positions, qkv);
+  if (places.defined()) padded = at::zeros({n * contexts.longest, qkv.size(1)}, qkv.options()).index_copy_(0, places, qkv);
   const Tensor heads = padded.view({n, contexts.longest, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
   const Tensor q = rotate(heads.slice(1, 0, s.heads), contexts);
   const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), contexts);
   const Tensor mixed = attend_padded(q, k, heads.slice(1, s.heads + s.kv_heads), s).view({n * contexts.longest, s.heads * s.head_dim});
-  return positions.defined() ? mixed.index_select(0, positions) : mixed;
+  return places.defined() ? mixed.index_select(0, places) : mixed;
+}
+
+double attend_by_aten_bytes(const AttentionSettings& s, Index contexts, Index longest, double element) {
+  const auto rows = static_cast<double>(contexts * longest);
+  const auto head = static_cast<double>(s.head_dim);
+  const auto query = rows * static_cast<double>(s.heads) * head;
+  const auto key = rows * static_cast<double>(s.kv_heads) * head;
+  const Index queries = std::min(longest, query_block(contexts, s.heads, longest));
+  const auto scores = static_cast<double>(contexts * s.heads * queries) * static_cast<double>(longest);
+  const double padded = element * (query + 2 * key);
+  const double rotating = 4.0 * query * 3.0;                // halves in f32, their products, and both halves joined
+  const double mixing = scores * (2 * element + 4.0 + 1.0); // scores, weights in f32 and rounded, which keys are hidden
+  return padded + element * (3 * query + key) + std::max(rotating, mixing);
 }
 
 } // namespace concord::model

@@ -23,7 +23,7 @@ struct Transformer::Parameters {
   at::ScalarType compute = at::kFloat;
   at::Device device = at::kCPU;
   std::unique_ptr<Weights> files; ///< mapped: the embedding is read in place
-  Tensor embedding;               ///< [vocab, d] as in the file
+  Tensor embedding;               ///< [vocab, d] as in the file; on a GPU in the type of the forward pass
   Tensor final_norm;
   Linear head;
   Tensor inverse_frequencies; ///< [head_dim / 2]
@@ -32,7 +32,10 @@ struct Transformer::Parameters {
 
 namespace {
 
-constexpr Index loss_rows = 256; // logits of so many rows exist at once
+/// Logits of so many rows exist at once. A GPU reads the whole head for each piece, so its pieces are large: 2^28 logits, a GiB in f32.
+Index loss_rows(Index vocabulary, bool on_gpu) {
+  return on_gpu ? std::clamp<Index>((Index{1} << 28) / vocabulary, 256, 4096) : 256;
+}
 constexpr Index slab_rows = 256; // enough for products at full speed, few enough for the caches
 
 /// 1 / wavelength of each pair of dimensions, stretched as the config says.
@@ -90,7 +93,6 @@ Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, 
   p.files = std::make_unique<Weights>(folder);
   Loader loader(*p.files, compute, device, rows);
   const std::string embedding = "model.embed_tokens.weight";
-  if (range.first == 0) p.embedding = mapped(p.files->tensor(embedding, {c.vocab, c.hidden}));
   const Family& family = family_of(c.family, (folder / "config.json").string());
   for (int layer = range.first; layer < range.end; ++layer) p.blocks.push_back(family.load_block(loader, c, layer));
   if (range.head) {
@@ -98,6 +100,12 @@ Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, 
     if (c.tied_head) check_tied_head(*p.files, c, folder);
     p.head = loader.linear({{c.tied_head ? embedding : "lm_head.weight", c.vocab}}, c.hidden);
   }
+  if (range.first == 0 && device.is_cpu())
+    p.embedding = mapped(p.files->tensor(embedding, {c.vocab, c.hidden}));
+  else if (range.first == 0)
+    p.embedding = range.head && c.tied_head ? p.head.plain_weight() : loader.linear({{embedding, c.vocab}}, c.hidden).plain_weight();
+  if (!device.is_cpu()) // long sums of bf16 products stay in f32
+    at::globalContext().setAllowBF16ReductionCuBLAS(false);
   p.inverse_frequencies = inverse_frequencies(c);
 }
 
@@ -117,6 +125,7 @@ Contexts Transformer::contexts(std::vector<Index> offsets) const {
   const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), parameters_->inverse_frequencies);
   contexts.cosine = angles.cos().to(parameters_->device);
   contexts.sine = angles.sin().to(parameters_->device);
+  if (!parameters_->device.is_cpu()) contexts.places = padded_places(contexts, parameters_->device); // once for all layers
   return contexts;
 }
 
@@ -125,7 +134,7 @@ Tensor Transformer::embed(std::span<const std::int32_t> ids) const {
   const Parameters& p = *parameters_;
   require(p.embedding.defined(), ExitCode::internal, "this rank's layers do not begin with the embedding");
   const Tensor index = at::from_blob(const_cast<std::int32_t*>(ids.data()), {static_cast<Index>(ids.size())}, at::kInt);
-  Tensor residual = at::embedding(p.embedding, index).to(p.device).to(p.compute);
+  Tensor residual = at::embedding(p.embedding, index.to(p.embedding.device())).to(p.compute);
   if (p.config.embedding_scale != 1) residual.mul_(at::tensor(p.config.embedding_scale).to(p.compute).to(p.device));
   return residual;
 }
@@ -144,7 +153,7 @@ std::vector<Slab> cut_into_slabs(const Contexts& contexts) {
   for (Index c = 0; c < contexts.count(); ++c) {
     const Index begin = contexts.offsets[static_cast<std::size_t>(c)];
     const Index end = contexts.offsets[static_cast<std::size_t>(c) + 1];
-    if (slabs.empty() || slabs.back().contexts.rows() >= slab_rows) slabs.push_back({begin, {{0}, 0, contexts.cosine, contexts.sine}});
+    if (slabs.empty() || slabs.back().contexts.rows() >= slab_rows) slabs.push_back({begin, {{0}, 0, contexts.cosine, contexts.sine, {}}});
     Slab& slab = slabs.back();
     slab.contexts.offsets.push_back(end - slab.first_row);
     slab.contexts.longest = std::max(slab.contexts.longest, end - begin);
@@ -188,22 +197,33 @@ double Transformer::loss_sum(const Tensor& residual, const Tensor& targets) cons
   const Parameters& p = *parameters_;
   require(p.head.defined(), ExitCode::internal, "the loss needs the head of the model");
   const Tensor on_device = targets.to(p.device);
+  const bool on_gpu = !p.device.is_cpu();
+  const Index at_once = loss_rows(p.config.vocab, on_gpu);
   double sum = 0;
-  for (Index begin = 0; begin < residual.size(0); begin += loss_rows) {
-    const Index end = std::min(residual.size(0), begin + loss_rows);
+  Tensor sum_there = on_gpu ? at::zeros({}, on_device.options().dtype(at::kDouble)) : Tensor();
+  for (Index begin = 0; begin < residual.size(0); begin += at_once) {
+    const Index end = std::min(residual.size(0), begin + at_once);
     Tensor logits = p.head(rms_norm(residual.slice(0, begin, end), p.final_norm, p.config.rms_norm_eps));
     if (p.config.final_softcap > 0) logits = logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap);
-    sum += at::cross_entropy_loss(logits.to(at::kFloat), on_device.slice(0, begin, end), /*weight=*/{}, at::Reduction::Sum,
-                                  /*ignore_index=*/-1)
-               .item<double>();
+    const Tensor loss = at::cross_entropy_loss(logits.to(at::kFloat), on_device.slice(0, begin, end), /*weight=*/{}, at::Reduction::Sum,
+                                               /*ignore_index=*/-1);
+    if (on_gpu)
+      sum_there.add_(loss); // asking for it would wait for the GPU
+    else
+      sum += loss.item<double>();
   }
-  return sum;
+  return on_gpu ? sum_there.item<double>() : sum;
 }
 
-double weight_bytes(const ModelConfig& c, LayerRange range, Dtype compute) {
+double weight_bytes(const ModelConfig& c, LayerRange range, Dtype compute, bool on_gpu) {
   const auto blocks = static_cast<double>(range.end - range.first) * static_cast<double>(c.block_parameters());
-  const double head = range.head ? static_cast<double>(c.vocab * c.hidden) : 0;
-  return static_cast<double>(size_of(compute)) * (blocks + head);
+  const auto table = static_cast<double>(c.vocab * c.hidden);
+  const double head = range.head ? table : 0;
+  const auto element = static_cast<double>(size_of(compute));
+  double embedding = 0;
+  if (range.first == 0)
+    embedding = on_gpu ? (range.head && c.tied_head ? 0 : element * table) : 2 * table; // mapped, as far as its rows occur
+  return element * (blocks + head) + embedding;
 }
 
 double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Index rows, Index longest, int threads) {
@@ -214,8 +234,23 @@ double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Inde
   const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + 2 * n * d;
   const double mlp = n * d + piece * (2.0 * static_cast<double>(c.intermediate) + d);
   const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
-  const double logits = range.head ? static_cast<double>(loss_rows * c.vocab) * (4 + 4 + element) : 0;
+  const double logits = range.head ? static_cast<double>(loss_rows(c.vocab, false) * c.vocab) * (4 + 4 + element) : 0;
   return element * (n * d + std::max(attention, mlp)) + threads * cpu::attend_scratch_bytes(settings, longest) + logits;
+}
+
+double gpu_working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Index rows, Index longest) {
+  const auto element = static_cast<double>(size_of(compute));
+  const auto n = static_cast<double>(rows);
+  const auto d = static_cast<double>(c.hidden);
+  const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
+  const Index contexts = (rows + longest - 1) / std::max<Index>(1, longest);
+  const double norm = n * d * (3 * 4 + element); // in f32: the rows, their squares or what they are multiplied by, the result
+  const double attention =
+      element * n * (static_cast<double>(c.qkv_width()) + d) + attend_by_aten_bytes(settings, contexts, longest, element);
+  const double mlp = element * n * (2.0 * static_cast<double>(c.intermediate) + 2 * d);
+  const double logits = range.head ? static_cast<double>(loss_rows(c.vocab, true) * c.vocab) * (4 + 4 + 2 * element) : 0;
+  constexpr double workspace = 64 << 20; // of cuBLAS
+  return element * n * d + std::max({norm, attention, mlp + element * n * d, logits + element * n * d}) + workspace;
 }
 
 double block_flops(const ModelConfig& c, int layer, Index longest) {

@@ -30,6 +30,9 @@ inline void fill(const Tensor& to, std::span<const float> values) {
   to.copy_(at::from_blob(const_cast<float*>(values.data()), to.sizes(), at::kFloat));
 }
 
+/// Entries that libtorch's kernel of products may be given at once: it numbers threads in 32 bits, 32 threads an entry.
+inline constexpr Index entries_at_once = Index{1} << 25;
+
 /// Rows of a table, summed in bags: the bag of entries [ends[i], ends[i + 1]).
 struct Bags {
   Tensor ends;  ///< [bags + 1]
@@ -43,9 +46,21 @@ struct Bags {
     return std::get<0>(at::_embedding_bag(table, index, ends, false, 0, false, weights, /*include_last_offset=*/true));
   }
   /// [entries]: products of the entry's bag in `bags_rows` [bags, width] and its row of the table.
-  Tensor products(const Tensor& bags_rows, const Tensor& table) const {
-    if (entries() == 0) return at::zeros({0}, table.options());
-    return at::_embedding_bag_per_sample_weights_backward(bags_rows, table, index, ends, bag, 0);
+  Tensor products(const Tensor& bags_rows, const Tensor& table, Index at_once = entries_at_once) const {
+    if (entries() <= at_once) return products_of(bags_rows, table, index, bag);
+    Tensor all = at::empty({entries()}, table.options());
+    for (Index begin = 0; begin < entries(); begin += at_once) {
+      const Index n = std::min(at_once, entries() - begin);
+      all.narrow(0, begin, n).copy_(products_of(bags_rows, table, index.narrow(0, begin, n), bag.narrow(0, begin, n)));
+    }
+    return all;
+  }
+
+private:
+  /// The kernel looks at the entries' bags alone: where these begin and end only tells it a type.
+  Tensor products_of(const Tensor& bags_rows, const Tensor& table, const Tensor& some, const Tensor& their_bags) const {
+    if (some.numel() == 0) return at::zeros({0}, table.options());
+    return at::_embedding_bag_per_sample_weights_backward(bags_rows, table, some, ends, their_bags, 0);
   }
 };
 

@@ -30,8 +30,8 @@ void check_words(const TrainOptions& o) {
           "sae.reduction must be \"fast\" or \"reproducible\", not \"{}\"", o.reduction);
   require(o.device == "cpu" || o.device == "cuda" || o.device == "torch", ExitCode::config,
           "sae.device must be \"cpu\" or \"cuda\" (or \"torch\", to check the GPU's code on the CPU), not \"{}\"", o.device);
-  require(o.gpu_exchange == "host" || o.gpu_exchange == "nccl", ExitCode::config,
-          "sae.gpu_exchange must be \"host\" or \"nccl\", not \"{}\"", o.gpu_exchange);
+  require(o.gpu_exchange == "auto" || o.gpu_exchange == "host" || o.gpu_exchange == "nccl", ExitCode::config,
+          "sae.gpu_exchange must be \"auto\", \"host\" or \"nccl\", not \"{}\"", o.gpu_exchange);
   require(o.device == "cpu" || o.reduction == "fast", ExitCode::config,
           "sae.device = \"{}\" needs sae.reduction = \"fast\": on a GPU the bits of sums depend on the ranks", o.device);
   require(o.order == "global" || o.order == "buffer", ExitCode::config, "sae.order must be \"global\" or \"buffer\", not \"{}\"", o.order);

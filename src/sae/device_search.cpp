@@ -4,6 +4,7 @@
 
 #include "sae/rows.hpp"
 #include "search_kernels.hpp"
+#include <c10/core/DeviceGuard.h>
 #include <optional>
 
 namespace concord::sae {
@@ -12,6 +13,7 @@ namespace {
 void launch(const at::Device& device, const search::Kernel& kernel) {
 #ifdef CONCORD_CUDA
   if (device.is_cuda()) {
+    const c10::DeviceGuard of_this_thread(device);
     const int status = search::launch_on_gpu(kernel);
     require(status == 0, ExitCode::internal, "a kernel did not start: CUDA error {}", status);
     return;

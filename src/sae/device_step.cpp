@@ -1,5 +1,6 @@
 #include "concord/sae/device_step.hpp"
 
+#include "concord/comm/gpu_memory.hpp"
 #include "concord/core/error.hpp"
 
 #include "device_search.hpp"
@@ -178,10 +179,18 @@ DeviceStep::DeviceStep(Architecture& architecture, Index k_aux, double alpha, in
   tensors_ = std::make_unique<Tensors>(s, architecture.scalars(), gpu, first, count, beta1);
 }
 
-DeviceStep::~DeviceStep() = default;
+DeviceStep::~DeviceStep() {
+  tensors_.reset();
+  comm::give_back_gpu_cache();
+}
 
-double DeviceStep::bytes(const Architecture& architecture, Index count, Index rows) {
+double DeviceStep::bytes(const Architecture& architecture, Index count, Index rows, Index k_aux) {
   const auto& s = architecture.settings();
+  // The penalised kinds begin with half of their latents active; BatchTopK's rows differ.
+  const double active = architecture_kind(s.kind).penalised ? static_cast<double>(s.latents) / 2 : 1.5 * static_cast<double>(s.k);
+  const auto aux = static_cast<double>(std::min(k_aux, s.latents));
+  constexpr double of_entry = 80; // latent, row, value, gradient; keys, values and scratch of the sort by latent; what is gathered by it
+  const double codes = of_entry * static_cast<double>(rows) * (active + aux);
   const auto matrices = [&](Index latents) {
     return 4.0 * static_cast<double>(FlatParameters::count(s.d, latents, architecture.scalars()));
   };
@@ -189,7 +198,7 @@ double DeviceStep::bytes(const Architecture& architecture, Index count, Index ro
   const auto hidden = 4.0 * static_cast<double>(std::min(rows * s.latents, elements_at_once));
   // Weights and gradients, sums of bags on their way there, moments, what Adam makes on its way; pre-activations and what is chosen of
   // them.
-  return 2.5 * matrices(s.latents) + 4 * matrices(count) + of_rows + 2.5 * hidden;
+  return 2.5 * matrices(s.latents) + 4 * matrices(count) + of_rows + 2.5 * hidden + codes;
 }
 
 void DeviceStep::load(const FlatParameters& parameters) {

@@ -1,6 +1,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/gpu.hpp"
+#include "concord/comm/gpu_memory.hpp"
 #include "concord/core/text.hpp"
 #include "concord/sae/device_step.hpp"
 
@@ -20,8 +21,12 @@ public:
     auto& exchange = training_.exchange;
     comm::Gpu gpu;
     if (o.device == "cuda") gpu = comm::bind_gpu(training_.comm, o.device, o.allow_shared_gpu);
+    const bool one_each = comm::max_of(training_.comm, gpu.number >= 0 && gpu.sharing == 1 ? Index{0} : Index{1}) == 0;
+    by_host_ = o.gpu_exchange == "host" || (o.gpu_exchange == "auto" && !(one_each && comm::Nccl::built()));
     comm::agree(training_.comm, [&] {
       check(gpu);
+      gpu_ = gpu.number;
+      comm::begin_gpu_peak(gpu_);
       step_ = std::make_unique<DeviceStep>(training_.architecture, training_.k_aux(), o.aux_weight, gpu.number, exchange.first(),
                                            exchange.count(), architecture_kind(o.kind).beta1);
       if (by_host())
@@ -70,20 +75,28 @@ public:
     if (nccl_) step_->share_matrices(*nccl_, exchange.firsts(), exchange.counts());
   }
 
+  std::string gpu_memory() const override { return comm::gpu_memory_text(gpu_, bytes()); }
+
 private:
+  /// Of this rank's GPU.
+  double bytes() const {
+    return DeviceStep::bytes(training_.architecture, training_.exchange.count(), training_.options.batch / training_.comm.size() + 1,
+                             training_.k_aux());
+  }
+
   /// Whether sums and weights go through the host.
-  bool by_host() const { return training_.comm.size() > 1 && training_.options.gpu_exchange == "host"; }
+  bool by_host() const { return training_.comm.size() > 1 && by_host_; }
 
   void check(const comm::Gpu& gpu) const {
     const auto& o = training_.options;
-    const double needed = DeviceStep::bytes(training_.architecture, training_.exchange.count(), o.batch / training_.comm.size() + 1);
-    require(gpu.number < 0 || needed <= gpu.memory / gpu.sharing, ExitCode::unavailable,
-            "{} does not fit: this rank needs {} of its GPU, which has {} free for {} ranks; give more ranks a GPU each, or lower "
-            "sae.latents or sae.batch",
+    const double needed = bytes();
+    require(gpu.number < 0 || needed <= gpu.memory, ExitCode::unavailable,
+            "{} does not fit: this rank needs {} of its GPU, and may take {} of it, since {} ranks have it; give more ranks a GPU each, or "
+            "lower sae.latents or sae.batch",
             o.stage_word, human_bytes(needed), human_bytes(gpu.memory), gpu.sharing);
-    require(o.gpu_exchange == "host" || gpu.number >= 0, ExitCode::config, "sae.gpu_exchange = \"{}\" needs sae.device = \"cuda\"",
+    require(o.gpu_exchange != "nccl" || gpu.number >= 0, ExitCode::config, "sae.gpu_exchange = \"{}\" needs sae.device = \"cuda\"",
             o.gpu_exchange);
-    require(o.gpu_exchange == "host" || !o.allow_shared_gpu, ExitCode::config, "ranks that share a GPU need sae.gpu_exchange = \"host\"");
+    require(o.gpu_exchange != "nccl" || !o.allow_shared_gpu, ExitCode::config, "ranks that share a GPU need sae.gpu_exchange = \"host\"");
   }
 
   /// Through the host, each part travels while the next comes from the device.
@@ -109,6 +122,8 @@ private:
   std::unique_ptr<DeviceStep> step_;
   std::unique_ptr<FlatParameters> gradients_; ///< of this rank's latents, where they go through the host
   std::unique_ptr<comm::Nccl> nccl_;
+  bool by_host_ = true; ///< else NCCL, where there are several ranks
+  int gpu_ = -1;
   bool loaded_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include "concord/core/warp.hpp"
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <variant>
@@ -38,8 +39,9 @@ struct Largest {
   Index warps() const { return hidden.rows; }
   Index shared() const { return places * static_cast<Index>(sizeof(Found)); }
 };
-/// Beyond it a list takes longer to keep than rows to sort.
-inline constexpr Index most_places = 64;
+/// Beyond it libtorch sorts the rows. 64 latents and what screening adds need 80; where keeping a list costs more than sorting was not
+/// measured on a GPU yet.
+inline constexpr Index most_places = 160;
 
 /// h >= floor + limit - slack, the slack being what rounding may have taken away: row_slack |w_j|.
 struct Bound {
@@ -126,7 +128,8 @@ CONCORD_DEVICE void run(const Warp& warp, const Largest& kernel, Index row, std:
 CONCORD_DEVICE bool reaches(const Bound& bound, Index row, Index latent, float value) {
   float limit = bound.limit;
   if (bound.floor != nullptr) limit += bound.floor[latent];
-  if (bound.row_slack != nullptr) limit -= bound.row_slack[row] * bound.norm[latent];
+  // One rounding, said: counting and filling must agree to the bit.
+  if (bound.row_slack != nullptr) limit = fmaf(-bound.row_slack[row], bound.norm[latent], limit);
   return value >= limit;
 }
 

@@ -1,5 +1,6 @@
 #include "stepper.hpp"
 
+#include "concord/comm/gpu.hpp"
 #include "concord/sae/start.hpp"
 #include "concord/sae/step.hpp"
 
@@ -53,7 +54,9 @@ std::unique_ptr<Stepper> make_host_stepper(const Training& training) {
 }
 
 std::unique_ptr<Stepper> make_stepper(const Training& training) {
-  return training.options.device == "cpu" ? make_host_stepper(training) : make_gpu_stepper(training);
+  if (training.options.device != "cpu") return make_gpu_stepper(training);
+  comm::warn_of_idle_gpus(training.options.stage_word, "sae.device = \"cuda\" and sae.reduction = \"fast\"");
+  return make_host_stepper(training);
 }
 
 } // namespace concord::sae

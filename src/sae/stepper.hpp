@@ -31,6 +31,8 @@ public:
   virtual StepSeen make_gradients(Batch& batch, const std::vector<std::uint8_t>& dead, float warmth) = 0;
   /// Adam with these gradients times `scale`, and new weights for all ranks.
   virtual void move(double rate, double scale) = 0;
+  /// " gpu_planned=... gpu_peak=..." where it computes on a GPU.
+  virtual std::string gpu_memory() const { return ""; }
 };
 
 /// What a stepper works with; all must outlive it.

@@ -174,6 +174,7 @@ public:
 
   void finish() {
     stepper_->store();
+    gpu_memory_ = stepper_->gpu_memory();
     stepper_.reset(); // room for the weights in the layout of the file
     dead_latents();
     check_ranks_agree();
@@ -188,10 +189,10 @@ public:
     });
     std::string traffic = comm_.size() > 1 ? fmt::format(" received/step={}", human_bytes(received)) : std::string();
     say_stage_ok(o_.stage_word, clock_.seconds(),
-                 fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={} l0={} too_long={} dead={} ({:.1f}%) peak={}{}", o_.steps,
+                 fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={} l0={} too_long={} dead={} ({:.1f}%) peak={}{}{}", o_.steps,
                              rows_a_second(), screened, shown(metrics.fvu, 4), shown(metrics.l0, 2), state_->left_out, dead_count_,
                              100.0 * static_cast<double>(dead_count_) / static_cast<double>(o_.latents),
-                             human_bytes(comm::max_of(comm_, peak_memory())), traffic),
+                             human_bytes(comm::max_of(comm_, peak_memory())), gpu_memory_, traffic),
                  o_.out.string());
   }
 
@@ -406,6 +407,7 @@ private:
   std::unique_ptr<TrainingState> state_;
   std::unique_ptr<Exchange> exchange_;
   std::unique_ptr<Stepper> stepper_;
+  std::string gpu_memory_; ///< what it took of a GPU
   std::unique_ptr<TrainingLog> log_;
   Batch batch_;
   std::unique_ptr<Progress> progress_;

@@ -64,7 +64,7 @@ const std::map<std::string, Allowed>& table() {
       {"sae.max_norm", within(0, any)},
       {"sae.reduction", one_of({"reproducible", "fast"})},
       {"sae.device", one_of({"cpu", "cuda", "torch"})},
-      {"sae.gpu_exchange", one_of({"host", "nccl"})},
+      {"sae.gpu_exchange", one_of({"auto", "host", "nccl"})},
       {"sae.order", one_of({"global", "buffer"})},
       {"sae.buffer_rows", within(1, most_index)},
       {"sae.memory_gib", within(0, any)},

@@ -3,6 +3,7 @@
 #include "concord/comm/gpu.hpp"
 #include "concord/comm/node_array.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/log.hpp"
 
 #include "comm/message_size.hpp"
 #include "comm/shared_memory.hpp"
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -407,6 +409,26 @@ TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {
 }
 
 /// Without a GPU; on one the same memory is pinned.
+TEST(Gpu, OnesThatAStageLeavesIdleAreNamedOnce) {
+  for (const char* name : {"SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"}) ::unsetenv(name);
+  const auto said = [](const std::string& stage) {
+    testing::internal::CaptureStderr();
+    warn_of_idle_gpus(stage, "sae.device = \"cuda\"");
+    return testing::internal::GetCapturedStderr();
+  };
+  set_log_level("warn");
+  EXPECT_EQ(said("none"), "");
+  ::setenv("CUDA_VISIBLE_DEVICES", "", 1);
+  EXPECT_EQ(said("hidden"), "");
+  ::setenv("SLURM_JOB_GPUS", "2,3", 1);
+  const auto line = said("some");
+  EXPECT_EQ(line.find("SLURM_JOB_GPUS=2,3") != std::string::npos, is_speaker()) << line;
+  EXPECT_EQ(said("some"), "");
+  set_log_level("error");
+  ::unsetenv("SLURM_JOB_GPUS");
+  ::unsetenv("CUDA_VISIBLE_DEVICES");
+}
+
 TEST(Gpu, StagingMemoryIsAligned) {
   for (const std::size_t count : {1U, 1000U, 100000U}) {
     StagingVector<float> values(count, 1.5F);

@@ -145,6 +145,29 @@ TEST(Ops, GatedMlpEqualsAtenWholeAndInPieces) {
     }
 }
 
+/// Gemma-2-2B: a GPU takes all rows of a batch through the MLP at once, and keeps the embedding.
+TEST(Transformer, MemoryOfAGpuCountsWhatTheCpuDoesInPieces) {
+  ModelConfig c;
+  c.hidden = 2304;
+  c.intermediate = 9216;
+  c.heads = 8;
+  c.kv_heads = 4;
+  c.head_dim = 256;
+  c.vocab = 256000;
+  c.tied_head = true;
+  const LayerRange all{0, 26, true};
+  const Index rows = Index{32} * 1024;
+  const double working = gpu_working_bytes(c, all, Dtype::bf16, rows, 1024);
+  const double wide = 2.0 * 2 * static_cast<double>(rows * c.intermediate);
+  EXPECT_GT(working, wide + 2.0 * static_cast<double>(rows * c.hidden));
+  EXPECT_LT(working, 4.5e9);
+  EXPECT_GT(gpu_working_bytes(c, all, Dtype::bf16, 8 * rows, 1024), 4 * working);
+  const double embedding = 2.0 * static_cast<double>(c.vocab * c.hidden);
+  // Tied, it is the head; without a head it lies there by itself.
+  EXPECT_EQ(weight_bytes(c, all, Dtype::bf16, true), weight_bytes(c, {0, 26, false}, Dtype::bf16, true));
+  EXPECT_EQ(weight_bytes(c, {0, 26, false}, Dtype::bf16, true), weight_bytes(c, {1, 27, false}, Dtype::bf16, true) + embedding);
+}
+
 TEST(Transformer, WorkingMemoryIsLinearInTheContext) {
   ModelConfig c;
   c.hidden = 256;

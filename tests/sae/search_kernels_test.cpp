@@ -28,7 +28,7 @@ const std::vector<std::function<void(const Kernel&)>> runners{
 /// Widths around those of a warp and of what is read at once; many values are equal, so that ties lie on the border.
 TEST(SearchKernels, LargestEqualsASort) {
   for (const Index latents : {Index{1}, Index{31}, Index{33}, Index{256}, Index{700}})
-    for (const Index places : {Index{1}, Index{7}, Index{32}, Index{45}, Index{64}}) {
+    for (const Index places : {Index{1}, Index{7}, Index{32}, Index{45}, Index{64}, Index{80}, most_places}) {
       if (places > latents) continue;
       const Index rows = 5;
       auto hidden = random_values(1, static_cast<std::size_t>(rows * latents));

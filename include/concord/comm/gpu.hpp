@@ -12,7 +12,7 @@ namespace concord::comm {
 struct Gpu {
   int number = -1;   ///< among those this rank sees; -1: none, the rank computes on the CPU
   std::string uuid;  ///< names the device wherever it is seen from
-  double memory = 0; ///< bytes free on it
+  double memory = 0; ///< bytes of it that this rank may take: of what was free at first its part, and no more than is free now
   int sharing = 1;   ///< ranks that have it
 };
 
@@ -21,6 +21,10 @@ struct Gpu {
 /// be one of all ranks: groups of them would each begin with a node's first GPU. Collective over `comm`.
 /// @throws Error config, or unavailable when "cuda" is asked for and there is no GPU, or too few; agreed.
 Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared);
+
+/// Says once a stage that this job holds GPUs (CUDA_VISIBLE_DEVICES, or Slurm's variables) while the stage computes on CPUs, and that
+/// `setting` would change it. Local; rank 0 alone speaks.
+void warn_of_idle_gpus(const std::string& stage, const std::string& setting);
 
 /// Memory that a GPU copies from and to at full speed, once bind_gpu() has found this rank one: pages that stay where they are. Else plain
 /// memory. Local. @throws std::bad_alloc

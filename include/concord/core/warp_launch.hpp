@@ -6,6 +6,7 @@
 #ifdef __CUDACC__
 
 #include <cuda_runtime.h>
+#include <limits>
 
 namespace concord {
 
@@ -19,10 +20,20 @@ __global__ void __launch_bounds__(warp_lanes) run_warps(const Kernel kernel) {
 template <typename Kernel>
 cudaError_t launch_warps(const Kernel& kernel) {
   if (kernel.warps() == 0) return cudaSuccess;
+  if (kernel.warps() > std::numeric_limits<std::int32_t>::max()) return cudaErrorInvalidConfiguration;
   const auto shared = static_cast<int>(kernel.shared());
-  // Beyond 48 KiB a kernel must ask.
-  const auto status = cudaFuncSetAttribute(run_warps<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
-  if (status != cudaSuccess) return status;
+  constexpr int without_asking = 48 << 10;
+  if (shared > without_asking) {
+    const auto status = cudaFuncSetAttribute(run_warps<Kernel>, cudaFuncAttributeMaxDynamicSharedMemorySize, shared);
+    if (status != cudaSuccess) return status;
+  }
+  // Blocks of one warp that use much shared memory: as many as fit, at the cost of the cache beside it.
+  constexpr int worth_the_cache = 8 << 10;
+  if (shared > worth_the_cache) {
+    const auto status =
+        cudaFuncSetAttribute(run_warps<Kernel>, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
+    if (status != cudaSuccess) return status;
+  }
   run_warps<Kernel><<<static_cast<unsigned>(kernel.warps()), warp_lanes, static_cast<std::size_t>(shared)>>>(kernel);
   return cudaGetLastError();
 }

@@ -61,6 +61,8 @@ public:
   Index largest_block() const; ///< rows
   /// What this rank is planned to take; nothing when it is idle.
   RankMemory memory() const;
+  /// " gpu_planned=... gpu_peak=..." of this rank's GPU; empty without one.
+  std::string gpu_memory() const;
 
   /// Loads this rank's weights, after a check that they fit; nothing when they are there. Collective over comm.
   void load_model();

@@ -31,8 +31,9 @@ inline constexpr Index blocks_waiting = 3;
 std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOptions& options, Index longest);
 /// The wanted layers, sorted; all when the options name none. @throws Error config.
 std::vector<int> wanted_layers(const ExtractOptions& options, const model::ModelConfig& config);
-/// Memory of the ranks that hold shard `shard`, for blocks of at most `rows` rows in contexts of at most `longest`.
+/// Memory of the ranks that hold shard `shard`, for blocks of at most `rows` rows in contexts of at most `longest`. `on_gpu`: weights and
+/// forward pass lie on the rank's GPU.
 RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& options, int shard, Index rows, Index longest,
-                       Index contexts, int threads);
+                       Index contexts, int threads, bool on_gpu);
 
 } // namespace concord::extract

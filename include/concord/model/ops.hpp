@@ -19,6 +19,7 @@ struct Contexts {
   std::vector<Index> offsets; ///< context c is the rows [offsets[c], offsets[c + 1])
   Index longest = 0;
   at::Tensor cosine, sine; ///< [longest, head_dim / 2] f32 on the model's device
+  at::Tensor places;       ///< [rows] i64 of rows among contexts padded to the longest, on the device; undefined: made where needed
   Index count() const { return static_cast<Index>(offsets.size()) - 1; }
   Index rows() const { return offsets.back(); }
 };
@@ -35,6 +36,8 @@ public:
   /// (x W^T) * factor, element by element, in the same pass where oneDNN multiplies.
   at::Tensor times(const at::Tensor& x, const at::Tensor& factor) const;
   bool defined() const { return weight_.defined(); }
+  /// [out, in] as it was given, where no kernel laid it out anew: on a GPU.
+  const at::Tensor& plain_weight() const { return weight_; }
 
 private:
   at::Tensor weight_; ///< [out, in], or packed
@@ -59,6 +62,10 @@ void add_normed(at::Tensor& residual, const at::Tensor& x, const at::Tensor& wei
 at::Tensor attend(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
 /// The same by ATen alone, on any device: what the CPU kernel is tested against.
 at::Tensor attend_by_aten(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
+/// The most bytes that attend_by_aten() holds at once beside qkv, for `contexts` of `longest` rows in a type of `element` bytes.
+double attend_by_aten_bytes(const AttentionSettings& settings, Index contexts, Index longest, double element);
+/// Place of every row among contexts padded to the longest, [rows] i64; undefined when none is shorter.
+at::Tensor padded_places(const Contexts& contexts, at::Device device);
 /// down(activation(gate(x)) * up(x)) over pieces of rows, so that the wide intermediates stay small.
 struct GatedMlp {
   Linear gate, up, down;

@@ -28,8 +28,8 @@ public:
   DeviceStep(const DeviceStep&) = delete;
   DeviceStep& operator=(const DeviceStep&) = delete;
 
-  /// Bytes on the device for batches of `rows` rows. Local.
-  static double bytes(const Architecture& architecture, Index count, Index rows);
+  /// Bytes on the device for batches of `rows` rows of which `k_aux` dead latents each may join. Local.
+  static double bytes(const Architecture& architecture, Index count, Index rows, Index k_aux);
   /// All weights, from the host.
   void load(const FlatParameters& parameters);
   /// The scalars alone.

@@ -49,10 +49,10 @@ struct TrainOptions {
   std::string order = "global";           ///< "global", or "buffer": windows of shuffled blocks, as when the model feeds the training
   std::string reduction = "reproducible"; ///< or "fast" (exchange.hpp)
   std::string device = "cpu";             ///< or "cuda" (device_step.hpp), or "torch": the GPU's code on the CPU, to check it
-  std::string gpu_exchange = "host";      ///< how GPU ranks sum gradients and share weights: through the host and MPI, or by "nccl"
-  bool allow_shared_gpu = false;          ///< several ranks on one GPU
-  Index buffer_rows = 1 << 20;            ///< rows of all ranks in a window of the buffer
-  double memory_gib = 4;                  ///< rows a rank holds in memory; beyond it they are read in sorted windows
+  std::string gpu_exchange = "auto"; ///< how GPU ranks sum gradients and share weights: "host" (MPI), "nccl", or this where each has a GPU
+  bool allow_shared_gpu = false;     ///< several ranks on one GPU
+  Index buffer_rows = 1 << 20;       ///< rows of all ranks in a window of the buffer
+  double memory_gib = 4;             ///< rows a rank holds in memory; beyond it they are read in sorted windows
   double checkpoint_seconds = 300;
   std::uint64_t seed = 0;
   int models = 1; ///< of a study: its seed s, and a variant's seed=s, give model number `model` the seed models s + model
