@@ -5,15 +5,27 @@
 
 namespace concord::app {
 
+namespace {
+
+constexpr const char* advice_here = "start more ranks, or see `concord plan` for what each stage needs";
+
+/// oneDNN, which libtorch multiplies with, does not say why; its kernels are there for every product of ours.
+bool without_memory_for_product(std::string_view what) {
+  return what.starts_with("could not create a primitive") || what.starts_with("could not execute a primitive");
+}
+
+} // namespace
+
 std::optional<Failure> torch_failure(const std::exception& error) {
+  if (without_memory_for_product(error.what()))
+    return Failure{ExitCode::unavailable, fmt::format("out of memory for a matrix product (oneDNN: {}); {}", error.what(), advice_here)};
   const auto* torch = dynamic_cast<const c10::Error*>(&error);
   if (torch == nullptr) return {};
   const std::string_view what = torch->what_without_backtrace();
   const bool on_gpu = dynamic_cast<const c10::OutOfMemoryError*>(torch) != nullptr;
   if (!on_gpu && what.find("can't allocate memory") == std::string_view::npos && what.find("not enough memory") == std::string_view::npos)
     return {};
-  const char* advice = on_gpu ? "start more ranks with a GPU each, or lower extract.batch, sae.batch or sae.latents"
-                              : "start more ranks, or see `concord plan` for what each stage needs";
+  const char* advice = on_gpu ? "start more ranks with a GPU each, or lower extract.batch, sae.batch or sae.latents" : advice_here;
   return Failure{ExitCode::unavailable,
                  fmt::format("out of memory{}: {}; {}", on_gpu ? " on the GPU" : "", what.substr(0, what.find('\n')), advice)};
 }

@@ -31,6 +31,11 @@ TEST(TorchFailures, MemoryOfAGpuIsUnavailable) {
   EXPECT_NE(failure.message.find("on the GPU: CUDA out of memory. Tried to allocate 2.00 GiB.;"), std::string::npos) << failure.message;
 }
 
+TEST(TorchFailures, AProductThatOneDnnCannotMakeRoomForIsUnavailable) {
+  const auto failure = failure_of([] { throw std::runtime_error("could not create a primitive"); });
+  EXPECT_EQ(failure.code, ExitCode::unavailable);
+}
+
 TEST(TorchFailures, OthersAreBugs) {
   EXPECT_EQ(failure_of([] { TORCH_CHECK(false, "shapes differ"); }).code, ExitCode::internal);
   EXPECT_EQ(failure_of([] { throw std::logic_error("no"); }).code, ExitCode::internal);
