@@ -96,7 +96,7 @@ struct Sizes {
 };
 
 /// Of the shard whose ranks need most.
-MemoryPlan extract_memory(const Sizes& s, char model) {
+extract::RankMemory extract_rank_memory(const Sizes& s, char model) {
   auto options = extract_options(s.study, model);
   const auto config = model::read_config(options.model);
   options.layer_shards = std::clamp(options.layer_shards, 1, std::min(s.ranks, config.layers));
@@ -106,9 +106,13 @@ MemoryPlan extract_memory(const Sizes& s, char model) {
   for (int shard = 0; shard < options.layer_shards; ++shard) {
     const auto memory = extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts,
                                              thread_count(), options.device == "cuda");
-    if (memory.total() > most.total()) most = memory;
+    if (memory.total() + memory.on_device() > most.total() + most.on_device()) most = memory;
   }
-  return extract::memory_plan(most, std::string("extract ") + model);
+  return most;
+}
+
+MemoryPlan extract_memory(const Sizes& s, char model) {
+  return extract::memory_plan(extract_rank_memory(s, model), std::string("extract ") + model);
 }
 
 MemoryPlan train_memory(const Sizes& s, Index d, double layers) {
@@ -338,6 +342,9 @@ void print_plan(const Study& study, const PlanOptions& options) {
     say("arrays above 1 MiB (docs/memory.md has the symbols):");
     for (const auto& plan : plans) say_arrays(plan);
   }
+  if (study.text("extract.device") == "cuda")
+    for (const char model : {'a', 'b'})
+      say("extract {}: each rank takes {} of its GPU", model, human_bytes(extract_rank_memory(sizes, model).on_device()));
   if (study.text("sae.device") == "cuda")
     for (const char model : {'a', 'b'}) {
       const auto d = model_plan(study, std::string("model.") + model).config.hidden;

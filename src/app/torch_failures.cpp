@@ -22,9 +22,10 @@ std::optional<Failure> torch_failure(const std::exception& error) {
   const auto* torch = dynamic_cast<const c10::Error*>(&error);
   if (torch == nullptr) return {};
   const std::string_view what = torch->what_without_backtrace();
-  const bool on_gpu = dynamic_cast<const c10::OutOfMemoryError*>(torch) != nullptr;
-  if (!on_gpu && what.find("can't allocate memory") == std::string_view::npos && what.find("not enough memory") == std::string_view::npos)
-    return {};
+  const auto says = [&](std::string_view words) { return what.find(words) != std::string_view::npos; };
+  const bool on_gpu =
+      dynamic_cast<const c10::OutOfMemoryError*>(torch) != nullptr || says("CUDA error: out of memory") || says("_ALLOC_FAILED");
+  if (!on_gpu && !says("can't allocate memory") && !says("not enough memory")) return {};
   const char* advice = on_gpu ? "start more ranks with a GPU each, or lower extract.batch, sae.batch or sae.latents" : advice_here;
   return Failure{ExitCode::unavailable,
                  fmt::format("out of memory{}: {}; {}", on_gpu ? " on the GPU" : "", what.substr(0, what.find('\n')), advice)};

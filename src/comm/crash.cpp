@@ -3,6 +3,7 @@
 #include "concord/core/error.hpp"
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
@@ -33,8 +34,15 @@ std::string_view name_of_signal(int signal) {
   }
 }
 
-/// Calls nothing that takes memory or a lock.
+std::atomic_flag crashed = ATOMIC_FLAG_INIT;
+constexpr unsigned seconds_to_say_it = 5; // names of functions are looked up behind the loader's lock, which may be held
+
+/// Takes no memory.
 extern "C" void concord_on_crash(int signal) {
+  if (crashed.test_and_set())
+    while (true) ::pause(); // another thread is saying it
+  ::signal(SIGALRM, SIG_DFL);
+  ::alarm(seconds_to_say_it);
   write_out("concord: error: a crash (");
   write_out(name_of_signal(signal));
   write_out("), which is a bug; please report it with these lines:\n");
@@ -55,7 +63,7 @@ void explain_crashes() {
   ::sigaltstack(&stack, nullptr); // the ordinary one may be what is full
   struct sigaction action {};
   action.sa_handler = concord_on_crash;
-  action.sa_flags = static_cast<int>(SA_ONSTACK | SA_RESETHAND);
+  action.sa_flags = SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   for (const int signal : signals) sigaction(signal, &action, nullptr);
 }

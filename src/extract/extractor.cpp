@@ -139,7 +139,7 @@ std::string Extractor::gpu_memory() const {
 /// Refuses a run that cannot fit before anything is loaded.
 void Extractor::check_memory() const {
   const RankMemory need = memory();
-  const double on_node = comm::sum_on_node(comm_, gpu_.number >= 0 ? need.base + need.buffers : need.total());
+  const double on_node = comm::sum_on_node(comm_, need.total());
   const double available = options_.memory_gib > 0 ? options_.memory_gib * 0x1p30 * comm::node_size(comm_) : available_memory();
   const auto advice =
       "raise extract.layer_shards (more ranks share the weights), lower extract.batch (less at once), set extract.compute = "

@@ -32,9 +32,10 @@ std::vector<Index> shard_cuts(const model::ModelConfig& config, const ExtractOpt
   return dist::balanced_cuts(costs, options.layer_shards);
 }
 
-MemoryPlan memory_plan(const RankMemory& memory, const std::string& stage) {
+MemoryPlan memory_plan(RankMemory memory, const std::string& stage) {
   MemoryPlan plan(stage);
   plan.each_rank("program, libraries, and where contexts begin", "170 MiB + 30 MiB (n - 1) + 8 C", memory.base);
+  if (memory.on_gpu) memory.weights = memory.working = 0;
   plan.each_rank("weights of its layers", "v_c parameters, and the rows of the embedding that occur", memory.weights);
   plan.at_most();
   plan.each_rank("forward pass of a block", "v_c (2 x d + the larger of attention and MLP)", memory.working);
@@ -54,9 +55,10 @@ RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& o
   const double row = static_cast<double>(config.hidden);
   const auto n = static_cast<double>(rows);
   RankMemory memory;
+  memory.on_gpu = on_gpu;
   memory.base = base_memory + (threads - 1) * thread_memory + 8.0 * static_cast<double>(contexts);
   memory.weights = model::weight_bytes(config, range, options.compute, on_gpu);
-  memory.working = on_gpu ? model::gpu_working_bytes(config, range, options.compute, rows, longest)
+  memory.working = on_gpu ? model::gpu_working_bytes(config, range, options.compute, rows, std::min(options.batch, contexts), longest)
                           : model::working_bytes(config, range, options.compute, rows, longest, threads);
   // One block of a layer is filled while others wait for the disk.
   memory.buffers = n * row * static_cast<double>(size_of(options.store)) * static_cast<double>(mine > 0 ? blocks_waiting + 1 : 0);

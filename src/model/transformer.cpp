@@ -238,12 +238,11 @@ double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Inde
   return element * (n * d + std::max(attention, mlp)) + threads * cpu::attend_scratch_bytes(settings, longest) + logits;
 }
 
-double gpu_working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Index rows, Index longest) {
+double gpu_working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Index rows, Index contexts, Index longest) {
   const auto element = static_cast<double>(size_of(compute));
   const auto n = static_cast<double>(rows);
   const auto d = static_cast<double>(c.hidden);
   const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
-  const Index contexts = (rows + longest - 1) / std::max<Index>(1, longest);
   const double norm = n * d * (3 * 4 + element); // in f32: the rows, their squares or what they are multiplied by, the result
   const double attention =
       element * n * (static_cast<double>(c.qkv_width()) + d) + attend_by_aten_bytes(settings, contexts, longest, element);

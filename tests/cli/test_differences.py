@@ -95,6 +95,7 @@ class Differences(unittest.TestCase):
         subprocess.run(["cc", "-O1", "-fexceptions", "-shared", "-fPIC", "-o", library, SOURCE / "tests/campaign/fault.c", "-ldl"], check=True)
         full = self.folder / "full"
         for stage, wrote in (("encode", ["a/features.h5", "a/features.h5.layers"]), ("correlate", ["matches.h5", "matches.h5.matrix"])):
+            met = set()
             for n in (1, 2, 3, 5, 8, 13):
                 with self.subTest(stage=stage, n=n):
                     shutil.rmtree(full, ignore_errors=True)
@@ -108,6 +109,8 @@ class Differences(unittest.TestCase):
                     said, code = run_any(command, fault)
                     self.assertEqual(code, 74 if (self.folder / "fault.log").exists() else 0, said)
                     self.assertEqual(len(errors(said)), int(code != 0), said)
+                    met.update(["met"] if code != 0 else [], [word for word in ("features.h5.layers", "matches.h5.matrix") if code != 0 and word in said])
+            self.assertGreaterEqual(len(met), 2, f"{stage} met no full disk in the file that ranks write together")
 
     def test_other_arguments_are_refused(self):
         new = ["--set", f"study.output={self.folder / 'refused'}"]

@@ -122,6 +122,9 @@ TEST(Memory, ControlGroupsAboveCountAndPageCacheDoesNot) {
 }
 
 TEST(Threads, WorkIsDoneWhereNoThreadCanBeHad) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "AddressSanitizer needs terabytes of addresses";
+#endif
   // A process of its own: a limit of address space too small for another stack.
   EXPECT_EXIT(
       {

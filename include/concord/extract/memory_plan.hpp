@@ -12,17 +12,18 @@ namespace concord::extract {
 
 /// Bytes of one rank.
 struct RankMemory {
-  double base = 0;    ///< program and libraries
-  double weights = 0; ///< of its layers
-  double working = 0; ///< of the forward pass
-  double buffers = 0; ///< rows on their way to the disk and to the next shard
-  double total() const { return base + weights + working + buffers; }
-  /// What must fit on the device when there is a GPU.
-  double on_device() const { return weights + working; }
+  double base = 0;     ///< program and libraries
+  double weights = 0;  ///< of its layers
+  double working = 0;  ///< of the forward pass
+  double buffers = 0;  ///< rows on their way to the disk and to the next shard
+  bool on_gpu = false; ///< weights and forward pass lie there
+  /// On the host.
+  double total() const { return base + buffers + (on_gpu ? 0 : weights + working); }
+  double on_device() const { return on_gpu ? weights + working : 0; }
 };
 
-/// The same array by array.
-MemoryPlan memory_plan(const RankMemory& memory, const std::string& stage);
+/// The same array by array: what lies on the host.
+MemoryPlan memory_plan(RankMemory memory, const std::string& stage);
 
 /// Blocks of a layer that may wait for the disk; beyond them the forward pass waits.
 inline constexpr Index blocks_waiting = 3;

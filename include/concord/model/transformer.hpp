@@ -47,10 +47,10 @@ private:
 
 /// Bytes that a Transformer of that range keeps, and the most that run() needs beside them for `rows` rows of contexts no
 /// longer than `longest`: what `concord plan` shows. On a GPU the embedding lies there, too, and all rows of a batch go through the MLP at
-/// once.
+/// once, and attention pads `contexts` contexts to the longest.
 double weight_bytes(const ModelConfig& config, LayerRange range, Dtype compute, bool on_gpu);
 double working_bytes(const ModelConfig& config, LayerRange range, Dtype compute, Index rows, Index longest, int threads);
-double gpu_working_bytes(const ModelConfig& config, LayerRange range, Dtype compute, Index rows, Index longest);
+double gpu_working_bytes(const ModelConfig& config, LayerRange range, Dtype compute, Index rows, Index contexts, Index longest);
 /// Floating point operations for one row: of a block, and of the head.
 double block_flops(const ModelConfig& config, int layer, Index longest);
 double head_flops(const ModelConfig& config);
