@@ -102,8 +102,8 @@ void write_all_correlations(const comm::Communicator& comm, PairCorrelator& corr
   io::Output output(comm, path, key, io::Output::Writers::all, true, bytes, [&](io::File& file) {
     file.create_dataset("/r", {a.features(), b.features()}, Dtype::f32);
   });
-  auto matrix = output.file().dataset("/r");
-  const auto write = [&](Index feature, const std::vector<float>& row) { matrix.write_rows(feature, 1, row.data()); };
+  std::optional<io::Dataset> matrix(output.file().dataset("/r"));
+  const auto write = [&](Index feature, const std::vector<float>& row) { matrix->write_rows(feature, 1, row.data()); };
   const comm::StopWithin stop;
   comm::agree(comm, [&] { // dead features belong to no rank
     const std::vector<float> zeros(at(b.features()), 0.0F);
@@ -114,6 +114,7 @@ void write_all_correlations(const comm::Communicator& comm, PairCorrelator& corr
   correlator.for_each_row([&](std::int32_t feature, const std::vector<double>& r, const std::vector<std::int32_t>&) {
     write(feature, {r.begin(), r.end()});
   });
+  matrix.reset(); // HDF5 closes no parallel file of which something is open
   output.finish();
 }
 
@@ -134,11 +135,11 @@ void write_coactive_correlations(const comm::Communicator& comm, PairCorrelator&
     file.create_dataset("/cofire", {stored}, Dtype::i32);
     file.write("/shape", std::vector<Index>{a.features(), b.features()});
   });
-  auto indices = output.file().dataset("/indices");
-  auto r = output.file().dataset("/r");
-  auto cofire = output.file().dataset("/cofire");
   const comm::StopWithin stop;
   comm::agree(comm, [&] {
+    auto indices = output.file().dataset("/indices");
+    auto r = output.file().dataset("/r");
+    auto cofire = output.file().dataset("/cofire");
     spool->for_each([&](std::int32_t feature, const CoactiveSpool::Pairs& pairs) {
       const auto count = static_cast<Index>(pairs.partner.size());
       if (count == 0 || stop.wanted_here()) return;

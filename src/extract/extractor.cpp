@@ -2,7 +2,6 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/gpu_memory.hpp"
 #include "concord/comm/pipe.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
@@ -12,6 +11,7 @@
 #include "concord/model/transformer.hpp"
 #include "concord/model/weights.hpp"
 
+#include "comm/gpu_memory.hpp"
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <algorithm>

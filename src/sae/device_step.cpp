@@ -1,8 +1,8 @@
 #include "concord/sae/device_step.hpp"
 
-#include "concord/comm/gpu_memory.hpp"
 #include "concord/core/error.hpp"
 
+#include "comm/gpu_memory.hpp"
 #include "device_search.hpp"
 #include "sae/rows.hpp"
 

@@ -1,10 +1,10 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/gpu.hpp"
-#include "concord/comm/gpu_memory.hpp"
 #include "concord/core/text.hpp"
 #include "concord/sae/device_step.hpp"
 
+#include "comm/gpu_memory.hpp"
 #include "sae/rows.hpp"
 #include "stepper.hpp"
 #include <algorithm>
