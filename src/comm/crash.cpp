@@ -35,12 +35,17 @@ std::string_view name_of_signal(int signal) {
 }
 
 std::atomic_flag crashed = ATOMIC_FLAG_INIT;
+std::atomic<bool> ending{false};          ///< exit() was called
+constexpr unsigned seconds_to_be_ended = 3;
 constexpr unsigned seconds_to_say_it = 5; // names of functions are looked up behind the loader's lock, which may be held
 
 /// Takes no memory.
 extern "C" void concord_on_crash(int signal) {
   if (crashed.test_and_set())
     while (true) ::pause(); // another thread is saying it
+  // Where another rank ends the job, Open MPI may call exit() on its own thread, which destroys what libtorch still works with: then this
+  // process is gone before it speaks.
+  ::sleep(seconds_to_be_ended);
   ::signal(SIGALRM, SIG_DFL);
   ::alarm(seconds_to_say_it);
   write_out("concord: error: a crash (");
