@@ -35,7 +35,6 @@ std::string_view name_of_signal(int signal) {
 }
 
 std::atomic_flag crashed = ATOMIC_FLAG_INIT;
-std::atomic<bool> ending{false};          ///< exit() was called
 constexpr unsigned seconds_to_be_ended = 3;
 constexpr unsigned seconds_to_say_it = 5; // names of functions are looked up behind the loader's lock, which may be held
 
