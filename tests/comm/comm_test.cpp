@@ -408,7 +408,6 @@ TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {
   });
 }
 
-/// Without a GPU; on one the same memory is pinned.
 TEST(Gpu, OnesThatAStageLeavesIdleAreNamedOnce) {
   for (const char* name : {"SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"}) ::unsetenv(name);
   const auto said = [](const std::string& stage) {
@@ -429,6 +428,7 @@ TEST(Gpu, OnesThatAStageLeavesIdleAreNamedOnce) {
   ::unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
+/// Without a GPU; on one the same memory is pinned.
 TEST(Gpu, StagingMemoryIsAligned) {
   for (const std::size_t count : {1U, 1000U, 100000U}) {
     StagingVector<float> values(count, 1.5F);

@@ -145,15 +145,21 @@ TEST(Ops, GatedMlpEqualsAtenWholeAndInPieces) {
     }
 }
 
-/// Gemma-2-2B: a GPU takes all rows of a batch through the MLP at once, and keeps the embedding.
-TEST(Transformer, MemoryOfAGpuCountsWhatTheCpuDoesInPieces) {
+/// Eight heads, two on a key head.
+ModelConfig config_of(Index hidden, Index intermediate, Index head_dim, Index vocab) {
   ModelConfig c;
-  c.hidden = 2304;
-  c.intermediate = 9216;
+  c.hidden = hidden;
+  c.intermediate = intermediate;
   c.heads = 8;
   c.kv_heads = 4;
-  c.head_dim = 256;
-  c.vocab = 256000;
+  c.head_dim = head_dim;
+  c.vocab = vocab;
+  return c;
+}
+
+/// Gemma-2-2B: a GPU takes all rows of a batch through the MLP at once, and keeps the embedding.
+TEST(Transformer, MemoryOfAGpuCountsWhatTheCpuDoesInPieces) {
+  ModelConfig c = config_of(2304, 9216, 256, 256000);
   c.tied_head = true;
   const LayerRange all{0, 26, true};
   const Index rows = Index{32} * 1024;
@@ -171,13 +177,7 @@ TEST(Transformer, MemoryOfAGpuCountsWhatTheCpuDoesInPieces) {
 }
 
 TEST(Transformer, WorkingMemoryIsLinearInTheContext) {
-  ModelConfig c;
-  c.hidden = 256;
-  c.intermediate = 1024;
-  c.heads = 8;
-  c.kv_heads = 4;
-  c.head_dim = 32;
-  c.vocab = 1000;
+  const ModelConfig c = config_of(256, 1024, 32, 1000);
   const double at_4k = working_bytes(c, {0, 2, false}, Dtype::f32, 4096, 4096, 2);
   const double at_8k = working_bytes(c, {0, 2, false}, Dtype::f32, 8192, 8192, 2);
   EXPECT_LT(at_8k, 2.01 * at_4k);

@@ -3,9 +3,10 @@
 
 namespace concord::comm {
 
-/// Makes a crash (SIGSEGV, SIGABRT, SIGFPE, SIGILL) say one line and where it was, and end with 70, without taking memory. Before MPI
-/// starts, whose own handlers stay away then: they take memory to print a stack, and where the heap is damaged they wait for ever, and the
-/// job with them.
+/// Makes a crash (SIGSEGV, SIGABRT, SIGFPE, SIGILL) end this process with 70, behind one line and the functions that were running. It waits
+/// 3 s before it speaks, since a process that is ended with its job may crash on its way; after 5 s more SIGALRM ends it. The program's
+/// main calls it, before MPI starts: MPI's own handlers then stay away. They take memory to print a stack, and wait for ever where the heap
+/// is damaged.
 void explain_crashes();
 
 } // namespace concord::comm

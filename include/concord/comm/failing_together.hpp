@@ -3,10 +3,10 @@
 
 namespace concord::comm {
 
-/// For destructors of what ranks close together: behind an error of this rank alone the others are elsewhere and would never come.
+/// For what ranks close together, as parallel files (io/hdf5.hpp): behind an error of this rank alone the others never come to it.
 bool failing_together();
 
-/// Noted where an agreed error is thrown, and taken back where one is caught.
+/// agree() and throw_stopped() note it where they throw; whoever catches an agreed error and goes on takes it back.
 void note_failing_together(bool together);
 
 } // namespace concord::comm
