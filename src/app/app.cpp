@@ -462,6 +462,8 @@ private:
         ->check(CLI::Range(0, 1 << 24))
         ->capture_default_str();
     plan->add_option("--gflops", plan_.gflops, "what one rank computes a second, in 10^9 operations")->capture_default_str();
+    plan->add_option("--write-gbs", plan_.write_gbs, "what the file system takes a second from all ranks together, in 10^9 bytes")
+        ->capture_default_str();
     plan->add_flag("--memory", plan_.memory, "also each array above 1 MiB, with its formula");
     plan->add_flag("--json", plan_.json, "all of it as JSON");
   }

@@ -311,8 +311,8 @@ nlohmann::json json_of(const StagePlan& stage) {
 } // namespace
 
 void print_plan(const Study& study, const PlanOptions& options) {
-  require(options.ranks > 0 && options.gflops > 0 && options.ranks_a_node >= 0, ExitCode::usage,
-          "--ranks and --gflops must be positive, --ranks-a-node not negative");
+  require(options.ranks > 0 && options.gflops > 0 && options.write_gbs > 0 && options.ranks_a_node >= 0, ExitCode::usage,
+          "--ranks, --gflops and --write-gbs must be positive, --ranks-a-node not negative");
   const int ranks = options.ranks;
   const int on_node = options.ranks_a_node > 0 ? std::min(options.ranks_a_node, ranks) : ranks;
   const Sizes sizes{study, ranks, on_node, token_count(study)};
@@ -323,21 +323,29 @@ void print_plan(const Study& study, const PlanOptions& options) {
     say("{}", nlohmann::json{{"tokens", sizes.tokens}, {"ranks", ranks}, {"ranks_a_node", on_node}, {"stages", stages}}.dump(2));
     return;
   }
-  say("{:.0f} tokens on {} ranks, {} a node, at {:.0f} Gflop/s each; upper bounds, since not every latent is matched", sizes.tokens, ranks,
-      on_node, options.gflops);
+  say("{:.0f} tokens on {} ranks, {} a node, at {:.0f} Gflop/s each, files at {:g} GB/s; upper bounds, since not every latent is matched",
+      sizes.tokens, ranks, on_node, options.gflops, options.write_gbs);
   say("results: {}", study.path("study.output").string());
-  say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10} {:>10}", "stage", "disk", "flops", "memory a rank", "a node in all", "time", "stops in");
+  say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10} {:>10} {:>10}", "stage", "disk", "flops", "memory a rank", "a node in all", "time",
+      "bound by", "stops in");
   double disk = 0;
   double seconds = 0;
+  std::vector<std::string> slow_writing;
   for (const auto& plan : plans) {
-    const double time = plan.flops / (options.gflops * 1e9 * ranks);
+    const double computing = plan.flops / (options.gflops * 1e9 * ranks);
+    const double writing = plan.disk / (options.write_gbs * 1e9);
+    const double time = std::max(computing, writing);
     const double unbroken = plan.unbroken_seconds + plan.unbroken_flops / (options.gflops * 1e9);
-    say("{:<12} {:>12} {:>12.2e} {:>14} {:>14} {:>10} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops,
-        human_bytes(plan.memory.of_rank()), human_bytes(plan.memory.of_all(on_node)), human_seconds(time), human_seconds(unbroken));
+    say("{:<12} {:>12} {:>12.2e} {:>14} {:>14} {:>10} {:>10} {:>10}", plan.stage, human_bytes(plan.disk), plan.flops,
+        human_bytes(plan.memory.of_rank()), human_bytes(plan.memory.of_all(on_node)), human_seconds(time),
+        writing > computing ? "writing" : "arithmetic", human_seconds(unbroken));
+    if (plan.stage.starts_with("extract") && writing > computing) slow_writing.push_back(plan.stage);
     disk += plan.disk;
     seconds += time;
   }
   say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10}", "total", human_bytes(disk), "", "", "", human_seconds(seconds));
+  if (!slow_writing.empty())
+    say("{}: the ranks wait for the file system; fewer layers, fewer tokens or extract.fused = true write less", join(slow_writing, ", "));
   if (options.memory) {
     say("arrays above 1 MiB (docs/memory.md has the symbols):");
     for (const auto& plan : plans) say_arrays(plan);

@@ -10,7 +10,7 @@
 /// for both.
 extern "C" {
 alignas(64) extern char FLAGS_minloglevel[64]; // NOLINT(readability-identifier-naming)
-char FLAGS_minloglevel[64] = {};               // NOLINT(readability-identifier-naming)
+alignas(64) char FLAGS_minloglevel[64] = {};   // NOLINT(readability-identifier-naming)
 }
 
 namespace concord::corpus {

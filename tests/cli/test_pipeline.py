@@ -294,6 +294,11 @@ class Pipeline(unittest.TestCase):
         table = run("plan", self.study, "--memory", ranks=1)
         self.assertIn("a node in all", table)
         self.assertIn("stops in", table)
+        self.assertNotIn("wait for the file system", table)
+        slow = run("plan", self.study, "--gflops", "40000", "--write-gbs", "0.001", ranks=1)
+        self.assertIn("extract a, extract b: the ranks wait for the file system", slow)
+        self.assertRegex(slow, r"(?m)^extract a .* writing ")
+        run("plan", self.study, "--write-gbs", "0", ranks=1, code=64)
 
     def test_plan_info_keys_and_help(self):
         self.assertIn("train-sae", run("plan", self.study, ranks=1))
