@@ -76,8 +76,8 @@ public:
                   c.attention_scale, c.attn_softcap, c.sliding[static_cast<std::size_t>(layer)] ? c.sliding_window : 0};
   }
 
-  void run(Tensor& residual, const Contexts& contexts) const override {
-    add_normed(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), contexts, attention_)), behind_attention_, eps_);
+  void run(Tensor& residual, const Attend& attend) const override {
+    add_normed(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), attention_)), behind_attention_, eps_);
     mlp_(rms_norm(residual, before_mlp_, eps_), [&](Index begin, Index end, const Tensor& fed) {
       Tensor rows = residual.slice(0, begin, end);
       add_normed(rows, fed, behind_mlp_, eps_);

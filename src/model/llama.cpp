@@ -37,8 +37,8 @@ public:
     attention_ = {c.heads, c.kv_heads, c.head_dim, c.attention_scale, 0, 0};
   }
 
-  void run(Tensor& residual, const Contexts& contexts) const override {
-    add(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), contexts, attention_)));
+  void run(Tensor& residual, const Attend& attend) const override {
+    add(residual, out_(attend(qkv_(rms_norm(residual, before_attention_, eps_)), attention_)));
     mlp_(rms_norm(residual, before_mlp_, eps_), [&](Index begin, Index end, const Tensor& fed) {
       Tensor rows = residual.slice(0, begin, end);
       add(rows, fed);

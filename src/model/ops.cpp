@@ -233,6 +233,34 @@ Tensor attend_by_aten(const Tensor& qkv, const Contexts& contexts, const Attenti
   return places.defined() ? mixed.index_select(0, places) : mixed;
 }
 
+Tensor attend_behind(const Tensor& earlier, const Tensor& copies, const Contexts& context, const AttentionSettings& s) {
+  const Index length = context.rows();
+  const Index first = earlier.size(0);
+  const Index n = length - first;
+  const Index count = copies.size(0) / n;
+  const Index group = s.heads / s.kv_heads;
+  Contexts places = context; // rotary tables of the copies' rows
+  places.cosine = context.cosine.slice(0, first, length);
+  places.sine = context.sine.slice(0, first, length);
+  const Tensor heads = copies.view({count, n, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
+  // Query heads that share a key head are stacked as more queries of that head.
+  const Tensor q = rotate(heads.slice(1, 0, s.heads), places).reshape({count, s.kv_heads, group * n, s.head_dim});
+  const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), places);
+  const Tensor v = heads.slice(1, s.heads + s.kv_heads);
+  places.cosine = context.cosine.slice(0, 0, first);
+  places.sine = context.sine.slice(0, 0, first);
+  const Tensor shared = earlier.view({1, first, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
+  const Tensor shared_k = rotate(shared.slice(1, s.heads, s.heads + s.kv_heads), places);
+  const Tensor shared_v = shared.slice(1, s.heads + s.kv_heads);
+  Tensor scores = at::cat({at::matmul(q, shared_k.transpose(-1, -2)), at::matmul(q, k.transpose(-1, -2))}, -1).mul_(s.scale);
+  if (s.softcap > 0) scores = scores.div_(s.softcap).tanh_().mul_(s.softcap);
+  const Tensor hidden = hidden_keys(first, length, 0, length, s.window, q.device());
+  scores.view({count, s.kv_heads, group, n, length}).masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+  const Tensor weights = at::softmax(scores, -1, at::kFloat).to(q.scalar_type());
+  const Tensor mixed = at::matmul(weights.slice(-1, 0, first), shared_v) + at::matmul(weights.slice(-1, first), v);
+  return mixed.view({count, s.heads, n, s.head_dim}).transpose(1, 2).reshape({count * n, s.heads * s.head_dim});
+}
+
 double attend_by_aten_bytes(const AttentionSettings& s, Index contexts, Index longest, double element) {
   const auto rows = static_cast<double>(contexts * longest);
   const auto head = static_cast<double>(s.head_dim);

@@ -141,6 +141,11 @@ Tensor Transformer::embed(std::span<const std::int32_t> ids) const {
 
 namespace {
 
+/// Each row attends to the earlier ones of its context.
+Attend within(const Contexts& contexts) {
+  return [&contexts](const Tensor& qkv, const AttentionSettings& settings) { return attend(qkv, contexts, settings); };
+}
+
 /// Whole contexts that one thread takes through a block alone.
 struct Slab {
   Index first_row = 0;
@@ -169,7 +174,7 @@ void run_slabs(const Block& block, Tensor& residual, const std::vector<Slab>& sl
     const c10::InferenceMode no_gradients; // a thread's own setting
     for (std::size_t i = next++; i < slabs.size(); i = next++) {
       Tensor rows = residual.slice(0, slabs[i].first_row, slabs[i].first_row + slabs[i].contexts.rows());
-      block.run(rows, slabs[i].contexts);
+      block.run(rows, within(slabs[i].contexts));
     }
   });
 }
@@ -187,9 +192,51 @@ void Transformer::run(Tensor& residual, const Contexts& contexts, const Residual
     if (by_slabs)
       run_slabs(*block, residual, slabs);
     else
-      block->run(residual, contexts);
+      block->run(residual, within(contexts));
     tap(layer++, residual);
   }
+}
+
+std::vector<Tensor> Transformer::run_keeping(Tensor& residual, const Contexts& context, const ResidualTap& tap) const {
+  const c10::InferenceMode no_gradients;
+  const Parameters& p = *parameters_;
+  std::vector<Tensor> kept;
+  if (p.range.first == 0) tap(-1, residual);
+  int layer = p.range.first;
+  for (const auto& block : p.blocks) {
+    block->run(residual, [&](const Tensor& qkv, const AttentionSettings& settings) {
+      kept.push_back(qkv);
+      return attend(qkv, context, settings);
+    });
+    tap(layer++, residual);
+  }
+  return kept;
+}
+
+void Transformer::run_copies(Tensor& copies, int behind, Index first, const std::vector<Tensor>& kept, const Contexts& context) const {
+  const c10::InferenceMode no_gradients;
+  const Parameters& p = *parameters_;
+  for (int layer = std::max(behind + 1, p.range.first); layer < p.range.end; ++layer) {
+    const auto block = static_cast<std::size_t>(layer - p.range.first);
+    const Tensor earlier = kept[block].slice(0, 0, first);
+    p.blocks[block]->run(
+        copies, [&](const Tensor& qkv, const AttentionSettings& settings) { return attend_behind(earlier, qkv, context, settings); });
+  }
+}
+
+void Transformer::log_probabilities(const Tensor& residual, const std::function<void(Index begin, const Tensor& rows)>& take) const {
+  const c10::InferenceMode no_gradients;
+  const Parameters& p = *parameters_;
+  require(p.head.defined(), ExitCode::internal, "probabilities need the head of the model");
+  const Index at_once = loss_rows(p.config.vocab, !p.device.is_cpu());
+  for (Index begin = 0; begin < residual.size(0); begin += at_once)
+    take(begin, at::log_softmax(logits(residual.slice(0, begin, std::min(residual.size(0), begin + at_once))).to(at::kFloat), -1));
+}
+
+Tensor Transformer::logits(const Tensor& residual) const {
+  const Parameters& p = *parameters_;
+  Tensor logits = p.head(rms_norm(residual, p.final_norm, p.config.rms_norm_eps));
+  return p.config.final_softcap > 0 ? logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap) : logits;
 }
 
 double Transformer::loss_sum(const Tensor& residual, const Tensor& targets) const {
@@ -203,9 +250,8 @@ double Transformer::loss_sum(const Tensor& residual, const Tensor& targets) cons
   Tensor sum_there = on_gpu ? at::zeros({}, on_device.options().dtype(at::kDouble)) : Tensor();
   for (Index begin = 0; begin < residual.size(0); begin += at_once) {
     const Index end = std::min(residual.size(0), begin + at_once);
-    Tensor logits = p.head(rms_norm(residual.slice(0, begin, end), p.final_norm, p.config.rms_norm_eps));
-    if (p.config.final_softcap > 0) logits = logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap);
-    const Tensor loss = at::cross_entropy_loss(logits.to(at::kFloat), on_device.slice(0, begin, end), /*weight=*/{}, at::Reduction::Sum,
+    const Tensor loss = at::cross_entropy_loss(logits(residual.slice(0, begin, end)).to(at::kFloat), on_device.slice(0, begin, end),
+                                               /*weight=*/{}, at::Reduction::Sum,
                                                /*ignore_index=*/-1);
     if (on_gpu)
       sum_there.add_(loss); // asking for it would wait for the GPU

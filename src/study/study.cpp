@@ -119,7 +119,8 @@ std::string quoted(const std::string& text) {
 bool is_location(const std::string& key) {
   static const std::set<std::string> names{"study.output", "corpus.paths", "corpus.tokenizer", "corpus.token_ids", "model.a.path",
                                            "model.a.saes", "model.b.path", "model.b.saes",     "skyline.saes"};
-  return names.contains(key);
+  if (names.contains(key)) return true;
+  return std::any_of(keys().begin(), keys().end(), [&](const Key& known) { return known.name == key && known.is_path; });
 }
 
 std::string as_toml(const Value& value) {
@@ -210,6 +211,12 @@ std::string Study::location(const std::string& value) const {
   return (path.is_absolute() ? path : folder_ / path).string();
 }
 
+Value Study::setting(const std::string& key) const {
+  const auto found = values_.find(key);
+  require(found != values_.end(), ExitCode::internal, "no study key {}", key);
+  return is_location(key) ? located(found->second) : found->second;
+}
+
 std::string Study::resolved() const {
   std::string out = "# The study with every default filled in and every path absolute\n";
   std::string table;
@@ -219,7 +226,7 @@ std::string Study::resolved() const {
       table = key.name.substr(0, dot);
       out += "\n[" + table + "]\n";
     }
-    out += key.name.substr(dot + 1) + " = " + as_toml(is_location(key.name) ? located(values_.at(key.name)) : values_.at(key.name)) + "\n";
+    out += key.name.substr(dot + 1) + " = " + as_toml(setting(key.name)) + "\n";
   }
   return out;
 }

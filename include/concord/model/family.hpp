@@ -6,11 +6,15 @@
 #include "concord/model/config.hpp"
 #include "concord/model/ops.hpp"
 
+#include <functional>
 #include <memory>
 
 namespace concord::model {
 
 class Loader;
+
+/// How the rows of a block attend to one another: qkv [rows, qkv_width], not yet rotated -> [rows, heads head_dim].
+using Attend = std::function<at::Tensor(const at::Tensor& qkv, const AttentionSettings& settings)>;
 
 /// One transformer block.
 class Block {
@@ -20,7 +24,7 @@ public:
   Block& operator=(const Block&) = delete;
   virtual ~Block() = default;
   /// Adds the block's work to residual [rows, d] in place.
-  virtual void run(at::Tensor& residual, const Contexts& contexts) const = 0;
+  virtual void run(at::Tensor& residual, const Attend& attend) const = 0;
 };
 
 struct Family {

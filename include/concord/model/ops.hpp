@@ -64,6 +64,11 @@ at::Tensor attend(const at::Tensor& qkv, const Contexts& contexts, const Attenti
 at::Tensor attend_by_aten(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
 /// The most bytes that attend_by_aten() holds at once beside qkv, for `contexts` of `longest` rows in a type of `element` bytes.
 double attend_by_aten_bytes(const AttentionSettings& settings, Index contexts, Index longest, double element);
+/// Attention of copies of the last rows of one context that differ from layer to layer, to the earlier rows of that context, which are the
+/// same for all copies, and to themselves. By ATen alone, on any device.
+/// @param earlier [first, W] and @param copies [count * n, W] of copy after copy, n = rows of the context - first; @param context one
+/// context of first + n rows -> [count * n, heads * head_dim]
+at::Tensor attend_behind(const at::Tensor& earlier, const at::Tensor& copies, const Contexts& context, const AttentionSettings& settings);
 /// Place of every row among contexts padded to the longest, [rows] i64; undefined when none is shorter.
 at::Tensor padded_places(const Contexts& contexts, at::Device device);
 /// down(activation(gate(x)) * up(x)) over pieces of rows, so that the wide intermediates stay small.

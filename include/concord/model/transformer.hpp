@@ -36,11 +36,21 @@ public:
   at::Tensor embed(std::span<const std::int32_t> ids) const;
   /// Runs the blocks over residual [rows, d] in place; `tap` sees the embedding too when first = 0.
   void run(at::Tensor& residual, const Contexts& contexts, const ResidualTap& tap) const;
+  /// run() of one context that keeps each block's queries, keys and values [rows, qkv_width], for run_copies().
+  std::vector<at::Tensor> run_keeping(at::Tensor& residual, const Contexts& context, const ResidualTap& tap) const;
+  /// Takes copies of the rows [first, end) of that context, which were changed behind layer `behind`, through the later blocks. The rows in
+  /// front of `first` do not see the change, so they are those kept.
+  /// @param copies [count * (end - first), d], copy after copy, in place; @param context the one context, of `end` rows
+  void run_copies(at::Tensor& copies, int behind, Index first, const std::vector<at::Tensor>& kept, const Contexts& context) const;
+  /// Hands out log probabilities of the next token, piece by piece: rows [begin, ...) of residual [rows, d] -> [rows, vocab] f32. Needs the
+  /// head.
+  void log_probabilities(const at::Tensor& residual, const std::function<void(Index begin, const at::Tensor& rows)>& take) const;
   /// Sum of the next-token cross-entropies in nats over rows whose target is >= 0. Needs the head.
   /// @param residual [rows, d], @param targets [rows] i64, -1 where there is no next token
   double loss_sum(const at::Tensor& residual, const at::Tensor& targets) const;
 
 private:
+  at::Tensor logits(const at::Tensor& residual) const;
   struct Parameters;
   std::unique_ptr<Parameters> parameters_;
 };

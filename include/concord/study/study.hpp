@@ -2,23 +2,25 @@
 /// A study: one TOML file, every key documented and with a default, unknown keys refused by name. Local.
 
 #include "concord/core/index.hpp"
+#include "concord/core/settings.hpp"
 
 #include <filesystem>
 #include <map>
 #include <string>
-#include <variant>
 #include <vector>
 
 namespace concord::study {
 
-/// A list of layers or texts keeps its elements as text.
-using Value = std::variant<bool, Index, double, std::string, std::vector<std::string>>;
+using settings::Value;
 
 /// A key as docs/configuration.md shows it.
 struct Key {
   std::string name; ///< "sae.k"
   Value fallback;
   std::string help;
+  settings::Allowed allowed =
+      {};               ///< of a stage whose settings are described beside their members; of the others src/study/ranges.cpp says it
+  bool is_path = false; ///< the same
 };
 
 /// Every key there is, in the order of the stages. `model.a.*` and `model.b.*` are listed both.
@@ -47,12 +49,21 @@ public:
   std::filesystem::path path(const std::string& key) const;
   /// A path-like text that may hold {layer} or a pattern, made absolute.
   std::string location(const std::string& text) const;
+  /// The settings of a stage that describes them (core/settings.hpp), from its table; paths are made absolute.
+  template <typename Settings>
+  Settings stage_settings(const std::string& table) const {
+    Settings s;
+    settings::assign(s, [&](const std::string& name) { return setting(table + "." + name); });
+    return s;
+  }
   /// The study's folder, from which relative paths count.
   const std::filesystem::path& folder() const { return folder_; }
   /// The study with all defaults filled in and all paths absolute, as TOML: it means the same wherever it lies.
   std::string resolved() const;
 
 private:
+  /// A key's value; of a path made absolute.
+  Value setting(const std::string& key) const;
   /// "table.key=value".
   void set(const std::string& assignment);
   /// Ranges and choices. @throws Error config.

@@ -1,0 +1,139 @@
+#include "concord/subspaces/spans.hpp"
+
+#include "concord/comm/collectives.hpp"
+#include "concord/core/philox.hpp"
+#include "concord/dist/partition.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+namespace concord::subspaces {
+namespace {
+
+constexpr std::uint64_t attempts = 16; // to find a random span
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+Index context_of(const ContextPlaces& contexts, Index row) {
+  return std::upper_bound(contexts.offsets.begin(), contexts.offsets.end(), row) - contexts.offsets.begin() - 1;
+}
+
+/// A key that orders occurrences at random, whatever rank has them.
+std::uint64_t lot(const Philox& random, const Span& span) {
+  return random.bits(static_cast<std::uint64_t>(span.begin));
+}
+
+/// The occurrences with the smallest lots of each concept. Ranks send those below a bound that leaves out hardly any of them.
+std::vector<Span> drawn(const comm::Communicator& comm, const std::vector<Span>& mine, int concepts, const SpanChoice& choice) {
+  const Philox random(choice.seed, "occurrences");
+  std::vector<Index> counts(static_cast<std::size_t>(concepts));
+  for (const Span& span : mine) ++counts[static_cast<std::size_t>(span.concept_number)];
+  comm::sum(comm, counts);
+  const auto wanted = static_cast<double>(choice.max_occurrences);
+  const double enough = wanted + 8 * std::sqrt(wanted) + 32;
+  std::vector<Span> likely;
+  for (const Span& span : mine) {
+    const auto count = static_cast<double>(counts[static_cast<std::size_t>(span.concept_number)]);
+    if (static_cast<double>(lot(random, span)) * 0x1p-64 < enough / count) likely.push_back(span);
+  }
+  auto all = comm::all_gather(comm, likely);
+  std::sort(all.begin(), all.end(), [&](const Span& a, const Span& b) {
+    return std::tuple(a.concept_number, lot(random, a), a.begin, a.end) < std::tuple(b.concept_number, lot(random, b), b.begin, b.end);
+  });
+  std::vector<Span> chosen;
+  Index of_concept = 0;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    of_concept = i > 0 && all[i].concept_number == all[i - 1].concept_number ? of_concept + 1 : 0;
+    if (of_concept < choice.max_occurrences) chosen.push_back(all[i]);
+  }
+  return chosen;
+}
+
+/// Phrases of a concept go to the halves in turn, in random order.
+void halve_phrases(std::vector<Span>& spans, std::uint64_t seed) {
+  const Philox random(seed, "phrase halves");
+  std::map<std::pair<std::int32_t, std::uint64_t>, std::int32_t> in_order; // concept, lot -> phrase
+  for (const Span& span : spans)
+    in_order.emplace(std::pair{span.concept_number, random.bits(static_cast<std::uint64_t>(span.phrase))}, span.phrase);
+  std::map<std::pair<std::int32_t, std::int32_t>, std::int8_t> half; // concept, phrase
+  std::int32_t concept_number = -1;
+  std::int8_t next = 0;
+  for (const auto& [key, phrase] : in_order) {
+    if (key.first != concept_number)
+      next = static_cast<std::int8_t>(random.bits((std::uint64_t{1} << 32) + static_cast<std::uint64_t>(key.first)) & 1U);
+    concept_number = key.first;
+    half[{concept_number, phrase}] = next;
+    next = static_cast<std::int8_t>(1 - next);
+  }
+  for (Span& span : spans) span.phrase_half = half.at({span.concept_number, span.phrase});
+}
+
+/// The random span of an occurrence by its n-th draw: at the same place of another context; of length 0 where that is too short.
+Span random_span(const Span& span, const ContextPlaces& contexts, const Philox& random, std::uint64_t draw) {
+  const auto count = static_cast<std::uint64_t>(contexts.offsets.size() - 1);
+  const Index own = context_of(contexts, span.begin);
+  const Index place = span.begin - contexts.offsets[at(own)];
+  const auto other = static_cast<Index>(random.below(static_cast<std::uint64_t>(span.begin) * attempts + draw, count));
+  Span found = span;
+  found.random = true;
+  found.begin = contexts.offsets[at(other)] + place;
+  found.end = found.begin + span.length();
+  found.document = contexts.document.empty() ? other : contexts.document[at(other)];
+  if (other == own || found.end > contexts.offsets[at(other) + 1]) found.end = found.begin;
+  return found;
+}
+
+bool overlaps(const std::vector<Span>& ascending, const Span& span) {
+  const auto behind =
+      std::partition_point(ascending.begin(), ascending.end(), [&](const Span& occurrence) { return occurrence.end <= span.begin; });
+  return behind != ascending.end() && behind->begin < span.end;
+}
+
+/// A random span beside each occurrence where one is found. The rank that has a drawn context says which draws hit an occurrence there.
+std::vector<Span> random_spans(const comm::Communicator& comm, const std::vector<Span>& spans, const std::vector<Span>& mine,
+                               const ContextPlaces& contexts, std::uint64_t seed) {
+  const Philox random(seed, "random spans");
+  const auto count = static_cast<Index>(contexts.offsets.size()) - 1;
+  const dist::Partition share{count, comm.size()};
+  const Index first = contexts.offsets[at(share.begin(comm.rank()))];
+  const Index last = contexts.offsets[at(share.end(comm.rank()))];
+  std::vector<Index> good(spans.size()); // a bit for each draw
+  for (std::size_t i = 0; i < spans.size(); ++i)
+    for (std::uint64_t draw = 0; draw < attempts; ++draw) {
+      const Span found = random_span(spans[i], contexts, random, draw);
+      const bool here = found.begin >= first && found.begin < last;
+      if (here && found.length() > 0 && !overlaps(mine, found)) good[i] |= Index{1} << draw;
+    }
+  comm::sum(comm, good);
+  std::vector<Span> beside;
+  for (std::size_t i = 0; i < spans.size(); ++i)
+    for (std::uint64_t draw = 0; draw < attempts; ++draw)
+      if ((static_cast<std::uint64_t>(good[i]) >> draw & 1U) != 0) {
+        beside.push_back(random_span(spans[i], contexts, random, draw));
+        break;
+      }
+  return beside;
+}
+
+} // namespace
+
+std::vector<Span> choose_spans(const comm::Communicator& comm, const std::vector<Span>& mine, int concepts, const ContextPlaces& contexts,
+                               const SpanChoice& choice) {
+  auto spans = drawn(comm, mine, concepts, choice);
+  halve_phrases(spans, choice.seed);
+  const auto beside = random_spans(comm, spans, mine, contexts, choice.seed);
+  spans.insert(spans.end(), beside.begin(), beside.end());
+  const Philox random(choice.seed, "document halves");
+  for (Span& span : spans) span.document_half = static_cast<std::int8_t>(random.bits(static_cast<std::uint64_t>(span.document)) & 1U);
+  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
+    return std::tuple(a.begin, a.end, a.random, a.concept_number, a.phrase) <
+           std::tuple(b.begin, b.end, b.random, b.concept_number, b.phrase);
+  });
+  return spans;
+}
+
+} // namespace concord::subspaces
