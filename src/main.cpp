@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
   const concord::comm::Session session(argc, argv); // outermost: it must outlive every error message
+  concord::comm::end_at_once_from_other_threads();
   const int code = concord::app::run(session, argc, argv);
   if (code != 0 && concord::io::Handle::close_failed()) { // said by now; HDF5 would crash when MPI ends it
     std::fflush(nullptr);

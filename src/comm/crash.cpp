@@ -9,6 +9,7 @@
 #include <cstring>
 #include <execinfo.h>
 #include <string_view>
+#include <thread>
 #include <unistd.h>
 
 namespace concord::comm {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr int signals[] = {SIGSEGV, SIGABRT, SIGFPE, SIGILL};
 constexpr int deepest = 40;
+std::thread::id main_thread;
 
 void write_out(std::string_view text) {
   if (::write(STDERR_FILENO, text.data(), text.size()) < 0) ::_exit(static_cast<int>(ExitCode::internal));
@@ -55,7 +57,17 @@ extern "C" void concord_on_crash(int signal) {
   ::_exit(static_cast<int>(ExitCode::internal));
 }
 
+/// exit() of a library's thread: what main still computes with must not be destroyed under it.
+extern "C" void concord_on_exit(int status, void* /*nothing*/) {
+  if (std::this_thread::get_id() != main_thread) ::_exit(status);
+}
+
 } // namespace
+
+void end_at_once_from_other_threads() {
+  main_thread = std::this_thread::get_id();
+  ::on_exit(concord_on_exit, nullptr);
+}
 
 void explain_crashes() {
   void* frame = nullptr;

@@ -9,4 +9,9 @@ namespace concord::comm {
 /// is damaged.
 void explain_crashes();
 
+/// Makes exit() on any other thread than this one end the process at once, without the destructors of libraries. Where another rank ends
+/// the job, Open MPI calls it on its own thread while libtorch computes on this one. Called when MPI has started, by the program's main:
+/// what is registered last runs first.
+void end_at_once_from_other_threads();
+
 } // namespace concord::comm
