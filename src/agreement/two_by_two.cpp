@@ -1,0 +1,53 @@
+#include "concord/agreement/two_by_two.hpp"
+
+#include <cmath>
+#include <limits>
+
+namespace concord::agreement {
+namespace {
+
+constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+struct Margins {
+  explicit Margins(const TwoByTwo& t)
+      : first(t.n11 + t.n10), second(t.n11 + t.n01), not_first(t.n01 + t.n00), not_second(t.n10 + t.n00), all(first + not_first) {}
+  double first, second, not_first, not_second, all;
+};
+
+} // namespace
+
+double phi(const TwoByTwo& t) {
+  const Margins m(t);
+  const double scale = std::sqrt(m.first * m.not_first) * std::sqrt(m.second * m.not_second);
+  return scale > 0 ? (t.n11 * t.n00 - t.n10 * t.n01) / scale : nan;
+}
+
+double pmi(const TwoByTwo& t) {
+  const Margins m(t);
+  return t.n11 > 0 ? std::log2(m.all * t.n11 / (m.first * m.second)) : nan;
+}
+
+double npmi(const TwoByTwo& t) {
+  const double all = Margins(t).all;
+  return t.n11 > 0 && t.n11 < all ? pmi(t) / -std::log2(t.n11 / all) : nan;
+}
+
+double jaccard(const TwoByTwo& t) {
+  const double any = t.n11 + t.n10 + t.n01;
+  return any > 0 ? t.n11 / any : nan;
+}
+
+double log_odds(const TwoByTwo& t) {
+  return std::log((t.n11 + 0.5) * (t.n00 + 0.5) / ((t.n10 + 0.5) * (t.n01 + 0.5)));
+}
+
+double g2(const TwoByTwo& t) {
+  const Margins m(t);
+  const auto term = [&](double observed, double row, double column) {
+    return observed > 0 ? observed * std::log(observed * m.all / (row * column)) : 0;
+  };
+  return 2 * (term(t.n11, m.first, m.second) + term(t.n10, m.first, m.not_second) + term(t.n01, m.not_first, m.second) +
+              term(t.n00, m.not_first, m.not_second));
+}
+
+} // namespace concord::agreement
