@@ -5,14 +5,9 @@ Run by `concord report STUDY.toml`, or by hand: report.py OUTPUT_FOLDER. Exit st
 69 a Python package is missing.
 """
 import argparse
-import base64
-import csv
-import html
 import json
 import pathlib
-import re
 import sys
-import unicodedata
 
 try:
     import h5py
@@ -24,6 +19,11 @@ try:
 except ImportError as error:
     print(f"report.py: {error}", file=sys.stderr)
     sys.exit(69)
+
+sys.dont_write_bytecode = True  # a program leaves nothing beside itself
+sys.path.append(str(pathlib.Path(__file__).resolve().parent))  # python -I leaves it out
+from report_parts import STYLE, Corpus, html_table, layer_name, readable, save, text, top_contexts, write_csv
+from report_subspaces_pages import write_subspaces
 
 
 class Results:
@@ -67,14 +67,6 @@ class Results:
                 i, j = np.unravel_index(np.nanargmax(self.columns[name]), self.columns[name].shape)
                 return i, j
         return 0, 0
-
-
-def text(value):
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def layer_name(layer):
-    return "embedding" if layer < 0 else f"layer_{layer:03d}"
 
 
 def correlations(file, a, b):
@@ -159,28 +151,6 @@ def figure_correlations(results, i, j):
     return figure
 
 
-def readable(value):
-    """HTML of a text of any origin: control and direction marks are shown as pictures or numbers, never sent as they are."""
-    shown = []
-    for c in str(value):
-        if ord(c) < 32:
-            shown.append(chr(0x2400 + ord(c)) if c != "\n" else "\u21b5")
-        elif c == "\x7f":
-            shown.append("\u2421")
-        elif unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
-            shown.append(f"[U+{ord(c):04X}]")
-        else:
-            shown.append(c)
-    return html.escape("".join(shown))
-
-
-def cell(value, form=""):
-    """A table cell: a number in its form, any other text escaped, a dash for what is not known."""
-    if value is None or (isinstance(value, float) and not np.isfinite(value)):
-        return "<td>\u2013</td>"
-    return f"<td>{readable(format(value, form) if isinstance(value, (int, float)) else value)}</td>"
-
-
 SIDE_COLOURS = {"a": "Blues", "b": "Oranges"}
 
 
@@ -231,67 +201,6 @@ def figure_crosscoders(crosscoders):
     return figure
 
 
-def save(figure, folder, name):
-    """Writes PNG and PDF and returns the PNG as an HTML image."""
-    figure.savefig(folder / f"{name}.pdf")
-    path = folder / f"{name}.png"
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-    return f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}">'
-
-
-# --- contexts ---------------------------------------------------------------------------------------------------------
-
-class Corpus:
-    """Token texts with the contexts they stand in; ids are read where they are shown."""
-
-    def __init__(self, output):
-        self.file = h5py.File(output / "tokens.h5")
-        self.ids = self.file["tokens"]
-        self.offsets = self.file["context_offsets"][:]
-        self.pieces = None
-        if "pieces" in self.file:
-            raw, ends = self.file["pieces/bytes"][:].tobytes(), self.file["pieces/ends"][:]
-            starts = np.concatenate([[0], ends[:-1]])
-            self.pieces = [raw[s:e].decode(errors="replace") for s, e in zip(starts, ends)]
-
-    def token(self, token_id):
-        """Bytes of a token; a character may be spread over several byte tokens."""
-        if self.pieces is None or not 0 <= token_id < len(self.pieces):
-            return f"#{token_id} ".encode()
-        piece = self.pieces[token_id]
-        byte = re.fullmatch("<0x([0-9A-Fa-f]{2})>", piece)
-        return bytes([int(byte[1], 16)]) if byte else piece.replace("\u2581", " ").encode()
-
-    def context(self, row):
-        """Number of the context that holds a row."""
-        return int(np.searchsorted(self.offsets, row, side="right")) - 1
-
-    def around(self, row, before=10, after=5):
-        """HTML of a row's neighbourhood with the row marked."""
-        c = self.context(row)
-        begin, end = max(self.offsets[c], row - before), min(self.offsets[c + 1], row + after + 1)
-        ids = [int(i) for i in self.ids[begin:end]]
-        here = row - begin
-        left, middle, right = (readable(b"".join(map(self.token, part)).decode(errors="replace"))
-                               for part in (ids[:here], ids[here:here + 1], ids[here + 1:]))
-        return f"{left}<mark>{middle}</mark>{right}"
-
-
-def top_contexts(file, corpus, layer, feature, count=4):
-    """The strongest activations of a feature, at most one a context."""
-    group = file[layer_name(layer)]
-    seen, out = set(), []
-    for row, value in zip(group["top_rows"][feature], group["top_values"][feature]):
-        if row < 0 or corpus.context(row) in seen:
-            continue
-        seen.add(corpus.context(row))
-        out.append((float(value), corpus.around(int(row))))
-        if len(out) == count:
-            break
-    return out
-
-
 def best_matches(results, corpus, i, j, count):
     """The best matched features of a layer pair with their contexts in both models; rare features are left out."""
     a, b = results.layers_a[i], results.layers_b[j]
@@ -326,13 +235,6 @@ def pair_rows(results):
             row.update({name.replace("/", "_"): float(results.columns[name][i, j]) for name in names})
             rows.append(row)
     return rows
-
-
-def write_csv(path, rows):
-    with open(path, "w", newline="", encoding="utf-8") as f:
-        writer = csv.DictWriter(f, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 RECORD_KEYS = ("kind", "fvu", "fvu_all_rows", "rows_left_out", "held_out_rows_left_out", "explained_variance", "l0", "l1", "cosine", "relative_norm", "dead", "silent", "dense", "latents", "held_out_rows", "density")
@@ -379,20 +281,6 @@ def crosscoder_records(output):
     return [{"name": path.parent.name.replace("_layer", " x layer").replace("layer_", "layer "), **json.loads(path.read_text())} for path in paths]
 
 
-def html_table(rows, columns, formats):
-    head = "".join(f"<th>{html.escape(title)}</th>" for _, title in columns)
-    body = "".join("<tr>" + "".join(cell(row[key], formats.get(key, "")) for key, _ in columns) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1150px;margin:2em auto;padding:0 1em;color:#1a1a1a}
-h1,h2{line-height:1.2}h2{margin-top:2em}img{max-width:100%}table{border-collapse:collapse;font-size:13px;margin:.6em 0}
-th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}th{background:#f4f4f4}mark{background:#ffd54a;padding:0 1px}
-.match{display:grid;grid-template-columns:1fr 1fr;gap:1em;border-top:1px solid #ddd;padding:.6em 0;font-size:13px}
-.match h3{grid-column:1/3;margin:0;font-size:14px}.context{font-family:ui-monospace,monospace;font-size:12px;white-space:pre-wrap;margin:.2em 0}
-.value{color:#777}.lead{font-size:17px}dt{font-weight:600}dd{margin:0 0 .4em 0}"""
-
-
 def match_html(match):
     sides = ""
     for side in ("a", "b"):
@@ -435,7 +323,7 @@ def skyline_html(skyline, shown, formats):
             "No pair of models can be expected to come out more alike than this.</p>" + html_table(skyline, shown, formats))
 
 
-def page(name, results, images, rows, best, matches, records, skyline):
+def page(name, results, images, rows, best, matches, records, skyline, subspaces):
     shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("significant_b", "B beyond chance"),
              ("above_fixed_b", "B with r > 0.1"), ("tested_b", "B tested"), ("wmppc_b", "wMPPC of B"), ("factors_k_a", "k of A"), ("factors_k_b", "k of B")]
     for measure, title in (("svcca", "SVCCA"), ("rsa", "RSA")):
@@ -471,7 +359,7 @@ many features of B, drawn from all that have a partner, each with its best one.<
 <h2>Correlations in the best pair</h2>{images['correlations']}
 <h2>Best matched features of the best pair</h2><p>Each feature's strongest contexts, one a context window, the active token marked.
 Features that are active together on fewer than 30 tokens are left out.</p>{''.join(match_html(m) for m in matches)}
-{training}<h2>How this was made</h2><dl>{provenance}</dl></body></html>"""
+{subspaces}{training}<h2>How this was made</h2><dl>{provenance}</dl></body></html>"""
 
 
 def main():
@@ -509,11 +397,12 @@ def main():
         images["crosscoders"] = save(figure_crosscoders(crosscoders), folder, "crosscoders")
     write_csv(folder / "pairs.csv", rows)
     write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "margin", "q", "cofire")} for m in matches] or [{"a": ""}])
-    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "skyline": skyline, "saes": records, "settings": results.settings, "provenance": results.provenance}
+    subspaces, subspaces_summary = write_subspaces(arguments.output, folder)
+    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "skyline": skyline, "saes": records, "subspaces": subspaces_summary, "settings": results.settings, "provenance": results.provenance}
     clean = json.loads(json.dumps(summary), parse_constant=lambda _: None)
     (folder / "summary.json").write_text(json.dumps(clean, indent=1), encoding="utf-8")
     temporary = folder / "index.html.new"
-    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records, skyline), encoding="utf-8")
+    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records, skyline, subspaces), encoding="utf-8")
     temporary.replace(folder / "index.html")
 
 

@@ -6,6 +6,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/comm/watchdog.hpp"
+#include "concord/concepts/mining.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
@@ -18,11 +19,13 @@
 #include "concord/io/claim.hpp"
 #include "concord/sae/trainings.hpp"
 #include "concord/similarity/compare.hpp"
+#include "concord/subspaces/subspaces.hpp"
 
 #include <CLI/CLI.hpp>
 
 #include "app/info.hpp"
 #include "app/report.hpp"
+#include "app/setting_flags.hpp"
 #include "app/torch_failures.hpp"
 #include <algorithm>
 #include <charconv>
@@ -79,6 +82,7 @@ public:
     add_encode();
     add_correlate();
     add_compare();
+    add_subspaces();
     add_report();
     add_tools();
   }
@@ -206,9 +210,9 @@ private:
     auto* sub = add("run", "run all stages of a study that are not yet done", [this] {
       const auto study = load_study();
       check_report_python(world_, study.text("report.python")); // not after hours of work
-      for (const auto& stage : stage_words()) {
-        run_stage(world_, stage, study, common_.force);
-        if (stage != stage_words().back() && comm::stop_requested(world_)) comm::throw_stopped("run");
+      for (const Stage& stage : stages()) {
+        run_stage(world_, stage.word, study, common_.force);
+        if (&stage != &stages().back() && comm::stop_requested(world_)) comm::throw_stopped("run");
       }
     });
     sub->add_option("study", common_.study, "study file")->required();
@@ -411,6 +415,56 @@ private:
     sub->add_option("--out", compare_.out, "similarity.h5 to write");
   }
 
+  void add_subspaces() {
+    auto* sub = add_stage("subspaces", "features + concept lists -> subspaces.h5 (concepts, their subspaces, and how these act)", [this] {
+      auto& o = subspaces_;
+      const bool mines = !mined_.empty();
+      comm::agree(world_, [&] { assign_given(o.settings, *given_subspaces_); });
+      need(!o.settings.concepts.empty() && !o.tokens.empty() &&
+               (mines || (!o.a.features.empty() && !o.b.features.empty() && !o.out.empty())),
+           "subspaces", "--concepts, --tokens and --mine; or --concepts, --tokens, --a, --b, --saes-a, --saes-b and --out");
+      if (mines) {
+        mine_phrases();
+        return;
+      }
+      o.a.model.device = o.b.model.device = "cpu";
+      o.a.model.compute = o.b.model.compute = comm::agreed(world_, [&] { return parse_dtype(compute_); });
+      o.settings.effects = o.settings.effects && (!o.a.model.model.empty() || given_subspaces_->contains("effects"));
+      o.settings.residual = o.settings.residual && (!o.a.activations.empty() || given_subspaces_->contains("residual"));
+      o.force = common_.force;
+      subspaces::subspaces(world_, o);
+    });
+    for (auto [side, inputs] : {std::pair{"a", &subspaces_.a}, std::pair{"b", &subspaces_.b}}) {
+      const std::string of = std::string(" of model ") + side;
+      sub->add_option(std::string("--") + side, inputs->features, "features.h5" + of);
+      sub->add_option(std::string("--saes-") + side, inputs->saes, "SAEs" + of + ": folder, or a path with {layer}");
+      sub->add_option(std::string("--activations-") + side, inputs->activations,
+                      "activations.h5" + of + ", for subspaces without features");
+      sub->add_option(std::string("--model-") + side, inputs->model.model, "Hugging Face folder" + of + ", for effects");
+    }
+    sub->add_option("--tokens", subspaces_.tokens, "tokens.h5 of both");
+    sub->add_option("--compute", compute_, "type of the forward pass: f32 or bf16")->capture_default_str();
+    sub->add_option("--seed", subspaces_.seed, "seed of every random number")->capture_default_str();
+    sub->add_option("--mine", mined_, "write the phrases of the corpus that are headed by a concept's word to this .tsv, and end");
+    sub->add_option("--out", subspaces_.out, "subspaces.h5 to write");
+    given_subspaces_ = add_setting_flags(*sub, settings::list_of(subspaces_.settings));
+  }
+
+  void mine_phrases() {
+    const auto& settings = subspaces_.settings;
+    const auto lists = concepts::read_concept_lists(world_, settings.concepts, settings.fold_case);
+    comm::agree(world_, [&] {
+      require(world_.rank() != 0 || common_.force || !std::filesystem::exists(mined_), ExitCode::config,
+              "{} is there already and may have been edited; name another file, or give --force", mined_.string());
+    });
+    const auto mined = concepts::mine_phrases(world_, subspaces_.tokens, lists);
+    comm::agree(world_, [&] {
+      if (world_.rank() == 0) concepts::write_mined(mined_, lists, mined.phrases);
+    });
+    say("{} phrases of {} candidates in {} words, each at least {} times: {}", mined.phrases.size(), mined.candidates, mined.words,
+        mined.min_count, mined_.string());
+  }
+
   void add_report() {
     auto* sub = add("report", "all results of a study -> report/index.html, CSV, figures, summary.json",
                     [this] { run_stage(world_, "report", load_study(), common_.force); });
@@ -426,7 +480,9 @@ private:
         for (const auto& path : paths_) say("{}: OK, {}", path, verify(path));
       });
     });
-    verify_sub->add_option("files", paths_, "tokens.h5, activations.h5, features.h5, matches.h5, similarity.h5 or SAE folders")->required();
+    verify_sub
+        ->add_option("files", paths_, "tokens.h5, activations.h5, features.h5, matches.h5, similarity.h5, subspaces.h5 or SAE folders")
+        ->required();
     auto* recovered = add("recovered", "cross-entropy of a model with the reconstructions of its SAEs spliced in", [this] {
       comm::agree(world_, [&] {
         require(!extract_.model.empty() && !extract_.tokens.empty() && !recovered_.saes.empty() && !recovered_.out.empty(), ExitCode::usage,
@@ -482,6 +538,9 @@ private:
   features::EncodeOptions encode_;
   correlate::CorrelateOptions correlate_;
   similarity::CompareOptions compare_;
+  subspaces::SubspacesOptions subspaces_;
+  std::shared_ptr<GivenSettings> given_subspaces_;
+  std::filesystem::path mined_;
   std::string layers_ = "all";
   std::string dtype_ = "bf16";
   std::string compute_ = "f32";

@@ -1,6 +1,7 @@
 #include "concord/app/plan.hpp"
 
 #include "concord/app/stages.hpp"
+#include "concord/concepts/concept_lists.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
@@ -14,9 +15,11 @@
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
+#include "concord/model/transformer.hpp"
 #include "concord/sae/device_step.hpp"
 #include "concord/sae/memory_plan.hpp"
 #include "concord/similarity/memory_plan.hpp"
+#include "concord/subspaces/memory_plan.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -170,6 +173,59 @@ MemoryPlan compare_memory(const Sizes& s, const double (&width)[2], double pairs
   return plan;
 }
 
+/// Concepts and phrases of a study's lists; what data/concepts holds where they cannot be read yet.
+std::pair<double, double> concepts_and_phrases(const Study& study) {
+  try {
+    const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
+    const auto lists = concepts::read_concept_lists(self, study.path("subspaces.concepts"));
+    return {static_cast<double>(lists.concepts.size()), static_cast<double>(lists.phrases.size())};
+  } catch (const Error&) { // a plan is made before the lists are there, too
+    return {32, 1300};
+  }
+}
+
+/// Layers of one model at which effects are measured, of `all`.
+double effect_layers(const Study& study, const char* key, double all) {
+  const auto layers = extract::parse_layers(join(study.list(key), ","));
+  return layers.empty() ? all : std::min(all, static_cast<double>(layers.size()));
+}
+
+StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
+  StagePlan plan{"subspaces", 0, 0, MemoryPlan("subspaces")};
+  if (s.study.text("subspaces.concepts").empty()) return plan;
+  const auto settings = s.study.stage_settings<subspaces::SubspacesSettings>("subspaces");
+  const auto [concepts, phrases] = concepts_and_phrases(s.study);
+  subspaces::SubspacesSize size{.concepts = concepts, .phrases = phrases, .layers = 0, .latents = s.latents(), .active = s.active()};
+  size.tokens = s.tokens;
+  size.context = static_cast<double>(s.study.integer("corpus.context"));
+  size.contexts = s.tokens / static_cast<double>(s.study.integer("corpus.context")) + 1;
+  size.ranks = s.ranks;
+  const double rows = settings.effects ? 6.0 * concepts * static_cast<double>(settings.effect_occurrences * (settings.after + 2)) : 0;
+  const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+  for (const auto& m : models) {
+    const bool is_a = &m == &models[0];
+    const double layers = effect_layers(s.study, is_a ? "subspaces.effect_layers_a" : "subspaces.effect_layers_b", m.layers);
+    const double head = 2 * static_cast<double>(m.config.vocab * m.config.hidden);
+    plan.flops += layers * rows * removals * (m.parameters + head); // half of the blocks lie above a layer
+    plan.unbroken_flops = std::max(plan.unbroken_flops, removals * 12 * (2 * m.parameters + head));
+    size.layers += m.layers;
+    size.heads = std::max(size.heads, static_cast<double>(m.config.heads));
+    size.vocabulary = std::max(size.vocabulary, static_cast<double>(m.config.vocab));
+    size.d = std::max(size.d, static_cast<double>(m.config.hidden));
+    const Dtype compute = parse_dtype(s.study.text("extract.compute"));
+    const auto longest = static_cast<double>(s.study.integer("corpus.context"));
+    if (settings.effects)
+      size.model = std::max(size.model, model::weight_bytes(m.config, {0, m.config.layers, true}, compute, false) +
+                                            4 * longest * m.config.layers * static_cast<double>(m.config.qkv_width()));
+  }
+  const double matrices = 10 * concepts * concepts;
+  plan.disk = size.layers * 8 * (matrices * (settings.effects ? 17 : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
+              models[0].layers * models[1].layers * (36 * concepts * concepts + 300 * concepts);
+  plan.memory = subspaces::subspaces_memory(settings, size);
+  plan.unbroken_seconds = grace;
+  return plan;
+}
+
 /// Tokens of the vocabulary: of the larger model, since the tokenizer is not read.
 double vocabulary(const Study& study) {
   return static_cast<double>(std::max(model_plan(study, "model.a").config.vocab, model_plan(study, "model.b").config.vocab));
@@ -249,6 +305,8 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
                             all_permutations * (2 * latents * widest * widest + 4 * widest * widest * widest + latents * latents) +
                             12 * latents * widest * widest),
                    compare_memory(sizes, width, pairs), std::max(2 * latents * widest * widest, 9 * widest * widest * widest), 0});
+  const ModelPlan models[2] = {model_plan(study, "model.a"), model_plan(study, "model.b")};
+  plans.push_back(subspaces_plan(sizes, models));
   for (auto& plan : plans) {
     plan.disk += overhead_of_files;
     if (!plan.stage.starts_with("extract")) add_program(plan.memory); // extract counts its own

@@ -67,6 +67,17 @@ void check_comparison(const fs::path& folder, const fs::path& a, const fs::path&
   check_saes(similarity, compared, "sae_b/", saes_b, "compare");
 }
 
+void check_subspaces(const fs::path& subspaces, const std::string& tokens, const ReportOptions& o) {
+  if (!fs::exists(subspaces)) return;
+  const auto inputs = inputs_of(subspaces);
+  expect_input(subspaces, inputs, "tokens", tokens, "tokens.h5", "subspaces");
+  for (const auto& [side, saes] : {std::pair{std::string("a"), &o.saes_a}, std::pair{std::string("b"), &o.saes_b}}) {
+    const fs::path features = o.output / side / "features.h5";
+    expect_input(subspaces, inputs, "features_" + side, io::stage_digest_of(features), features.string(), "subspaces");
+    check_saes(subspaces, inputs, "sae_" + side + "/", *saes, "subspaces");
+  }
+}
+
 } // namespace
 
 void check_inputs(const ReportOptions& o) {
@@ -81,6 +92,7 @@ void check_inputs(const ReportOptions& o) {
   check_features(o.output / "a", o.saes_a);
   check_features(o.output / "b", o.saes_b);
   check_comparison(o.output, o.output / "a/features.h5", o.output / "b/features.h5", o.saes_a, o.saes_b);
+  check_subspaces(o.output / "subspaces.h5", tokens, o);
 }
 
 } // namespace concord::app

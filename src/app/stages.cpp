@@ -22,6 +22,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/report.hpp"
+#include <algorithm>
 #include <charconv>
 
 namespace concord::app {
@@ -42,11 +43,6 @@ std::string StudyFiles::skyline_saes(const Study& study) const {
 std::string StudyFiles::saes(const Study& study, char model) const {
   const std::string given = study.text(std::string("model.") + model + ".saes");
   return given.empty() ? (folder(model) / "saes").string() : study.location(given);
-}
-
-const std::vector<std::string>& stage_words() {
-  static const std::vector<std::string> words{"tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report"};
-  return words;
 }
 
 namespace {
@@ -195,6 +191,24 @@ similarity::CompareOptions compare_options(const Study& study) {
   o.settings.groups = static_cast<int>(study.integer("compare.groups"));
   o.settings.min_matches = study.integer("compare.min_matches");
   o.out = files.similarity();
+  return o;
+}
+
+subspaces::SubspacesOptions subspaces_options(const Study& study) {
+  const StudyFiles files(study);
+  subspaces::SubspacesOptions o;
+  o.settings = study.stage_settings<subspaces::SubspacesSettings>("subspaces");
+  if (study.flag("extract.fused") && o.settings.residual) {
+    log_info("subspaces: extract.fused keeps no rows of the residual stream, so its own subspaces are left out");
+    o.settings.residual = false;
+  }
+  for (const char model : models) {
+    auto& inputs = model == 'a' ? o.a : o.b;
+    inputs = {files.features(model), files.saes(study, model), files.activations(model), extract_options(study, model)};
+  }
+  o.tokens = files.tokens();
+  o.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
+  o.out = files.subspaces();
   return o;
 }
 
@@ -351,6 +365,16 @@ void compare(const comm::Communicator& comm, const Study& study, const StudyFile
   similarity::compare(comm, o);
 }
 
+void subspaces(const comm::Communicator& comm, const Study& study, const StudyFiles& /*files*/, bool force) {
+  if (study.text("subspaces.concepts").empty()) {
+    log_info("subspaces: the study names no concepts (subspaces.concepts)");
+    return;
+  }
+  auto o = comm::agreed(comm, [&] { return subspaces_options(study); });
+  o.force = force;
+  subspaces::subspaces(comm, o);
+}
+
 void report(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool /*force*/) {
   ReportOptions o;
   o.output = files.output;
@@ -369,28 +393,21 @@ void report(const comm::Communicator& comm, const Study& study, const StudyFiles
 
 } // namespace
 
+const std::vector<Stage>& stages() {
+  static const std::vector<Stage> all{{"tokenize", tokenize},   {"extract", extract}, {"train-sae", train_sae}, {"encode", encode},
+                                      {"correlate", correlate}, {"compare", compare}, {"subspaces", subspaces}, {"report", report}};
+  return all;
+}
+
 void run_stage(const comm::Communicator& comm, const std::string& stage, const Study& study, bool force) {
   const StudyFiles files(study);
   run_record().accepted = [path = files.resolved(), text = study.resolved()] {
     make_folder(path.parent_path());
     write_text_shared(path, text);
   };
-  if (stage == "tokenize")
-    tokenize(comm, study, files, force);
-  else if (stage == "extract")
-    extract(comm, study, files, force);
-  else if (stage == "train-sae")
-    train_sae(comm, study, files, force);
-  else if (stage == "encode")
-    encode(comm, study, files, force);
-  else if (stage == "correlate")
-    correlate(comm, study, files, force);
-  else if (stage == "compare")
-    compare(comm, study, files, force);
-  else if (stage == "report")
-    report(comm, study, files, force);
-  else
-    fail(ExitCode::internal, "no stage {}", stage);
+  const auto found = std::find_if(stages().begin(), stages().end(), [&](const Stage& known) { return known.word == stage; });
+  require(found != stages().end(), ExitCode::internal, "no stage {}", stage);
+  found->run(comm, study, files, force);
 }
 
 } // namespace concord::app

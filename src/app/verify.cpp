@@ -15,6 +15,8 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <set>
 
 namespace concord::app {
 
@@ -191,6 +193,42 @@ std::string verify_similarity(const fs::path& path) {
   return fmt::format("similarity of {} layer pairs, {}", pairs, join(measures, ", "));
 }
 
+/// A layer's members and effects: features that are there and named once a concept, AUCs and shares between 0 and 1.
+void check_subspaces_of(const io::File& file, const std::string& side) {
+  for (const char* name : {"member_auc", "member_q", "member_coverage", "sum_auc_chosen", "sum_auc_held", "probe_auc"})
+    check_between(file, side + name, 0, 1);
+  check_between(file, side + "overlap_excess", std::numeric_limits<double>::lowest(), 1 + 1e-9);
+  const auto members = file.dataset(side + "members");
+  const auto most = static_cast<std::size_t>(members.dims().back());
+  const auto features = members.read_all<std::int32_t>();
+  for (std::size_t first = 0; first < features.size(); first += most) {
+    std::set<std::int32_t> seen;
+    for (std::size_t i = first; i < first + most && features[i] >= 0; ++i)
+      require(seen.insert(features[i]).second, ExitCode::bad_data, "{}:{}members names feature {} twice", file.path().string(), side,
+              features[i]);
+  }
+  if (!file.has(side + "kl")) return;
+  check_between(file, side + "kl", -1e-6, std::numeric_limits<double>::max());
+  check_between(file, side + "energy", 0, 1 + 1e-6);
+}
+
+std::string verify_subspaces(const fs::path& path) {
+  const auto file = io::File::open(path);
+  const auto layers_a = layers_in(file, "layers_a");
+  const auto layers_b = layers_in(file, "layers_b");
+  for (const char* side : {"/a/", "/b/"}) check_subspaces_of(file, side);
+  for (const char* name : {"/alike/matrix", "/alike/features/score", "/alike/phrases/score"})
+    check_between(file, name, -1 - 1e-9, 1 + 1e-9);
+  for (const char* name : {"/alike/features/p", "/alike/phrases/p", "/alike/contrast_p"}) check_between(file, name, 1e-12, 1);
+  if (file.has("/claim"))
+    for (const char* measure : {"/claim/kl/", "/claim/loss/"}) {
+      for (const char* name : {"p", "p_grouped", "p_max", "p_max_grouped"}) check_between(file, std::string(measure) + name, 1e-12, 1);
+      check_between(file, std::string(measure) + "r", -1 - 1e-9, 1 + 1e-9);
+    }
+  return fmt::format("subspaces of {} concepts in {} and {} layers", file.dataset("/concepts/defined").rows(), layers_a.size(),
+                     layers_b.size());
+}
+
 std::string verify_sae(const fs::path& path) {
   const auto sae = sae::load_sae(path);
   if (fs::exists(path / "training.json")) {
@@ -222,6 +260,7 @@ std::string verify(const fs::path& path) {
   if (stage == "correlate") return verify_matches(path);
   if (stage == "correlate matrix") return verify_matrix(path);
   if (stage == "compare") return verify_similarity(path);
+  if (stage == "subspaces") return verify_subspaces(path);
   fail(ExitCode::bad_data, "{}: unknown stage {}", path.string(), stage);
 }
 

@@ -235,7 +235,8 @@ void Transformer::log_probabilities(const Tensor& residual, const std::function<
 
 Tensor Transformer::logits(const Tensor& residual) const {
   const Parameters& p = *parameters_;
-  Tensor logits = p.head(rms_norm(residual, p.final_norm, p.config.rms_norm_eps));
+  Tensor logits =
+      p.head(rms_norm(residual.contiguous(), p.final_norm, p.config.rms_norm_eps)); // the kernel reads rows one behind the other
   return p.config.final_softcap > 0 ? logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap) : logits;
 }
 

@@ -1,5 +1,6 @@
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
+#include "concord/subspaces/settings.hpp"
 
 #include <fmt/format.h>
 
@@ -13,6 +14,15 @@ std::vector<Key> model_keys(const std::string& table, const std::string& which) 
           {table + ".layers", Texts{"all"}, "\"all\" or a list such as [0, 6, 12]; L is the output of block L, -1 the embedding"},
           {table + ".saes", std::string(),
            "trained SAEs to use, a path with {layer} (SAELens folder or Gemma Scope params.npz); empty: train-sae makes them"}};
+}
+
+/// The keys of a stage whose settings are described beside their members.
+template <typename Settings>
+void add_described(std::vector<Key>& keys, const std::string& table) {
+  for (const auto& setting : settings::list_of(Settings()))
+    keys.push_back({table + "." + setting.name, setting.value,
+                    setting.allowed.words.empty() ? setting.help : setting.help + " (" + join(setting.allowed.words, ", ") + ")",
+                    setting.allowed, setting.is_path});
 }
 
 std::vector<Key> all_keys() {
@@ -146,10 +156,14 @@ std::vector<Key> all_keys() {
       {"compare.memory_gib", 4.0, "memory of a rank for RSA; what does not fit is computed twice, and its null is the closed form"},
       {"compare.min_matches", Index{10}, "fewer matched features leave a layer pair undefined"},
 
+  };
+  keys.insert(keys.end(), stages.begin(), stages.end());
+  add_described<subspaces::SubspacesSettings>(keys, "subspaces");
+  const std::vector<Key> report{
       {"report.python", std::string(), "Python with h5py, numpy and matplotlib; empty: $CONCORD_PYTHON, else .venv, else python3"},
       {"report.top_matches", Index{10}, "best matched features shown"},
   };
-  keys.insert(keys.end(), stages.begin(), stages.end());
+  keys.insert(keys.end(), report.begin(), report.end());
   return keys;
 }
 

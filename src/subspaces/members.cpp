@@ -6,6 +6,8 @@
 
 #include "subspaces/one_concept.hpp"
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
@@ -17,12 +19,16 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
+double smaller(double a, double b) {
+  return std::isnan(a) || std::isnan(b) ? std::numeric_limits<double>::quiet_NaN() : std::min(a, b);
+}
+
 /// A feature that may belong to a concept.
 struct Candidate {
   std::int32_t concept_number = 0;
   Member member;
-  /// The smaller AUC on the half chosen on, or NaN.
-  double strength() const { return std::min(member.auc[0][0], member.auc[0][1]); }
+  /// The smaller AUC on the half chosen on; NaN where one is not known.
+  double strength() const { return smaller(member.auc[0][0], member.auc[0][1]); }
 };
 
 constexpr Index bins = 2000; // of AUCs from 0 to 1; 1 has one of its own
@@ -56,9 +62,15 @@ public:
       if (!span.random && span.phrase_half == 0) phrases_[at(span.concept_number)].insert(span.phrase);
     for (int draw = 0; draw < settings.label_draws; ++draw)
       dealt_.emplace_back(dealt_anew(spans, seed, draw), static_cast<int>(defined.size()));
+    least_active_ = least_active(ranking_);
+    for (const SpanRanking& ranking : dealt_) least_active_ = std::min(least_active_, least_active(ranking));
   }
 
   void add(std::int32_t feature, std::span<const SpanEntry> values) {
+    if (given_ != nullptr) {
+      add_given(feature, values);
+      return;
+    }
     if (!can_be_found(values)) return;
     ranking_.rank(values);
     for (std::size_t c = 0; c < defined_.size(); ++c) {
@@ -76,14 +88,18 @@ public:
       for (std::size_t c = 0; c < defined_.size(); ++c) {
         if (!defined_[c].defined) continue;
         const double auc =
-            std::min(ranking.auc(static_cast<int>(c), 0, Others::concepts), ranking.auc(static_cast<int>(c), 0, Others::random));
+            smaller(ranking.auc(static_cast<int>(c), 0, Others::concepts), ranking.auc(static_cast<int>(c), 0, Others::random));
         if (auc >= settings_.min_auc) by_chance_.add(c, auc);
       }
     }
   }
 
+  /// From now on candidates are those features of each concept, whatever their AUC.
+  void take_only(const GivenFeatures& given) { given_ = &given; }
+
   /// This rank's candidates that are no more than max_q of them by chance. Collective.
   std::vector<Candidate> survivors(const comm::Communicator& comm) {
+    if (given_ != nullptr) return candidates_;
     found_.sum_up(comm);
     by_chance_.sum_up(comm);
     const auto windows = like_sized();
@@ -96,14 +112,28 @@ public:
   }
 
 private:
-  /// Whether enough of its values are not 0 for any concept: an AUC of a needs 2 a - 1 of the concept's spans.
-  bool can_be_found(std::span<const SpanEntry> values) const {
-    const auto count = std::count_if(values.begin(), values.end(), [&](const SpanEntry& e) { return spans_[at(e.span)].phrase_half == 0; });
+  void add_given(std::int32_t feature, std::span<const SpanEntry> values) {
+    ranking_.rank(values);
+    for (std::size_t c = 0; c < defined_.size(); ++c) {
+      if (!defined_[c].defined || !(*given_)[c].contains(feature)) continue;
+      Candidate candidate = of_concept(static_cast<int>(c));
+      candidate.member.feature = feature;
+      candidate.member.q = std::numeric_limits<double>::quiet_NaN();
+      fill(candidate, values);
+      candidates_.push_back(candidate);
+    }
+  }
+
+  /// On how many spans a feature must be active to reach min_auc for any concept.
+  Index least_active(const SpanRanking& ranking) const {
+    Index least = std::numeric_limits<Index>::max();
     for (std::size_t c = 0; c < defined_.size(); ++c)
-      if (defined_[c].defined &&
-          static_cast<double>(count) >= (2 * settings_.min_auc - 1) * static_cast<double>(ranking_.spans(static_cast<int>(c), 0)) - 1)
-        return true;
-    return false;
+      if (defined_[c].defined) least = std::min(least, ranking.least_active(static_cast<int>(c), 0, settings_.min_auc));
+    return least;
+  }
+  bool can_be_found(std::span<const SpanEntry> values) const {
+    return least_active_ <=
+           std::count_if(values.begin(), values.end(), [&](const SpanEntry& e) { return spans_[at(e.span)].phrase_half == 0; });
   }
 
   Candidate of_concept(int c) const {
@@ -166,9 +196,11 @@ private:
   const SubspacesSettings& settings_;
   SpanRanking ranking_;
   std::vector<SpanRanking> dealt_;
+  Index least_active_ = 0;                      ///< in all rankings
   std::vector<std::set<std::int32_t>> phrases_; ///< of each concept, on the half chosen on
   Reached found_, by_chance_;
   std::vector<Candidate> candidates_;
+  const GivenFeatures* given_ = nullptr;
 };
 
 /// The best candidates of each concept, from all ranks, in the order of their AUC: as many as members are searched among.
@@ -177,6 +209,10 @@ std::vector<Candidate> best_of_all(const comm::Communicator& comm, std::vector<C
   std::vector<Index> counts(chosen.size());
   for (const auto& candidate : good) ++counts[at(candidate.concept_number)];
   comm::sum(comm, counts);
+  std::vector<std::int32_t> flat; // concept and feature in turn
+  for (const auto& candidate : good) flat.insert(flat.end(), {candidate.concept_number, candidate.member.feature});
+  flat = comm::all_gather(comm, flat);
+  for (std::size_t i = 0; i < flat.size(); i += 2) chosen[at(flat[i])].candidate_features.push_back(flat[i + 1]);
   for (std::size_t c = 0; c < chosen.size(); ++c) chosen[c].candidates = counts[c];
   const auto before = [](const Candidate& a, const Candidate& b) {
     return std::tuple(a.concept_number, -a.strength(), a.member.feature) < std::tuple(b.concept_number, -b.strength(), b.member.feature);
@@ -250,35 +286,37 @@ std::vector<ConceptSpans> concept_spans(const std::vector<Span>& spans, int conc
 }
 
 std::vector<Span> dealt_anew(const std::vector<Span>& spans, std::uint64_t seed, int draw) {
-  std::map<std::int32_t, std::map<Index, Index>> lengths; // phrase -> length -> spans
+  std::map<std::int32_t, std::map<Index, Index>> lengths; // family -> length -> spans
   std::map<std::int32_t, std::int32_t> concept_of;
   for (const Span& span : spans) {
     if (span.random || span.phrase_half != 0) continue;
-    ++lengths[span.phrase][span.length()];
-    concept_of[span.phrase] = span.concept_number;
+    ++lengths[family_of(span)][span.length()];
+    concept_of[family_of(span)] = span.concept_number;
   }
   std::map<Index, std::vector<std::int32_t>> of_length;
-  for (const auto& [phrase, counts] : lengths) {
+  for (const auto& [family, counts] : lengths) {
     const auto most = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    of_length[most->first].push_back(phrase);
+    of_length[most->first].push_back(family);
   }
   std::map<std::int32_t, std::int32_t> dealt;
-  for (const auto& [length, phrases] : of_length) {
-    const auto order = shuffled(static_cast<Index>(phrases.size()),
+  for (const auto& [length, families] : of_length) {
+    const auto order = shuffled(static_cast<Index>(families.size()),
                                 Philox(seed, "phrases dealt anew", static_cast<std::uint64_t>(draw), static_cast<std::uint64_t>(length)));
-    for (std::size_t i = 0; i < phrases.size(); ++i) dealt[phrases[i]] = concept_of.at(phrases[at(order[i])]);
+    for (std::size_t i = 0; i < families.size(); ++i) dealt[families[i]] = concept_of.at(families[at(order[i])]);
   }
   std::vector<Span> anew = spans;
-  for (Span& span : anew) span.concept_number = span.phrase_half == 0 ? dealt.at(span.phrase) : -1;
+  for (Span& span : anew) span.concept_number = span.phrase_half == 0 ? dealt.at(family_of(span)) : -1;
   return anew;
 }
 
 std::vector<ConceptMembers> choose_members(const comm::Communicator& comm, const std::vector<Span>& spans,
                                            const std::vector<ConceptSpans>& defined, const SpanValues& values,
-                                           const SubspacesSettings& settings, std::uint64_t seed) {
+                                           const SubspacesSettings& settings, std::uint64_t seed, const GivenFeatures* given) {
   Finder finder(spans, defined, settings, seed);
+  if (given != nullptr) finder.take_only(*given);
   for (Index i = 0; i < values.count(); ++i) finder.add(static_cast<std::int32_t>(values.begin() + i), values.of(i));
   std::vector<ConceptMembers> chosen(defined.size());
+  for (std::size_t c = 0; c < chosen.size(); ++c) chosen[c].defined = defined[c].defined;
   const auto all = best_of_all(comm, finder.survivors(comm), settings, chosen);
   const auto entries = values_of_my_concepts(comm, all, values);
   std::vector<Record> records;
@@ -291,7 +329,7 @@ std::vector<ConceptMembers> choose_members(const comm::Communicator& comm, const
         if (all[i].concept_number == c) work.add_candidate(static_cast<std::int32_t>(i), all[i].member);
       for (const auto& [candidate, entry] : entries)
         if (all[at(candidate)].concept_number == c) work.add_value(candidate, entry);
-      const ConceptMembers result = work.choose(settings.max_members, settings.k);
+      const ConceptMembers result = work.choose(settings.max_members, given != nullptr ? settings.max_members : settings.k);
       for (std::size_t i = 0; i < result.members.size(); ++i)
         records.push_back({c, result.members[i], result.sum_auc_chosen[i], result.sum_auc_held[i]});
       for (const Probe& probe : result.probes) probes.push_back({c, probe});

@@ -1,6 +1,7 @@
 #include "concord/subspaces/membership.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 #include <utility>
@@ -102,6 +103,29 @@ void SpanRanking::add_group(int half) {
     below_.random[c] += std::exchange(group_.random[c], 0);
   }
   in_group_.clear();
+}
+
+Index SpanRanking::least_active(int concept_number, int half, double auc) const {
+  const auto c = static_cast<std::size_t>(concept_number);
+  Index least = 0;
+  for (const Others others : {Others::concepts, Others::random}) {
+    std::vector<std::pair<double, Index>> pairs_of_span; // of a length, and how many spans have so many
+    for (const Cell& cell : cells_)
+      if (cell.half == half && cell.own[c] > 0)
+        pairs_of_span.emplace_back(others == Others::random ? cell.random[c] : cell.all - cell.own[c], cell.own[c]);
+    std::sort(pairs_of_span.rbegin(), pairs_of_span.rend());
+    if (pairs_[static_cast<std::size_t>(others)][at(concept_number, half)] == 0) return std::numeric_limits<Index>::max();
+    double missing = (2 * auc - 1 - 1e-9) * pairs_[static_cast<std::size_t>(others)][at(concept_number, half)];
+    Index active = 0;
+    for (const auto& [pairs, spans] : pairs_of_span) {
+      if (missing <= 0 || pairs == 0) break;
+      const auto here = std::min(spans, static_cast<Index>(std::ceil(missing / pairs)));
+      active += here;
+      missing -= pairs * static_cast<double>(here);
+    }
+    least = std::max(least, active);
+  }
+  return least;
 }
 
 double SpanRanking::auc(int concept_number, int half, Others others) const {

@@ -20,7 +20,7 @@ fs::path source() {
   return std::getenv("CONCORD_SOURCE");
 }
 
-constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "encode", "correlate", "compare"};
+constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces"};
 
 /// A study of one layer of each model on 3,000 tokens, whose results lie in `scratch/keys/NAME`.
 class SmallStudy {
@@ -83,6 +83,18 @@ permutations = 9
 stratified_permutations = 9
 subsets = 5
 min_matches = 4
+[subspaces]
+concepts = "concepts.tsv"
+similarity = "similarity.tsv"
+min_occurrences = 4
+min_phrases = 2
+min_auc = 0.6
+max_q = 0.9
+label_draws = 3
+k = 2
+shuffles = 5
+effect_occurrences = 1
+permutations = 9
 )";
   }
   fs::path output_;
@@ -235,6 +247,13 @@ protected:
     const std::string text = read_text(source() / "data/demo/corpus/analysis.txt", "corpus");
     write_text_atomic("scratch/keys/text.txt", std::string_view(text).substr(0, 30000));
     write_text_atomic("scratch/keys/other.txt", std::string_view(text).substr(0, 29000));
+    const std::string lists = "group\tconcept\tphrase\n"
+                              "x\tHe\the\nx\tHe\this\nx\tHe\thim\nx\tAnd\tand\nx\tAnd\tbut\nx\tAnd\tor\n"
+                              "y\tIn\tin\ny\tIn\tof\ny\tIn\tto\ny\tBe\tis\ny\tBe\twas\ny\tBe\tbe\n";
+    write_text_atomic("scratch/keys/concepts.tsv", lists);
+    write_text_atomic("scratch/keys/other.tsv", lists + "y\tBe\tare\n");
+    write_text_atomic("scratch/keys/similarity.tsv", "concept\tother\tlin\tpath\nHe\tBe\t0.5\t0.25\n");
+    write_text_atomic("scratch/keys/other_similarity.tsv", "concept\tother\tlin\tpath\nHe\tBe\t0.75\t0.25\n");
     write_text_atomic("scratch/keys/other.model", read_text(source() / "data/demo/tokenizer.model", "tokenizer") + "x");
     for (const char* stage : stages_of_results) base().run(stage, {});
     const SmallStudy variants("variants");
@@ -261,8 +280,51 @@ protected:
   }
 };
 
+/// Settings that a stage describes beside their members need no table: another value of each is made from its kind and range.
+std::string other_value(const settings::Setting& setting) {
+  const auto& allowed = setting.allowed;
+  if (const auto* flag = std::get_if<bool>(&setting.value)) return *flag ? "false" : "true";
+  if (const auto* whole = std::get_if<Index>(&setting.value)) return std::to_string(*whole + 1);
+  if (const auto* real = std::get_if<double>(&setting.value)) return fmt::format("{}", (*real + std::min(allowed.high, 1.0)) / 2);
+  if (!allowed.words.empty()) {
+    const auto* word = std::get_if<std::string>(&setting.value);
+    const auto first = word == nullptr ? std::get<std::vector<std::string>>(setting.value).front() : *word;
+    return allowed.words[allowed.words[0] == first ? 1 : 0];
+  }
+  const std::map<std::string, std::string> texts{{"concepts", "other.tsv"},  {"similarity", "other_similarity.tsv"},
+                                                 {"meaning", "[\"path\"]"},  {"layers_a", "[2, 99]"},
+                                                 {"layers_b", "[4, 99]"},    {"effect_layers_a", "[99]"},
+                                                 {"effect_layers_b", "[99]"}};
+  return texts.at(setting.name);
+}
+
+template <typename Settings>
+void expect_every_setting_to_count(const std::string& table, const SmallStudy& study) {
+  const auto values = settings::list_of(study.with({}).stage_settings<Settings>(table));
+  for (const auto& setting : values) {
+    const std::string value = other_value(setting);
+    SCOPED_TRACE(assignment(table + "." + setting.name, value));
+    const bool layers = setting.name.find("layers") != std::string::npos;
+    const std::string said = layers ? "layer 99" : setting.is_path ? "input " + setting.name : "setting " + setting.name;
+    test::expect_error(ExitCode::config, said, [&] { study.run(table, {assignment(table + "." + setting.name, value)}); });
+    for (const double beyond : {setting.allowed.low - 1, setting.allowed.high + 1}) { // and no value beyond its range is taken
+      if (setting.allowed.anything() || !setting.allowed.words.empty() || std::abs(beyond) > settings::largest_int + 1) continue;
+      const bool whole = std::holds_alternative<Index>(setting.value);
+      const std::string number = whole ? std::to_string(static_cast<Index>(beyond)) : fmt::format("{:.2f}", beyond);
+      test::expect_error(ExitCode::config, "must be", [&] { study.with({assignment(table + "." + setting.name, number)}); });
+    }
+    if (!setting.allowed.words.empty())
+      test::expect_error(ExitCode::config, "must be one of", [&] { study.with({assignment(table + "." + setting.name, "no such word")}); });
+  }
+}
+
+TEST_F(Keys, OfDescribedSettingsAllCount) {
+  expect_every_setting_to_count<subspaces::SubspacesSettings>("subspaces", base());
+}
+
 TEST_F(Keys, AllStandInOneOfTheTables) {
   std::set<std::string> listed = without_digest;
+  for (const auto& setting : settings::list_of(subspaces::SubspacesSettings())) listed.insert("subspaces." + setting.name);
   for (const auto& row : changing()) listed.insert(row.key);
   for (const auto& row : adding) listed.insert(row.key);
   for (const auto& row : neutral) listed.insert(row.key);

@@ -28,6 +28,7 @@ WRITES = {
     "encode": ["a/features.h5", "b/features.h5", "a/features.h5.layers", "b/features.h5.layers"],
     "correlate": ["matches.h5"],
     "compare": ["similarity.h5"],
+    "subspaces": ["subspaces.h5"],
     "report": ["report"],
 }
 STAGES = list(WRITES)

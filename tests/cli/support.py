@@ -39,6 +39,18 @@ def fresh(name):
     return folder
 
 
+# Lists of words that a few thousand tokens hold often enough.
+CONCEPTS = {("persons", "He"): "he him his himself", ("persons", "She"): "she her hers herself", ("persons", "They"): "they them their we us our",
+            ("small words", "Places"): "in on at from under upon", ("small words", "Joints"): "and but or nor if", ("small words", "Times"): "when then now before after"}
+
+
+def write_concepts(path, lists=None):
+    """A table of concepts; a list is words between blanks."""
+    rows = [f"{group}\t{name}\t{word}" for (group, name), words in (lists or CONCEPTS).items() for word in words.split()]
+    path.write_text("\n".join(["group\tconcept\tphrase", *rows]) + "\n")
+    return path
+
+
 def small_study(folder, **overrides):
     """The demo models on a few thousand tokens: every stage in seconds."""
     text = (DEMO / "corpus" / "analysis.txt").read_text()[:60000]
@@ -52,10 +64,14 @@ def small_study(folder, **overrides):
         "sae": {"latents": 256, "k": 8, "batch": 512, "steps": 120, "dead_after": 20000, "checkpoint_seconds": 0.0},
         "correlate": {"best": 4, "min_firings": 3},
         "compare": {"svcca_k": 5, "permutations": 19},
+        "subspaces": {"concepts": str(write_concepts(folder / "concepts.tsv")), "min_occurrences": 10, "min_phrases": 2, "k": 2, "min_auc": 0.6, "max_q": 1.0,
+                      "label_draws": 3, "shuffles": 9, "effect_occurrences": 1, "permutations": 19},
     }
     for key, value in overrides.items():
         table, name = key.rsplit("__", 1)
         settings.setdefault(table.replace("__", "."), {})[name] = value
+    for side in "ab":  # effects behind one layer of each model
+        settings["subspaces"].setdefault(f"effect_layers_{side}", settings[f"model.{side}"]["layers"][-1:])
     path = folder / "study.toml"
     path.write_text("".join(f"[{table}]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in keys.items()) for table, keys in settings.items()))
     return path

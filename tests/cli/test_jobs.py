@@ -4,11 +4,12 @@ import pathlib
 import shlex
 import shutil
 import subprocess
+import sys
 import unittest
 
 from support import SOURCE, fresh
 
-STAGES = ["tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report"]
+STAGES = ["tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report"]
 
 # One line a call: the name and its words, quoted. `fail` holds patterns of calls that end with 1.
 STAND_IN = """#!/usr/bin/env bash
@@ -61,10 +62,10 @@ class Jobs(unittest.TestCase):
         self.assertEqual([line.split() for line in self.submit().splitlines()], [[s, str(101 + i)] for i, s in enumerate(STAGES)])
         self.assertEqual([call for call in self.calls if call[0] == "concord"], [["concord", "plan", str(self.study)]])
         for i, call in enumerate(self.submitted()):
-            self.assertIn(f"{i + 1}0_{STAGES[i].replace('-', '_')}.sbatch", call[-1])
+            self.assertRegex(call[-1], rf"/\d\d_{STAGES[i].replace('-', '_')}\.sbatch$")
             self.assertEqual([w for w in call if w.startswith("--dependency")], [f"--dependency=afterok:{100 + i}"] if i else [])
         tests = [call for call in self.calls if "--test-only" in call]
-        self.assertEqual(len(tests), 7)
+        self.assertEqual(len(tests), len(STAGES))
         self.assertLess(self.calls.index(tests[-1]), self.calls.index(self.submitted()[0]))
 
     def test_every_stage_of_every_site_asks_for_what_its_partition_has(self):
@@ -83,7 +84,7 @@ class Jobs(unittest.TestCase):
 
     def test_settings_force_and_options_reach_the_jobs(self):
         self.submit("--from", "compare", "--set", "study.name=it's a 'name'", "--set", "sae.k=4", "--force", "--", "--account=my lab")
-        self.assertEqual([call[-1].split("/")[-1] for call in self.submitted()], ["60_compare.sbatch", "70_report.sbatch"])
+        self.assertEqual([call[-1].split("/")[-1] for call in self.submitted()], ["60_compare.sbatch", "65_subspaces.sbatch", "70_report.sbatch"])
         self.assertTrue(all("--account=my lab" in call for call in self.submitted()))
         arguments = (self.folder / "arguments").read_text().strip()
         words = ["--set", "study.name=it's a 'name'", "--set", "sae.k=4", "--force"]
@@ -109,7 +110,7 @@ class Jobs(unittest.TestCase):
         self.assertIn("a stage trian-sae that there is not", self.submit("--site", "slip", code=78))
         site.write_text("")
         self.submit("--site", "slip")
-        self.assertEqual(len(self.submitted()), 7)
+        self.assertEqual(len(self.submitted()), len(STAGES))
 
     def test_a_stage_that_stopped_goes_back_while_it_gets_on(self):
         self.assertIn("back to the queue", self.stage(RC="75", SLEEP="1.1"))
@@ -155,8 +156,8 @@ class Jobs(unittest.TestCase):
         shutil.copy(self.folder / "bin/concord", self.folder / "moved/bin/concord")
         submit = self.folder / "moved/share/concord/jobs/submit"
         self.call("env", "-u", "CONCORD_BIN", submit, self.study)
-        self.assertEqual(len(self.submitted()), 7)
-        self.assertTrue((self.folder / "moved/share/concord/scripts/report.py").exists())
+        self.assertEqual(len(self.submitted()), len(STAGES))
+        subprocess.run([sys.executable, "-I", self.folder / "moved/share/concord/scripts/report.py", "--help"], stdout=subprocess.DEVNULL, check=True, timeout=60)
 
     def test_launchers_give_each_rank_its_cores(self):
         probe = self.folder / "bin/srun"

@@ -26,18 +26,18 @@ class Pipeline(unittest.TestCase):
 
     def test_every_stage_says_ok(self):
         for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "train-sae 2:4", "train-sae skyline layer_002", "recovered b", "encode b", "encode skyline", "correlate",
-                      "correlate skyline", "compare", "report"):
+                      "correlate skyline", "compare", "subspaces", "report"):
             self.assertIn(f"concord {stage}: OK", self.first)
 
     def test_rerun_does_nothing_and_keeps_every_byte(self):
         before = {p: p.read_bytes() for p in self.out.rglob("*.h5")}
         second = run("run", self.study)
-        for stage in ("tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare"):
+        for stage in ("tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces"):
             self.assertNotIn(f"concord {stage}: OK", second)
         self.assertEqual(before, {p: p.read_bytes() for p in self.out.rglob("*.h5")})
 
     def test_verify_knows_every_file(self):
-        files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]
+        files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "subspaces.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]
         self.assertEqual(run("verify", *files).count(": OK, "), len(files))
 
     def test_training_says_how_good_each_sae_is(self):
@@ -287,7 +287,7 @@ class Pipeline(unittest.TestCase):
                          ["--ranks", "8", "--set", "extract.fused=true"]):
             stages = json.loads(run("plan", self.study, "--json", *settings, ranks=1))["stages"]
             self.assertEqual([stage["stage"] for stage in stages],
-                             ["tokenize", "extract a", "extract b", "train-sae", "encode", "correlate", "compare"])
+                             ["tokenize", "extract a", "extract b", "train-sae", "encode", "correlate", "compare", "subspaces"])
             missing |= {line for stage in stages for array in stage["arrays"]
                         if (line := f"| {array['what']} | {array['formula']} |") not in doc}
         self.assertEqual(missing, set())
@@ -305,7 +305,7 @@ class Pipeline(unittest.TestCase):
         self.assertIn("of its GPU", run("plan", self.study, "--set", "sae.device=cuda", ranks=1))
         self.assertIn("BLAS from libtorch_cpu.so", run("info"))
         self.assertIn("`latents`", run("keys", ranks=1))
-        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "report", "verify", "plan", "recovered"):
+        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered"):
             self.assertIn("--help", run(word, "--help", ranks=1))
 
 

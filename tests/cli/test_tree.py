@@ -11,15 +11,18 @@ STAGES = {
     "tokenize": ("corpus/tokenize", "tests/corpus/tokenize_test.cpp"), "extract": ("extract/extract", "tests/cli/test_extract_golden.py"),
     "train-sae": ("sae/train", "tests/sae/train_test.cpp"), "encode": ("features/encode", "tests/cli/test_pipeline.py"),
     "correlate": ("correlate/correlate", "tests/correlate/correlate_test.cpp"), "compare": ("similarity/compare", "tests/similarity/similarity_test.cpp"),
+    "subspaces": ("subspaces/subspaces", "tests/cli/test_subspaces_stage.py"),
 }
-LAYERS = ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features", "fused", "linalg", "correlate", "similarity", "study", "app"]
+LAYERS = ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features", "fused", "linalg", "agreement", "correlate", "similarity", "concepts", "subspaces", "study", "app"]
 MAY_INCLUDE = {
     "core": [], "comm": ["core"], "dist": ["core"], "io": ["core", "comm", "dist"], "corpus": ["core", "comm", "dist", "io"],
     "model": ["core", "comm", "dist", "io"], "sae": ["core", "comm", "dist", "io"], "extract": ["core", "comm", "dist", "io", "corpus", "model"],
     "features": ["core", "comm", "dist", "io", "corpus", "sae"],
     "fused": ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features"], "linalg": ["core", "comm", "dist"],
+    "agreement": ["core", "comm", "dist", "linalg"],
     "correlate": ["core", "comm", "dist", "io", "corpus", "sae", "features"],
-    "similarity": ["core", "comm", "dist", "io", "corpus", "sae", "features", "linalg", "correlate"], "study": ["core"], "app": LAYERS,
+    "similarity": ["core", "comm", "dist", "io", "corpus", "sae", "features", "linalg", "correlate"], "concepts": ["core", "comm", "dist", "io", "corpus"],
+    "subspaces": [layer for layer in LAYERS if layer not in ("study", "app")], "study": ["core", "subspaces"], "app": LAYERS,
 }
 
 

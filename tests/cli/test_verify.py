@@ -9,7 +9,7 @@ import h5py
 from support import CONCORD, datasets, fresh, run, small_study
 import subprocess
 
-FILES = ["tokens.h5", "a/activations.h5", "a/features.h5.layers/layer_002.h5", "matches.h5", "similarity.h5"]
+FILES = ["tokens.h5", "a/activations.h5", "a/features.h5.layers/layer_002.h5", "matches.h5", "similarity.h5", "subspaces.h5"]
 PLACES = 8
 
 
@@ -33,7 +33,7 @@ class Verify(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = fresh("verify")
         cls.study = small_study(cls.folder, corpus__max_tokens=1500, sae__steps=20, compare__permutations=5)
-        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "compare"):
+        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces"):
             run(stage, cls.study)
         cls.out = cls.folder / "out"
 

@@ -14,8 +14,8 @@ struct PlanOptions {
   bool json = false;    ///< all of it as JSON instead of a table
 };
 
-/// Prints a table of the stages, each with the slower of its arithmetic and its writing, which overlap. Tokens are counted from tokens.h5, else estimated from corpus.max_tokens or the size of the text (4 bytes
-/// a token).
+/// Prints a table of the stages, each with the slower of its arithmetic and its writing, which overlap. Tokens are counted from tokens.h5,
+/// else estimated from corpus.max_tokens or the size of the text (4 bytes a token).
 void print_plan(const study::Study& study, const PlanOptions& options);
 
 } // namespace concord::app

@@ -8,8 +8,10 @@
 #include "concord/sae/train.hpp"
 #include "concord/similarity/compare.hpp"
 #include "concord/study/study.hpp"
+#include "concord/subspaces/subspaces.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -25,6 +27,7 @@ struct StudyFiles {
   std::filesystem::path recovered(char model) const { return folder(model) / "recovered.json"; }
   std::filesystem::path matches() const { return output / "matches.h5"; }
   std::filesystem::path similarity() const { return output / "similarity.h5"; }
+  std::filesystem::path subspaces() const { return output / "subspaces.h5"; }
   std::filesystem::path crosscoder(int layer_a, int layer_b) const;
   /// Results of the second SAEs of A.
   std::filesystem::path skyline() const { return output / "skyline"; }
@@ -44,9 +47,15 @@ sae::TrainOptions train_options(const study::Study& study); ///< of any layer: w
 features::EncodeOptions encode_options(const study::Study& study, char model);
 correlate::CorrelateOptions correlate_options(const study::Study& study);
 similarity::CompareOptions compare_options(const study::Study& study);
+subspaces::SubspacesOptions subspaces_options(const study::Study& study);
 
-/// The stage words in order.
-const std::vector<std::string>& stage_words();
+/// A stage of a study: its word, and what runs it.
+struct Stage {
+  std::string word;
+  std::function<void(const comm::Communicator& comm, const study::Study& study, const StudyFiles& files, bool force)> run;
+};
+/// In the order in which `run` takes them. Local.
+const std::vector<Stage>& stages();
 
 /// Runs one stage of the study. @throws Error, agreed.
 void run_stage(const comm::Communicator& comm, const std::string& stage, const study::Study& study, bool force);

@@ -10,7 +10,7 @@
 #include "concord/subspaces/settings.hpp"
 #include "concord/subspaces/span_values.hpp"
 
-#include <string>
+#include <set>
 
 namespace concord::subspaces {
 
@@ -38,20 +38,28 @@ struct Probe {
 };
 
 struct ConceptMembers {
+  bool defined = true;
   Index candidates = 0;
-  std::vector<Member> members;        ///< in the order in which they were taken
+  std::vector<std::int32_t> candidate_features; ///< all of them
+  std::vector<Member> members;                  ///< in the order in which they were taken
   std::vector<double> sum_auc_chosen; ///< [members] of the sum of the first so many, on the half chosen on: mean of both kinds of others
   std::vector<double> sum_auc_held;   ///< [members] the same on the other half
   std::vector<Probe> probes;          ///< of 1, 2 and 5 members
 };
 
-/// Spans whose phrases were dealt out anew to the concepts, each as many as before, among phrases of equal length in tokens (that of most
-/// of their spans) on the half that members are chosen on; spans of the other half belong to concept -1. Local.
+/// Spans whose phrases were dealt out anew to the concepts, family by family, each concept as many families as before, among those of equal
+/// length in tokens (that of most of their spans), on the half that members are chosen on; spans of the other half belong to concept -1.
+/// Local.
 std::vector<Span> dealt_anew(const std::vector<Span>& spans, std::uint64_t seed, int draw);
 
-/// Of every concept that is defined; empty for others. The same on all ranks, and for any number of them. Collective over `comm`.
+/// Features of each concept, chosen by another rule.
+using GivenFeatures = std::vector<std::set<std::int32_t>>;
+
+/// Of every concept that is defined; empty for others. With `given` features those are the candidates, as many of them are members as
+/// may be, and no q is known. The same on all
+/// ranks, and for any number of them. Collective over `comm`.
 std::vector<ConceptMembers> choose_members(const comm::Communicator& comm, const std::vector<Span>& spans,
                                            const std::vector<ConceptSpans>& defined, const SpanValues& values,
-                                           const SubspacesSettings& settings, std::uint64_t seed);
+                                           const SubspacesSettings& settings, std::uint64_t seed, const GivenFeatures* given = nullptr);
 
 } // namespace concord::subspaces

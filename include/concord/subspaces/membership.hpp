@@ -35,6 +35,10 @@ public:
 
   /// Of the feature ranked last; NaN: there is nothing to compare. @param half of the phrases
   double auc(int concept_number, int half, Others others) const;
+  /// On how many spans of the concept and half a feature must be active at least so that both AUCs can reach `auc`: m active ones raise an
+  /// AUC from 1/2 by half of their share of the pairs, which spans of a length with many others have more of. Very many where an AUC is not
+  /// defined.
+  Index least_active(int concept_number, int half, double auc) const;
   /// Spans of a concept on a half.
   Index spans(int concept_number, int half) const { return count_[at(concept_number, half)]; }
 

@@ -133,6 +133,14 @@ def studies():
     yield b'corpus.paths=["a", "b"]' + LINE + b"[model.a]\nlayers = [0, -1]\n"
 
 
+def concept_tables():
+    text = "The king of France and the K\u0130NG's old-fashioned hou\u00adse; stra\u00dfe STRASSE caf\u00e9 cafe\u0301 \U0001F600 long\ntime, New  York\n\nyork".encode()
+    for table in ("concept\tphrase\nA\tking of france\nA\tking\nB\tstra\u00dfe\n", "\ufeffgroup\tconcept\tphrase\tweight\r\ng\tA\tNew York\t0\r\ng\tA\tyork\t1.5\r\nh\tB\tcaf\u00e9\t1\r\n",
+                  "category\tphrase\tn_words\nTime\tlong time\t2\nAll\tlong time\t2\nAll\thouse\t1\n", "concept\tphrase\nA\t\n"):
+        table = table.encode()
+        yield len(table).to_bytes(4, "little") + table + text
+
+
 def parts(count):
     """One control byte a part of hdf5_parts.hpp: all as they should be, and each of them missing, empty or of other shape."""
     yield bytes(count)
@@ -201,6 +209,7 @@ TARGETS = {
     "tokens": [lambda: parts(9)],
     "features": [lambda: parts(15)],
     "tokenizer": [tokenizers, with_charsmap],
+    "concepts": [concept_tables],
 }
 
 

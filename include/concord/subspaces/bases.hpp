@@ -1,0 +1,61 @@
+#pragma once
+/// Subspaces of the residual stream that stand for concepts, of dimension k, or less where there are fewer members, from features and
+/// without them.
+
+#include "concord/agreement/subspace.hpp"
+#include "concord/comm/node_floats.hpp"
+#include "concord/io/row_source.hpp"
+#include "concord/subspaces/members.hpp"
+
+#include <string>
+#include <vector>
+
+namespace concord::subspaces {
+
+using agreement::Basis;
+
+/// Where a concept's subspace comes from.
+///   sae       the members' decoder rows, unit norm: the first k left singular vectors
+///   residual  without features: those of the means of the concept's phrases less the mean of all phrases (between-class SVD)
+///   random    as sae, with a random direction in the place of each member's decoder row: what a frozen random decoder gives
+///   matched   as sae, of features that are candidates of no concept, alike in firing rate and decoder norm, one for each member
+///   dealt     as residual, with the phrases dealt out anew to the concepts: a concept of words without a common meaning
+/// Members and phrases are those of the half that members are chosen on. The last three are controls.
+enum class BasisKind { sae, residual, random, matched, dealt };
+inline constexpr int basis_kinds = 5;
+const char* name_of(BasisKind kind);
+
+/// Means of the residual stream over the spans of each phrase, phrases in ascending order.
+struct PhraseMeans {
+  Index d = 0;
+  std::vector<std::int32_t> phrase;
+  std::vector<Index> spans;  ///< of each
+  std::vector<double> means; ///< [phrases, d]
+  /// The mean of the phrases with a span in this half, each counted once. @throws Error bad_data: there is none.
+  std::vector<double> centre(const std::vector<std::int8_t>& half_of_phrase, int half) const;
+};
+
+/// Reads the rows at the occurrences among `spans`, each rank those of its share. Collective over `comm`; equal to rounding for any number
+/// of ranks. @throws Error bad_data or io, agreed.
+PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row);
+
+/// The bases of a layer.
+struct LayerBases {
+  Index d = 0;
+  std::vector<double> centre;         ///< [d] what removal leaves in the place of what it takes: the mean of all phrases
+  std::vector<std::vector<Basis>> of; ///< [basis_kinds][concepts], of fewer than k dimensions where there are fewer members
+};
+
+/// What bases of features are made of.
+struct LayerFeatures {
+  const comm::NodeFloats* decoder = nullptr; ///< [F, d]
+  Index d = 0;
+  std::vector<Index> count; ///< [F] rows on which each is active
+};
+
+/// Local. @param seed of `dealt`, the same for both models; @param own_seed of `random` and `matched`, of this layer alone
+/// @param means of the layer; nullptr: `residual` and `dealt` are empty, and removal is to zero
+LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const LayerFeatures& features,
+                      const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed);
+
+} // namespace concord::subspaces

@@ -1,0 +1,59 @@
+#pragma once
+/// What the removal of a concept's subspace does to a model's predictions at the occurrences of another.
+///
+/// At an occurrence of c' the rows x of the span behind a layer are replaced by x - U_c U_c^T (x - mu), mu the mean over all phrases, and
+/// the later blocks run. Over the span's last row and `after` rows behind it
+///   K(c, c') = mean KL(p || p') = mean sum_v p_v ln(p_v / p'_v)   of the next token, clean against changed, in nats, and
+///   E(c, c') = mean of the loss with the change less the loss without, in nats a token, over rows that have a next token.
+/// Rows in front of the span do not change, since attention looks back; what other rows took from the span in earlier layers stays. The
+/// energy e(c, c') = mean ||U_c^T (x - mu)||^2 / mean ||x - mu||^2 says how much was taken out.
+
+#include "concord/model/transformer.hpp"
+#include "concord/subspaces/bases.hpp"
+
+#include <functional>
+#include <vector>
+
+namespace concord::subspaces {
+
+/// A removal at one span.
+struct Effect {
+  double kl = 0;     ///< nats
+  double loss = 0;   ///< nats; NaN where no row has a next token
+  double energy = 0; ///< sum over the span's rows of ||U^T (x - mu)||^2
+};
+
+/// The effects of every basis on every span that this rank has; energy_of_span: sum over its rows of ||x - mu||^2.
+struct SpanEffects {
+  std::vector<std::int32_t> span;     ///< numbers of the spans, ascending
+  std::vector<Effect> effects;        ///< [spans, bases]
+  std::vector<double> energy_of_span; ///< [spans]
+};
+
+/// A context and the spans in it.
+struct ContextSpans {
+  Index first_row = 0;             ///< of the context
+  std::vector<std::int32_t> ids;   ///< of its tokens
+  std::vector<std::int32_t> spans; ///< numbers
+};
+
+class Removals {
+public:
+  /// @param model    whole, with its head; @param layer behind which rows are changed (-1: the embedding)
+  /// @param bases    those that are removed, each [d, k]
+  Removals(const model::Transformer& model, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
+           Index after);
+  /// Adds the effects on the spans of one context to `out`. The bits of a span's effects do not depend on the others. Local.
+  void run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const;
+
+private:
+  struct Clean;
+  void of_span(const Clean& clean, const ContextSpans& context, const Span& span, SpanEffects& out) const;
+  const model::Transformer& model_;
+  int layer_;
+  Index after_;
+  at::Tensor centre_; ///< [d]
+  at::Tensor bases_;  ///< [bases, d, k], directions that a basis lacks being 0
+};
+
+} // namespace concord::subspaces

@@ -1,0 +1,49 @@
+#pragma once
+/// Do alike concepts act alike? The matrices of effects of two models against each other and against meaning (agreement/).
+
+#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/dist/partition.hpp"
+
+#include "subspaces/effect_means.hpp"
+#include <map>
+#include <string>
+
+namespace concord::subspaces {
+
+/// Reads [C, C] matrices of how alike concepts are in meaning: a table with the columns concept, other and one a measure, a line for each
+/// pair (either order; concepts that are not in the lists are not looked at). Those of the measures named are read. A pair without a line
+/// is NaN. Local. @throws Error input_missing, or bad_data naming file and line.
+std::map<std::string, std::vector<double>> read_similarity(const std::filesystem::path& path, const std::vector<std::string>& measures,
+                                                           const concepts::ConceptLists& lists);
+
+/// The number of each concept's group; empty where no groups are known. Local.
+std::vector<Index> groups_of(const concepts::ConceptLists& lists);
+
+/// Log odds, with 1/2 added to each count, that words of two concepts occur in the same window of a context: [C, C]. Collective over
+/// `comm`; the same on all ranks.
+std::vector<double> words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine,
+                                   const concepts::ConceptLists& lists, const std::vector<Index>& context_offsets, Index window);
+
+/// Each measure's same-concept contrast. Local.
+std::vector<agreement::Contrast> contrasts_of(const Alike& alike, const std::vector<Index>& groups, Index permutations, std::uint64_t seed);
+
+/// Every rank has rows [begin, end) of the concepts; the whole on every rank. Collective over `comm`.
+Alike gathered(const comm::Communicator& comm, const Alike& mine, const dist::Partition& shares);
+
+struct ClaimInputs {
+  const RemovedBases& removed;
+  std::vector<Index> groups;
+  const std::vector<double>& together;
+  const std::map<std::string, std::vector<double>>& similarity;
+  Index permutations;
+  std::uint64_t seed;
+};
+/// What the claim's datasets are called, each [span_sets, basis_kinds, pairs] of doubles; `similarity`: only [0] of span sets is tested.
+/// Local.
+std::vector<std::string> claim_datasets(const std::map<std::string, std::vector<double>>& similarity);
+/// Their values in that order, from the effects of every layer, which rank 0 has; tests are spread over ranks. On every rank. Collective
+/// over `comm`.
+std::vector<std::vector<double>> claim_values(const comm::Communicator& comm, std::vector<EffectMatrices> a, std::vector<EffectMatrices> b,
+                                              const ClaimInputs& inputs);
+
+} // namespace concord::subspaces

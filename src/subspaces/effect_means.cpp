@@ -1,0 +1,107 @@
+#include "subspaces/effect_means.hpp"
+
+#include "concord/agreement/ranks.hpp"
+#include "concord/core/philox.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+namespace concord::subspaces {
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+/// Spans of one concept, set and half: document -> places in SpanEffects.
+using Documents = std::map<Index, std::vector<std::size_t>>;
+
+struct Mean {
+  double value = not_known;
+  double whole = not_known; ///< without trimming
+  double error = not_known;
+};
+
+/// Of what `of` gives for a span; NaN is left out.
+template <typename Of>
+Mean over_documents(const Documents& documents, const Of& of) {
+  std::vector<double> means;
+  for (const auto& [document, places] : documents) {
+    double sum = 0;
+    double count = 0;
+    for (const std::size_t place : places) {
+      const double value = of(place);
+      if (std::isnan(value)) continue;
+      sum += value;
+      ++count;
+    }
+    if (count > 0) means.push_back(sum / count);
+  }
+  if (means.empty()) return {};
+  const auto n = static_cast<double>(means.size());
+  double mean = 0;
+  for (const double value : means) mean += value / n;
+  double squares = 0;
+  for (const double value : means) squares += (value - mean) * (value - mean);
+  return {agreement::trimmed_mean(means), mean, n > 1 ? std::sqrt(squares / (n - 1) / n) : not_known};
+}
+
+} // namespace
+
+std::vector<std::int32_t> effect_spans(const std::vector<Span>& spans, Index most, std::uint64_t seed) {
+  const Philox random(seed, "effect spans");
+  std::map<std::tuple<std::int32_t, int, std::int8_t>, std::vector<std::pair<std::uint64_t, std::int32_t>>> drawn;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const Span& span = spans[i];
+    if (span.random || span.phrase_half != 1) continue;
+    drawn[{span.concept_number, static_cast<int>(span.kind), span.document_half}].emplace_back(
+        random.bits(static_cast<std::uint64_t>(span.begin)), static_cast<std::int32_t>(i));
+  }
+  std::vector<std::int32_t> chosen;
+  for (auto& [key, list] : drawn) {
+    std::sort(list.begin(), list.end());
+    for (std::size_t i = 0; i < std::min(list.size(), at(most)); ++i) chosen.push_back(list[i].second);
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+EffectMatrices effect_means(const std::vector<Span>& spans, const SpanEffects& effects, const RemovedBases& removed,
+                            const LayerBases& bases) {
+  EffectMatrices means(removed.concepts);
+  const std::size_t count = removed.kinds.size() * at(removed.concepts);
+  std::map<std::tuple<int, int, std::int32_t>, Documents> cells; // set, half, concept
+  for (std::size_t i = 0; i < effects.span.size(); ++i) {
+    const Span& span = spans[at(effects.span[i])];
+    for (const int set : {0, 1 + static_cast<int>(span.kind)}) {
+      cells[{set, span.document_half, span.concept_number}][span.document].push_back(i);
+      ++means.spans[means.place(set, span.document_half, span.concept_number)];
+    }
+  }
+  for (const auto& [cell, documents] : cells) {
+    const auto& [set, half, other] = cell;
+    means.documents[means.place(set, half, other)] = static_cast<Index>(documents.size());
+    const double whole = over_documents(documents, [&](std::size_t span) { return effects.energy_of_span[span]; }).whole;
+    for (std::size_t kind = 0; kind < removed.kinds.size(); ++kind)
+      for (Index c = 0; c < removed.concepts; ++c) {
+        const int number = static_cast<int>(removed.kinds[kind]);
+        if (bases.of[at(number)][at(c)].k == 0) continue;
+        const auto effect = [&](std::size_t span) -> const Effect& {
+          return effects.effects[span * count + kind * at(removed.concepts) + at(c)];
+        };
+        const std::size_t place = means.place(set, number, half, c, other);
+        const Mean kl = over_documents(documents, [&](std::size_t span) { return effect(span).kl; });
+        means.kl[place] = kl.value;
+        means.kl_error[place] = kl.error;
+        means.loss[place] = over_documents(documents, [&](std::size_t span) { return effect(span).loss; }).value;
+        means.energy[place] = over_documents(documents, [&](std::size_t span) { return effect(span).energy; }).whole / whole;
+      }
+  }
+  return means;
+}
+
+} // namespace concord::subspaces

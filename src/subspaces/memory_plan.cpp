@@ -1,0 +1,61 @@
+#include "concord/subspaces/memory_plan.hpp"
+
+#include "concord/subspaces/bases.hpp"
+
+#include "subspaces/result_file.hpp"
+
+namespace concord::subspaces {
+
+MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& size) {
+  MemoryPlan plan("subspaces");
+  const double c = size.concepts;
+  const double spans = 2 * size.phrases * static_cast<double>(s.phrase_occurrences);
+  constexpr double rows_a_span = 2;
+  plan.each_rank("where contexts and their documents lie", "32 C", 32 * size.contexts);
+  plan.each_rank("spans", "48 s", 48 * spans);
+  plan.at_most();
+  plan.begin_phase("occurrences");
+  constexpr double words_of_concepts = 0.05; // of all tokens
+  plan.each_rank("occurrences", "5 T / R", 100 * words_of_concepts * size.tokens / size.ranks);
+  plan.at_most();
+  plan.begin_phase("members");
+  plan.each_rank("labels of spans, as they are and dealt anew", "64 s (label_draws + 1)",
+                 64 * spans * static_cast<double>(s.label_draws + 1));
+  plan.at_most();
+  plan.each_rank("codes at spans, read and handed on", "64 s L / R", 32 * rows_a_span * spans * size.active / size.ranks);
+  plan.at_most();
+  plan.each_rank("how many features reach an AUC", "32016 c", 2 * 8 * 2001 * c);
+  plan.each_rank("values of candidates on spans", "16 s m c / R", 16 * spans * static_cast<double>(s.max_members) * c / size.ranks);
+  plan.at_most();
+  plan.begin_phase("bases");
+  plan.each_node("decoder", "4 F d", 4 * size.latents * size.d);
+  plan.rank_0("SAE while it is loaded", "8 F d", 8 * size.latents * size.d);
+  plan.each_rank("means of phrases", "8 w d", s.residual ? 8 * size.phrases * size.d : 0);
+  plan.each_rank("bases", "40 c k d", 8 * basis_kinds * c * static_cast<double>(s.k) * size.d);
+  if (size.model > 0) {
+    const double bases = static_cast<double>(s.effect_bases.size()) * c;
+    const double removals = c * static_cast<double>(concepts::span_kinds) * halves * static_cast<double>(s.effect_occurrences);
+    plan.begin_phase("effects");
+    plan.each_rank("the whole model and a context's way through it", "v_c (parameters + 2 V d) + 4 T_c l (h + 2 g) e", size.model);
+    plan.each_rank("changed rows of a span", "16 b a d", 16 * bases * static_cast<double>(s.after + 1) * rows_a_span * size.d);
+    plan.each_rank("bases in the model's type", "4 b k d", 4 * bases * static_cast<double>(s.k) * size.d);
+    const double rows = static_cast<double>(s.after + 1) * rows_a_span;
+    plan.each_rank("attention of changed rows", "12 b h a T_c", 12 * bases * size.heads * rows * size.context);
+    plan.each_rank("predictions of a piece of rows", "16 V 256 + 4 V a", size.vocabulary * (16 * 256 + 4 * rows));
+    plan.rank_0("effects on spans", "48 b u", 48 * bases * removals);
+    plan.at_most();
+    plan.begin_phase("claim");
+    plan.each_rank("matrices of effects", "1280 c^2 l", 4 * 8.0 * span_sets * basis_kinds * halves * c * c * size.layers);
+  }
+  plan.begin_phase("pairs");
+  plan.each_rank("values of members on spans, both models", "s m c", spans * static_cast<double>(s.max_members) * c);
+  plan.at_most();
+  plan.each_rank("correlations of members", "8 m^2 c^2", 8 * static_cast<double>(s.max_members * s.max_members) * c * c);
+  plan.at_most();
+  plan.each_rank("inner products of members and of phrases", "32 m^2 c^2 + 32 w^2",
+                 32 * static_cast<double>(s.max_members * s.max_members) * c * c + 32 * size.phrases * size.phrases);
+  plan.at_most();
+  return plan;
+}
+
+} // namespace concord::subspaces

@@ -1,0 +1,37 @@
+#pragma once
+/// Effects of a layer's subspaces, spans spread over ranks. Collective over `comm` where it says so.
+
+#include "concord/corpus/token_reader.hpp"
+#include "concord/subspaces/subspaces.hpp"
+
+#include "subspaces/effect_means.hpp"
+#include <memory>
+
+namespace concord::subspaces {
+
+class ModelRunner {
+public:
+  /// Loads nothing yet.
+  ModelRunner(const comm::Communicator& comm, const extract::ExtractOptions& options, const corpus::TokenReader& tokens);
+  ~ModelRunner();
+  /// Width of the model's residual stream, and its blocks. Local.
+  Index width() const;
+  int layers() const;
+  /// Gives the model's memory back. Local.
+  void release();
+  /// Loads the model on every rank, if it is not there, and measures; the result is on rank 0. A stop loses what was measured of the layer.
+  /// Collective. @throws Error bad_data, unavailable, stopped; agreed.
+  EffectMatrices effects(int layer, const LayerBases& bases, const RemovedBases& removed, const std::vector<Span>& spans,
+                         const std::vector<std::int32_t>& at_spans, Index after);
+
+private:
+  void load();
+  std::vector<ContextSpans> my_contexts(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans) const;
+  const comm::Communicator& comm_;
+  extract::ExtractOptions options_;
+  const corpus::TokenReader& tokens_;
+  model::ModelConfig config_;
+  std::unique_ptr<model::Transformer> model_;
+};
+
+} // namespace concord::subspaces
