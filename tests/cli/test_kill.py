@@ -8,8 +8,9 @@ from support import command, fresh, run, run_and_kill, same, small_study
 # (stage, path that shows that work has begun, relative to the study's output)
 MOMENTS = [("tokenize", "study.resolved.toml"), ("extract", "a/activations.h5.partial.journal"), ("extract", "b/activations.h5.partial"),
            ("train-sae", "a/saes/layer_002.partial/checkpoint.safetensors"), ("train-sae", "b/saes/layer_004.partial/checkpoint.safetensors"),
-           ("encode", "a/features.h5.layers/layer_002.h5"), ("correlate", "matches.h5.partial.journal"), ("compare", "similarity.h5.partial.journal")]
-RESULTS = ["tokens.h5", "a/activations.h5", "b/activations.h5", "a/features.h5", "b/features.h5", "matches.h5", "similarity.h5"]
+           ("encode", "a/features.h5.layers/layer_002.h5"), ("correlate", "matches.h5.partial.journal"), ("compare", "similarity.h5.partial.journal"),
+           ("subspaces", "subspaces.h5.partial.journal")]
+RESULTS = ["tokens.h5", "a/activations.h5", "b/activations.h5", "a/features.h5", "b/features.h5", "matches.h5", "similarity.h5", "subspaces.h5"]
 
 
 class Kill(unittest.TestCase):

@@ -1,16 +1,12 @@
 """Stage subspaces as a user runs it: the same results at any number of ranks, by itself and in a study, stopped and killed, and bad input."""
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
 import unittest
 
 import h5py
 import numpy as np
 
-from support import RANKS, command, datasets, fresh, run, small_study, write_concepts
+from support import RANKS, datasets, fresh, run, run_and_kill, small_study, write_concepts
 
 EXACT = ("members", "candidates", "member_auc", "member_q", "member_coverage", "occurrences", "spans", "phrases", "effect_spans", "count", "pairs", "defined")
 
@@ -84,11 +80,7 @@ class Subspaces(unittest.TestCase):
         shutil.copytree(self.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
         arguments = ("subspaces", self.study, "--set", f"study.output={work}")
         journal = work / "subspaces.h5.partial.journal"
-        process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        while process.poll() is None and not journal.exists():
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        self.assertTrue(run_and_kill(arguments, journal.exists))
         run(*arguments)
         found = datasets(work / "subspaces.h5")
         for name, value in expected.items():
