@@ -16,8 +16,10 @@ public:
     return std::memset(memory, garbage, bytes);
   }
   void release(void* memory) noexcept override { std::free(memory); }
-  void upload(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
-  void download(void* to, const void* from, std::size_t bytes) override { std::memcpy(to, from, bytes); }
+  void upload(void* to, const void* from, std::size_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, bytes); // memcpy takes no null pointer, which an empty array has
+  }
+  void download(void* to, const void* from, std::size_t bytes) override { upload(to, from, bytes); }
   void launch(const Kernel& kernel) override {
     std::visit([](const auto& of) { run_in_loop(of); }, kernel);
   }

@@ -277,7 +277,8 @@ private:
     packed.places[packed.count] = 0; // fills the last word where their number is odd
     packed.words.resize(before + words);
     std::copy_n(packed.values.begin(), packed.count, packed.words.begin() + static_cast<Index>(before));
-    std::memcpy(packed.words.data() + before + packed.count, packed.places.data(), (words - packed.count) * sizeof(float));
+    if (packed.count > 0) // memcpy takes no null pointer, which an empty array has
+      std::memcpy(packed.words.data() + before + packed.count, packed.places.data(), (words - packed.count) * sizeof(float));
     packed.ends.push_back(static_cast<Index>(packed.words.size()));
     packed.entries += static_cast<Index>(packed.count);
     packed.count = 0;

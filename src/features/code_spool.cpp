@@ -192,8 +192,10 @@ void CodeSpool::codes(Index begin, Index end, sae::SparseRows& out) {
     block_.values.resize(static_cast<std::size_t>(header.values));
     const char* from = payload.data();
     std::memcpy(block_.row_ends.data(), from, 8 * block_.row_ends.size());
-    std::memcpy(block_.indices.data(), from + 8 * header.rows, 4 * block_.indices.size());
-    std::memcpy(block_.values.data(), from + 8 * header.rows + 4 * header.values, 4 * block_.values.size());
+    if (header.values > 0) { // memcpy takes no null pointer, which an empty array has
+      std::memcpy(block_.indices.data(), from + 8 * header.rows, 4 * block_.indices.size());
+      std::memcpy(block_.values.data(), from + 8 * header.rows + 4 * header.values, 4 * block_.values.size());
+    }
     read_first_ = place.first_row;
   }
   const Index rows = static_cast<Index>(block_.row_ends.size());
