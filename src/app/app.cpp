@@ -454,7 +454,8 @@ private:
     const auto& settings = subspaces_.settings;
     const auto lists = concepts::read_concept_lists(world_, settings.concepts, settings.fold_case);
     comm::agree(world_, [&] {
-      require(world_.rank() != 0 || common_.force || !std::filesystem::exists(mined_), ExitCode::config,
+      std::error_code unreadable; // a folder that cannot be looked into is said when the file is written
+      require(world_.rank() != 0 || common_.force || !std::filesystem::exists(mined_, unreadable), ExitCode::config,
               "{} is there already and may have been edited; name another file, or give --force", mined_.string());
     });
     const auto mined = concepts::mine_phrases(world_, subspaces_.tokens, lists);

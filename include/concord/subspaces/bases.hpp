@@ -16,7 +16,7 @@ using agreement::Basis;
 
 /// Where a concept's subspace comes from.
 ///   sae       the members' decoder rows, unit norm: the first k left singular vectors
-///   residual  without features: those of the means of the concept's phrases less the mean of all phrases (between-class SVD)
+///   residual  without features: those of the means of the concept's phrases less that of all phrases of that half (between-class SVD)
 ///   random    as sae, with a random direction in the place of each member's decoder row: what a frozen random decoder gives
 ///   matched   as sae, of features that are candidates of no concept, alike in firing rate and decoder norm, one for each member
 ///   dealt     as residual, with the phrases dealt out anew to the concepts: a concept of words without a common meaning
@@ -42,7 +42,7 @@ PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& ro
 /// The bases of a layer.
 struct LayerBases {
   Index d = 0;
-  std::vector<double> centre;         ///< [d] what removal leaves in the place of what it takes: the mean of all phrases
+  std::vector<double> centre;         ///< [d] what removal leaves in the place of what it takes: the mean of the phrases chosen on
   std::vector<std::vector<Basis>> of; ///< [basis_kinds][concepts], of fewer than k dimensions where there are fewer members
 };
 

@@ -1,8 +1,8 @@
 #pragma once
 /// What the removal of a concept's subspace does to a model's predictions at the occurrences of another.
 ///
-/// At an occurrence of c' the rows x of the span behind a layer are replaced by x - U_c U_c^T (x - mu), mu the mean over all phrases, and
-/// the later blocks run. Over the span's last row and `after` rows behind it
+/// At an occurrence of c' the rows x of the span behind a layer are replaced by x - U_c U_c^T (x - mu), mu the mean over the phrases that
+/// members are chosen on, and the later blocks run. Over the span's last row and `after` rows behind it
 ///   K(c, c') = mean KL(p || p') = mean sum_v p_v ln(p_v / p'_v)   of the next token, clean against changed, in nats, and
 ///   E(c, c') = mean of the loss with the change less the loss without, in nats a token, over rows that have a next token.
 /// Rows in front of the span do not change, since attention looks back; what other rows took from the span in earlier layers stays. The

@@ -3,7 +3,7 @@
 ///
 /// A feature is a candidate where, on the half of the phrases that members are chosen on, its AUC is high enough against spans of other
 /// concepts and against random spans, it is active on enough of the phrases, and few enough features reach its AUC by chance: chance are
-/// the same spans with the phrases dealt out anew to the concepts, among phrases of equal length. (A p over occurrences would take those of
+/// the same spans with the phrases dealt out anew to the concepts, family by family. (A p over occurrences would take those of
 /// one phrase for independent.) Members are taken one by one: the next is the candidate that adds most to the AUC of the sum of the
 /// members' values, each divided by its mean where it is active. They are reported on the other half.
 
