@@ -55,9 +55,26 @@ struct Reached {
   Index t = 0, robust = 0, spearman = 0, max = 0, max_robust = 0;
 };
 
-std::vector<Reached> count_reached(const std::vector<Prepared>& pairs, const ConceptPermutations& permutations, Index wanted) {
+/// Of all parts together.
+std::vector<Reached> added_up(std::vector<Reached> mine, const Sharing& sharing) {
+  if (sharing.parts <= 1) return mine;
+  constexpr Index Reached::*numbers[] = {&Reached::t, &Reached::robust, &Reached::spearman, &Reached::max, &Reached::max_robust};
+  std::vector<Index> counts;
+  for (const auto& one : mine)
+    for (const auto number : numbers) counts.push_back(one.*number);
+  sharing.add_up(counts);
+  auto count = counts.begin();
+  for (auto& one : mine)
+    for (const auto number : numbers) one.*number = *count++;
+  return mine;
+}
+
+std::vector<Reached> count_reached(const std::vector<Prepared>& pairs, const ConceptPermutations& permutations,
+                                   const AgreementOptions& options) {
   std::vector<Reached> reached(pairs.size());
-  permutations.each(wanted, [&](const std::vector<Index>& order) {
+  constexpr Index of_a_second = 8000; // permutations of one pair of 32 concepts, some entries undefined
+  const Index per_look = std::max<Index>(1, of_a_second / static_cast<Index>(pairs.size()));
+  each_shared(permutations, options.permutations, options.sharing, per_look, [&](const std::vector<Index>& order) {
     constexpr double least = -std::numeric_limits<double>::infinity();
     double largest = least;
     double largest_robust = least;
@@ -76,15 +93,16 @@ std::vector<Reached> count_reached(const std::vector<Prepared>& pairs, const Con
       reached[i].max_robust += reaches(largest_robust, pairs[i].observed.robust_t) ? 1 : 0;
     }
   });
-  return reached;
+  return added_up(std::move(reached), options.sharing);
 }
 
 /// One kind of permutation on all pairs.
-std::vector<PermutationTest> permute(const std::vector<Prepared>& pairs, const ConceptPermutations& permutations, Index wanted) {
+std::vector<PermutationTest> permute(const std::vector<Prepared>& pairs, const ConceptPermutations& permutations,
+                                     const AgreementOptions& options) {
   std::vector<PermutationTest> tests(pairs.size());
-  for (auto& test : tests) test.count = permutations.count(wanted);
+  for (auto& test : tests) test.count = permutations.count(options.permutations);
   if (std::none_of(pairs.begin(), pairs.end(), [](const Prepared& p) { return p.defined; })) return tests;
-  const auto reached = count_reached(pairs, permutations, wanted);
+  const auto reached = count_reached(pairs, permutations, options);
   for (std::size_t i = 0; i < pairs.size(); ++i) {
     if (!pairs[i].defined) continue;
     auto& test = tests[i];
@@ -115,7 +133,7 @@ std::vector<Agreement> agreement_family(const std::vector<MatrixPair>& pairs, co
   for (const auto& p : prepared) family.push_back(observed_of(p, kept));
 
   const auto run = [&](const std::vector<Index>& groups, PermutationTest Agreement::*where) {
-    const auto tests = permute(prepared, ConceptPermutations(static_cast<Index>(kept.size()), groups, options.seed), options.permutations);
+    const auto tests = permute(prepared, ConceptPermutations(static_cast<Index>(kept.size()), groups, options.seed), options);
     for (std::size_t i = 0; i < pairs.size(); ++i) family[i].*where = tests[i];
   };
   run({}, &Agreement::free);

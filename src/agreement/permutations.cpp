@@ -85,7 +85,21 @@ std::vector<Index> ConceptPermutations::numbered(std::uint64_t number) const {
 
 void ConceptPermutations::each(Index wanted, const std::function<void(const std::vector<Index>& order)>& look) const {
   const auto counted = count(wanted);
-  for (Index k = 0; k < counted.looked_at; ++k) look(counted.enumerated ? numbered(static_cast<std::uint64_t>(k)) : drawn(k));
+  for (Index k = 0; k < counted.looked_at; ++k) look(looked_at(counted, k));
+}
+
+std::vector<Index> ConceptPermutations::looked_at(const PermutationCount& count, Index k) const {
+  return count.enumerated ? numbered(static_cast<std::uint64_t>(k)) : drawn(k);
+}
+
+void each_shared(const ConceptPermutations& permutations, Index wanted, const Sharing& sharing, Index per_look,
+                 const std::function<void(const std::vector<Index>& order)>& look) {
+  const auto counted = permutations.count(wanted);
+  for (Index begin = 0; begin < counted.looked_at; begin += per_look * sharing.parts) {
+    if (sharing.between) sharing.between();
+    const Index end = std::min(counted.looked_at, begin + per_look * sharing.parts);
+    for (Index k = begin + sharing.part; k < end; k += sharing.parts) look(permutations.looked_at(counted, k));
+  }
 }
 
 double permutation_p(Index reached, const PermutationCount& count) {

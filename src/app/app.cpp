@@ -23,6 +23,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "app/command_pages.hpp"
 #include "app/info.hpp"
 #include "app/report.hpp"
 #include "app/setting_flags.hpp"
@@ -156,10 +157,8 @@ private:
                                                            {"extract --model", "model.a.path"},
                                                            {"extract --layers", "model.a.layers"},
                                                            {"encode --saes", "model.a.saes"},
-                                                           {"compare --measure", "compare.measures"},
                                                            {"compare --seed", "study.seed"},
-                                                           {"compare --json", ""},
-                                                           {"compare --stratified", "compare.stratified_permutations"}};
+                                                           {"compare --json", ""}};
     static const std::map<std::string, std::string> tables{{"tokenize", "corpus"}, {"train-sae", "sae"}};
     const auto other = others.find(stage + " " + flag);
     if (other != others.end()) return other->second;
@@ -221,96 +220,59 @@ private:
 
   void add_tokenize() {
     auto* sub = add_stage("tokenize", "text files -> tokens.h5", [this] {
+      assign_given<corpus::CorpusSettings>(tokenize_, *given_tokenize_);
       need(!tokenize_.out.empty() && (!tokenize_.paths.empty() || !tokenize_.token_ids.empty()), "tokenize",
            "--text with --tokenizer (or --tokens) and --out");
       tokenize_.force = common_.force;
       corpus::tokenize(world_, tokenize_);
     });
     sub->add_option("--text", tokenize_.paths, "text files, folders or patterns");
-    sub->add_option("--tokenizer", tokenize_.tokenizer, "SentencePiece model");
-    sub->add_option("--tokens", tokenize_.token_ids, ".npy of token ids [contexts, length] made elsewhere, instead of text");
-    sub->add_option("--bos-id", tokenize_.bos_id, "with --tokens: the id that opens contexts")->capture_default_str();
-    sub->add_option("--documents", tokenize_.documents, "what separates documents: blank-line or file")->capture_default_str();
-    sub->add_option("--context", tokenize_.context, "longest context in tokens, BOS included")->capture_default_str();
-    sub->add_option("--max-tokens", tokenize_.max_tokens, "stop behind the last context that fits; 0: no limit")->capture_default_str();
+    given_tokenize_ = add_setting_flags(*sub, settings::list_of<corpus::CorpusSettings>(tokenize_),
+                                        {.also = {{"token_ids", "--tokens"}}, .without = {"paths"}});
     sub->add_option("--out", tokenize_.out, "tokens.h5 to write");
   }
 
   void add_extract() {
     auto* sub = add_stage("extract", "tokens + model weights -> activations.h5", [this] {
       need(!extract_.model.empty() && !extract_.tokens.empty() && !extract_.out.empty(), "extract", "--model, --tokens and --out");
-      comm::agree(world_, [&] {
-        extract_.layers = extract::parse_layers(layers_);
-        extract_.store = parse_dtype(dtype_);
-        extract_.compute = parse_dtype(compute_);
-      });
+      take_model_flags();
       extract_.force = common_.force;
       extract::extract(world_, extract_);
     });
     add_model_options(sub);
-    sub->add_option("--dtype", dtype_, "stored type: f32, f16 or bf16")->capture_default_str();
-    sub->add_flag("--loss", extract_.loss, "also print the mean next-token cross-entropy over the corpus");
-    sub->add_option("--commit-seconds", extract_.commit_seconds, "time between commits")->capture_default_str();
-    sub->add_option("--compress", extract_.compress, "level of deflate for the stored rows, 1 to 9; 0: none")->capture_default_str();
     sub->add_option("--out", extract_.out, "activations.h5 to write");
   }
 
-  /// What every command that runs a model understands.
-  void add_model_options(CLI::App* sub) {
+  void take_model_flags() {
+    comm::agree(world_, [&] {
+      extract_.layers = extract::parse_layers(layers_);
+      assign_given<extract::ExtractSettings>(extract_, *given_extract_);
+    });
+  }
+
+  /// What every command that runs a model understands, but for `without`.
+  void add_model_options(CLI::App* sub, std::set<std::string> without = {}) {
+    without.insert("fused"); // which is how stages of a study follow each other
     sub->add_option("--model", extract_.model, "Hugging Face folder of a Gemma-2 or Llama model");
     sub->add_option("--tokens", extract_.tokens, "tokens.h5");
     sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5 (-1: the embedding)")->capture_default_str();
-    sub->add_option("--compute", compute_, "type of the forward pass: f32 or bf16")->capture_default_str();
-    sub->add_option("--batch", extract_.batch, "contexts in one forward pass")->capture_default_str();
-    sub->add_option("--device", extract_.device, "cpu, cuda or auto")->capture_default_str();
-    sub->add_flag("--allow-shared-gpu", extract_.allow_shared_gpu, "let several ranks share a GPU");
-    sub->add_option("--layer-shards", extract_.layer_shards, "ranks that share one copy of the model")->capture_default_str();
-    sub->add_option("--memory-gib", extract_.memory_gib, "memory a rank may take; 0: its share of the node")->capture_default_str();
+    given_extract_ = add_setting_flags(*sub, settings::list_of<extract::ExtractSettings>(extract_), {.without = std::move(without)});
   }
 
   void add_train_sae() {
     auto* sub = add_stage("train-sae", "activations -> an SAE (SAELens folder), or a crosscoder of two models' activations", [this] {
       need(!train_.activations.empty() && !train_.out.empty(), "train-sae", "--activations and --out");
+      assign_given<sae::TrainSettings>(train_, *given_train_);
       train_.force = common_.force;
       sae::train_variants(world_, train_, variants_);
     });
     sub->add_option("--activations", train_.activations, "X.npy or acts.h5:/layer_003/x");
     sub->add_option("--with", train_.with, "the same tokens' activations in another model: train a crosscoder of both");
-    sub->add_option("--kind", train_.kind, "topk, batch-topk, matryoshka, relu, gated or jumprelu")->capture_default_str();
-    sub->add_option("--d-sae", train_.latents, "F, latents")->capture_default_str();
-    sub->add_option("--k", train_.k, "active latents of a row, of the TopK kinds")->capture_default_str();
-    sub->add_option("--prefixes", train_.prefixes, "nested SAEs of matryoshka")->capture_default_str();
-    sub->add_option("--sparsity", train_.sparsity, "lambda of relu, gated and jumprelu; 0: the default of the kind")->capture_default_str();
-    sub->add_option("--sparsity-warmup", train_.sparsity_warmup, "first part of the steps, over which lambda rises")->capture_default_str();
-    sub->add_option("--penalty", train_.penalty, "of jumprelu: step or tanh")->capture_default_str();
-    sub->add_option("--bandwidth", train_.bandwidth, "of jumprelu; 0: the default")->capture_default_str();
-    sub->add_option("--threshold", train_.threshold, "of jumprelu, at the start; 0: the default")->capture_default_str();
-    sub->add_option("--normalise", train_.normalise, "sqrt-d, unit-square or none")->capture_default_str();
     sub->add_option("--variant", variants_, "also train this on the same rows: \"k=32\" or \"latents=4096 seed=2\"")
         ->type_size(1)
         ->allow_extra_args(false);
-    sub->add_option("--steps", train_.steps, "training steps; 0: as many as --rows needs")->capture_default_str();
-    sub->add_option("--rows", train_.rows, "rows seen in all when --steps is 0")->capture_default_str();
-    sub->add_option("--batch", train_.batch, "rows of a global batch")->capture_default_str();
-    sub->add_option("--lr", train_.learning_rate, "Adam's step size; 0: the kind's at F = 2^14 (2e-4; jumprelu: 7e-5) / sqrt(F / 2^14)")
-        ->capture_default_str();
-    sub->add_option("--warmup-steps", train_.warmup_steps, "linear warm-up, at most a tenth of the steps")->capture_default_str();
-    sub->add_option("--aux-weight", train_.aux_weight, "weight of AuxK; 0: off")->capture_default_str();
-    sub->add_option("--aux-k", train_.aux_k, "dead latents AuxK uses a row; 0: d / 2")->capture_default_str();
-    sub->add_option("--dead-after", train_.dead_after, "rows without firing that make a latent dead")->capture_default_str();
-    sub->add_option("--held-out", train_.held_out, "share of rows kept for evaluation")->capture_default_str();
-    sub->add_flag("--keep-special", train_.keep_special, "also train on BOS rows");
-    sub->add_option("--max-norm", train_.max_norm, "leave out rows longer than this many medians of the norms; 0: none")
-        ->capture_default_str();
-    sub->add_option("--order", train_.order, "global or buffer")->capture_default_str();
-    sub->add_option("--reduction", train_.reduction, "reproducible or fast")->capture_default_str();
-    sub->add_option("--gpu-exchange", train_.gpu_exchange, "how GPU ranks share sums and weights: auto, host or nccl")
-        ->capture_default_str();
-    sub->add_option("--device", train_.device, "cpu, or cuda with --reduction fast")->capture_default_str();
-    sub->add_flag("--allow-shared-gpu", train_.allow_shared_gpu, "let several ranks share a GPU");
-    sub->add_option("--buffer-rows", train_.buffer_rows, "rows in a window of the buffer")->capture_default_str();
-    sub->add_option("--memory-gib", train_.memory_gib, "rows a rank holds in memory")->capture_default_str();
-    sub->add_option("--checkpoint-seconds", train_.checkpoint_seconds, "time between checkpoints")->capture_default_str();
+    given_train_ = add_setting_flags(*sub, settings::list_of<sae::TrainSettings>(train_),
+                                     {.also = {{"latents", "--d-sae"}, {"learning_rate", "--lr"}}, .without = {}});
     sub->add_option("--seed", train_.seed, "seed of every random number")->capture_default_str();
     sub->add_option("--layer", train_.layer, "layer number, for random streams and the SAE's name")->capture_default_str();
     sub->add_option("--out", train_.out, "SAELens folder to write");
@@ -319,18 +281,17 @@ private:
   void add_encode() {
     auto* sub = add_stage("encode", "activations + SAEs -> features.h5", [this] {
       need(!encode_.activations.empty() && !encode_.saes.empty() && !encode_.out.empty(), "encode", "--activations, --saes and --out");
-      comm::agree(world_, [&] { encode_.layers = extract::parse_layers(layers_); });
+      comm::agree(world_, [&] {
+        encode_.layers = extract::parse_layers(layers_);
+        assign_given<features::EncodeSettings>(encode_, *given_encode_);
+      });
       encode_.force = common_.force;
       features::encode(world_, encode_);
     });
     sub->add_option("--activations", encode_.activations, "activations.h5");
     sub->add_option("--saes", encode_.saes, "folder of layer_LLL folders, or a path with {layer}");
     sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5")->capture_default_str();
-    sub->add_option("--top", encode_.top, "strongest activations kept a feature")->capture_default_str();
-    sub->add_flag("--before-top-k", encode_.before_top_k, "of TopK SAEs every positive pre-activation, not the k largest alone");
-    sub->add_flag("--keep-special", encode_.keep_special, "also encode and count BOS rows");
-    sub->add_option("--max-norm", encode_.max_norm, "no codes for rows longer than so many median norms; 0: codes for all")
-        ->capture_default_str();
+    given_encode_ = add_setting_flags(*sub, settings::list_of<features::EncodeSettings>(encode_));
     sub->add_option("--out", encode_.out, "features.h5 to write");
   }
 
@@ -338,7 +299,7 @@ private:
     auto* sub = add_stage("correlate", "features A x features B -> matches.h5", [this] {
       need(!correlate_.a.empty() && !correlate_.b.empty() && !correlate_.out.empty(), "correlate", "--a, --b and --out");
       comm::agree(world_, [&] {
-        correlate_.rules.pairing = correlate::parse_pairing(pairing_);
+        assign_given<correlate::CorrelateSettings>(correlate_, *given_correlate_);
         correlate_.layers_a = extract::parse_layers(correlate_layers_a_);
         correlate_.layers_b = extract::parse_layers(correlate_layers_b_);
       });
@@ -348,28 +309,9 @@ private:
     sub->add_option("--a", correlate_.a, "features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)");
     sub->add_option("--b", correlate_.b, "the same for the other model, row for row");
     sub->add_option("--tokens", correlate_.tokens, "tokens.h5, for the documents of the null and the token filters");
-    sub->add_option("--best", correlate_.best, "partners kept a feature, both ways")->capture_default_str();
-    sub->add_option("--pairing", pairing_, "mutual, greedy, optimal, many-to-one or paper")->capture_default_str();
-    sub->add_option("--min-r", correlate_.rules.min_r, "keep matches with r above it")->capture_default_str();
-    sub->add_option("--min-firings", correlate_.rules.min_firings, "rows on which both must be active")->capture_default_str();
-    sub->add_flag("--drop-non-concept", correlate_.rules.drop_non_concept, "drop matches with a junk token in a top five");
-    sub->add_flag("--need-shared-token", correlate_.rules.need_shared_token, "drop matches whose top fives share no token");
-    sub->add_option("--null-shifts", correlate_.null_shifts, "shifts of B's documents for the null of the best r")->capture_default_str();
-    sub->add_option("--max-q", correlate_.rules.max_q, "false discovery rate of the matches, where there is a null")->capture_default_str();
-    sub->add_option("--level", correlate_.level, "of each feature's threshold")->capture_default_str();
-    sub->add_option("--memory-gib", correlate_.memory_gib, "a rank; what does not fit is read in pieces")->capture_default_str();
-    sub->add_option("--device", correlate_.device, "cpu, or cuda: the same bits")->capture_default_str();
-    sub->add_flag("--allow-shared-gpu", correlate_.allow_shared_gpu, "let several ranks share a GPU");
-    sub->add_option("--gpu-memory-gib", correlate_.gpu_memory_gib, "a rank; 0: its part of what is free")->capture_default_str();
-    sub->add_option("--groups", correlate_.groups, "groups of ranks with a pair of layers each; 0: by size")->capture_default_str();
+    given_correlate_ = add_setting_flags(*sub, settings::list_of<correlate::CorrelateSettings>(correlate_));
     sub->add_option("--layers-a", correlate_layers_a_, "of A, comma separated; all when left out");
     sub->add_option("--layers-b", correlate_layers_b_, "of B");
-    sub->add_flag_callback(
-        "--matrix", [this] { correlate_.matrix = correlate::MatrixEntries::all; }, "also write all correlations, OUT.matrix/");
-    sub->add_flag_callback(
-           "--matrix-coactive", [this] { correlate_.matrix = correlate::MatrixEntries::coactive; },
-           "also write those of features that are active together, sparse, with their counts")
-        ->excludes("--matrix");
     sub->add_option("--csv", correlate_.csv, "also write the matches as text");
     sub->add_option("--out", correlate_.out, "matches.h5 to write");
   }
@@ -380,10 +322,7 @@ private:
       const bool files = !compare_.matches.empty() && !compare_.saes_a.empty() && !compare_.saes_b.empty() && !compare_.out.empty();
       need(matrices || files, "compare", "--x, --y and --json; or --matches, --saes-a, --saes-b and --out");
       compare_.force = common_.force;
-      comm::agree(world_, [&] {
-        compare_.settings.spaces.route = similarity::parse_route(route_);
-        compare_.settings.spaces.rdm = similarity::parse_rdm_kind(rdm_);
-      });
+      comm::agree(world_, [&] { assign_given(compare_.settings, *given_compare_); });
       if (matrices)
         similarity::compare_matrices(world_, x_, y_, compare_.settings.spaces, json_);
       else
@@ -395,23 +334,8 @@ private:
     sub->add_option("--matches", compare_.matches, "matches.h5");
     sub->add_option("--saes-a", compare_.saes_a, "SAEs of model A: folder, or a path with {layer}");
     sub->add_option("--saes-b", compare_.saes_b, "SAEs of model B");
-    auto& spaces = compare_.settings.spaces;
-    sub->add_option("--measures", spaces.measures, "which: " + join(similarity::measure_names(), ", "))->delimiter(',');
-    sub->add_option("--svcca-variance", spaces.svcca.variance, "share of variance kept")->capture_default_str();
-    sub->add_option("--svcca-k", spaces.svcca.k, "components kept instead; 0: by variance")->capture_default_str();
-    sub->add_option("--route", route_, "to the singular vectors: auto, gram, qr or whole")->capture_default_str();
-    sub->add_option("--rdm", rdm_, "dissimilarity of rows: correlation, cosine or euclidean")->capture_default_str();
-    sub->add_option("--neighbours", spaces.neighbours, "of mutual_knn")->capture_default_str();
-    sub->add_option("--kendall-samples", spaces.kendall_samples, "pairs of RDM entries drawn")->capture_default_str();
-    sub->add_option("--permutations", spaces.permutations, "shuffled pairings of the null")->capture_default_str();
-    sub->add_option("--stratified-permutations", spaces.stratified, "shuffled among rows of like norm (and firing rate)")
-        ->capture_default_str();
-    sub->add_option("--subsets", spaces.subsets, "random features with their best partners; not with --x")->capture_default_str();
-    sub->add_option("--level", spaces.level, "of calibrated scores")->capture_default_str();
-    sub->add_option("--memory-gib", spaces.memory_gib, "a rank, for RSA")->capture_default_str();
-    sub->add_option("--groups", compare_.settings.groups, "groups of ranks with a layer pair each; 0: by number")->capture_default_str();
-    sub->add_option("--min-matches", compare_.settings.min_matches, "fewer leave a pair undefined")->capture_default_str();
-    sub->add_option("--seed", spaces.seed, "seed of the permutations")->capture_default_str();
+    given_compare_ = add_setting_flags(*sub, settings::list_of(compare_.settings));
+    sub->add_option("--seed", compare_.settings.spaces.seed, "seed of the permutations")->capture_default_str();
     sub->add_option("--out", compare_.out, "similarity.h5 to write");
   }
 
@@ -427,7 +351,7 @@ private:
         mine_phrases();
         return;
       }
-      o.a.model.device = o.b.model.device = "cpu";
+      o.a.model.device = o.b.model.device = Device::cpu;
       o.a.model.compute = o.b.model.compute = comm::agreed(world_, [&] { return parse_dtype(compute_); });
       o.settings.effects = o.settings.effects && (!o.a.model.model.empty() || given_subspaces_->contains("effects"));
       o.settings.residual = o.settings.residual && (!o.a.activations.empty() || given_subspaces_->contains("residual"));
@@ -475,7 +399,11 @@ private:
 
   void add_tools() {
     add("info", "build, libraries, ranks and GPUs", [this] { print_info(world_); });
-    add("keys", "the table of all study keys as Markdown", [] { say("{}", study::keys_as_markdown()); });
+    auto* keys = add("keys", "the table of all study keys as Markdown",
+                     [this] { say("{}", json_schema_ ? study::keys_as_json_schema() : study::keys_as_markdown()); });
+    keys->add_flag("--json-schema", json_schema_, "as a JSON schema, by which editors complete and check a study");
+    add("completion", "a script that completes commands, flags and keys in bash", [this] { say("{}", bash_completion(app_)); });
+    add("man", "the manual page", [this] { say("{}", man_page(app_)); });
     auto* verify_sub = add("verify", "check files that concord wrote", [this] {
       comm::agree(world_, [&] {
         for (const auto& path : paths_) say("{}: OK, {}", path, verify(path));
@@ -488,13 +416,12 @@ private:
       comm::agree(world_, [&] {
         require(!extract_.model.empty() && !extract_.tokens.empty() && !recovered_.saes.empty() && !recovered_.out.empty(), ExitCode::usage,
                 "recovered needs --model, --tokens, --saes and --out");
-        extract_.layers = extract::parse_layers(layers_);
-        extract_.compute = parse_dtype(compute_);
         extract_.stage_word = "recovered";
       });
+      take_model_flags();
       fused::cross_entropy_recovered(world_, extract_, recovered_);
     });
-    add_model_options(recovered);
+    add_model_options(recovered, {"dtype", "loss", "compress", "commit_seconds"});
     recovered->add_option("--saes", recovered_.saes, "folder of layer_LLL folders, or a path with {layer}");
     recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")
         ->check(CLI::Range(Index{1}, Index{1} << 40))
@@ -503,11 +430,13 @@ private:
     add_safety_flags(recovered);
     auto* documents = add("documents", "where the documents of a corpus lie: BEGIN END PATH in bytes, each ended by a NUL", [this] {
       comm::agree(world_, [&] {
+        assign_given<corpus::CorpusSettings>(tokenize_, *given_documents_);
         if (world_.rank() == 0) corpus::print_documents(std::cout, tokenize_.paths, tokenize_.documents);
       });
     });
     documents->add_option("--text", tokenize_.paths, "text files, folders or patterns")->required();
-    documents->add_option("--documents", tokenize_.documents, "what separates documents: blank-line or file")->capture_default_str();
+    given_documents_ = add_setting_flags(*documents, settings::list_of<corpus::CorpusSettings>(tokenize_),
+                                         {.also = {}, .without = {"paths", "tokenizer", "token_ids", "bos_id", "context", "max_tokens"}});
     auto* plan = add("plan", "bytes, flops, memory and time of each stage of a study", [this] {
       const auto study = load_study();
       comm::agree(world_, [&] { print_plan(study, plan_); });
@@ -540,20 +469,18 @@ private:
   correlate::CorrelateOptions correlate_;
   similarity::CompareOptions compare_;
   subspaces::SubspacesOptions subspaces_;
-  std::shared_ptr<GivenSettings> given_subspaces_;
+  std::shared_ptr<GivenSettings> given_tokenize_, given_documents_, given_extract_, given_train_, given_encode_, given_correlate_,
+      given_compare_, given_subspaces_;
   std::filesystem::path mined_;
   std::string layers_ = "all";
-  std::string dtype_ = "bf16";
   std::string compute_ = "f32";
-  std::string pairing_ = "mutual";
   std::string correlate_layers_a_ = "all";
   std::string correlate_layers_b_ = "all";
   std::vector<std::string> x_;
   std::vector<std::string> y_;
-  std::string route_ = "auto";
-  std::string rdm_ = "correlation";
   std::string json_;
   std::vector<std::string> paths_;
+  bool json_schema_ = false;
   PlanOptions plan_;
 };
 

@@ -108,7 +108,7 @@ extract::RankMemory extract_rank_memory(const Sizes& s, char model) {
   extract::RankMemory most;
   for (int shard = 0; shard < options.layer_shards; ++shard) {
     const auto memory = extract::rank_memory(config, options, shard, std::min(contexts, options.batch) * context, context, contexts,
-                                             thread_count(), options.device == "cuda");
+                                             thread_count(), options.device == Device::cuda);
     if (memory.total() + memory.on_device() > most.total() + most.on_device()) most = memory;
   }
   return most;
@@ -120,7 +120,7 @@ MemoryPlan extract_memory(const Sizes& s, char model) {
 
 MemoryPlan train_memory(const Sizes& s, Index d, double layers) {
   auto options = train_options(s.study);
-  if (s.fused()) options.order = "buffer";
+  if (s.fused()) options.order = sae::Order::buffer;
   const int groups = s.fused() ? s.shards() : static_cast<int>(std::max<Index>(1, s.study.integer("sae.groups")));
   sae::TrainingSize size{.rows = s.tokens, .d = d, .value = s.value(), .ranks = std::max(1, s.ranks / groups), .fused = s.fused()};
   size.trainings = 1 + static_cast<int>(s.study.list("sae.variants").size());
@@ -316,19 +316,19 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
 
 /// Of a training on GPUs, whose ranks train one SAE together.
 double gpu_training_memory(const Study& study, Index d, int ranks) {
+  const auto o = train_options(study);
   sae::ArchitectureSettings s;
-  s.kind = study.text("sae.kind");
+  s.kind = o.kind;
   s.d = d;
-  s.latents = study.integer("sae.latents");
-  s.batch = study.integer("sae.batch");
-  s.prefixes = static_cast<int>(study.integer("sae.prefixes"));
+  s.latents = o.latents;
+  s.batch = o.batch;
+  s.k = o.k;
+  s.prefixes = o.prefixes;
   s.parts = {d};
   ranks = std::max(1, ranks / static_cast<int>(std::max<Index>(1, study.integer("sae.groups"))));
   const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
-  s.k = static_cast<int>(study.integer("sae.k"));
-  const Index aux = study.integer("sae.aux_k") > 0 ? study.integer("sae.aux_k") : d / 2;
   return sae::DeviceStep::bytes(*sae::make_architecture(self, s), s.latents / ranks + 1, s.batch / ranks + 1,
-                                study.real("sae.aux_weight") > 0 ? aux : 0);
+                                o.aux_weight > 0 ? sae::dead_latents_a_row(o, d) : 0);
 }
 
 } // namespace

@@ -3,7 +3,6 @@
 #include "concord/core/text.hpp"
 
 #include <algorithm>
-#include <charconv>
 
 namespace concord::app {
 namespace {
@@ -18,31 +17,29 @@ std::string shown(const Value& value) {
   return std::get<std::string>(value);
 }
 
-/// The text of a flag as a value of the setting's kind. @throws CLI::ValidationError
-Value parsed(const Setting& setting, const std::string& text) {
+/// @param value_of reads what was given
+void take(const Setting& setting, GivenSettings& given, const std::function<Value()>& value_of) {
   const std::string flag = flag_of(setting.name);
-  if (std::holds_alternative<Index>(setting.value)) {
-    const auto whole = whole_number(text);
-    if (!whole) throw CLI::ValidationError(flag, "\"" + text + "\" is no whole number");
-    return *whole;
+  try {
+    Value value = value_of();
+    settings::check(flag, value, setting.allowed, "this command");
+    given[setting.name] = std::move(value);
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    throw CLI::ValidationError(what.find(flag) == std::string::npos ? flag + ": " + what : what);
   }
-  if (std::holds_alternative<double>(setting.value)) {
-    double real = 0;
-    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), real);
-    if (error != std::errc() || rest != text.data() + text.size()) throw CLI::ValidationError(flag, "\"" + text + "\" is no number");
-    return real;
-  }
-  if (std::holds_alternative<std::vector<std::string>>(setting.value)) return CLI::detail::split(text, ',');
-  return text;
 }
 
-void take(const Setting& setting, Value value, GivenSettings& given) {
-  try {
-    settings::check(flag_of(setting.name), value, setting.allowed, "this command");
-  } catch (const Error& error) {
-    throw CLI::ValidationError(error.what());
-  }
-  given[setting.name] = std::move(value);
+CLI::Option* add_flag(CLI::App& app, const Setting& setting, const std::string& flag, const std::shared_ptr<GivenSettings>& given) {
+  if (std::holds_alternative<std::vector<std::string>>(setting.value))
+    return app
+        .add_option_function<std::vector<std::string>>(
+            flag, [given, setting](const std::vector<std::string>& texts) { take(setting, *given, [&] { return texts; }); },
+            setting.help_with_words())
+        ->delimiter(',');
+  return app.add_option_function<std::string>(
+      flag, [given, setting](const std::string& text) { take(setting, *given, [&] { return settings::parse(setting, text); }); },
+      setting.help_with_words());
 }
 
 } // namespace
@@ -53,21 +50,19 @@ std::string flag_of(const std::string& setting) {
   return flag;
 }
 
-std::shared_ptr<GivenSettings> add_setting_flags(CLI::App& app, const std::vector<Setting>& list) {
+std::shared_ptr<GivenSettings> add_setting_flags(CLI::App& app, const std::vector<Setting>& list, const FlagNames& names) {
   auto given = std::make_shared<GivenSettings>();
   for (const Setting& setting : list) {
-    const std::string flag = flag_of(setting.name);
+    if (names.without.contains(setting.name)) continue;
+    const auto also = names.also.find(setting.name);
+    const std::string flag = flag_of(setting.name) + (also == names.also.end() ? "" : "," + also->second);
     if (const auto* on = std::get_if<bool>(&setting.value)) {
       app.add_flag_function(
-          flag + ",!--no-" + flag.substr(2), [given, name = setting.name](std::int64_t count) { (*given)[name] = count > 0; },
-          setting.help + (*on ? " [on]" : " [off]"));
+          flag + ",!--no-" + flag_of(setting.name).substr(2),
+          [given, name = setting.name](std::int64_t count) { (*given)[name] = count > 0; }, setting.help + (*on ? " [on]" : " [off]"));
       continue;
     }
-    std::string help = setting.help;
-    if (!setting.allowed.words.empty()) help += ": " + join(setting.allowed.words, ", ");
-    app.add_option_function<std::string>(
-           flag, [given, setting](const std::string& text) { take(setting, parsed(setting, text), *given); }, help)
-        ->default_str(shown(setting.value));
+    add_flag(app, setting, flag, given)->default_str(shown(setting.value));
   }
   return given;
 }

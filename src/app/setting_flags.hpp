@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 namespace concord::app {
 
@@ -16,9 +17,15 @@ std::string flag_of(const std::string& setting);
 /// The values that flags gave, by the names of their settings.
 using GivenSettings = std::map<std::string, settings::Value>;
 
-/// One flag a setting; a flag that is there twice with "no-" in front of its second name turns a bool off. A value that is not allowed ends
-/// the program as any wrong flag does.
-std::shared_ptr<GivenSettings> add_setting_flags(CLI::App& app, const std::vector<settings::Setting>& list);
+/// How the flags of a stage differ from the names of its settings.
+struct FlagNames {
+  std::map<std::string, std::string> also = {}; ///< a second flag of a setting: {"latents", "--d-sae"}
+  std::set<std::string> without = {};           ///< settings that mean nothing without a study, or whose flag the stage makes itself
+};
+
+/// One flag a setting; a bool's has a second one, "--no-...", that turns it off. A value that is not allowed ends the program as any wrong
+/// flag does.
+std::shared_ptr<GivenSettings> add_setting_flags(CLI::App& app, const std::vector<settings::Setting>& list, const FlagNames& names = {});
 
 /// Gives each member the value of its flag, where it was given.
 template <typename Settings>

@@ -57,14 +57,9 @@ std::string named(const char* stage, char model) {
 }
 
 void tokenize(const comm::Communicator& comm, const Study& study, const StudyFiles& files, bool force) {
-  corpus::TokenizeOptions o;
+  corpus::TokenizeOptions o{study.stage_settings<corpus::CorpusSettings>("corpus"), {}, {}};
+  o.paths.clear(); // patterns, below a folder whose name is none
   for (const auto& path : study.list("corpus.paths")) o.paths.push_back(corpus::pattern_below(study.folder(), path));
-  o.tokenizer = study.path("corpus.tokenizer");
-  o.token_ids = study.path("corpus.token_ids");
-  o.bos_id = static_cast<std::int32_t>(study.integer("corpus.bos_id"));
-  o.documents = study.text("corpus.documents");
-  o.context = study.integer("corpus.context");
-  o.max_tokens = study.integer("corpus.max_tokens");
   o.out = files.tokens();
   o.force = force;
   corpus::tokenize(comm, o);
@@ -74,20 +69,11 @@ void tokenize(const comm::Communicator& comm, const Study& study, const StudyFil
 
 extract::ExtractOptions extract_options(const Study& study, char model) {
   extract::ExtractOptions o;
+  static_cast<extract::ExtractSettings&>(o) = study.stage_settings<extract::ExtractSettings>("extract");
   o.model = study.path(table(model) + ".path");
   require(!o.model.empty(), ExitCode::config, "{}.path is not set: give the folder of the model", table(model));
   o.tokens = StudyFiles(study).tokens();
   o.layers = extract::parse_layers(join(study.list(table(model) + ".layers"), ","));
-  o.store = parse_dtype(study.text("extract.dtype"));
-  o.compute = parse_dtype(study.text("extract.compute"));
-  o.batch = study.integer("extract.batch");
-  o.loss = study.flag("extract.loss");
-  o.device = study.text("extract.device");
-  o.allow_shared_gpu = study.flag("extract.allow_shared_gpu");
-  o.layer_shards = static_cast<int>(study.integer("extract.layer_shards"));
-  o.memory_gib = study.real("extract.memory_gib");
-  o.commit_seconds = study.real("extract.commit_seconds");
-  o.compress = static_cast<int>(study.integer("extract.compress"));
   o.stage_word = named("extract", model);
   o.out = StudyFiles(study).activations(model);
   return o;
@@ -95,49 +81,16 @@ extract::ExtractOptions extract_options(const Study& study, char model) {
 
 sae::TrainOptions train_options(const Study& study) {
   sae::TrainOptions o;
-  o.kind = study.text("sae.kind");
-  o.latents = study.integer("sae.latents");
-  o.prefixes = static_cast<int>(study.integer("sae.prefixes"));
-  o.sparsity = study.real("sae.sparsity");
-  o.sparsity_warmup = study.real("sae.sparsity_warmup");
-  o.penalty = study.text("sae.penalty");
-  o.bandwidth = study.real("sae.bandwidth");
-  o.threshold = study.real("sae.threshold");
-  o.normalise = study.text("sae.normalise");
-  o.k = static_cast<int>(study.integer("sae.k"));
-  o.steps = study.integer("sae.steps");
-  o.rows = study.integer("sae.rows");
-  o.batch = study.integer("sae.batch");
-  o.learning_rate = study.real("sae.learning_rate");
-  o.warmup_steps = study.integer("sae.warmup_steps");
-  o.decay_fraction = study.real("sae.decay_fraction");
-  o.clip = study.real("sae.clip");
-  o.aux_weight = study.real("sae.aux_weight");
-  o.aux_k = static_cast<int>(study.integer("sae.aux_k"));
-  o.dead_after = study.integer("sae.dead_after");
-  o.held_out = study.real("sae.held_out");
-  o.keep_special = study.flag("sae.keep_special");
-  o.max_norm = study.real("sae.max_norm");
-  o.order = study.text("sae.order");
-  o.reduction = study.text("sae.reduction");
-  o.device = study.text("sae.device");
-  o.gpu_exchange = study.text("sae.gpu_exchange");
-  o.allow_shared_gpu = study.flag("sae.allow_shared_gpu");
-  o.buffer_rows = study.integer("sae.buffer_rows");
-  o.memory_gib = study.real("sae.memory_gib");
-  o.checkpoint_seconds = study.real("sae.checkpoint_seconds");
+  static_cast<sae::TrainSettings&>(o) = study.stage_settings<sae::TrainSettings>("sae");
   return o;
 }
 
 features::EncodeOptions encode_options(const Study& study, char model) {
   const StudyFiles files(study);
   features::EncodeOptions o;
+  static_cast<features::EncodeSettings&>(o) = study.stage_settings<features::EncodeSettings>("encode");
   o.activations = files.activations(model);
   o.saes = files.saes(study, model);
-  o.top = study.integer("encode.top");
-  o.keep_special = study.flag("encode.keep_special");
-  o.max_norm = study.real("encode.max_norm");
-  o.before_top_k = study.flag("encode.before_top_k");
   o.stage_word = named("encode", model);
   o.out = files.features(model);
   return o;
@@ -146,25 +99,10 @@ features::EncodeOptions encode_options(const Study& study, char model) {
 correlate::CorrelateOptions correlate_options(const Study& study) {
   const StudyFiles files(study);
   correlate::CorrelateOptions o;
+  static_cast<correlate::CorrelateSettings&>(o) = study.stage_settings<correlate::CorrelateSettings>("correlate");
   o.a = files.features('a');
   o.b = files.features('b');
   o.tokens = files.tokens();
-  o.best = study.integer("correlate.best");
-  o.null_shifts = study.integer("correlate.null_shifts");
-  o.rules.pairing = correlate::parse_pairing(study.text("correlate.pairing"));
-  o.rules.min_r = study.real("correlate.min_r");
-  o.rules.max_q = study.real("correlate.max_q");
-  o.rules.min_firings = study.integer("correlate.min_firings");
-  o.rules.drop_non_concept = study.flag("correlate.drop_non_concept");
-  o.rules.need_shared_token = study.flag("correlate.need_shared_token");
-  o.level = study.real("correlate.level");
-  o.memory_gib = study.real("correlate.memory_gib");
-  o.device = study.text("correlate.device");
-  o.allow_shared_gpu = study.flag("correlate.allow_shared_gpu");
-  o.gpu_memory_gib = study.real("correlate.gpu_memory_gib");
-  o.groups = static_cast<int>(study.integer("correlate.groups"));
-  if (study.flag("correlate.matrix")) o.matrix = correlate::MatrixEntries::all;
-  if (study.flag("correlate.matrix_coactive")) o.matrix = correlate::MatrixEntries::coactive;
   o.out = files.matches();
   return o;
 }
@@ -175,21 +113,8 @@ similarity::CompareOptions compare_options(const Study& study) {
   o.matches = files.matches();
   o.saes_a = files.saes(study, 'a');
   o.saes_b = files.saes(study, 'b');
-  auto& spaces = o.settings.spaces;
-  spaces.measures = study.list("compare.measures");
-  spaces.svcca = {study.real("compare.svcca_variance"), study.integer("compare.svcca_k")};
-  spaces.route = similarity::parse_route(study.text("compare.route"));
-  spaces.rdm = similarity::parse_rdm_kind(study.text("compare.rdm"));
-  spaces.neighbours = study.integer("compare.neighbours");
-  spaces.kendall_samples = study.integer("compare.kendall_samples");
-  spaces.permutations = study.integer("compare.permutations");
-  spaces.stratified = study.integer("compare.stratified_permutations");
-  spaces.subsets = study.integer("compare.subsets");
-  spaces.level = study.real("compare.level");
-  spaces.memory_gib = study.real("compare.memory_gib");
-  spaces.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
-  o.settings.groups = static_cast<int>(study.integer("compare.groups"));
-  o.settings.min_matches = study.integer("compare.min_matches");
+  o.settings = study.stage_settings<similarity::CompareSettings>("compare");
+  o.settings.spaces.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
   o.out = files.similarity();
   return o;
 }

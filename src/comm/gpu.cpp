@@ -115,14 +115,13 @@ void warn_of_idle_gpus(const std::string& stage, const std::string& setting) {
   }
 }
 
-Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared) {
+Gpu bind_gpu(const Communicator& comm, Device device, bool allow_shared) {
   const int local = node_rank(comm);
   Gpu gpu;
-  const bool bound_before = device != "cpu" && bound;
+  const bool bound_before = device != Device::cpu && bound;
   agree(comm, [&] {
-    require(device == "auto" || device == "cpu" || device == "cuda", ExitCode::config, "device must be auto, cpu or cuda, not {}", device);
-    const int count = device == "cpu" ? 0 : gpus_here();
-    require(device != "cuda" || count > 0, ExitCode::unavailable,
+    const int count = device == Device::cpu ? 0 : gpus_here();
+    require(device != Device::cuda || count > 0, ExitCode::unavailable,
             "device = \"cuda\" but no GPU is to be seen; build with -DCONCORD_CUDA=ON on a node with GPUs, or set device = \"cpu\"");
     if (count > 0) gpu = open_gpu(bound_before ? bound->number : local % count);
   });

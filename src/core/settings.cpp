@@ -3,6 +3,7 @@
 #include "concord/core/text.hpp"
 
 #include <algorithm>
+#include <charconv>
 
 namespace concord::settings {
 namespace {
@@ -37,6 +38,29 @@ void check_number(const std::string& name, Number value, const Allowed& range, c
 }
 
 } // namespace
+
+std::string Setting::help_with_words() const {
+  return allowed.words.empty() ? help : help + " (" + join(allowed.words, ", ") + ")";
+}
+
+Value parse(const Setting& setting, const std::string& text) {
+  if (std::holds_alternative<bool>(setting.value)) {
+    require(text == "true" || text == "false", ExitCode::config, "\"{}\" is not true or false", text);
+    return text == "true";
+  }
+  if (std::holds_alternative<Index>(setting.value)) {
+    const auto whole = whole_number(text);
+    require(whole.has_value(), ExitCode::config, "\"{}\" is no whole number", text);
+    return *whole;
+  }
+  if (std::holds_alternative<double>(setting.value)) {
+    double real = 0;
+    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), real);
+    require(error == std::errc() && rest == text.data() + text.size(), ExitCode::config, "\"{}\" is no number", text);
+    return real;
+  }
+  return text;
+}
 
 std::string description(const Allowed& range, const Value& value) {
   if (!range.words.empty()) return "one of " + join(range.words, ", ");

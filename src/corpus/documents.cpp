@@ -156,9 +156,8 @@ bool is_utf8(std::string_view text) {
   return true;
 }
 
-DocumentReader::DocumentReader(std::vector<TextFile> files, const std::string& at)
-    : files_(std::move(files)), starts_{0}, whole_files_(at == "file") {
-  require(at == "blank-line" || at == "file", ExitCode::config, "corpus.documents must be \"blank-line\" or \"file\", not \"{}\"", at);
+DocumentReader::DocumentReader(std::vector<TextFile> files, DocumentEnd at)
+    : files_(std::move(files)), starts_{0}, whole_files_(at == DocumentEnd::file) {
   for (const auto& file : files_) starts_.push_back(starts_.back() + file.size + 1);
 }
 
@@ -190,7 +189,7 @@ std::vector<Document> DocumentReader::read(const FilePart& part, std::string& te
   return documents;
 }
 
-void print_documents(std::ostream& out, const std::vector<std::string>& paths, const std::string& at) {
+void print_documents(std::ostream& out, const std::vector<std::string>& paths, DocumentEnd at) {
   constexpr Index piece = Index{4} << 20;
   const DocumentReader reader(find_text_files(paths).files, at);
   std::string text;

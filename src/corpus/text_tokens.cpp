@@ -85,7 +85,7 @@ private:
 
   void load_tokenizer() {
     comm::agree(comm_, [&] {
-      require(options_.context >= 2, ExitCode::config, "corpus.context must be at least 2 (BOS and one token), not {}", options_.context);
+      settings::check_all<CorpusSettings>(options_, "corpus", "this run");
       tokenizer_.load(options_.tokenizer);
     });
   }

@@ -97,9 +97,7 @@ Tokens from_ids(const TokenizeOptions& options) {
 }
 
 StageKey key_of_ids(const TokenizeOptions& options) {
-  StageKey key{"tokenize", {}, {}};
-  key.settings = {{"context", options.context}, {"max_tokens", options.max_tokens}, {"documents", options.documents}};
-  key.settings["bos_id"] = options.bos_id;
+  StageKey key{"tokenize", settings::digest_of<CorpusSettings>(options), {}};
   key.inputs["token_ids"] = digest_of_file(options.token_ids);
   return key;
 }
@@ -112,8 +110,8 @@ bool has_mark(const TextFile& file) {
 }
 
 StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& options, const std::vector<TextFile>& files) {
-  StageKey key{"tokenize", {}, {}};
-  key.settings = {{"context", options.context}, {"max_tokens", options.max_tokens}, {"documents", options.documents}};
+  StageKey key{"tokenize", settings::digest_of<CorpusSettings>(options), {}};
+  key.settings.erase("bos_id"); // the tokenizer has one of its own
   Index marks = 0;
   std::string tokenizer(32, ' ');
   comm::agree(comm, [&] {

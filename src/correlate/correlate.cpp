@@ -89,7 +89,7 @@ public:
     groups_ = groups();
     number_ = comm_.rank() * groups_ / comm_.size();
     group_ = comm_.split(number_);
-    if (options_.device == "cuda")
+    if (options_.device == Device::cuda)
       gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
     else
       comm::warn_of_idle_gpus("correlate", "correlate.device = \"cuda\"");
@@ -174,21 +174,13 @@ private:
     shifts_ = null_shifts(options_.null_shifts, a_->rows(), starts, [&](Index start) { return a_->file()->counted_before(start); });
     require(static_cast<Index>(shifts_.size()) == options_.null_shifts, ExitCode::config,
             "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), options_.null_shifts);
-    const auto& rules = options_.rules;
-    key_ = {"correlate",
-            {{"best", options_.best},
-             {"null_shifts", shifts_},
-             {"pairing", static_cast<int>(rules.pairing)},
-             {"min_r", rules.min_r},
-             {"max_q", rules.max_q},
-             {"level", options_.level},
-             {"p", "tail, two scales, own window"}, // beyond what is counted: matches by another p are made again
-             {"min_firings", rules.min_firings},
-             {"drop_non_concept", rules.drop_non_concept},
-             {"need_shared_token", rules.need_shared_token},
-             {"matrix", options_.matrix == MatrixEntries::all}}, // what it was before there were others
-            {{"a", a_->digest()}, {"b", b_->digest()}}};
-    if (options_.matrix == MatrixEntries::coactive) key_.settings["matrix"] = matrix_word();
+    key_ = {"correlate", settings::digest_of<CorrelateSettings>(options_), {{"a", a_->digest()}, {"b", b_->digest()}}};
+    auto& said = key_.settings; // as older versions said it, so that their results are known again
+    said["null_shifts"] = shifts_;
+    said["pairing"] = static_cast<int>(options_.rules.pairing);
+    said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
+    said.erase("matrix_coactive");
+    if (options_.matrix_coactive) said["matrix"] = matrix_word();
     if (!options_.layers_a.empty()) key_.settings["layers_a"] = options_.layers_a;
     if (!options_.layers_b.empty()) key_.settings["layers_b"] = options_.layers_b;
   }
@@ -204,16 +196,11 @@ private:
   }
 
   void check_options() const {
-    require(options_.best >= 2, ExitCode::config, "correlate.best must be at least 2 (the best and its runner-up), not {}", options_.best);
-    require(options_.null_shifts >= 0, ExitCode::config, "correlate.null_shifts must not be negative");
-    require(options_.level > 0 && options_.level < 1, ExitCode::config, "correlate.level must lie between 0 and 1, not {}", options_.level);
-    require(options_.device == "cpu" || options_.device == "cuda" || options_.device == "emulated", ExitCode::config,
-            "correlate.device must be \"cpu\" or \"cuda\" (or \"emulated\", to check the GPU's kernels on the CPU), not \"{}\"",
-            options_.device);
-    require(options_.device == "cpu" || options_.best <= most_partners_on_gpu, ExitCode::config,
+    settings::check_all<CorrelateSettings>(options_, "correlate", "this run");
+    require(options_.device == Device::cpu || options_.best <= most_partners_on_gpu, ExitCode::config,
             "correlate.best must be at most {} on a GPU, not {}", most_partners_on_gpu, options_.best);
-    require(options_.gpu_memory_gib >= 0, ExitCode::config, "correlate.gpu_memory_gib must not be negative");
-    require(options_.memory_gib > 0, ExitCode::config, "correlate.memory_gib must be positive, not {}", options_.memory_gib);
+    require(!options_.matrix || !options_.matrix_coactive, ExitCode::config,
+            "correlate.matrix and correlate.matrix_coactive exclude each other; take one");
   }
 
   /// Where documents begin among the rows: contexts where documents are too few to shift by, nothing where these are, too.
@@ -238,8 +225,8 @@ private:
     s.memory = options_.memory_gib * 0x1p30;
     s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
     s.grid_columns = writes_matrix() ? 1 : options_.grid_columns;
-    if (options_.device == "cuda") s.sums_by = SumsBy::gpu;
-    if (options_.device == "emulated") s.sums_by = SumsBy::emulated_gpu;
+    if (options_.device == Device::cuda) s.sums_by = SumsBy::gpu;
+    if (options_.device == Device::emulated) s.sums_by = SumsBy::emulated_gpu;
     s.gpu = gpu_.number;
     s.gpu_memory = options_.gpu_memory_gib > 0 ? options_.gpu_memory_gib * 0x1p30 : gpu_.memory;
     if (s.sums_by == SumsBy::emulated_gpu && s.gpu_memory == 0) s.gpu_memory = s.memory;
@@ -253,8 +240,7 @@ private:
         const auto features = static_cast<double>(a_->features(la) + b_->features(lb));
         bytes += features * static_cast<double>(20 * options_.best + 16 + 8 * options_.null_shifts) +
                  62.0 * static_cast<double>(b_->features(lb)) + 16384;
-        if (options_.matrix == MatrixEntries::all)
-          bytes += 4.0 * static_cast<double>(a_->features(la)) * static_cast<double>(b_->features(lb));
+        if (options_.matrix) bytes += 4.0 * static_cast<double>(a_->features(la)) * static_cast<double>(b_->features(lb));
       }
     return bytes;
   }
@@ -361,13 +347,13 @@ private:
     comm::agree(group_, [&] {
       if (group_.rank() == 0) std::filesystem::create_directories(folder);
     });
-    const auto write = options_.matrix == MatrixEntries::all ? write_all_correlations : write_coactive_correlations;
+    const auto write = options_.matrix ? write_all_correlations : write_coactive_correlations;
     write(group_, correlator, a, b, matrix_key(), path);
   }
 
   StageKey matrix_key() const { return {"correlate matrix", {{"entries", matrix_word()}}, key_.inputs}; }
-  std::string matrix_word() const { return options_.matrix == MatrixEntries::all ? "all" : "coactive"; }
-  bool writes_matrix() const { return options_.matrix != MatrixEntries::none; }
+  std::string matrix_word() const { return options_.matrix ? "all" : "coactive"; }
+  bool writes_matrix() const { return options_.matrix || options_.matrix_coactive; }
 
   const comm::Communicator& comm_;
   const CorrelateOptions& options_;

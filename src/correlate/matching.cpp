@@ -23,15 +23,6 @@ std::size_t first(const BestPartners& best, std::size_t feature) {
 
 } // namespace
 
-Pairing parse_pairing(const std::string& word) {
-  if (word == "mutual") return Pairing::mutual;
-  if (word == "greedy") return Pairing::greedy;
-  if (word == "optimal") return Pairing::optimal;
-  if (word == "many-to-one") return Pairing::many_to_one;
-  if (word == "paper") return Pairing::paper;
-  fail(ExitCode::config, "unknown pairing '{}'; use mutual, greedy, optimal, many-to-one or paper", word);
-}
-
 const std::set<std::string>& non_concept_tokens() {
   static const std::set<std::string> tokens{".", "\n", "\\n", "", " ", "-", ",", "!", "?", "<bos>", "|bos|", "<|endoftext|>", "<pad>"};
   return tokens;

@@ -109,7 +109,7 @@ private:
     std::filesystem::remove_all(segments_folder()); // of another run
     if (!packed()) {
       for (const int layer : extractor_.layers()) {
-        file.create_dataset("/" + layer_name(layer) + "/x", {tokens.count(), extractor_.config().hidden}, options_.store);
+        file.create_dataset("/" + layer_name(layer) + "/x", {tokens.count(), extractor_.config().hidden}, options_.dtype);
         file.write("/" + layer_name(layer) + "/checksums", no_marks);
       }
     }
@@ -183,7 +183,7 @@ private:
     comm::broadcast_bytes(comm_, &run, sizeof run);
     comm::agree(comm_, [&] {
       segments_ = std::make_unique<io::SegmentWriter>(
-          io::SegmentSettings{segments_folder(), fmt::format("{:04}-{:05}", run, comm_.rank()), options_.store, extractor_.config().hidden,
+          io::SegmentSettings{segments_folder(), fmt::format("{:04}-{:05}", run, comm_.rank()), options_.dtype, extractor_.config().hidden,
                               options_.compress, options_.commit_seconds, queue_bytes(), std::max(1, at::get_num_threads())},
           extractor_.pool());
     });
@@ -207,7 +207,7 @@ private:
             {offsets[at(block)], offsets[at(block + 1)] - offsets[at(block)], folder + place.file, group + "/x", place.begin, place.rows});
         checksums.push_back(place.checksum);
       }
-      file.create_virtual_dataset(group + "/x", {offsets.back(), extractor_.config().hidden}, options_.store, pieces);
+      file.create_virtual_dataset(group + "/x", {offsets.back(), extractor_.config().hidden}, options_.dtype, pieces);
       file.write(group + "/checksums", checksums);
     }
     file.close();

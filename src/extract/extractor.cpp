@@ -74,7 +74,7 @@ Index Extractor::block_rows(Index block) const {
 }
 
 Index Extractor::row_bytes() const {
-  return config_.hidden * static_cast<Index>(size_of(options_.store));
+  return config_.hidden * static_cast<Index>(size_of(options_.dtype));
 }
 
 Index Extractor::largest_block() const {
@@ -84,14 +84,7 @@ Index Extractor::largest_block() const {
 }
 
 void Extractor::read_inputs() {
-  require(options_.batch > 0, ExitCode::config, "extract.batch must be positive, not {}", options_.batch);
-  require(options_.layer_shards > 0, ExitCode::config, "extract.layer_shards must be positive, not {}", options_.layer_shards);
-  require(options_.store == Dtype::f32 || options_.store == Dtype::f16 || options_.store == Dtype::bf16, ExitCode::config,
-          "extract.dtype must be f32, f16 or bf16, not {}", name_of(options_.store));
-  require(options_.compute == Dtype::f32 || options_.compute == Dtype::bf16, ExitCode::config,
-          "extract.compute must be f32 or bf16, not {}", name_of(options_.compute));
-  require(options_.compress >= 0 && options_.compress <= 9, ExitCode::config, "extract.compress must be 0 (none) to 9, not {}",
-          options_.compress);
+  settings::check_all<ExtractSettings>(options_, "extract", "this run");
   config_ = model::read_config(options_.model);
   tokens_ = std::make_unique<corpus::TokenReader>(options_.tokens);
   layers_ = wanted_layers(options_, config_);
@@ -101,14 +94,11 @@ void Extractor::read_inputs() {
     if (c % options_.batch == 0) block_offsets_.push_back(offsets[at(c)]);
   }
   block_offsets_.push_back(offsets.back());
-  key_ = {"extract",
-          {{"layers", layers_},
-           {"dtype", name_of(options_.store)},
-           {"compute", name_of(options_.compute)},
-           {"batch", options_.batch},
-           {"loss", options_.loss}},
-          {{"tokens", tokens_->hash()}}};
-  if (options_.compress > 0) key_.settings["compress"] = options_.compress;
+  key_ = {"extract", settings::digest_of<ExtractSettings>(options_), {{"tokens", tokens_->hash()}}};
+  auto& said = key_.settings; // as older versions said it, so that their results are known again
+  said["layers"] = layers_;
+  said.erase("fused");
+  if (options_.compress == 0) said.erase("compress");
 }
 
 void Extractor::plan_shards() {
@@ -262,16 +252,16 @@ void Extractor::take_loss(const Flow& flow, Index block, const std::vector<std::
 io::RowBuffer Extractor::stored(const Flow& flow, int layer, Index block) {
   const Tensor& residual = flow.residual;
   io::RowBuffer buffer = pool_.take(at(residual.size(0) * row_bytes()));
-  const auto type = model::torch_dtype(options_.store);
+  const auto type = model::torch_dtype(options_.dtype);
   at::from_blob(buffer.bytes.get(), residual.sizes(), at::TensorOptions().dtype(type))
       .copy_(residual.is_cpu() ? residual : residual.to(type));
-  const Index bad = first_non_finite(buffer.bytes.get(), options_.store, residual.numel());
+  const Index bad = first_non_finite(buffer.bytes.get(), options_.dtype, residual.numel());
   if (bad >= 0)
     fail(ExitCode::bad_data,
          "{} {}: row {} is not finite in column {} as {}; the model's weights are damaged, or its activations overflow that type "
          "(extract.dtype, extract.compute)",
          options_.model.string(), layer_name(layer), block_offsets_[at(block)] + bad / config_.hidden, bad % config_.hidden,
-         name_of(options_.store));
+         name_of(options_.dtype));
   return buffer;
 }
 

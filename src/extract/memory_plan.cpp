@@ -61,7 +61,7 @@ RankMemory rank_memory(const model::ModelConfig& config, const ExtractOptions& o
   memory.working = on_gpu ? model::gpu_working_bytes(config, range, options.compute, rows, std::min(options.batch, contexts), longest)
                           : model::working_bytes(config, range, options.compute, rows, longest, threads);
   // One block of a layer is filled while others wait for the disk.
-  memory.buffers = n * row * static_cast<double>(size_of(options.store)) * static_cast<double>(mine > 0 ? blocks_waiting + 1 : 0);
+  memory.buffers = n * row * static_cast<double>(size_of(options.dtype)) * static_cast<double>(mine > 0 ? blocks_waiting + 1 : 0);
   const double message = n * row * static_cast<double>(size_of(options.compute));
   if (options.layer_shards > 1) memory.buffers += message * ((shard > 0 ? 1 : 0) + (last ? 0 : 2));
   return memory;

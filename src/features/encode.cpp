@@ -258,12 +258,13 @@ private:
   void plan() {
     layers_ = options_.layers.empty() ? facts_.layers : options_.layers;
     std::sort(layers_.begin(), layers_.end());
-    key_ = {"encode", {{"layers", layers_}, {"top", options_.top}, {"keep_special", options_.keep_special}}, {}};
-    require(options_.max_norm >= 0, ExitCode::config, "encode.max_norm = {} must not be negative", options_.max_norm);
-    require(options_.top >= 1, ExitCode::config, "encode.top must be at least 1, not {}", options_.top);
-    key_.settings["sums"] = "exact"; // those of older versions had other bits at other ranks
-    if (options_.before_top_k) key_.settings["before_top_k"] = true;
-    if (options_.max_norm > 0) key_.settings["max_norm"] = options_.max_norm;
+    settings::check_all<EncodeSettings>(options_, "encode", "this run");
+    key_ = {"encode", settings::digest_of<EncodeSettings>(options_), {}};
+    auto& said = key_.settings; // as older versions said it, so that their results are known again
+    said["layers"] = layers_;
+    said["sums"] = "exact"; // those of older versions had other bits at other ranks
+    if (!options_.before_top_k) said.erase("before_top_k");
+    if (options_.max_norm <= 0) said.erase("max_norm");
     key_.inputs["activations"] = facts_.digest;
     for (const int layer : layers_) {
       require(std::find(facts_.layers.begin(), facts_.layers.end(), layer) != facts_.layers.end(), ExitCode::config,

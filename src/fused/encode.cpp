@@ -23,7 +23,7 @@ public:
   /// Collective.
   Encoders(const comm::Communicator& comm, const extract::Extractor& extractor, const extract::ExtractOptions& extract,
            const features::EncodeOptions& encode)
-      : extractor_(extractor), store_(extract.store) {
+      : extractor_(extractor), store_(extract.dtype) {
     const auto& mine = extractor.my_layers();
     for (const int layer : extractor.layers()) {
       const bool has = std::find(mine.begin(), mine.end(), layer) != mine.end();

@@ -35,10 +35,11 @@ class FusedTraining {
 public:
   FusedTraining(const comm::Communicator& comm, const extract::ExtractOptions& extract,
                 const std::function<sae::TrainOptions(int)>& options, const std::vector<std::string>& variants)
-      : comm_(comm), store_(extract.store), variants_(variants), extractor_(comm, extract),
+      : comm_(comm), store_(extract.dtype), variants_(variants), extractor_(comm, extract),
         layer_comm_(comm.split(extractor_.grid().idle(comm.rank()) ? extractor_.grid().shards : extractor_.grid().shard(comm.rank()))) {
     first_ = options(extractor_.layers().front());
-    if (first_.device == "cuda") comm::bind_gpu(comm_, first_.device, first_.allow_shared_gpu); // of all ranks, before layers have theirs
+    if (first_.device == Device::cuda)
+      comm::bind_gpu(comm_, first_.device, first_.allow_shared_gpu); // of all ranks, before layers have theirs
     comm::agree(comm_, [&] { make_order(extract); });
     alone([&] {
       for (const int layer : extractor_.my_layers()) add(extract, layer, options(layer));
@@ -73,7 +74,7 @@ private:
   }
 
   void add(const extract::ExtractOptions& extract, int layer, sae::TrainOptions options) {
-    options.order = "buffer";
+    options.order = sae::Order::buffer;
     // The identity that the rows would have in the file.
     const sae::WindowFeed::Names names{extract.model.string() + " " + layer_name(layer),
                                        digest_of(extractor_.key().digest() + "/" + layer_name(layer) + "/x"), model_};

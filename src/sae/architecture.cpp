@@ -1,7 +1,6 @@
 #include "concord/sae/architecture.hpp"
 
 #include "concord/core/error.hpp"
-#include "concord/core/text.hpp"
 #include "concord/sae/gated.hpp"
 #include "concord/sae/jump_relu.hpp"
 #include "concord/sae/matryoshka.hpp"
@@ -13,9 +12,9 @@
 namespace concord::sae {
 namespace {
 
-template <typename Kind>
+template <typename Made>
 std::unique_ptr<Architecture> make(const comm::Communicator& comm, const ArchitectureSettings& settings) {
-  return std::make_unique<Kind>(comm, settings);
+  return std::make_unique<Made>(comm, settings);
 }
 
 } // namespace
@@ -30,32 +29,25 @@ void Architecture::set_state(std::span<const double> state) {
 }
 
 const std::vector<ArchitectureKind>& architecture_kinds() {
-  static const std::vector<ArchitectureKind> kinds{{"topk", 2e-4, 0.9, false, make<TopK>},
-                                                   {"batch-topk", 2e-4, 0.9, false, make<BatchTopK>},
-                                                   {"matryoshka", 2e-4, 0.9, false, make<Matryoshka>},
-                                                   {"relu", 2e-4, 0.9, true, make<Relu>},
-                                                   {"gated", 2e-4, 0.9, true, make<Gated>},
-                                                   {"jumprelu", 7e-5, 0.0, true, make<JumpRelu>}};
+  static const std::vector<ArchitectureKind> kinds{{Kind::topk, 2e-4, 0.9, false, make<TopK>},
+                                                   {Kind::batch_topk, 2e-4, 0.9, false, make<BatchTopK>},
+                                                   {Kind::matryoshka, 2e-4, 0.9, false, make<Matryoshka>},
+                                                   {Kind::relu, 2e-4, 0.9, true, make<Relu>},
+                                                   {Kind::gated, 2e-4, 0.9, true, make<Gated>},
+                                                   {Kind::jumprelu, 7e-5, 0.0, true, make<JumpRelu>}};
   return kinds;
 }
 
-const ArchitectureKind& architecture_kind(const std::string& name) {
-  std::vector<std::string> names;
-  for (const auto& kind : architecture_kinds()) {
-    if (name == kind.name) return kind;
-    names.emplace_back(kind.name);
-  }
-  const auto near = nearest(name, names);
-  fail(ExitCode::config, "sae.kind \"{}\" is not one of {}{}", name, join(names, ", "),
-       near ? "; did you mean " + *near + "?" : std::string());
+const ArchitectureKind& architecture_kind(Kind kind) {
+  return architecture_kinds().at(static_cast<std::size_t>(kind));
 }
 
 ArchitectureSettings with_defaults(ArchitectureSettings s, double norm) {
   if (!architecture_kind(s.kind).penalised) return s;
-  const bool jumps = s.kind == "jumprelu";
-  const bool smooth = jumps && s.penalty == "tanh";
+  const bool jumps = s.kind == Kind::jumprelu;
+  const bool smooth = jumps && s.penalty == Penalty::tanh;
   require(norm > 0 || (s.sparsity > 0 && (!jumps || (s.bandwidth > 0 && s.threshold > 0))), ExitCode::config,
-          "with sae.normalise = \"none\" a {} SAE needs sae.sparsity{}: their defaults hold for normalised rows", s.kind,
+          "with sae.normalise = \"none\" a {} SAE needs sae.sparsity{}: their defaults hold for normalised rows", settings::word_of(s.kind),
           jumps ? ", sae.bandwidth and sae.threshold" : "");
   if (s.sparsity <= 0) s.sparsity = jumps ? (smooth ? 2.5e-3 : 6e-4) * norm * norm : 0.08 * norm;
   if (s.bandwidth <= 0) s.bandwidth = (smooth ? 0.03 : 1e-3) * norm;

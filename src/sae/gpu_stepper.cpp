@@ -20,9 +20,9 @@ public:
     const auto& o = training_.options;
     auto& exchange = training_.exchange;
     comm::Gpu gpu;
-    if (o.device == "cuda") gpu = comm::bind_gpu(training_.comm, o.device, o.allow_shared_gpu);
+    if (o.device == Device::cuda) gpu = comm::bind_gpu(training_.comm, o.device, o.allow_shared_gpu);
     const bool one_each = comm::max_of(training_.comm, gpu.number >= 0 && gpu.sharing == 1 ? Index{0} : Index{1}) == 0;
-    by_host_ = o.gpu_exchange == "host" || (o.gpu_exchange == "auto" && !(one_each && comm::Nccl::built()));
+    by_host_ = o.gpu_exchange == GpuExchange::host || (o.gpu_exchange == GpuExchange::automatic && !(one_each && comm::Nccl::built()));
     comm::agree(training_.comm, [&] {
       check(gpu);
       gpu_ = gpu.number;
@@ -94,9 +94,10 @@ private:
             "{} does not fit: this rank needs {} of its GPU, and may take {} of it, since {} ranks have it; give more ranks a GPU each, or "
             "lower sae.latents or sae.batch",
             o.stage_word, human_bytes(needed), human_bytes(gpu.memory), gpu.sharing);
-    require(o.gpu_exchange != "nccl" || gpu.number >= 0, ExitCode::config, "sae.gpu_exchange = \"{}\" needs sae.device = \"cuda\"",
-            o.gpu_exchange);
-    require(o.gpu_exchange != "nccl" || !o.allow_shared_gpu, ExitCode::config, "ranks that share a GPU need sae.gpu_exchange = \"host\"");
+    require(o.gpu_exchange != GpuExchange::nccl || gpu.number >= 0, ExitCode::config,
+            "sae.gpu_exchange = \"nccl\" needs sae.device = \"cuda\"");
+    require(o.gpu_exchange != GpuExchange::nccl || !o.allow_shared_gpu, ExitCode::config,
+            "ranks that share a GPU need sae.gpu_exchange = \"host\"");
   }
 
   /// Through the host, each part travels while the next comes from the device.

@@ -34,7 +34,7 @@ void JumpRelu::encode(const FlatParameters& parameters, std::span<const float> c
 double JumpRelu::backward(const FlatParameters& parameters, StepRows& rows, float warmth) {
   const auto bandwidth = static_cast<float>(settings_.bandwidth);
   const float strength = warmth * static_cast<float>(settings_.sparsity / static_cast<double>(settings_.batch));
-  const bool smooth = settings_.penalty == "tanh";
+  const bool smooth = settings_.penalty == Penalty::tanh;
   const auto thresholds = parameters.scalar(theta);
   Codes& codes = rows.codes;
   std::vector<double> penalties(at(rows.count()), 0.0);

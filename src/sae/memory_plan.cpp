@@ -27,20 +27,20 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   const auto b = static_cast<double>(o.batch);
   const auto r = static_cast<double>(size.ranks);
   const bool penalised = architecture_kind(o.kind).penalised;
-  const double scalars = o.kind == "gated" || o.kind == "jumprelu" ? 2 : 1;
-  const double prefixes = o.kind == "matryoshka" ? static_cast<double>(o.prefixes) : 0;
+  const double scalars = o.kind == Kind::gated || o.kind == Kind::jumprelu ? 2 : 1;
+  const double prefixes = o.kind == Kind::matryoshka ? static_cast<double>(o.prefixes) : 0;
   // The penalised kinds begin with half of the latents active.
-  const double active = penalised ? f / 2 : o.kind == "batch-topk" ? 1.5 * static_cast<double>(o.k) : static_cast<double>(o.k);
+  const double active = penalised ? f / 2 : o.kind == Kind::batch_topk ? 1.5 * static_cast<double>(o.k) : static_cast<double>(o.k);
   const double entry = 12 + 4 * (scalars - 1);
   const double layers = size.layers;
   const double trainings = layers * size.trainings;
   const double search = rounded_weights(Screen::Precision::int8, f, d);
-  const bool gathers = size.ranks > 1 && o.reduction == "reproducible";
+  const bool gathers = size.ranks > 1 && o.reduction == Reduction::reproducible;
 
   MemoryPlan plan("train-sae");
   plan.each_node("weights", "8 F d + 4 s F", trainings * (8 * f * d + 4 * scalars * f));
   const double share = size.rows * d * size.value / r;
-  const bool window = size.fused || o.order == "buffer";
+  const bool window = size.fused || o.order == Order::buffer;
   if (window) {
     plan.each_rank("window of rows", "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
     plan.each_rank("places of the window's rows", "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));

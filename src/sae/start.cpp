@@ -144,13 +144,6 @@ private:
 
 } // namespace
 
-Normalisation parse_normalisation(const std::string& name) {
-  if (name == "sqrt-d") return Normalisation::sqrt_d;
-  if (name == "unit-square") return Normalisation::unit_square;
-  require(name == "none", ExitCode::config, "sae.normalise must be \"sqrt-d\", \"unit-square\" or \"none\", not \"{}\"", name);
-  return Normalisation::none;
-}
-
 double norm_after(Normalisation normalisation, Index d) {
   if (normalisation == Normalisation::none) return 0;
   return normalisation == Normalisation::sqrt_d ? std::sqrt(static_cast<double>(d)) : 1.0;

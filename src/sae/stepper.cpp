@@ -54,7 +54,7 @@ std::unique_ptr<Stepper> make_host_stepper(const Training& training) {
 }
 
 std::unique_ptr<Stepper> make_stepper(const Training& training) {
-  if (training.options.device != "cpu") return make_gpu_stepper(training);
+  if (training.options.device != Device::cpu) return make_gpu_stepper(training);
   comm::warn_of_idle_gpus(training.options.stage_word, "sae.device = \"cuda\" and sae.reduction = \"fast\"");
   return make_host_stepper(training);
 }

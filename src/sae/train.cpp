@@ -31,46 +31,40 @@ TrainOptions resolved(TrainOptions o, Index d) {
   if (o.steps <= 0) o.steps = std::max<Index>(1, o.rows / o.batch);
   if (o.learning_rate <= 0) o.learning_rate = architecture_kind(o.kind).learning_rate / std::sqrt(static_cast<double>(o.latents) / 16384.0);
   o.warmup_steps = std::min(o.warmup_steps, std::max<Index>(1, o.steps / 10));
-  if (o.aux_k <= 0) o.aux_k = static_cast<int>(std::max<Index>(1, d / 2));
+  o.aux_k = static_cast<int>(dead_latents_a_row(o, d));
   return o;
 }
 
 ArchitectureSettings architecture_settings(const TrainOptions& o, const RowFeed& feed) {
   ArchitectureSettings s{o.kind,     feed.cols(), o.latents,   o.batch,     o.k,         o.prefixes,
                          o.sparsity, o.penalty,   o.bandwidth, o.threshold, feed.parts()};
-  return with_defaults(s, norm_after(parse_normalisation(o.normalise), feed.cols()));
+  return with_defaults(s, norm_after(o.normalise, feed.cols()));
 }
 
-/// What a kind alone knows, and what has its default, is left out: older results stay valid as settings are added.
+/// What the weights hang on. What another kind alone knows, and what was added later and has its default, is left out: older results stay
+/// valid.
 StageKey key_of(const TrainOptions& o, const ArchitectureSettings& a, const RowFeed& feed) {
-  StageKey key{"train-sae",
-               {{"latents", o.latents},
-                {"steps", o.steps},
-                {"batch", o.batch},
-                {"learning_rate", o.learning_rate},
-                {"warmup_steps", o.warmup_steps},
-                {"decay_fraction", o.decay_fraction},
-                {"clip", o.clip},
-                {"aux_weight", o.aux_weight},
-                {"aux_k", o.aux_k},
-                {"dead_after", o.dead_after},
-                {"held_out", o.held_out},
-                {"keep_special", o.keep_special},
-                {"max_norm", o.max_norm},
-                {"seed", o.seed},
-                {"layer", o.layer}},
-               {{"activations", feed.digest()}}};
-  auto& settings = key.settings;
-  if (o.kind != "topk") settings["kind"] = o.kind;
-  if (architecture_kind(o.kind).penalised)
-    settings.update({{"sparsity", a.sparsity}, {"sparsity_warmup", o.sparsity_warmup}});
-  else
-    settings["k"] = o.k;
-  if (o.kind == "matryoshka") settings["prefixes"] = o.prefixes;
-  if (o.kind == "jumprelu") settings.update({{"penalty", a.penalty}, {"bandwidth", a.bandwidth}, {"threshold", a.threshold}});
-  if (o.normalise != "sqrt-d") settings["normalise"] = o.normalise;
-  if (o.order != "global") settings["buffer_rows"] = o.buffer_rows;
-  if (o.order_seed && *o.order_seed != o.seed) settings["order_seed"] = *o.order_seed;
+  StageKey key{"train-sae", settings::digest_of<TrainSettings>(o), {{"activations", feed.digest()}}};
+  auto& said = key.settings;
+  said["seed"] = o.seed;
+  said["layer"] = o.layer;
+  said["sparsity"] = a.sparsity;
+  said["bandwidth"] = a.bandwidth;
+  said["threshold"] = a.threshold;
+  const auto counts_where = [&](bool condition, std::initializer_list<const char*> names) {
+    if (!condition)
+      for (const char* name : names) said.erase(name);
+  };
+  const bool penalised = architecture_kind(o.kind).penalised;
+  counts_where(false, {"rows", "order"}); // they say how many steps there are, and whether there is a buffer
+  counts_where(o.kind != Kind::topk, {"kind"});
+  counts_where(penalised, {"sparsity", "sparsity_warmup"});
+  counts_where(!penalised, {"k"});
+  counts_where(o.kind == Kind::matryoshka, {"prefixes"});
+  counts_where(o.kind == Kind::jumprelu, {"penalty", "bandwidth", "threshold"});
+  counts_where(o.normalise != Normalisation::sqrt_d, {"normalise"});
+  counts_where(o.order != Order::global, {"buffer_rows"});
+  if (o.order_seed && *o.order_seed != o.seed) said["order_seed"] = *o.order_seed;
   return key;
 }
 
@@ -120,8 +114,7 @@ public:
   Index step() const { return state_->step; }
 
   void prepare() {
-    exchange_ = std::make_unique<Exchange>(comm_, *architecture_,
-                                           o_.reduction == "fast" ? Exchange::Reduction::fast : Exchange::Reduction::reproducible);
+    exchange_ = std::make_unique<Exchange>(comm_, *architecture_, o_.reduction);
     comm::agree(comm_, [&] {
       state_ = std::make_unique<TrainingState>(exchange_->parameters(), exchange_->count(), architecture_kind(o_.kind).beta1);
       if (comm_.rank() == 0) make_folder(partial());
@@ -146,7 +139,7 @@ public:
     if (state_->step >= end) return;
     if (state_->step == 0) {
       Step step(*architecture_, 0, 0);
-      const Start how{parse_normalisation(o_.normalise), o_.seed, o_.layer, o_.max_norm};
+      const Start how{o_.normalise, o_.seed, o_.layer, o_.max_norm};
       const Started started = start(comm_, feed_, how, *architecture_, step, *exchange_, state_->parameters);
       state_->scales = started.scales;
       state_->medians = started.medians;
@@ -373,7 +366,7 @@ private:
                           {"settings", key_.settings},
                           {"inputs", key_.inputs},
                           {"weights_digest", digest_of_file(partial() / "sae_weights.safetensors")},
-                          {"kind", o_.kind},
+                          {"kind", settings::word_of(o_.kind)},
                           {"dead", dead_count_},
                           {"latents", o_.latents},
                           {"d", sae.d},
@@ -381,7 +374,7 @@ private:
                           {"median_norm", state_->medians},
                           {"rows_left_out", state_->left_out},
                           {"rows", o_.steps * o_.batch},
-                          {"normalisation", o_.normalise + ": trained on s x, s = scale, folded into the saved weights"},
+                          {"normalisation", settings::word_of(o_.normalise) + ": trained on s x, s = scale, folded into the saved weights"},
                           {"software", "concord " + version()},
                           {"git", git_state()},
                           {"command", run_record().command},

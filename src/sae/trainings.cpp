@@ -12,8 +12,7 @@
 #include "concord/sae/memory_plan.hpp"
 
 #include <algorithm>
-#include <charconv>
-#include <limits>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -25,7 +24,7 @@ std::unique_ptr<RowFeed> feed_for(const comm::Communicator& comm, const TrainOpt
   const FeedSettings settings{o.batch, o.held_out,  o.keep_special, o.memory_gib * 0x1p30, o.order_seed.value_or(o.seed),
                               o.layer, comm.rank(), comm.size()};
   if (!o.with.empty()) return std::make_unique<PairFeed>(o.activations, o.with, settings);
-  if (o.order == "buffer") return window_feed_of_file(o.activations, settings, o.buffer_rows);
+  if (o.order == Order::buffer) return window_feed_of_file(o.activations, settings, o.buffer_rows);
   return std::make_unique<FileFeed>(o.activations, settings);
 }
 
@@ -62,34 +61,30 @@ void run_together(const comm::Communicator& comm, const std::vector<std::unique_
   }
 }
 
-/// The number that the whole of `text` is.
-template <typename T>
-T number(const std::string& key, const std::string& text) {
-  T value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  require(error == std::errc() && end == text.data() + text.size(), ExitCode::config, "sae.variants: \"{}\" is no {} for {}", text,
-          std::is_integral_v<T> ? "whole number" : "number", key);
-  return value;
-}
+/// The settings that a variant may change, and its seed.
+const std::set<std::string> of_variants{"kind", "latents", "k", "sparsity", "learning_rate"};
 
-void set_variant(TrainOptions& o, const std::string& key, const std::string& value) {
-  if (key == "kind") {
-    o.kind = value;
-  } else if (key == "latents") {
-    o.latents = number<Index>(key, value);
-  } else if (key == "k") {
-    o.k = number<int>(key, value);
-  } else if (key == "sparsity") {
-    o.sparsity = number<double>(key, value);
-  } else if (key == "learning_rate") {
-    o.learning_rate = number<double>(key, value);
-  } else if (key == "seed") {
-    const auto seed = number<Index>(key, value);
-    require(seed >= 0, ExitCode::config, "sae.variants: seed = {} must not be negative", seed);
-    o.seed = static_cast<std::uint64_t>(o.models) * static_cast<std::uint64_t>(seed) + static_cast<std::uint64_t>(o.model);
-  } else {
-    fail(ExitCode::config, "sae.variants: \"{}\" is not one of kind, latents, k, sparsity, learning_rate, seed", key);
+void set_variant(TrainOptions& o, const std::string& key, const std::string& text) {
+  if (key == "seed") {
+    const auto seed = whole_number(text);
+    require(seed && *seed >= 0, ExitCode::config, "sae.variants: seed = {} must be a whole number, not negative", text);
+    o.seed = static_cast<std::uint64_t>(o.models) * static_cast<std::uint64_t>(*seed) + static_cast<std::uint64_t>(o.model);
+    return;
   }
+  require(of_variants.contains(key), ExitCode::config, "sae.variants: \"{}\" is not one of {}, seed", key,
+          join({of_variants.begin(), of_variants.end()}, ", "));
+  std::map<std::string, settings::Value> values;
+  for (const auto& setting : settings::list_of<TrainSettings>(o)) {
+    values[setting.name] = setting.value;
+    if (setting.name != key) continue;
+    try {
+      values[key] = settings::parse(setting, text);
+    } catch (const Error& error) {
+      fail(ExitCode::config, "sae.variants: {}: {}", key, error.what());
+    }
+    settings::check(key, values[key], setting.allowed, "sae.variants");
+  }
+  settings::assign<TrainSettings>(o, [&](const std::string& name) { return values.at(name); });
 }
 
 } // namespace
@@ -139,7 +134,7 @@ std::vector<std::unique_ptr<Trainer>> trainers_of(const comm::Communicator& comm
 namespace {
 
 void require_memory(const comm::Communicator& comm, const TrainOptions& o, const RowFeed& feed, std::size_t trainings) {
-  if (o.device != "cpu") return; // what the host holds is little beside the GPU's
+  if (o.device != Device::cpu) return; // what the host holds is little beside the GPU's
   TrainingSize size{.d = feed.cols(), .models = static_cast<int>(feed.parts().size()), .ranks = comm.size()};
   size.trainings = static_cast<int>(trainings);
   comm::agree(comm, [&] {
@@ -183,7 +178,7 @@ void train_side_by_side(const comm::Communicator& comm, const std::vector<TrainO
     for (const auto& o : trainings) train_variants(comm, o, variants);
     return;
   }
-  const auto on_gpu = std::find_if(trainings.begin(), trainings.end(), [](const TrainOptions& o) { return o.device == "cuda"; });
+  const auto on_gpu = std::find_if(trainings.begin(), trainings.end(), [](const TrainOptions& o) { return o.device == Device::cuda; });
   if (on_gpu != trainings.end()) comm::bind_gpu(comm, on_gpu->device, on_gpu->allow_shared_gpu); // before there are groups
   const int group = comm.rank() * groups / comm.size();                                          // neighbours, which often share a node
   const auto mine = comm.split(group);

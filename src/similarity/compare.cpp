@@ -119,8 +119,8 @@ private:
             options_.settings.min_matches);
     require(options_.settings.groups >= 0, ExitCode::config, "compare.groups must not be negative");
     index_ = correlate::read_matches_index(options_.matches);
-    auto settings = settings_json(spaces());
-    settings["min_matches"] = options_.settings.min_matches;
+    auto settings = settings::digest_of(options_.settings);
+    settings["seed"] = spaces().seed;
     settings["method"] = 3; // 2: keys by a sample, ties at random, laws of three moments; 3: max_p standardises score and null together
     key_ = {"compare", settings, {{"matches", index_.digest}}};
     fields_ = pair_fields(spaces());
@@ -301,22 +301,6 @@ int groups_for(Index pairs, int ranks) {
     best = static_cast<int>(groups);
   }
   return best;
-}
-
-nlohmann::json settings_json(const SpaceOptions& o) {
-  return {{"measures", o.measures},
-          {"svcca_variance", o.svcca.variance},
-          {"svcca_k", o.svcca.k},
-          {"route", name_of(o.route)},
-          {"rdm", name_of(o.rdm)},
-          {"neighbours", o.neighbours},
-          {"kendall_samples", o.kendall_samples},
-          {"permutations", o.permutations},
-          {"stratified_permutations", o.stratified},
-          {"subsets", o.subsets},
-          {"level", o.level},
-          {"memory_gib", o.memory_gib},
-          {"seed", o.seed}};
 }
 
 void compare(const comm::Communicator& comm, const CompareOptions& options) {

@@ -128,7 +128,8 @@ void compare_matrices(const comm::Communicator& comm, const std::vector<std::str
   add_rates(records, comparisons, options.measures);
   const io::Claim claim(comm, path);
   json record = records.size() == 1 ? records.front() : json{{"pairs", records}};
-  record["settings"] = settings_json(options);
+  record["settings"] = settings::digest_of(options);
+  record["settings"]["seed"] = options.seed;
   comm::agree(comm, [&] {
     if (comm.rank() == 0) write_text_atomic(path, record.dump(2) + "\n");
   });

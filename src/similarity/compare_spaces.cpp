@@ -384,31 +384,10 @@ private:
 
 } // namespace
 
-const std::vector<std::string>& measure_names() {
-  static const std::vector<std::string> names{"svcca",       "svcca_squared", "svcca_rank1",     "pwcca", "rsa",
-                                              "rsa_pearson", "rsa_rho_a",     "rsa_kendall",     "cka",   "cka_debiased",
-                                              "procrustes",  "mutual_knn",    "principal_angles"};
-  return names;
-}
-
-void check(const SpaceOptions& o) {
-  const auto& names = measure_names();
-  require(!o.measures.empty(), ExitCode::config, "compare.measures is empty; it may hold {}", join(names, ", "));
-  for (const auto& name : o.measures) {
-    const auto near = nearest(name, names);
-    require(std::find(names.begin(), names.end(), name) != names.end(), ExitCode::config,
-            "compare.measures: there is no measure {}{}; there are {}", name, near ? " (did you mean " + *near + "?)" : std::string(),
-            join(names, ", "));
-  }
-  require(o.svcca.variance > 0 && o.svcca.variance <= 1, ExitCode::config, "compare.svcca_variance = {} must lie in (0, 1]",
-          o.svcca.variance);
-  require(o.svcca.k >= 0, ExitCode::config, "compare.svcca_k = {} must not be negative", o.svcca.k);
-  require(o.neighbours >= 1, ExitCode::config, "compare.neighbours must be at least 1, not {}", o.neighbours);
-  require(o.kendall_samples >= 2, ExitCode::config, "compare.kendall_samples must be at least 2, not {}", o.kendall_samples);
-  require(o.permutations >= 0 && o.stratified >= 0 && o.subsets >= 0, ExitCode::config,
-          "compare.permutations, stratified_permutations and subsets must not be negative");
-  require(o.level > 0 && o.level < 1, ExitCode::config, "compare.level must lie between 0 and 1, not {}", o.level);
-  require(o.memory_gib > 0, ExitCode::config, "compare.memory_gib must be positive, not {}", o.memory_gib);
+void check(const SpaceOptions& options) {
+  settings::check_all(options, "compare", "this comparison");
+  require(!options.measures.empty(), ExitCode::config, "compare.measures is empty; it may hold {}",
+          join({all_measures.begin(), all_measures.end()}, ", "));
 }
 
 SpaceComparison compare_spaces(const comm::Communicator& comm, const Matrix& x, const Matrix& y, const SpaceFacts& facts,

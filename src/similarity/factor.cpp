@@ -216,23 +216,6 @@ std::vector<double> in_bases(std::vector<double> t, const Factor& x, const Facto
 
 namespace {
 
-constexpr const char* route_names[] = {"auto", "gram", "qr", "whole"};
-
-} // namespace
-
-Route parse_route(const std::string& word) {
-  const auto found = std::find(std::begin(route_names), std::end(route_names), word);
-  require(found != std::end(route_names), ExitCode::config, "compare.route must be \"auto\", \"gram\", \"qr\" or \"whole\", not \"{}\"",
-          word);
-  return static_cast<Route>(found - std::begin(route_names));
-}
-
-const char* name_of(Route route) {
-  return route_names[static_cast<int>(route)];
-}
-
-namespace {
-
 /// Factors of one or two matrices, those of two side by side.
 class Factoring {
 public:

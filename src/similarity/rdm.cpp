@@ -17,23 +17,6 @@ constexpr double eps = std::numeric_limits<double>::epsilon();
 
 } // namespace
 
-namespace {
-
-constexpr const char* kind_names[] = {"correlation", "cosine", "euclidean"};
-
-} // namespace
-
-RdmKind parse_rdm_kind(const std::string& word) {
-  const auto found = std::find(std::begin(kind_names), std::end(kind_names), word);
-  require(found != std::end(kind_names), ExitCode::config, "compare.rdm must be \"correlation\", \"cosine\" or \"euclidean\", not \"{}\"",
-          word);
-  return static_cast<RdmKind>(found - std::begin(kind_names));
-}
-
-const char* name_of(RdmKind kind) {
-  return kind_names[static_cast<int>(kind)];
-}
-
 Rdm::Rdm(const Matrix& matrix, RdmKind kind) : matrix_(&matrix), kind_(kind) {
   const Index m = matrix.rows;
   const Index d = matrix.cols;

@@ -5,7 +5,6 @@
 
 #include <toml++/toml.h>
 
-#include "study/ranges.hpp"
 #include <algorithm>
 #include <set>
 
@@ -14,8 +13,8 @@ namespace {
 
 using Texts = std::vector<std::string>;
 
-const Key& known_key(const std::string& name, const std::string& where) {
-  const auto found = std::find_if(keys().begin(), keys().end(), [&](const Key& key) { return key.name == name; });
+const Setting& known_key(const std::string& name, const std::string& where) {
+  const auto found = std::find_if(keys().begin(), keys().end(), [&](const Setting& key) { return key.name == name; });
   if (found != keys().end()) return *found;
   std::vector<std::string> names;
   for (const auto& key : keys()) names.push_back(key.name);
@@ -30,22 +29,22 @@ std::string element_text(const toml::node& node, const std::string& name, const 
   fail(ExitCode::config, "{}: the elements of {} must be texts or integers", where, name);
 }
 
-Value value_of(const toml::node& node, const Key& key, const std::string& where) {
+Value value_of(const toml::node& node, const Setting& key, const std::string& where) {
   const auto wrong = [&](const char* wanted) { fail(ExitCode::config, "{}: {} must be {}", where, key.name, wanted); };
-  if (std::holds_alternative<bool>(key.fallback)) {
+  if (std::holds_alternative<bool>(key.value)) {
     if (const auto* flag = node.as_boolean()) return flag->get();
     wrong("true or false");
   }
-  if (std::holds_alternative<Index>(key.fallback)) {
+  if (std::holds_alternative<Index>(key.value)) {
     if (const auto* number = node.as_integer()) return Index{number->get()};
     wrong("an integer");
   }
-  if (std::holds_alternative<double>(key.fallback)) {
+  if (std::holds_alternative<double>(key.value)) {
     if (const auto* number = node.as_floating_point()) return number->get();
     if (const auto* number = node.as_integer()) return static_cast<double>(number->get());
     wrong("a number");
   }
-  if (std::holds_alternative<std::string>(key.fallback)) {
+  if (std::holds_alternative<std::string>(key.value)) {
     if (const auto* text = node.as_string()) return text->get();
     wrong("a text in quotes");
   }
@@ -115,14 +114,6 @@ std::string quoted(const std::string& text) {
   return out + "\"";
 }
 
-/// Keys whose texts are paths that count from the study's folder.
-bool is_location(const std::string& key) {
-  static const std::set<std::string> names{"study.output", "corpus.paths", "corpus.tokenizer", "corpus.token_ids", "model.a.path",
-                                           "model.a.saes", "model.b.path", "model.b.saes",     "skyline.saes"};
-  if (names.contains(key)) return true;
-  return std::any_of(keys().begin(), keys().end(), [&](const Key& known) { return known.name == key && known.is_path; });
-}
-
 std::string as_toml(const Value& value) {
   return std::visit(
       [](const auto& v) -> std::string {
@@ -152,9 +143,9 @@ void Study::set(const std::string& assignment) {
   require(equals != std::string::npos, ExitCode::usage, "--set {}: write table.key=value", assignment);
   const std::string name = assignment.substr(0, equals);
   const std::string value = assignment.substr(equals + 1);
-  const Key& key = known_key(name, "--set");
+  const Setting& key = known_key(name, "--set");
   const bool is_text =
-      std::holds_alternative<std::string>(key.fallback) || (std::holds_alternative<Texts>(key.fallback) && !value.starts_with("["));
+      std::holds_alternative<std::string>(key.value) || (std::holds_alternative<Texts>(key.value) && !value.starts_with("["));
   const bool bare = is_text && !value.starts_with("\"");
   const auto table = parse("value = " + (bare ? quoted(value) : value), "--set " + name);
   values_[name] = value_of(*table.get("value"), key, "--set");
@@ -170,7 +161,7 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
     flatten(given, "", where, values_);
     for (const auto& assignment : overrides) set(assignment);
   };
-  for (const auto& key : keys()) values_[key.name] = key.fallback;
+  for (const auto& key : keys()) values_[key.name] = key.value;
   apply();
   if (flag("study.paper")) {
     for (const auto& [name, value] : paper_defaults()) values_[name] = value;
@@ -180,7 +171,7 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
 }
 
 void Study::check(const std::string& where) const {
-  for (const auto& [name, value] : values_) check_value(name, value, where);
+  for (const auto& key : keys()) settings::check(key.name, values_.at(key.name), key.allowed, where);
   const bool top_k = text("sae.kind") == "topk" || text("sae.kind") == "batch-topk" || text("sae.kind") == "matryoshka";
   require(!top_k || integer("sae.k") <= integer("sae.latents"), ExitCode::config, "{}: sae.k = {} must not be above sae.latents = {}",
           where, integer("sae.k"), integer("sae.latents"));
@@ -212,9 +203,10 @@ std::string Study::location(const std::string& value) const {
 }
 
 Value Study::setting(const std::string& key) const {
-  const auto found = values_.find(key);
-  require(found != values_.end(), ExitCode::internal, "no study key {}", key);
-  return is_location(key) ? located(found->second) : found->second;
+  const auto known = std::find_if(keys().begin(), keys().end(), [&](const Setting& one) { return one.name == key; });
+  require(known != keys().end(), ExitCode::internal, "no study key {}", key);
+  const Value& value = values_.at(key);
+  return known->allowed.is_path ? located(value) : value;
 }
 
 std::string Study::resolved() const {

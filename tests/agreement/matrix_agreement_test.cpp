@@ -270,6 +270,49 @@ TEST(AgreementFamily, UsesOnePermutationForAll) {
   test::expect_error(ExitCode::internal, "different concepts or groups", [&] { agreement_family(pairs, {19, 3}); });
 }
 
+TEST(Sharing, PartsLookAtEachPermutationOnceAndAsOftenBetween) {
+  for (const auto& [groups, wanted] : {std::pair{std::vector<Index>{}, Index{57}}, std::pair{blocks(2, 3), Index{99}}}) {
+    const ConceptPermutations permutations(groups.empty() ? 12 : 6, groups, 5);
+    std::vector<std::vector<Index>> expected, found;
+    permutations.each(wanted, [&](const auto& order) { expected.push_back(order); });
+    std::vector<Index> between(3);
+    for (Index part = 0; part < 3; ++part)
+      each_shared(permutations, wanted, {part, 3, {}, [&] { ++between[static_cast<std::size_t>(part)]; }}, 4,
+                  [&](const auto& order) { found.push_back(order); });
+    EXPECT_EQ(between[0], (static_cast<Index>(expected.size()) + 11) / 12);
+    EXPECT_EQ(between, std::vector<Index>(3, between[0]));
+    std::sort(expected.begin(), expected.end());
+    std::sort(found.begin(), found.end());
+    EXPECT_EQ(found, expected);
+  }
+}
+
+/// Counts of three parts are added up by hand: each part first tells its own, then all are given the sums.
+TEST(Sharing, GivesThePOfOne) {
+  std::vector<MatrixPair> pairs;
+  for (std::uint64_t i = 0; i < 2; ++i)
+    pairs.push_back(
+        {12, {random_matrix(i, 12), random_matrix(i + 10, 12)}, {random_matrix(i + 20, 12), random_matrix(i + 30, 12)}, {}, blocks(3, 4)});
+  const auto expected = agreement_family(pairs, {99, 4});
+  std::vector<std::vector<Index>> sums;
+  for (Index part = 0; part < 3; ++part) {
+    std::size_t call = 0;
+    const auto tell = [&](std::vector<Index>& counts) {
+      if (part == 0) sums.emplace_back(counts.size(), 0);
+      for (std::size_t i = 0; i < counts.size(); ++i) sums[call][i] += counts[i];
+      ++call;
+    };
+    agreement_family(pairs, {99, 4, {part, 3, tell, {}}});
+  }
+  std::size_t call = 0;
+  const auto family = agreement_family(pairs, {99, 4, {2, 3, [&](std::vector<Index>& counts) { counts = sums[call++]; }, {}}});
+  for (std::size_t i = 0; i < pairs.size(); ++i)
+    for (const auto kind : {&Agreement::free, &Agreement::grouped})
+      for (const auto p : {&PermutationTest::p, &PermutationTest::p_robust, &PermutationTest::p_spearman, &PermutationTest::p_max,
+                           &PermutationTest::p_max_robust})
+        EXPECT_EQ((family[i].*kind).*p, (expected[i].*kind).*p);
+}
+
 TEST(Reliability, GivesTheWorkedNumbers) {
   EXPECT_NEAR(0.41 / reliability_ceiling(0.75, 0.80), 0.5293077240, 1e-10);
   EXPECT_TRUE(std::isnan(reliability_ceiling(0.5, -0.1)));

@@ -305,7 +305,7 @@ void expect_every_setting_to_count(const std::string& table, const SmallStudy& s
     const std::string value = other_value(setting);
     SCOPED_TRACE(assignment(table + "." + setting.name, value));
     const bool layers = setting.name.find("layers") != std::string::npos;
-    const std::string said = layers ? "layer 99" : setting.is_path ? "input " + setting.name : "setting " + setting.name;
+    const std::string said = layers ? "layer 99" : setting.allowed.is_path ? "input " + setting.name : "setting " + setting.name;
     test::expect_error(ExitCode::config, said, [&] { study.run(table, {assignment(table + "." + setting.name, value)}); });
     for (const double beyond : {setting.allowed.low - 1, setting.allowed.high + 1}) { // and no value beyond its range is taken
       if (setting.allowed.anything() || !setting.allowed.words.empty() || std::abs(beyond) > settings::largest_int + 1) continue;
@@ -332,6 +332,16 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
   std::set<std::string> all;
   for (const auto& key : study::keys()) all.insert(key.name);
   EXPECT_EQ(listed, all);
+}
+
+/// What a setting says of itself is what the tables below test.
+TEST_F(Keys, SayWhetherResultsHangOnThem) {
+  std::map<std::string, bool> says;
+  for (const auto& key : study::keys()) says[key.name] = key.in_digest;
+  for (const auto& row : changing()) EXPECT_TRUE(says[row.key]) << row.key;
+  for (const auto& row : adding) EXPECT_TRUE(says[row.key]) << row.key;
+  for (const auto& row : neutral) EXPECT_FALSE(says[row.key]) << row.key;
+  for (const auto& key : without_digest) EXPECT_FALSE(says[key]) << key;
 }
 
 TEST_F(Keys, ThatChangeAResultAreNamedByTheirStage) {

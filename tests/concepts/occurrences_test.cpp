@@ -40,7 +40,7 @@ void expect_lines(const std::vector<Occurrence>& mine, const std::string& expect
 
 /// Occurrences in a text tokenized by the demo's tokenizer, against the reference, which reads the text itself.
 void expect_reference(const std::string& name, const fs::path& text, Index context, const fs::path& concepts, bool fold_case,
-                      const std::string& documents, Index least) {
+                      corpus::DocumentEnd documents, Index least) {
   const auto folder = test::empty_folder(name);
   corpus::TokenizeOptions options;
   options.paths = {text.string()};
@@ -70,7 +70,7 @@ void expect_reference(const std::string& name, const fs::path& text, Index conte
 
 TEST(Occurrences, EqualTheReferenceOnTheDemo) {
   const auto demo = test::source() / "data" / "demo";
-  expect_reference("demo", demo / "corpus" / "analysis.txt", 128, demo / "concepts.tsv", true, "blank-line", 30000);
+  expect_reference("demo", demo / "corpus" / "analysis.txt", 128, demo / "concepts.tsv", true, corpus::DocumentEnd::blank_line, 30000);
 }
 
 const std::vector<std::string> nasty_phrases{"stra\xC3\x9F"
@@ -153,9 +153,9 @@ TEST(Occurrences, EqualTheReferenceOnNastyText) {
   const auto concepts = test::written("nasty_concepts", table + "Third\tking\t1\nThird\trare\t1\nThird\thall\t1\n");
   for (const Index context : {2, 3, 7, 16, 128, 100000})
     for (const bool fold_case : {true, false})
-      for (const std::string documents : {"blank-line", "file"})
-        expect_reference(fmt::format("nasty{}{}{}", context, fold_case, documents), path, context, concepts, fold_case, documents,
-                         context < 16 ? 200 : 1000);
+      for (const auto documents : {corpus::DocumentEnd::blank_line, corpus::DocumentEnd::file})
+        expect_reference(fmt::format("nasty{}{}{}", context, fold_case, settings::word_of(documents)), path, context, concepts, fold_case,
+                         documents, context < 16 ? 200 : 1000);
 }
 
 TEST(Occurrences, SpansHoldTheWordsOfSeveralTokensAndTheirSpace) {

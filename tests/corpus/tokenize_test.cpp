@@ -101,7 +101,7 @@ TEST(Tokenize, RefusesBadInput) {
   expect_error(ExitCode::bad_data, "no SentencePiece model", [&] { tokenize(world(), o); });
   o.tokenizer = source + "/data/demo/tokenizer.model";
   o.context = 1;
-  expect_error(ExitCode::config, "at least 2", [&] { tokenize(world(), o); });
+  expect_error(ExitCode::config, "corpus.context = 1 must be a whole number from 2", [&] { tokenize(world(), o); });
   o.context = 8;
   o.paths = {"nowhere/*.txt"};
   expect_error(ExitCode::input_missing, "nowhere", [&] { tokenize(world(), o); });
@@ -135,7 +135,7 @@ TEST(Documents, ArePiecesOfTheTextHoweverItIsCut) {
     const auto path = folder / (std::to_string(world().rank()) + ".txt");
     const std::string mark = trial % 3 == 0 ? "\xEF\xBB\xBF" : "";
     write_text_atomic(path, mark + text);
-    const DocumentReader reader({{path, static_cast<Index>((mark + text).size())}}, "blank-line");
+    const DocumentReader reader({{path, static_cast<Index>((mark + text).size())}}, DocumentEnd::blank_line);
     for (const Index piece : {1, 2, 3, 5, 17, 1000}) {
       std::vector<std::string> got;
       std::string part_text;
@@ -293,7 +293,7 @@ TEST(Tokenize, ByteOrderMarksAreNoText) {
   const Tokens b = read_tokens(marked.out);
   EXPECT_EQ(a.hash, b.hash);
   EXPECT_EQ(a.byte_begin, b.byte_begin);
-  marked.documents = plain.documents = "file";
+  marked.documents = plain.documents = DocumentEnd::file;
   marked.force = plain.force = true;
   tokenize(world(), plain);
   tokenize(world(), marked);

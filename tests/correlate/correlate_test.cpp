@@ -107,7 +107,7 @@ PearsonSettings settings(Index best, std::vector<Index> shifts = {}) {
 /// A GPU's kernels, and the GPU where there is one; with all in one chunk, in several, or in pieces.
 std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double>& memories = {1e9, 2e5, 20000.0, 1.0}) {
   std::vector<PearsonSettings> all;
-  const auto gpu = comm::bind_gpu(world(), "auto", true);
+  const auto gpu = comm::bind_gpu(world(), Device::automatic, true);
   s.threads = 1;
   for (const auto by : {SumsBy::emulated_gpu, SumsBy::gpu}) {
     if (by == SumsBy::gpu && gpu.number < 0) continue;

@@ -178,7 +178,7 @@ std::vector<MemoryPlan> large_plans(int ranks) {
   std::vector<MemoryPlan> plans;
   const sae::TrainingSize training{.rows = Large::rows, .d = static_cast<Index>(Large::d), .ranks = ranks};
   plans.push_back(sae::training_memory(t, training));
-  t.order = "buffer";
+  t.order = sae::Order::buffer;
   plans.push_back(sae::training_memory(t, training));
   plans.push_back(features::encode_memory({}, {.rows = Large::rows,
                                                .blocks = Large::rows / 32768,

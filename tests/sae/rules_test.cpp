@@ -36,7 +36,7 @@ TEST(BatchTopKRule, ThresholdIsTheMeanOfAHundredStepsAndThenAMovingAverage) {
   constexpr Index latents = 32, batch = 6;
   const auto alone = world().split(world().rank());
   ArchitectureSettings s;
-  s.kind = "batch-topk";
+  s.kind = Kind::batch_topk;
   s.d = d;
   s.latents = latents;
   s.batch = batch;
@@ -78,9 +78,9 @@ TEST(BatchTopKRule, ThresholdIsTheMeanOfAHundredStepsAndThenAMovingAverage) {
 }
 
 TEST(AdamRule, StepsAreThoseOfThePaper) {
-  for (const auto& [kind, beta1] : {std::pair{"topk", 0.9}, std::pair{"batch-topk", 0.9}, std::pair{"matryoshka", 0.9},
-                                    std::pair{"relu", 0.9}, std::pair{"gated", 0.9}, std::pair{"jumprelu", 0.0}}) {
-    EXPECT_EQ(architecture_kind(kind).beta1, beta1) << kind;
+  for (const auto& [kind, beta1] : {std::pair{Kind::topk, 0.9}, std::pair{Kind::batch_topk, 0.9}, std::pair{Kind::matryoshka, 0.9},
+                                    std::pair{Kind::relu, 0.9}, std::pair{Kind::gated, 0.9}, std::pair{Kind::jumprelu, 0.0}}) {
+    EXPECT_EQ(architecture_kind(kind).beta1, beta1) << settings::word_of(kind);
     FlatParameters p(1, 1, 1), g(1, 1, 1);
     p.decoder()[0] = 1;
     Adam adam(1, 1, 1, beta1);
@@ -92,7 +92,7 @@ TEST(AdamRule, StepsAreThoseOfThePaper) {
       m = beta1 * m + (1 - beta1) * gradients[t - 1];
       v = 0.999 * v + 0.001 * gradients[t - 1] * gradients[t - 1];
       value -= 0.01 * m / (1 - std::pow(beta1, t)) / (std::sqrt(v / (1 - std::pow(0.999, t))) + 1e-8);
-      ASSERT_NEAR(p.b_enc()[0], value, 3e-7) << kind << " step " << t;
+      ASSERT_NEAR(p.b_enc()[0], value, 3e-7) << settings::word_of(kind) << " step " << t;
     }
   }
   FlatParameters p(1, 1, 1), g(1, 1, 1); // epsilon: a first step with the gradient e is lr / 2 where epsilon = e
@@ -102,22 +102,22 @@ TEST(AdamRule, StepsAreThoseOfThePaper) {
 }
 
 TEST(KindRule, DefaultsAreTheDocumentedMultiplesOfTheNorm) {
-  const auto with = [](const char* kind, const char* penalty) {
+  const auto with = [](Kind kind, Penalty penalty) {
     ArchitectureSettings s;
     s.kind = kind;
     s.penalty = penalty;
     s.d = 64;
     return with_defaults(s, 8);
   };
-  for (const char* kind : {"relu", "gated"}) EXPECT_DOUBLE_EQ(with(kind, "step").sparsity, 0.08 * 8);
-  EXPECT_DOUBLE_EQ(with("jumprelu", "step").sparsity, 6e-4 * 64);
-  EXPECT_DOUBLE_EQ(with("jumprelu", "step").bandwidth, 1e-3 * 8);
-  EXPECT_DOUBLE_EQ(with("jumprelu", "step").threshold, 1e-3 * 8);
-  EXPECT_DOUBLE_EQ(with("jumprelu", "tanh").sparsity, 2.5e-3 * 64);
-  EXPECT_DOUBLE_EQ(with("jumprelu", "tanh").bandwidth, 0.03 * 8);
-  EXPECT_DOUBLE_EQ(with("jumprelu", "tanh").threshold, 1.5e-3 * 8);
+  for (const Kind kind : {Kind::relu, Kind::gated}) EXPECT_DOUBLE_EQ(with(kind, Penalty::step).sparsity, 0.08 * 8);
+  EXPECT_DOUBLE_EQ(with(Kind::jumprelu, Penalty::step).sparsity, 6e-4 * 64);
+  EXPECT_DOUBLE_EQ(with(Kind::jumprelu, Penalty::step).bandwidth, 1e-3 * 8);
+  EXPECT_DOUBLE_EQ(with(Kind::jumprelu, Penalty::step).threshold, 1e-3 * 8);
+  EXPECT_DOUBLE_EQ(with(Kind::jumprelu, Penalty::tanh).sparsity, 2.5e-3 * 64);
+  EXPECT_DOUBLE_EQ(with(Kind::jumprelu, Penalty::tanh).bandwidth, 0.03 * 8);
+  EXPECT_DOUBLE_EQ(with(Kind::jumprelu, Penalty::tanh).threshold, 1.5e-3 * 8);
   for (const auto& kind : architecture_kinds())
-    EXPECT_EQ(kind.learning_rate, std::string(kind.name) == "jumprelu" ? 7e-5 : 2e-4) << kind.name;
+    EXPECT_EQ(kind.learning_rate, kind.kind == Kind::jumprelu ? 7e-5 : 2e-4) << settings::word_of(kind.kind);
 }
 
 /// Whole trainings on 400 random rows.
@@ -205,19 +205,21 @@ TEST_F(TrainingRule, ScalesGiveTheNormsThatTheirNamesSay) {
     norm += std::sqrt(s) / 400;
     square += s / 400;
   }
-  for (const auto& [name, scale] :
-       {std::pair{"sqrt-d", std::sqrt(16.0) / norm}, std::pair{"unit-square", 1 / std::sqrt(square)}, std::pair{"none", 1.0}}) {
-    o_.normalise = name;
+  for (const auto& [normalisation, scale] :
+       {std::pair{Normalisation::sqrt_d, std::sqrt(16.0) / norm}, std::pair{Normalisation::unit_square, 1 / std::sqrt(square)},
+        std::pair{Normalisation::none, 1.0}}) {
+    o_.normalise = normalisation;
+    const auto name = settings::word_of(normalisation);
     EXPECT_NEAR(train_into(name)["scale"][0].get<double>(), scale, 1e-9 * scale) << name;
   }
-  o_.normalise = "sqrt-d";
+  o_.normalise = Normalisation::sqrt_d;
   o_.with = o_.activations;
   EXPECT_NEAR(train_into("pair")["scale"][1].get<double>(), std::sqrt(16.0) / norm, 1e-9); // sqrt of half of 32
 }
 
 TEST_F(TrainingRule, SparsityWarmsUpOverItsShareOfTheSteps) {
   use("warmup");
-  o_.kind = "relu";
+  o_.kind = Kind::relu;
   o_.sparsity = 1e6; // alone in the gradient
   std::vector<double> norms;
   for (const double share : {0.0, 1.0, 0.5}) {
@@ -236,7 +238,7 @@ TEST_F(TrainingRule, GradientsAreClippedToTheirNorm) {
   o_.decay_fraction = 0;
   o_.aux_weight = 0;
   o_.clip = 1e-8;
-  o_.normalise = "none";
+  o_.normalise = Normalisation::none;
   train_into("sae");
   const auto sae = load_sae(o_.out);
   double squares = 0; // b_enc moves by g / (|g| + 1e-8), less than 1/2 where |g| < 1e-8

@@ -97,12 +97,6 @@ TEST(TrainOptions, EveryOptionOutOfRangeIsRefusedByName) {
       {"sae.sparsity_warmup = 1.5", [](TrainOptions& o) { o.sparsity_warmup = 1.5; }},
       {"sae.decay_fraction = 1.5", [](TrainOptions& o) { o.decay_fraction = 1.5; }},
       {"--layer = -2", [](TrainOptions& o) { o.layer = -2; }},
-      {"sae.kind", [](TrainOptions& o) { o.kind = "x"; }},
-      {"sae.penalty", [](TrainOptions& o) { o.penalty = "x"; }},
-      {"sae.reduction", [](TrainOptions& o) { o.reduction = "x"; }},
-      {"sae.device", [](TrainOptions& o) { o.device = "x"; }},
-      {"sae.gpu_exchange", [](TrainOptions& o) { o.gpu_exchange = "x"; }},
-      {"sae.order", [](TrainOptions& o) { o.order = "x"; }},
   };
   const std::vector<std::pair<const char*, double TrainOptions::*>> numbers{
       {"sae.sparsity =", &TrainOptions::sparsity},
@@ -277,8 +271,8 @@ TEST(TrainingRecord, PathsNeedNotBeUtf8) {
 
 TEST(Relu, ZeroRowsPenaliseNothing) {
   // Rows that equal b_dec have h = b_enc = 0 everywhere: no latent is active and none is pushed.
-  for (const char* kind : {"relu", "gated"}) {
-    const auto folder = empty_folder(std::string("zero_") + kind);
+  for (const Kind kind : {Kind::relu, Kind::gated}) {
+    const auto folder = empty_folder("zero_" + settings::word_of(kind));
     const auto path = folder / "acts.h5";
     if (world().rank() == 0) {
       std::vector<float> x(200 * d, 1.0F);
@@ -299,7 +293,7 @@ TEST(Relu, ZeroRowsPenaliseNothing) {
     const Sae sae = load_sae(o.out);
     double pushed = 0;
     for (const float b : sae.b_enc) pushed += b != 0 ? 1 : 0;
-    EXPECT_LT(pushed, 0.8 * static_cast<double>(o.latents)) << kind; // those that the few other rows do not reach stay
+    EXPECT_LT(pushed, 0.8 * static_cast<double>(o.latents)) << settings::word_of(kind); // those that the few other rows do not reach stay
   }
 }
 
@@ -360,7 +354,7 @@ TEST(NormLimit, GivesTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
   const auto a = rows_file(folder, "a.h5", 1000, 1, 90);
   const auto b = rows_file(folder, "b.h5", 1000, 2, 110);
   int number = 0;
-  for (const auto& [with, order] : {std::pair{"", "global"}, std::pair{"", "buffer"}, std::pair{b.c_str(), "global"}}) {
+  for (const auto& [with, order] : {std::pair{"", Order::global}, std::pair{"", Order::buffer}, std::pair{b.c_str(), Order::global}}) {
     auto o = options_of(folder, a);
     o.with = with;
     o.order = order;
@@ -371,7 +365,7 @@ TEST(NormLimit, GivesTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
     auto alone = o;
     alone.out = folder / ("alone" + std::to_string(number++) + "_" + std::to_string(world().rank()));
     train(world().split(world().rank()), alone);
-    EXPECT_EQ(weights(alone.out), weights(o.out)) << with << order;
+    EXPECT_EQ(weights(alone.out), weights(o.out)) << with << settings::word_of(order);
     EXPECT_EQ(record(alone.out)["rows_left_out"], record(o.out)["rows_left_out"]);
     EXPECT_EQ(record(alone.out)["median_norm"], record(o.out)["median_norm"]);
   }

@@ -126,17 +126,17 @@ void expect_stop_changes_nothing(TrainOptions o, const std::filesystem::path& fo
 
 /// Thresholds of a jumprelu SAE that learn within few steps.
 void learn_thresholds(TrainOptions& o) {
-  if (o.kind != "jumprelu") return;
+  if (o.kind != Kind::jumprelu) return;
   o.sparsity = 0.3;
   o.bandwidth = 0.5;
   o.threshold = 0.3;
 }
 
 /// Every kind learns, and its weights depend on ranks no more than TopK's; a stop and a restart change nothing.
-class TrainKind : public testing::TestWithParam<const char*> {};
+class TrainKind : public testing::TestWithParam<Kind> {};
 
 TEST_P(TrainKind, LearnsTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
-  const auto folder = empty_folder(std::string("kind_") + GetParam());
+  const auto folder = empty_folder("kind_" + settings::word_of(GetParam()));
   auto o = small_options(folder, planted(folder, 1000, 16));
   o.kind = GetParam();
   o.latents = 700;
@@ -147,18 +147,19 @@ TEST_P(TrainKind, LearnsTheSameBitsAtAnyNumberOfRanksAndAcrossAStop) {
   EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.5);
   expect_stop_changes_nothing(o, folder);
 }
-INSTANTIATE_TEST_SUITE_P(Kinds, TrainKind, testing::Values("batch-topk", "matryoshka", "relu", "gated", "jumprelu"));
+INSTANTIATE_TEST_SUITE_P(Kinds, TrainKind, testing::Values(Kind::batch_topk, Kind::matryoshka, Kind::relu, Kind::gated, Kind::jumprelu));
 
 /// The saved SAE, in its inference form and on unscaled rows, reconstructs as well as training did: nothing was lost in folding.
 TEST_P(TrainKind, IsFoldedForUnscaledRows) {
-  const auto folder = empty_folder(std::string("folded_") + GetParam());
+  const auto folder = empty_folder("folded_" + settings::word_of(GetParam()));
   auto o = small_options(folder, planted(folder, 2000, 16));
   o.kind = GetParam();
   o.steps = 200;
-  if (o.kind == "jumprelu") o.sparsity = 0.3;
+  if (o.kind == Kind::jumprelu) o.sparsity = 0.3;
   std::map<std::string, double> of_scale;
-  for (const char* normalise : {"sqrt-d", "unit-square"}) {
-    o.normalise = normalise;
+  for (const Normalisation normalisation : {Normalisation::sqrt_d, Normalisation::unit_square}) {
+    const auto normalise = settings::word_of(normalisation);
+    o.normalise = normalisation;
     o.out = folder / normalise;
     train(world(), o);
     const auto result = record(o.out);
@@ -191,7 +192,7 @@ TEST(Train, VariantsShareRowsAndEqualTrainingsByThemselves) {
   train(world(), alone);
   EXPECT_EQ(weights(alone.out), first);
   alone = o;
-  alone.kind = "batch-topk";
+  alone.kind = Kind::batch_topk;
   alone.latents = 100;
   alone.seed = 5;
   alone.order_seed = o.seed;
@@ -236,7 +237,7 @@ TEST(Crosscoder, FindsWhatBothModelsHaveAndWhatOneHas) {
   const auto [a, b] = planted_pair(folder, 3000);
   auto o = small_options(folder, a);
   o.with = b;
-  o.kind = "batch-topk";
+  o.kind = Kind::batch_topk;
   o.latents = 40;
   o.steps = 1500;
   train(world(), o);
@@ -285,7 +286,7 @@ TEST(Crosscoder, GivesTheSameBitsAtAnyNumberOfRanks) {
   const auto [a, b] = planted_pair(folder, 500);
   auto o = small_options(folder, a);
   o.with = b;
-  o.kind = "relu";
+  o.kind = Kind::relu;
   o.sparsity = 0.2;
   o.steps = 40;
   expect_same_bits_alone(o, folder);
@@ -340,13 +341,13 @@ TEST(Train, AStopOfOneGroupStopsAll) {
 TEST(Train, FastSumsTrainAsWell) {
   const auto folder = empty_folder("fast");
   auto o = small_options(folder, planted(folder, 3000, 16));
-  o.reduction = "fast";
+  o.reduction = Reduction::fast;
   train(world(), o);
   EXPECT_LT(record(o.out)["fvu"].get<double>(), 0.15);
 }
 
 /// The GPU's code, here on the CPU, against the CPU's own: the same steps but for rounding, AuxK among them.
-class DeviceKind : public testing::TestWithParam<const char*> {};
+class DeviceKind : public testing::TestWithParam<Kind> {};
 
 double largest_difference(std::span<const float> a, std::span<const float> b) {
   double largest = a.size() == b.size() ? 0 : 1e9;
@@ -355,20 +356,21 @@ double largest_difference(std::span<const float> a, std::span<const float> b) {
 }
 
 /// The GPU's code on the CPU, and on the GPU that all ranks share, where there is one.
-std::vector<std::string> devices() {
-  if (comm::bind_gpu(world(), "auto", true).number < 0) return {"torch"};
-  return {"torch", "cuda"};
+std::vector<Device> devices() {
+  if (comm::bind_gpu(world(), Device::automatic, true).number < 0) return {Device::torch};
+  return {Device::torch, Device::cuda};
 }
 
 void expect_same_steps(TrainOptions o, const std::filesystem::path& folder) {
-  o.reduction = "fast";
+  o.reduction = Reduction::fast;
   o.out = folder / "cpu";
   train(world(), o);
   const Sae expected = load_sae(o.out);
   const auto of_cpu = record(o.out);
   for (const auto& device : devices()) {
-    SCOPED_TRACE(device);
-    o.out = folder / device;
+    const auto word = settings::word_of(device);
+    SCOPED_TRACE(word);
+    o.out = folder / word;
     o.device = device;
     o.allow_shared_gpu = true;
     train(world(), o);
@@ -384,7 +386,7 @@ void expect_same_steps(TrainOptions o, const std::filesystem::path& folder) {
 }
 
 TEST_P(DeviceKind, TakesTheStepsOfTheCpu) {
-  const auto folder = empty_folder(std::string("device_") + GetParam());
+  const auto folder = empty_folder("device_" + settings::word_of(GetParam()));
   auto o = small_options(folder, planted(folder, 1000, 16));
   o.kind = GetParam();
   o.latents = 700; // a fourth rank owns none
@@ -394,12 +396,13 @@ TEST_P(DeviceKind, TakesTheStepsOfTheCpu) {
   learn_thresholds(o);
   expect_same_steps(o, folder);
 }
-INSTANTIATE_TEST_SUITE_P(Kinds, DeviceKind, testing::Values("topk", "batch-topk", "matryoshka", "relu", "gated", "jumprelu"));
+INSTANTIATE_TEST_SUITE_P(Kinds, DeviceKind,
+                         testing::Values(Kind::topk, Kind::batch_topk, Kind::matryoshka, Kind::relu, Kind::gated, Kind::jumprelu));
 
 /// The penalty of relu looks at the decoder of each model.
 TEST(Device, TakesTheStepsOfTheCpuForACrosscoder) {
-  for (const char* kind : {"topk", "relu"}) {
-    const auto folder = empty_folder(std::string("device_crosscoder_") + kind);
+  for (const Kind kind : {Kind::topk, Kind::relu}) {
+    const auto folder = empty_folder("device_crosscoder_" + settings::word_of(kind));
     const auto [a, b] = planted_pair(folder, 500);
     auto o = small_options(folder, a);
     o.with = b;
@@ -413,8 +416,8 @@ TEST(Device, TakesTheStepsOfTheCpuForACrosscoder) {
 TEST(Device, StoppedAndContinuedEndsInTheSameBits) {
   const auto folder = empty_folder("device_continued");
   auto o = small_options(folder, planted(folder, 1000, 16));
-  o.kind = "batch-topk";
-  o.reduction = "fast";
+  o.kind = Kind::batch_topk;
+  o.reduction = Reduction::fast;
   o.device = devices().back();
   o.allow_shared_gpu = true;
   o.steps = 60;
@@ -425,16 +428,16 @@ TEST(Device, StoppedAndContinuedEndsInTheSameBits) {
 TEST(Device, RefusesWhatItCannotDo) {
   const auto folder = empty_folder("device_refusal");
   auto o = small_options(folder, planted(folder, 300, 16));
-  o.device = "torch";
+  o.device = Device::torch;
   expect_error(ExitCode::config, "needs sae.reduction = \"fast\"", [&] { train(world(), o); });
-  o.reduction = "fast";
-  o.gpu_exchange = "nccl";
+  o.reduction = Reduction::fast;
+  o.gpu_exchange = GpuExchange::nccl;
   expect_error(ExitCode::config, "needs sae.device = \"cuda\"", [&] { train(world(), o); });
-  o.gpu_exchange = "host";
-  o.device = "gpu";
-  expect_error(ExitCode::config, "sae.device must be", [&] { train(world(), o); });
+  o.gpu_exchange = GpuExchange::host;
+  o.device = Device::emulated; // of another stage
+  expect_error(ExitCode::config, "sae.device = \"emulated\" must be", [&] { train(world(), o); });
 #ifndef CONCORD_CUDA
-  o.device = "cuda";
+  o.device = Device::cuda;
   expect_error(ExitCode::unavailable, "no GPU", [&] { train(world(), o); });
 #endif
 }

@@ -1,7 +1,8 @@
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
 
-#include "study/ranges.hpp"
+#include <nlohmann/json.hpp>
+
 #include "support/support.hpp"
 
 namespace concord::study {
@@ -32,9 +33,12 @@ void expect_refused(const std::string& key, const std::string& value) {
 
 TEST(Study, RefusesWhatAKeyMayNotHold) {
   for (const auto& key : keys()) {
-    const Allowed* range = allowed(key.name);
-    const bool whole = std::holds_alternative<Index>(key.fallback);
-    const bool real = std::holds_alternative<double>(key.fallback);
+    const settings::Allowed* range = key.allowed.anything() ? nullptr : &key.allowed;
+    const auto check_value = [&](const std::string& name, const Value& value, const char* where) {
+      settings::check(name, value, key.allowed, where);
+    };
+    const bool whole = std::holds_alternative<Index>(key.value);
+    const bool real = std::holds_alternative<double>(key.value);
     if (whole || real) {
       ASSERT_NE(range, nullptr) << key.name << " has no range";
       expect_refused(key.name, "nan");
@@ -47,7 +51,7 @@ TEST(Study, RefusesWhatAKeyMayNotHold) {
         expect_refused(key.name, "4294967297");
       }
       if (real) expect_refused(key.name, range->high > 1e300 ? "inf" : "1e300");
-      EXPECT_NO_THROW(check_value(key.name, key.fallback, "default"));
+      EXPECT_NO_THROW(check_value(key.name, key.value, "default"));
       if (whole && !range->above_low) {
         EXPECT_NO_THROW(check_value(key.name, static_cast<Index>(range->low), "x"));
       }
@@ -58,7 +62,7 @@ TEST(Study, RefusesWhatAKeyMayNotHold) {
       expect_refused(key.name, "nonesuch");
       for (const auto& word : range->words) EXPECT_NO_THROW(study("", {key.name + "=" + word})) << key.name << " " << word;
     }
-    if (std::holds_alternative<std::string>(key.fallback)) expect_refused(key.name, "\"a\\nb\"");
+    if (std::holds_alternative<std::string>(key.value)) expect_refused(key.name, "\"a\\nb\"");
   }
 }
 
@@ -131,6 +135,36 @@ TEST(Study, RefusesWrongTypesAndSyntax) {
   expect_error(ExitCode::config, "line 2", [] { study("[sae]\nk = = 3\n"); });
   expect_error(ExitCode::usage, "table.key=value", [] { study("", {"sae.k"}); });
   expect_error(ExitCode::input_missing, "cannot open the study", [] { Study("none.toml", {}); });
+}
+
+/// Where the schema has a key.
+nlohmann::json schema_of(const nlohmann::json& schema, const std::string& key) {
+  nlohmann::json at = schema;
+  std::size_t begin = 0;
+  for (std::size_t dot = key.find('.'); dot != std::string::npos; dot = key.find('.', begin)) {
+    at = at["properties"][key.substr(begin, dot - begin)];
+    begin = dot + 1;
+  }
+  return at["properties"][key.substr(begin)];
+}
+
+TEST(Study, SchemaKnowsEveryKeyItsKindAndItsRange) {
+  const auto schema = nlohmann::json::parse(keys_as_json_schema());
+  EXPECT_EQ(schema["properties"]["model"]["properties"]["a"]["additionalProperties"], false);
+  for (const auto& key : keys()) {
+    const auto at = schema_of(schema, key.name);
+    ASSERT_FALSE(at.is_null()) << key.name;
+    std::visit([&](const auto& value) { EXPECT_EQ(at["default"], nlohmann::json(value)) << key.name; }, key.value);
+    if (std::holds_alternative<Index>(key.value)) {
+      EXPECT_EQ(at["type"], "integer");
+    }
+    if (std::holds_alternative<std::string>(key.value) && !key.allowed.words.empty()) {
+      EXPECT_EQ(at["enum"], nlohmann::json(key.allowed.words));
+    }
+    if (!key.allowed.anything() && key.allowed.words.empty()) {
+      EXPECT_EQ(at[key.allowed.above_low ? "exclusiveMinimum" : "minimum"], key.allowed.low) << key.name;
+    }
+  }
 }
 
 } // namespace

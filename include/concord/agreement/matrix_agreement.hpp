@@ -1,5 +1,5 @@
 #pragma once
-/// Is the matrix of concepts by concepts of one model like that of another? Local.
+/// Is the matrix of concepts by concepts of one model like that of another? Local, but where permutations are shared (`Sharing`).
 ///
 /// The statistic: off-diagonal entries become normal scores; row effects, column effects and dyadic covariates (each in normal scores)
 /// are taken out of both matrices by least squares; r is the correlation of what is left, t = r sqrt(df / (1 - r^2)) is pivotal. The test
@@ -35,6 +35,7 @@ struct MatrixPair {
 struct AgreementOptions {
   Index permutations = 9999; ///< K; all where there are no more than max(K, 8!)
   std::uint64_t seed = 0;
+  Sharing sharing = {};
 };
 
 /// One-sided p of several statistics by the same permutations; values within 1e-9 (relative) of the observed one reach it.

@@ -34,7 +34,9 @@ public:
   std::vector<Index> drawn(Index number) const;
   /// The same of all, by number below count().all; 0 is the identity.
   std::vector<Index> numbered(std::uint64_t number) const;
-  /// Calls `look` with each permutation that a test looks at, the identity among them where all are enumerated.
+  /// Number k of those that a test looks at, below count(wanted).looked_at; the identity is among them where all are enumerated.
+  std::vector<Index> looked_at(const PermutationCount& count, Index k) const;
+  /// Calls `look` with each of them.
   void each(Index wanted, const std::function<void(const std::vector<Index>& order)>& look) const;
 
 private:
@@ -49,5 +51,16 @@ private:
 
 /// Of a one-sided permutation test: (reached + 1) / (K + 1), or reached / all where all were enumerated.
 double permutation_p(Index reached, const PermutationCount& count);
+
+/// Who else works on the same test: each takes permutations of its own, and the counts add up, so p does not depend on their number.
+struct Sharing {
+  Index part = 0;
+  Index parts = 1;
+  std::function<void(std::vector<Index>& counts)> add_up = {}; ///< over the parts; not called where there is one
+  std::function<void()> between = {};                          ///< called by each part as often, seconds apart; may throw to stop
+};
+/// This part's permutations, with looks between them: `per_look` each time. Collective over the parts.
+void each_shared(const ConceptPermutations& permutations, Index wanted, const Sharing& sharing, Index per_look,
+                 const std::function<void(const std::vector<Index>& order)>& look);
 
 } // namespace concord::agreement

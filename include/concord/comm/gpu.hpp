@@ -2,6 +2,7 @@
 /// Which GPU a rank owns, and memory that it copies from.
 
 #include "concord/comm/session.hpp"
+#include "concord/core/device.hpp"
 
 #include <cstddef>
 #include <string>
@@ -16,11 +17,11 @@ struct Gpu {
   int sharing = 1;   ///< ranks that have it
 };
 
-/// The GPU of this rank by its number on the node, or none. `device`: "cpu", "cuda" or "auto" (a GPU when there is one).
+/// The GPU of this rank by its number on the node, or none: with Device::automatic where there is none, with Device::cpu always.
 /// Ranks that would share a device are refused unless `allow_shared`. A rank keeps the GPU that its first call gave it, so that call must
 /// be one of all ranks: groups of them would each begin with a node's first GPU. Collective over `comm`.
-/// @throws Error config, or unavailable when "cuda" is asked for and there is no GPU, or too few; agreed.
-Gpu bind_gpu(const Communicator& comm, const std::string& device, bool allow_shared);
+/// @throws Error config, or unavailable when Device::cuda is asked for and there is no GPU, or too few; agreed.
+Gpu bind_gpu(const Communicator& comm, Device device, bool allow_shared);
 
 /// Says once a stage that this job holds GPUs (CUDA_VISIBLE_DEVICES, or Slurm's variables) while the stage computes on CPUs, and that
 /// `setting` would change it. Local; rank 0 alone speaks.

@@ -13,17 +13,21 @@
 ///     }
 ///   };
 ///
-/// From that come the keys of a study with their defaults and ranges, the flags of the stage by itself, docs/configuration.md, and the
-/// digest of the stage's result. A member is a bool, an int, an Index, a double, a text, a path, a list of texts, or an enum whose words
-/// WordsOf lists; a text that means a choice exists only where it is read or written.
+/// From that come the keys of a study with their defaults and ranges, the flags of the stage by itself, docs/configuration.md, and what
+/// the digest of the stage's result must hang on. A member is a bool, an int, an Index, a double, a text, a path, a list of texts, or an
+/// enum whose words WordsOf lists; a text that means a choice exists only where it is read or written.
 
+#include "concord/core/device.hpp"
+#include "concord/core/dtype.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/index.hpp"
 
 #include <nlohmann/json.hpp>
 
+#include <array>
 #include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <limits>
 #include <string>
 #include <type_traits>
@@ -42,7 +46,8 @@ struct Allowed {
   double high = 0;
   bool above_low = false;  ///< low itself is not allowed
   bool below_high = false; ///< high itself is not allowed
-  std::vector<std::string> words;
+  std::vector<std::string> words = {};
+  bool is_path = false; ///< a text, or texts, that count from the study's folder where they are no absolute path
   bool anything() const { return words.empty() && low == 0 && high == 0; }
 };
 
@@ -54,31 +59,54 @@ inline Allowed anything() {
   return {};
 }
 inline Allowed within(double low, double high) {
-  return {low, high, false, false, {}};
+  return {.low = low, .high = high};
 }
 inline Allowed at_least(double low) {
-  return {low, any_size, false, false, {}};
+  return within(low, any_size);
 }
 /// Above 0.
 inline Allowed positive(double high = any_size) {
-  return {0, high, true, false, {}};
+  return {.high = high, .above_low = true};
 }
-/// 0 and 1 themselves are not allowed.
+/// `low` and `high` themselves are not allowed.
 inline Allowed inside(double low, double high) {
-  return {low, high, true, true, {}};
+  return {.low = low, .high = high, .above_low = true, .below_high = true};
+}
+/// A path, a pattern, or a path with {layer}.
+inline Allowed location() {
+  return {.is_path = true};
+}
+inline Allowed words(std::vector<std::string> of) {
+  return {.words = std::move(of)};
 }
 
 /// The words of an enum, in the order of their values from 0: specialise it with `static constexpr std::array<const char*, N> words`.
 template <typename Choice>
 struct WordsOf;
 
+template <>
+struct WordsOf<Dtype> {
+  static constexpr std::array<const char*, 8> words{"f64", "f32", "f16", "bf16", "i64", "i32", "u32", "u8"};
+};
+template <>
+struct WordsOf<Device> {
+  static constexpr std::array<const char*, 5> words{"auto", "cpu", "cuda", "torch", "emulated"};
+};
+
 template <typename Choice>
 Allowed one_of() {
-  return {0, 0, false, false, {WordsOf<Choice>::words.begin(), WordsOf<Choice>::words.end()}};
+  return words({WordsOf<Choice>::words.begin(), WordsOf<Choice>::words.end()});
 }
 template <typename Choice>
 std::string word_of(Choice choice) {
   return WordsOf<Choice>::words.at(static_cast<std::size_t>(choice));
+}
+/// Some of the words alone.
+template <typename Choice>
+Allowed one_of(std::initializer_list<Choice> choices) {
+  std::vector<std::string> some;
+  for (const Choice choice : choices) some.push_back(word_of(choice));
+  return words(std::move(some));
 }
 /// @throws Error internal for a word that is none of its, since words are checked where they are read.
 template <typename Choice>
@@ -99,7 +127,8 @@ struct Setting {
   Allowed allowed;
   std::string help;
   bool in_digest = true;
-  bool is_path = false; ///< counts from the study's folder where it is not absolute
+  /// The words of a choice, behind its meaning.
+  std::string help_with_words() const;
 };
 
 /// A path that is a member, as a value.
@@ -138,8 +167,8 @@ std::vector<Setting> list_of(const Settings& s) {
   std::vector<Setting> list;
   Settings::describe(s, [&](const char* name, const auto& member, Allowed allowed, const char* help, Digest digest = Digest::counts) {
     using Member = std::decay_t<decltype(member)>;
-    list.push_back(
-        {name, to_value(member), std::move(allowed), help, digest == Digest::counts, std::is_same_v<Member, std::filesystem::path>});
+    allowed.is_path = allowed.is_path || std::is_same_v<Member, std::filesystem::path>;
+    list.push_back({name, to_value(member), std::move(allowed), help, digest == Digest::counts});
   });
   return list;
 }
@@ -156,7 +185,7 @@ template <typename Settings>
 nlohmann::json digest_of(const Settings& s) {
   nlohmann::json json = nlohmann::json::object();
   for (const auto& setting : list_of(s))
-    if (setting.in_digest && !setting.is_path) std::visit([&](const auto& value) { json[setting.name] = value; }, setting.value);
+    if (setting.in_digest && !setting.allowed.is_path) std::visit([&](const auto& value) { json[setting.name] = value; }, setting.value);
   return json;
 }
 
@@ -164,5 +193,12 @@ nlohmann::json digest_of(const Settings& s) {
 std::string description(const Allowed& allowed, const Value& value);
 /// @throws Error config naming `where`, the setting, its value and what is allowed. NaN is in no range, and no text holds a line break.
 void check(const std::string& name, const Value& value, const Allowed& allowed, const std::string& where);
+/// Every member of `s`, each named "table.name". @throws the same.
+template <typename Settings>
+void check_all(const Settings& s, const std::string& table, const std::string& where) {
+  for (const auto& setting : list_of(s)) check(table + "." + setting.name, setting.value, setting.allowed, where);
+}
+/// What a text means as a value of the setting's kind, but for lists. @throws Error config: the whole text is no such value.
+Value parse(const Setting& setting, const std::string& text);
 
 } // namespace concord::settings

@@ -4,6 +4,7 @@
 /// The corpus is one axis of bytes, file behind file (each with one place more, so that an empty file has one, too). A piece of that axis
 /// owns the documents that begin in it; so pieces of equal size share the work, whatever the files are.
 
+#include "concord/corpus/settings.hpp"
 #include "concord/corpus/text_files.hpp"
 
 #include <iosfwd>
@@ -31,9 +32,7 @@ struct FilePart {
 
 class DocumentReader {
 public:
-  /// `at`: "blank-line" (documents end at lines that hold nothing but white space) or "file".
-  /// @throws Error config.
-  DocumentReader(std::vector<TextFile> files, const std::string& at);
+  DocumentReader(std::vector<TextFile> files, DocumentEnd at);
   const std::vector<TextFile>& files() const { return files_; }
   /// Length of the axis.
   Index length() const { return starts_.back(); }
@@ -51,6 +50,6 @@ private:
 
 /// Writes "BEGIN END PATH" of every document, each ended by a NUL: for tokenizers other than concord's own, which then cut as it does.
 /// @throws Error as find_text_files() and DocumentReader.
-void print_documents(std::ostream& out, const std::vector<std::string>& paths, const std::string& at);
+void print_documents(std::ostream& out, const std::vector<std::string>& paths, DocumentEnd at);
 
 } // namespace concord::corpus

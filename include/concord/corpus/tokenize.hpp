@@ -2,6 +2,7 @@
 /// Stage `tokenize`: text files -> tokens.h5. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
+#include "concord/corpus/settings.hpp"
 #include "concord/corpus/tokens.hpp"
 
 #include <nlohmann/json.hpp>
@@ -12,14 +13,8 @@
 
 namespace concord::corpus {
 
-struct TokenizeOptions {
-  std::vector<std::string> paths;       ///< text files, folders of .txt files, or patterns (text_files.hpp)
-  std::filesystem::path tokenizer;      ///< SentencePiece model
-  std::filesystem::path token_ids;      ///< or: .npy [contexts, length] or tokens.h5 made elsewhere
-  std::int32_t bos_id = 2;              ///< for token_ids alone: the id that opens contexts
-  std::string documents = "blank-line"; ///< what separates documents: "blank-line" or "file"
-  Index context = 1024;                 ///< longest context in tokens, BOS included
-  Index max_tokens = 0;                 ///< stop behind the last context that fits; 0: no limit
+/// Either `paths` with `tokenizer`, or `token_ids`.
+struct TokenizeOptions : CorpusSettings {
   std::filesystem::path out;
   bool force = false;
   Index piece_bytes = Index{4} << 20; ///< text that a rank tokenizes between looks for the stop signal; the tokens do not depend on it

@@ -2,7 +2,7 @@
 /// Stage `correlate`: features of A x features of B -> matches.h5, for every layer pair. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
-#include "concord/correlate/matching.hpp"
+#include "concord/correlate/settings.hpp"
 
 #include <filesystem>
 #include <string>
@@ -10,26 +10,13 @@
 
 namespace concord::correlate {
 
-/// What is written of all correlations, OUT.matrix/layer_LLL_layer_MMM.h5: nothing, all, or those of features that are active together.
-enum class MatrixEntries { none, all, coactive };
-
-struct CorrelateOptions {
+struct CorrelateOptions : CorrelateSettings {
   std::filesystem::path a; ///< features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)
   std::filesystem::path b;
   std::filesystem::path tokens; ///< tokens.h5: documents for the null's shifts, texts for the token filters; may be left out
   std::vector<int> layers_a;    ///< empty: all
   std::vector<int> layers_b;
-  Index best = 16;       ///< partners kept a feature, both ways
-  Index null_shifts = 4; ///< shifts of B's documents for the null of the best r; 0: none
-  MatchRules rules;
-  double level = 0.05;   ///< of each feature's threshold
-  double memory_gib = 4; ///< a rank, for features and sums; what does not fit is read in pieces
-  std::string device = "cpu";
-  bool allow_shared_gpu = false;
-  double gpu_memory_gib = 0; ///< a rank, likewise; 0: a rank's part of what is free
-  int groups = 0;            ///< groups of ranks with a layer pair each; 0: by size
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size
-  MatrixEntries matrix = MatrixEntries::none;
   std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;
   bool force = false;

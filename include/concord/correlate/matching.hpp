@@ -3,6 +3,7 @@
 
 #include "concord/correlate/assignment.hpp"
 #include "concord/correlate/pearson.hpp"
+#include "concord/correlate/settings.hpp"
 #include "concord/correlate/significance.hpp"
 
 #include <array>
@@ -11,26 +12,6 @@
 #include <vector>
 
 namespace concord::correlate {
-
-/// How features are paired.
-///   mutual       i and j are each other's best
-///   greedy       the pairs of largest r first, while both are free
-///   optimal      one to one with the largest sum of r
-///   many_to_one  every B feature takes its best A feature
-///   paper        the published rule (arXiv 2410.06981): an A feature goes to the first B feature that chose it and passed the
-///                filters, not to the best (docs/concepts.md)
-enum class Pairing { mutual, greedy, optimal, many_to_one, paper };
-/// @throws Error config for an unknown word.
-Pairing parse_pairing(const std::string& word);
-
-struct MatchRules {
-  Pairing pairing = Pairing::mutual;
-  double min_r = 0;               ///< a match needs r above it
-  double max_q = 0.05;            ///< and a false discovery rate of at most this, where there is a null
-  Index min_firings = 10;         ///< both features must be active on at least so many rows
-  bool drop_non_concept = false;  ///< drop a pair with a junk token among the top five of either feature
-  bool need_shared_token = false; ///< drop a pair whose top fives share no token
-};
 
 /// Texts of the five strongest activations of each feature, fewer when it fires less often.
 using TopTokens = std::vector<std::vector<std::string>>;

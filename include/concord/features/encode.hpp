@@ -4,6 +4,7 @@
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 #include "concord/features/piece_windows.hpp"
+#include "concord/features/settings.hpp"
 #include "concord/io/claim.hpp"
 #include "concord/io/row_kinds.hpp"
 #include "concord/sae/encoder.hpp"
@@ -18,14 +19,10 @@
 
 namespace concord::features {
 
-struct EncodeOptions {
+struct EncodeOptions : EncodeSettings {
   std::filesystem::path activations; ///< activations.h5
   std::string saes;                  ///< folder of layer_LLL folders, or a path with {layer}
   std::vector<int> layers;           ///< empty: all layers of the activations
-  Index top = 20;                    ///< strongest activations kept a feature
-  bool keep_special = false;         ///< also encode BOS rows
-  bool before_top_k = false;         ///< of TopK SAEs every positive pre-activation
-  double max_norm = 10;              ///< rows longer than so many median norms get no codes (sae/norm_limit.hpp); 0: all get theirs
   std::string stage_word = "encode";
   std::filesystem::path out; ///< features.h5; each layer goes to a file of its own beside it
   bool force = false;

@@ -11,6 +11,7 @@
 #include "concord/sae/decoding.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/screen.hpp"
+#include "concord/sae/settings.hpp"
 #include "concord/sae/step_rows.hpp"
 
 #include <memory>
@@ -21,17 +22,17 @@
 namespace concord::sae {
 
 struct ArchitectureSettings {
-  std::string kind = "topk";
+  Kind kind = Kind::topk;
   Index d = 0;
   Index latents = 0;
-  Index batch = 0;              ///< B, rows of all ranks
-  int k = 32;                   ///< of the TopK kinds
-  int prefixes = 5;             ///< of matryoshka
-  double sparsity = 0;          ///< lambda of the others
-  std::string penalty = "step"; ///< of jumprelu: step or tanh
-  double bandwidth = 0;         ///< of jumprelu
-  double threshold = 0;         ///< of jumprelu, at the start
-  std::vector<Index> parts;     ///< widths of the models of a crosscoder; one for an SAE
+  Index batch = 0;                 ///< B, rows of all ranks
+  int k = 32;                      ///< of the TopK kinds
+  int prefixes = 5;                ///< of matryoshka
+  double sparsity = 0;             ///< lambda of the others
+  Penalty penalty = Penalty::step; ///< of jumprelu
+  double bandwidth = 0;            ///< of jumprelu
+  double threshold = 0;            ///< of jumprelu, at the start
+  std::vector<Index> parts;        ///< widths of the models of a crosscoder; one for an SAE
   float scale() const { return static_cast<float>(2.0 / static_cast<double>(batch)); }
 };
 
@@ -88,17 +89,16 @@ private:
   Decoding* decoding_ = nullptr;
 };
 
-/// A name that `sae.kind` knows.
+/// What is the same for all SAEs of a kind.
 struct ArchitectureKind {
-  const char* name;
+  Kind kind;
   double learning_rate; ///< Adam's default, at F = 2^14
   double beta1;         ///< of Adam
   bool penalised;       ///< has a lambda
   std::unique_ptr<Architecture> (*make)(const comm::Communicator& comm, const ArchitectureSettings& settings);
 };
 const std::vector<ArchitectureKind>& architecture_kinds();
-/// @throws Error config naming the nearest kind.
-const ArchitectureKind& architecture_kind(const std::string& name);
+const ArchitectureKind& architecture_kind(Kind kind);
 /// Fills in lambda, bandwidth and threshold where they are 0, for training rows of mean norm n: errors go with n^2 and codes with n, so
 /// lambda is 0.08 n for relu and gated and 2.5e-3 n^2 for jumprelu's tanh (Anthropic's 5 and 10 at n = 64), 6e-4 n^2 for its step (Gemma
 /// Scope at n = 1); bandwidth and threshold 1e-3 n (Gemma Scope), for tanh 0.03 n and 1.5e-3 n (Anthropic's 2 and 0.1).

@@ -22,7 +22,6 @@ namespace concord::sae {
 
 class Exchange {
 public:
-  enum class Reduction { fast, reproducible };
   Exchange(const comm::Communicator& comm, const Architecture& architecture, Reduction reduction);
   /// This rank's latents: [first(), first() + count()). Local.
   Index first() const { return firsts_[static_cast<std::size_t>(comm_.rank())]; }

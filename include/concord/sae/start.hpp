@@ -13,12 +13,6 @@
 
 namespace concord::sae {
 
-/// What rows are multiplied by before training, one number a model, E over the sample: E|s x| = sqrt(d) ("sqrt-d": Anthropic, SAELens),
-/// E|s x|^2 = 1 ("unit-square": Gemma Scope, dictionary_learning) or 1 ("none"). The models of a crosscoder get the same norm, sqrt of half
-/// their common width or 1, so that none outvotes another and equal decoder norms mean an equal part.
-enum class Normalisation { sqrt_d, unit_square, none };
-/// @throws Error config.
-Normalisation parse_normalisation(const std::string& name);
 /// Mean norm of the rows behind it; 0 where it is not known.
 double norm_after(Normalisation normalisation, Index d);
 

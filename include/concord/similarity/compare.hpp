@@ -10,12 +10,6 @@
 
 namespace concord::similarity {
 
-struct CompareSettings {
-  SpaceOptions spaces;
-  Index min_matches = 10; ///< fewer matched features leave a pair undefined
-  int groups = 0;         ///< groups of ranks with a layer pair each; 0: groups_for(pairs, ranks)
-};
-
 struct CompareOptions {
   std::filesystem::path matches; ///< matches.h5
   std::string saes_a;            ///< as EncodeOptions::saes
@@ -38,8 +32,5 @@ void compare_matrices(const comm::Communicator& comm, const std::vector<std::str
 /// Into how many groups ranks are best split for so many equal pairs: one rank a pair wastes nothing, but leaves ranks idle in the last
 /// round. Local.
 int groups_for(Index pairs, int ranks);
-
-/// The settings that change the result.
-nlohmann::json settings_json(const SpaceOptions& options);
 
 } // namespace concord::similarity

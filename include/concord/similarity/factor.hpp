@@ -24,11 +24,6 @@
 
 namespace concord::similarity {
 
-enum class Route { automatic, gram, qr, whole };
-/// By its word in a study, "auto" for automatic, and back. Local. @throws Error config.
-Route parse_route(const std::string& word);
-const char* name_of(Route route);
-
 struct FactorOptions {
   SvccaOptions svcca;
   Route route = Route::automatic;

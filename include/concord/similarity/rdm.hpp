@@ -3,17 +3,12 @@
 /// Local.
 
 #include "concord/similarity/matrix.hpp"
+#include "concord/similarity/settings.hpp"
 
 #include <cstdint>
 #include <string>
 
 namespace concord::similarity {
-
-/// 1 - Pearson r of two rows, 1 - their cosine, or their Euclidean distance.
-enum class RdmKind { correlation, cosine, euclidean };
-/// By its word in a study, and back. @throws Error config.
-RdmKind parse_rdm_kind(const std::string& word);
-const char* name_of(RdmKind kind);
 
 /// Dissimilarities are whole numbers of steps in [0, 2^step_bits]: steps of 2^-43 for correlation and cosine, some 500 times what rounding
 /// moves them by; for Euclidean distances of 2^-43 of the largest norm.

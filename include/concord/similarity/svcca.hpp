@@ -4,16 +4,11 @@
 ///   X [M, d1], Y [M, d2], matched rows, centred columns; X = U S V^T; keep the first k with variance >= the cut;
 ///   rho = singular values of C = Ux^T Uy; svcca = mean of the min(k1, k2) canonical correlations rho.
 
-#include "concord/core/index.hpp"
+#include "concord/similarity/settings.hpp"
 
 #include <vector>
 
 namespace concord::similarity {
-
-struct SvccaOptions {
-  double variance = 0.99; ///< share of the summed squared singular values to keep
-  Index k = 0;            ///< keep exactly k instead (at most the numerical rank); 0: by variance
-};
 
 struct SvccaSide {
   Index k = 0;                  ///< components kept

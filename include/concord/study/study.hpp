@@ -13,24 +13,18 @@ namespace concord::study {
 
 using settings::Value;
 
-/// A key as docs/configuration.md shows it.
-struct Key {
-  std::string name; ///< "sae.k"
-  Value fallback;
-  std::string help;
-  settings::Allowed allowed =
-      {};               ///< of a stage whose settings are described beside their members; of the others src/study/ranges.cpp says it
-  bool is_path = false; ///< the same
-};
+using settings::Setting;
 
-/// Every key there is, in the order of the stages. `model.a.*` and `model.b.*` are listed both.
-const std::vector<Key>& keys();
+/// Every key there is with its default, named "sae.k", in the order of the stages. `model.a.*` and `model.b.*` are listed both.
+const std::vector<Setting>& keys();
 
 /// The defaults that `study.paper` puts in the place of others: the choices of the published pipeline (docs/concepts.md).
 const std::map<std::string, Value>& paper_defaults();
 
 /// The table of all keys as Markdown (docs/configuration.md is made of it).
 std::string keys_as_markdown();
+/// A JSON schema of a study, by which editors complete and check TOML.
+std::string keys_as_json_schema();
 
 class Study {
 public:
@@ -49,7 +43,7 @@ public:
   std::filesystem::path path(const std::string& key) const;
   /// A path-like text that may hold {layer} or a pattern, made absolute.
   std::string location(const std::string& text) const;
-  /// The settings of a stage that describes them (core/settings.hpp), from its table; paths are made absolute.
+  /// The settings of a table, where a struct describes them or some of them (core/settings.hpp); paths are made absolute.
   template <typename Settings>
   Settings stage_settings(const std::string& table) const {
     Settings s;

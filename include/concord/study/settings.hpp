@@ -1,0 +1,67 @@
+#pragma once
+/// Settings of a study that belong to no stage's module: tables [study], [model.a], [model.b], [skyline] and [report]. Local.
+
+#include "concord/core/settings.hpp"
+
+namespace concord::study {
+
+struct StudySettings {
+  std::string name = "study";
+  std::filesystem::path output = "runs/study";
+  Index seed = 0;
+  bool paper = false;
+
+  template <typename Self, typename Visit>
+  static void describe(Self& s, Visit&& setting) {
+    using namespace settings;
+    setting("name", s.name, anything(), "name shown in the report", settings::Digest::ignored);
+    setting("output", s.output, anything(), "folder of all results", settings::Digest::ignored);
+    setting("seed", s.seed, within(0, largest_index), "seed of every random number");
+    setting("paper", s.paper, anything(),
+            "take the published pipeline's choices as defaults: its pairing and filters, r > 0.1, SVCCA of one component, 100 shuffles and "
+            "random subsets (docs/concepts.md)");
+  }
+};
+
+struct ModelSettings {
+  std::filesystem::path path;
+  std::vector<std::string> layers{"all"};
+  std::string saes;
+
+  template <typename Self, typename Visit>
+  static void describe(Self& s, Visit&& setting) {
+    using namespace settings;
+    setting("path", s.path, anything(), "Hugging Face folder (Gemma-2 or Llama: config.json and safetensors)");
+    setting("layers", s.layers, anything(), "\"all\" or a list such as [0, 6, 12]; L is the output of block L, -1 the embedding");
+    setting("saes", s.saes, location(),
+            "trained SAEs to use, a path with {layer} (SAELens folder or Gemma Scope params.npz); empty: train-sae makes them");
+  }
+};
+
+struct SkylineSettings {
+  std::vector<std::string> layers;
+  std::string saes;
+
+  template <typename Self, typename Visit>
+  static void describe(Self& s, Visit&& setting) {
+    using namespace settings;
+    setting("layers", s.layers, anything(),
+            "layers of A, [3], whose SAE is trained once more with another seed and compared with the first through the same stages");
+    setting("saes", s.saes, location(), "second SAEs of these layers, a path with {layer}; empty: trained as A's are");
+  }
+};
+
+struct ReportSettings {
+  std::string python;
+  Index top_matches = 10;
+
+  template <typename Self, typename Visit>
+  static void describe(Self& s, Visit&& setting) {
+    using namespace settings;
+    setting("python", s.python, anything(), "Python with h5py, numpy and matplotlib; empty: $CONCORD_PYTHON, else .venv, else python3",
+            settings::Digest::ignored);
+    setting("top_matches", s.top_matches, within(0, largest_int), "best matched features shown", settings::Digest::ignored);
+  }
+};
+
+} // namespace concord::study
