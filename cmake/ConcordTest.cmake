@@ -33,13 +33,17 @@ function(concord_add_test name)
   endforeach()
 endfunction()
 
-# tests/cli/test_NAME.py, which starts the program itself at $RANKS ranks.
+# tests/cli/test_NAME.py, which starts the program itself at $RANKS ranks. BESIDE: it starts one rank for most of its time, or waits for others,
+# so that another test may run at the same time. No time that a run takes decides a test.
 function(concord_add_cli_test name)
-  cmake_parse_arguments(arg "" "" "RANKS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "BESIDE" "" "RANKS;LABELS" ${ARGN})
   foreach(ranks ${arg_RANKS})
     concord_register(${name} RANKS ${ranks} LABELS cli ${arg_LABELS}
       COMMAND ${CONCORD_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/cli/test_${name}.py)
     set_tests_properties(${name}.np${ranks} PROPERTIES SKIP_RETURN_CODE 77)
+    if(arg_BESIDE)
+      set_tests_properties(${name}.np${ranks} PROPERTIES PROCESSORS 1)
+    endif()
   endforeach()
 endfunction()
 

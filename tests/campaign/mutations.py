@@ -73,7 +73,7 @@ class Worker:
         self.base = base
         self.place = folder / "a" / "b" / "c"  # a mutant may write some folders above
         self.place.mkdir(parents=True)
-        self.text = small_study(self.place, **SMALL).read_text()
+        self.text = small_study(self.place, drawn=True, **SMALL).read_text()
         self.program = subprocess.Popen([CONCORD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**ALONE, "LD_PRELOAD": str(library)})
 
     def run(self, seed, keys):
@@ -113,7 +113,7 @@ def main():
     folder = pathlib.Path(arguments.work).resolve()
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    base = Study(folder / "base", **SMALL).reference
+    base = Study(folder / "base", drawn=False, **SMALL).reference
     workers = queue.SimpleQueue()
     library = folder / "libmany.so"
     subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, pathlib.Path(__file__).with_name("many.c"), "-ldl"], check=True)

@@ -1,5 +1,7 @@
 """What the tests of the program share: running it, a small study, golden files. Each test is a plain unittest script."""
+import atexit
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -24,11 +26,51 @@ def command(*arguments, ranks=None):
     return [*MPIRUN, "-np", str(ranks or RANKS), CONCORD, *map(str, arguments)]
 
 
+class Loaded:
+    """The program, loaded once for many runs on one rank without a launcher (tests/campaign/many.c): loading takes longer than most runs."""
+
+    def __init__(self, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        library = folder / "many.so"
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, SOURCE / "tests/campaign/many.c", "-ldl"], check=True)
+        self.said = folder / "said.txt"
+        environment = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_ess_singleton_isolated": "1", "LD_PRELOAD": str(library)}
+        self.program = subprocess.Popen([CONCORD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment})
+        atexit.register(self.program.communicate)  # it ends with its input
+
+    def run(self, arguments, seconds=600):
+        """Exit code and output of a run."""
+        self.program.stdin.write("\t".join([str(seconds), os.getcwd(), str(self.said), *arguments]) + "\n")
+        self.program.stdin.flush()
+        code = int(self.program.stdout.readline())
+        assert code >= 0, f"{arguments} takes over {seconds} s"
+        return code if code < 256 else 256 - code, self.said.read_text(errors="replace")
+
+
+@functools.lru_cache(1)
+def loaded():
+    return Loaded(pathlib.Path("scratch", "loaded").resolve())
+
+
+def alone(*arguments):
+    """Exit code and output of a run on one rank."""
+    arguments = [str(word) for word in arguments]
+    if "ASAN_OPTIONS" in os.environ:  # its library must be the first
+        result = subprocess.run([CONCORD, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600)
+        return result.returncode, result.stdout
+    assert not any(c in word for word in arguments for c in "\t\n")
+    return loaded().run(arguments)
+
+
 def run(*arguments, ranks=None, code=0, **options):
     """Runs the program, expects its exit code, and returns its output (stdout and stderr together)."""
-    result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, **options)
-    assert result.returncode == code, f"exit code {result.returncode}, expected {code}, of {arguments}:\n{result.stdout}"
-    return result.stdout
+    if (ranks or RANKS) == 1 and not options:
+        got, said = alone(*arguments)
+    else:
+        result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, **options)
+        got, said = result.returncode, result.stdout
+    assert got == code, f"exit code {got}, expected {code}, of {arguments}:\n{said}"
+    return said
 
 
 def fresh(name):
@@ -51,8 +93,16 @@ def write_concepts(path, lists=None):
     return path
 
 
-def small_study(folder, **overrides):
-    """The demo models on a few thousand tokens: every stage in seconds."""
+# Stands in for the Python of the report: its figures take longer than all stages of a small study.
+UNDRAWN = """#!/bin/sh
+[ "$2" = -c ] && exit 0
+for output; do :; done
+mkdir -p "$output/report" && date +%s.%N > "$output/report/index.html"
+"""
+
+
+def small_study(folder, drawn=False, **overrides):
+    """The demo models on a few thousand tokens: every stage in seconds. `drawn`: with the report itself, for tests that look at it."""
     text = (DEMO / "corpus" / "analysis.txt").read_text()[:60000]
     (folder / "text.txt").write_text(text)
     settings = {
@@ -70,6 +120,11 @@ def small_study(folder, **overrides):
     for key, value in overrides.items():
         table, name = key.rsplit("__", 1)
         settings.setdefault(table.replace("__", "."), {})[name] = value
+    if not drawn:
+        python = folder / "undrawn"
+        python.write_text(UNDRAWN)
+        python.chmod(0o755)
+        settings.setdefault("report", {}).setdefault("python", str(python))
     for side in "ab":  # effects behind one layer of each model
         settings["subspaces"].setdefault(f"effect_layers_{side}", settings[f"model.{side}"]["layers"][-1:])
     path = folder / "study.toml"

@@ -83,7 +83,7 @@ class Differences(unittest.TestCase):
         cls.shim = str(cls.folder / "hide.so")
         subprocess.run(["gcc", "-shared", "-fPIC", "-w", "-o", cls.shim, cls.folder / "hide.c", "-ldl"], check=True)
         cls.study = small_study(cls.folder, corpus__max_tokens=1500, sae__steps=20, sae__latents=64)
-        run("run", cls.study)
+        run("run", cls.study, ranks=1)
 
     def hide(self, name):
         """Environments in which rank 1 does not see files of this name."""
@@ -143,10 +143,10 @@ class Differences(unittest.TestCase):
         folder = fresh("differ_checkpoint")
         np.save(folder / "rows.npy", np.random.default_rng(3).standard_normal((3000, 32)).astype(np.float32))
         train = ["train-sae", "--activations", folder / "rows.npy", "--d-sae", "64", "--k", "4", "--batch", "256", "--steps", "64", "--out", folder / "sae"]
-        run(*train, "--max-time", "0.0001", code=75)
+        run(*train, "--max-time", "0.0001", code=75, ranks=1)
         said = run_two(train, train, 66, self.hide("checkpoint.safetensors"))
         self.assertEqual(len(errors(said)), 1, said)
-        run(*train)
+        run(*train, ranks=1)
 
     def test_an_error_that_all_ranks_meet_is_one_line(self):
         folder = fresh("differ_nan")
@@ -162,7 +162,7 @@ class Differences(unittest.TestCase):
         data[begin:begin + 64] = b"\xff" * 64  # NaN in every type
         weights.write_bytes(data)
         study = small_study(folder, corpus__max_tokens=1500, **{"model.a__path": str(model)})
-        run("tokenize", study)
+        run("tokenize", study, ranks=1)
         said = run("extract", study, ranks=4, code=65)
         self.assertEqual(len(errors(said)), 1, said)
 

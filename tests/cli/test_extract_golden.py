@@ -19,7 +19,7 @@ class ExtractGolden(unittest.TestCase):
     def extract(self, name, dtype="f32", batch=1, extra=()):
         folder = fresh(f"{name}_{dtype}_{batch}")
         golden = RECORD[name]
-        run("tokenize", "--tokens", GOLDEN / f"{name}_ids.npy", "--out", folder / "tokens.h5")
+        run("tokenize", "--tokens", GOLDEN / f"{name}_ids.npy", "--out", folder / "tokens.h5", ranks=1)
         ranks = min(RANKS, len(np.load(GOLDEN / f"{name}_ids.npy")))
         output = run("extract", "--model", SOURCE / golden["model"], "--tokens", folder / "tokens.h5", "--layers", ",".join(map(str, golden["layers"])),
                      "--dtype", dtype, "--batch", batch, "--loss", *extra, "--out", folder / "acts.h5", ranks=ranks)
@@ -54,7 +54,7 @@ class ExtractGolden(unittest.TestCase):
         folder = fresh("ragged")
         text = "A short one.\n\nA second document that is a good deal longer than the first one was.\n\nThe end of it.\n"
         (folder / "text.txt").write_text(text)
-        run("tokenize", "--text", folder / "text.txt", "--tokenizer", SOURCE / "data/demo/tokenizer.model", "--context", 40, "--out", folder / "tokens.h5")
+        run("tokenize", "--text", folder / "text.txt", "--tokenizer", SOURCE / "data/demo/tokenizer.model", "--context", 40, "--out", folder / "tokens.h5", ranks=1)
         for batch in (1, 4):
             run("extract", "--model", SOURCE / "data/demo/models/small", "--tokens", folder / "tokens.h5", "--layers", "5", "--dtype", "f32",
                 "--batch", batch, "--out", folder / f"{batch}.h5", ranks=min(RANKS, 3))

@@ -7,9 +7,10 @@ import unittest
 import h5py
 import numpy as np
 
-from support import DEMO, RANKS, fresh, run, run_and_kill, same
+from support import DEMO, fresh, run, run_and_kill, same
 
 MODEL = DEMO / "models" / "large"
+MIXTURES = [(1, 2), (2, 1), (2, 2), (2, 3), (3, 2), (3, 3), (4, 1), (4, 2), (4, 3)]  # ranks and layer shards
 
 
 class ExtractShards(unittest.TestCase):
@@ -31,43 +32,46 @@ class ExtractShards(unittest.TestCase):
         return ["extract", "--model", MODEL, "--tokens", cls.tokens, "--layers", "-1,0,4,9", "--batch", 4, "--loss", "--commit-seconds", 0, "--out", out, *flags]
 
     def test_any_mixture_gives_the_same_file(self):
-        for shards in (1, 2, 3):
-            out = self.folder / f"mixture{shards}.h5"
-            output = self.extract(out, RANKS, "--layer-shards", shards)
-            with self.subTest(shards=shards, ranks=RANKS):
+        for ranks, shards in MIXTURES:
+            out = self.folder / f"mixture{ranks}_{shards}.h5"
+            output = self.extract(out, ranks, "--layer-shards", shards)
+            with self.subTest(shards=shards, ranks=ranks):
                 same(self.one, out)
                 self.assertIn("OK", output)
-                effective = min(shards, RANKS)
-                self.assertEqual("idle" in output, RANKS % effective != 0)
+                effective = min(shards, ranks)
+                self.assertEqual("idle" in output, ranks % effective != 0)
 
     def test_shards_without_wanted_layers_and_without_blocks(self):
         out = self.folder / "few"
         flags = ["extract", "--model", MODEL, "--tokens", self.tokens, "--layers", 8, "--batch", 1000, "--dtype", "f32"]
         run(*flags, "--out", f"{out}1.h5", ranks=1)
-        run(*flags, "--out", f"{out}2.h5", "--layer-shards", 2)  # one block: other replicas have none, the first shard writes nothing
-        same(f"{out}1.h5", f"{out}2.h5")
+        for ranks in (2, 4):  # one block: other replicas have none, the first shard writes nothing
+            run(*flags, "--out", f"{out}{ranks}.h5", "--layer-shards", 2, ranks=ranks)
+            same(f"{out}1.h5", f"{out}{ranks}.h5")
 
     def test_bf16_compute_is_the_same_at_any_mixture(self):
         flags = ["extract", "--model", MODEL, "--tokens", self.tokens, "--layers", "3,9", "--batch", 8, "--compute", "bf16"]
         run(*flags, "--out", self.folder / "bf1.h5", ranks=1)
-        run(*flags, "--out", self.folder / "bf2.h5", "--layer-shards", 2)
-        same(self.folder / "bf1.h5", self.folder / "bf2.h5")
+        for ranks in (3, 4):
+            run(*flags, "--out", self.folder / f"bf{ranks}.h5", "--layer-shards", 2, ranks=ranks)
+            same(self.folder / "bf1.h5", self.folder / f"bf{ranks}.h5")
 
     def test_stopped_and_continued_by_another_mixture(self):
         out = self.folder / "continued.h5"
-        self.extract(out, RANKS, "--layer-shards", 2, "--max-time", "0.0001", code=75)
-        output = self.extract(out, 1 + RANKS % 4, "--layer-shards", 1)
-        self.assertIn("are there already", output)
+        for ranks in (1, 2, 3, 4):
+            output = self.extract(out, ranks, "--layer-shards", 2, "--max-time", "0.0001", code=75)
+            self.assertEqual("are there already" in output, ranks > 1, output)
+        self.assertIn("are there already", self.extract(out, 1, "--layer-shards", 1))
         same(self.one, out)
 
     def test_killed_at_random_moments(self):
-        """Three kills at each rank count make twelve; each restart has another number of ranks and shards."""
-        chance = random.Random(RANKS)
+        """Twelve kills; each restart has another number of ranks and shards."""
+        chance = random.Random(4)
         out = self.folder / "killed.h5"
         partial = pathlib.Path(f"{out}.partial")
         kills = 0
-        for attempt in range(40):
-            if kills == 3:
+        for attempt in range(160):
+            if kills == 12:
                 break
             wanted = chance.randrange(1, 6)  # commit marks that are new when the kill comes
             before = self.marks(partial)
@@ -77,8 +81,8 @@ class ExtractShards(unittest.TestCase):
             if out.exists():  # it ended before the kill: from the beginning
                 same(self.one, out)
                 out.unlink()
-        self.assertEqual(kills, 3)
-        self.extract(out, RANKS, "--layer-shards", 2)
+        self.assertEqual(kills, 12)
+        self.extract(out, 4, "--layer-shards", 2)
         same(self.one, out)
         run("verify", out, ranks=1)
 
@@ -86,10 +90,10 @@ class ExtractShards(unittest.TestCase):
         out = self.folder / "packed.h5"
         segments = pathlib.Path(f"{out}.segments")
         arguments = self.arguments(out, "--compress", 1, "--layer-shards", 2)
-        killed = run_and_kill(arguments, lambda: len(list(segments.glob("*.h5"))) >= 3, ranks=RANKS)
+        killed = run_and_kill(arguments, lambda: len(list(segments.glob("*.h5"))) >= 3, ranks=4)
         self.assertTrue(killed)
-        run("extract", *arguments[1:], "--max-time", "0.0001", ranks=1 + RANKS % 3, code=75)
-        self.assertIn("are there already", self.extract(out, RANKS, "--compress", 1))
+        run("extract", *arguments[1:], "--max-time", "0.0001", ranks=3, code=75)
+        self.assertIn("are there already", self.extract(out, 2, "--compress", 1))
         same(self.one, out)
         run("verify", out, ranks=1)
         packed = sum(p.stat().st_size for p in segments.iterdir())
@@ -125,7 +129,7 @@ class ExtractShards(unittest.TestCase):
         self.assertIn("layer_004: rows", output)
 
     def test_what_cannot_fit_is_refused_with_advice(self):
-        output = self.extract(self.folder / "big.h5", RANKS, "--memory-gib", "0.01", code=69)
+        output = self.extract(self.folder / "big.h5", 4, "--memory-gib", "0.01", code=69)
         for word in ("does not fit", "extract.layer_shards", "extract.batch", "extract.compute"):
             self.assertIn(word, output)
         self.assertFalse((self.folder / "big.h5.partial").exists())

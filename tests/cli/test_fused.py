@@ -22,7 +22,7 @@ class Fused(unittest.TestCase):
         cls.study = small_study(cls.folder, corpus__max_tokens=4000, extract__batch=6, extract__dtype="bf16", sae__steps=40)
         cls.file, cls.to_file = output(cls.folder, "file")
         for stage in ("tokenize", "extract", "train-sae", "encode"):
-            run(stage, cls.study, *cls.to_file, *BUFFER)
+            run(stage, cls.study, *cls.to_file, *BUFFER, ranks=1)
 
     def start(self, name):
         """A study of its own with the tokens of the other."""
@@ -49,7 +49,7 @@ class Fused(unittest.TestCase):
         run("train-sae", self.study, *to, *BUFFER, *FUSED, "--set", 'sae.variants=["k=4"]')
         run("train-sae", self.study, *to, *BUFFER, *FUSED, *variants, "--set", "sae.checkpoint_seconds=0", "--max-time", "0.01", code=75)
         run("train-sae", self.study, *to, *BUFFER, *FUSED, *variants)
-        run("train-sae", self.study, *self.to_file, *BUFFER, *variants)
+        run("train-sae", self.study, *self.to_file, *BUFFER, *variants, ranks=1)
         for weights in WEIGHTS:
             for name in ("saes", "saes@k=4", "saes@seed=9,latents=128"):
                 path = weights.replace("saes", name, 1)

@@ -40,11 +40,11 @@ class Kill(unittest.TestCase):
     def test_extract_continues_on_other_ranks(self):
         folder = fresh("other_ranks")
         study = small_study(folder, corpus__max_tokens=9000, extract__batch=4)
-        run("tokenize", study)
+        run("tokenize", study, ranks=1)
         run("extract", study, "--set", f"study.output={folder / 'out'}", "--max-time", "0.0001", code=75)
         run("extract", study, ranks=3, code=0)
         fresh_study = small_study(fresh("other_ranks_straight"), corpus__max_tokens=9000, extract__batch=4)
-        run("tokenize", fresh_study)
+        run("tokenize", fresh_study, ranks=1)
         run("extract", fresh_study, ranks=1)
         straight = fresh_study.parent / "out"
         same(folder / "out/a/activations.h5", straight / "a/activations.h5")
@@ -54,7 +54,7 @@ class Kill(unittest.TestCase):
         folder = fresh("encode_stops")
         study = small_study(folder, corpus__max_tokens=3000, sae__steps=20)
         for stage in ("tokenize", "extract", "train-sae"):
-            run(stage, study)
+            run(stage, study, ranks=1)
         saes, acts = folder / "out/a/saes", folder / "out/a/activations.h5"
         run("encode", "--activations", acts, "--saes", saes, "--out", folder / "straight.h5", ranks=1)
         stopped, code = 0, 75

@@ -20,7 +20,7 @@ class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh("pipeline")
-        cls.study = small_study(cls.folder, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2, skyline__layers=[2])
+        cls.study = small_study(cls.folder, drawn=True, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2, skyline__layers=[2])
         cls.first = run("run", cls.study)
         cls.out = cls.folder / "out"
 
@@ -30,11 +30,14 @@ class Pipeline(unittest.TestCase):
             self.assertIn(f"concord {stage}: OK", self.first)
 
     def test_rerun_does_nothing_and_keeps_every_byte(self):
-        before = {p: p.read_bytes() for p in self.out.rglob("*.h5")}
-        second = run("run", self.study)
+        out = self.folder / "again"
+        shutil.copytree(self.out, out)
+        before = {p: p.read_bytes() for p in out.rglob("*.h5")}
+        undrawn = small_study(fresh("undrawn")).parent / "undrawn"
+        second = run("run", self.study, "--set", f"study.output={out}", "--set", f"report.python={undrawn}")
         for stage in ("tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces"):
             self.assertNotIn(f"concord {stage}: OK", second)
-        self.assertEqual(before, {p: p.read_bytes() for p in self.out.rglob("*.h5")})
+        self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*.h5")})
 
     def test_verify_knows_every_file(self):
         files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "subspaces.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]

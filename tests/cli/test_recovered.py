@@ -11,7 +11,7 @@ SPLICED = GOLDEN / "saes" / "spliced"
 class Recovered(unittest.TestCase):
     def setUp(self):
         self.folder = fresh("recovered")
-        run("tokenize", "--tokens", GOLDEN / "tiny_old_style_ids.npy", "--out", self.folder / "tokens.h5")
+        run("tokenize", "--tokens", GOLDEN / "tiny_old_style_ids.npy", "--out", self.folder / "tokens.h5", ranks=1)
 
     def recovered(self, out, *extra, saes=SPLICED, code=0):
         return run("recovered", "--model", GOLDEN / "tiny_old_style", "--tokens", self.folder / "tokens.h5", "--saes", saes, "--batch", 1, *extra,

@@ -17,7 +17,7 @@ class Subspaces(unittest.TestCase):
         cls.folder = fresh("subspaces")
         cls.study = small_study(cls.folder)
         for stage in ("tokenize", "extract", "train-sae", "encode"):
-            run(stage, cls.study, "--set", "sae.recovered_contexts=0")
+            run(stage, cls.study, "--set", "sae.recovered_contexts=0", ranks=1)
         cls.out = cls.folder / "out"
         cls.said = run("subspaces", cls.study)
         cls.file = cls.out / "subspaces.h5"
@@ -95,26 +95,26 @@ class Subspaces(unittest.TestCase):
         self.assertEqual(mined.read_text().split("\n")[0].split("\t")[:4], ["group", "concept", "phrase", "weight"])
 
     def test_bad_input_is_named(self):
-        def refused(text, code, part, *more):
+        def refused(text, code, part, *more, ranks=1):
             lists = self.folder / "bad.tsv"
             lists.write_bytes(text if isinstance(text, bytes) else text.encode())
-            said = self.by_itself(self.folder / "bad.h5", *self.small, *more, code=code, concepts=lists)
+            said = self.by_itself(self.folder / "bad.h5", *self.small, *more, code=code, concepts=lists, ranks=ranks)
             self.assertIn(part, said)
             self.assertEqual(said.count("error:"), 1, said)
             self.assertFalse((self.folder / "bad.h5").exists())
 
-        refused("concept\tphrase\nA\t\n", 65, "line 2")
+        refused("concept\tphrase\nA\t\n", 65, "line 2", ranks=RANKS)
         refused("concept\tphrase\nA\tcaf\xe9\n".encode("latin-1"), 65, "UTF-8")
         refused("concept\tphrase\nA\tzzzqqq\nA\tqqqzzz\n", 65, "0 occurrences")
         refused("a\tb\n", 65, "columns")
         refused("concept\tphrase\nA\the\nB\tshe\n", 78, "layers_a names layer 9", "--layers-a", "9")
-        self.assertIn("--max-q = 1.5 must be a number above 0 to 1", self.by_itself(self.folder / "bad.h5", "--max-q", "1.5", code=64))
-        self.assertIn("no whole number", self.by_itself(self.folder / "bad.h5", "--k", "1e5", code=64))
-        self.assertIn("did you mean", self.by_itself(self.folder / "bad.h5", "--value", "maxx", code=64))
-        self.by_itself(self.folder / "bad.h5", *self.small, code=66, concepts=self.folder / "nothing.tsv")
+        self.assertIn("--max-q = 1.5 must be a number above 0 to 1", self.by_itself(self.folder / "bad.h5", "--max-q", "1.5", code=64, ranks=1))
+        self.assertIn("no whole number", self.by_itself(self.folder / "bad.h5", "--k", "1e5", code=64, ranks=1))
+        self.assertIn("did you mean", self.by_itself(self.folder / "bad.h5", "--value", "maxx", code=64, ranks=1))
+        self.by_itself(self.folder / "bad.h5", *self.small, code=66, concepts=self.folder / "nothing.tsv", ranks=1)
         similarity = self.folder / "similarity.tsv"
         similarity.write_text("concept\tother\tlin\nHe\tShe\tnear\n")
-        said = self.by_itself(self.folder / "bad.h5", *self.small, "--similarity", similarity, code=65)
+        said = self.by_itself(self.folder / "bad.h5", *self.small, "--similarity", similarity, code=65, ranks=1)
         self.assertIn("line 2", said)
 
     def test_layers_without_an_sae_are_named(self):

@@ -59,7 +59,7 @@ class TokenizeHf(unittest.TestCase):
 
     def test_concord_reads_it_and_runs_a_llama(self):
         run("verify", self.out, ranks=1)
-        run("tokenize", "--tokens", self.out, "--out", self.folder / "copy.h5")
+        run("tokenize", "--tokens", self.out, "--out", self.folder / "copy.h5", ranks=1)
         first, second = datasets(self.out), datasets(self.folder / "copy.h5")
         for name in ("/tokens", "/context_offsets", "/byte_begin", "/byte_end", "/pieces/bytes"):
             np.testing.assert_array_equal(first[name], second[name])
@@ -96,7 +96,7 @@ class TokenizeHf(unittest.TestCase):
 
     def test_a_limit_cuts_at_contexts(self):
         self.script("--tokenizer", self.folder, "--context", 24, "--max-tokens", 60, "--out", self.folder / "short.h5", self.folder / "text.txt")
-        run("tokenize", "--tokens", self.out, "--max-tokens", 60, "--out", self.folder / "short_copy.h5")
+        run("tokenize", "--tokens", self.out, "--max-tokens", 60, "--out", self.folder / "short_copy.h5", ranks=1)
         for name in ("/tokens", "/context_offsets", "/byte_end"):
             np.testing.assert_array_equal(datasets(self.folder / "short.h5")[name], datasets(self.folder / "short_copy.h5")[name])
 

@@ -6,16 +6,14 @@ import unittest
 
 import h5py
 
-from support import CONCORD, datasets, fresh, run, small_study
-import subprocess
+from support import alone, datasets, fresh, run, small_study
 
 FILES = ["tokens.h5", "a/activations.h5", "a/features.h5.layers/layer_002.h5", "matches.h5", "similarity.h5", "subspaces.h5"]
 PLACES = 8
 
 
 def verify(path):
-    result = subprocess.run([CONCORD, "verify", str(path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=60)
-    return result.returncode, result.stdout
+    return alone("verify", path)
 
 
 def contents(path):
@@ -33,8 +31,7 @@ class Verify(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = fresh("verify")
         cls.study = small_study(cls.folder, corpus__max_tokens=1500, sae__steps=20, compare__permutations=5)
-        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces"):
-            run(stage, cls.study)
+        run("run", cls.study)
         cls.out = cls.folder / "out"
 
     def test_whole_files_are_right(self):

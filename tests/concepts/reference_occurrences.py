@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Occurrences of phrases in a corpus by plain regular expressions over the texts themselves: the oracle of tests/concepts.
 
-  reference_occurrences.py TOKENS.h5 DOCUMENTS CONCEPTS.tsv OUT.tsv [--keep-case]
+  reference_occurrences.py {TOKENS.h5 DOCUMENTS CONCEPTS.tsv OUT.tsv --fold-case|--keep-case}...
 
 DOCUMENTS is what `concord documents` prints. Texts are read from their files, not from the tokens; spans come from byte_begin and byte_end.
 Writes first_row, end_row, document, phrase number, kind, shares_token of each occurrence, one a line.
 """
 import bisect
+import functools
+import itertools
 import re
 import sys
 import unicodedata
@@ -25,6 +27,18 @@ def characters(text):
         yield match.start(), match.group()
 
 
+category_of = functools.lru_cache(None)(unicodedata.category)
+
+
+@functools.lru_cache(None)
+def units_of(part, fold_case):
+    """A character as it is compared: its units, and whether each is a mark."""
+    units = unicodedata.normalize("NFD", part)
+    if fold_case:
+        units = unicodedata.normalize("NFD", units.casefold())
+    return [(unit, category_of(unit)[0] == "M" or category_of(unit) == "Cf") for unit in units]
+
+
 def folded(text, fold_case):
     """The text as it is compared, and for each of its characters the number of the character of `text` it came from."""
     out, origin, word = [], [], True
@@ -38,22 +52,18 @@ def folded(text, fold_case):
         if part == "\xad":
             continue
         part = UNIFIED.get(part, part)
-        category = unicodedata.category(part)
+        category = category_of(part)
         follows = category[0] == "M" or (category == "Cf" and part != "\u200b")
         if not follows:
             word = category[0] in "LN"
-        units = unicodedata.normalize("NFD", part)
-        if fold_case:
-            units = unicodedata.normalize("NFD", units.casefold())
-        for unit in units:
-            mark = unicodedata.category(unit)[0] == "M" or unicodedata.category(unit) == "Cf"
+        for unit, mark in units_of(part, fold_case):
             out.append(chr(ord(unit) + SHIFT) if mark and not word and ord(unit) < 0xFFFF else unit)
             origin.append(at)
     return "".join(out), origin
 
 
 def is_word(character):
-    category = unicodedata.category(character)
+    category = category_of(character)
     return category[0] in "LNM" or (category == "Cf" and character != "\u200b")
 
 
@@ -87,15 +97,18 @@ def read_phrases(path, fold_case):
     return phrases, silent
 
 
+@functools.lru_cache(1)
+def bytes_of(path):
+    return open(path, "rb").read()
+
+
 class Document:
-    def __init__(self, raw, pattern, phrases, fold_case):
+    def __init__(self, raw, fold_case):
         self.raw = raw
         text = raw.decode()
         self.folded, self.origin = folded(text, fold_case)
-        self.bytes_before = [0]
-        for c in text:
-            self.bytes_before.append(self.bytes_before[-1] + len(c.encode()))
-        self.pattern, self.phrases = pattern, phrases
+        self.bytes_before = list(itertools.accumulate((len(c.encode()) for c in text), initial=0))
+        self.pattern, self.phrases = None, None
 
     def byte_range(self, begin, end):
         """Bytes of the folded characters [begin, end), and whether they are whole characters."""
@@ -167,26 +180,30 @@ class Tokens:
 
 
 def main():
-    tokens_path, documents_path, concepts, out = sys.argv[1:5]
-    fold_case = "--keep-case" not in sys.argv
+    for at in range(1, len(sys.argv), 5):
+        write_occurrences(*sys.argv[at:at + 5])
+
+
+def write_occurrences(tokens_path, documents_path, concepts, out, case):
+    fold_case = case != "--keep-case"
     phrases, silent = read_phrases(concepts, fold_case)
     number = {key: i for i, key in enumerate(phrases)}
     longest_first = sorted(phrases + silent, key=len, reverse=True)
     tokens = Tokens(tokens_path)
-    raws = []
+    texts = []
     for entry in open(documents_path, "rb").read().split(b"\0")[:-1]:
         begin, end, path = entry.split(b" ", 2)
-        raws.append(open(path, "rb").read()[int(begin):int(end)])
-    letters = {c for raw in raws for c in folded(raw.decode(), fold_case)[0]}
+        texts.append(Document(bytes_of(path)[int(begin):int(end)], fold_case))
+    letters = {c for document in texts for c in document.folded}
     word = "[" + "".join(re.escape(c) for c in sorted(letters) if is_word(c)) + "]"
     pattern = re.compile(f"(?<!{word})(?:" + "|".join(map(re.escape, longest_first)) + f")(?!{word})")
-    document = None
+    for document in texts:
+        document.pattern, document.phrases = pattern, longest_first
     with open(out, "w", encoding="utf-8") as f:
         for context, document_number in enumerate(tokens.document):
             if not len(tokens.rows(context)):
                 continue
-            if document is None or document_number != tokens.document[context - 1]:
-                document = Document(raws[document_number], pattern, longest_first, fold_case)
+            document = texts[document_number]
             for phrase, begin, stop in document.matches(*tokens.byte_range(context, document.raw)):
                 if phrase not in number:
                     continue

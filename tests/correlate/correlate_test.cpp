@@ -104,7 +104,8 @@ PearsonSettings settings(Index best, std::vector<Index> shifts = {}) {
   return s;
 }
 
-/// A GPU's kernels, and the GPU where there is one; with all in one chunk, in several, or in pieces.
+/// A GPU's kernels, and the GPU where there is one; with all in one chunk, in several, or in pieces. On several ranks small blocks go with
+/// little memory: each with each is what one rank does.
 std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double>& memories = {1e9, 2e5, 20000.0, 1.0}) {
   std::vector<PearsonSettings> all;
   const auto gpu = comm::bind_gpu(world(), Device::automatic, true);
@@ -117,6 +118,7 @@ std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double
       for (const double memory : {1e9, 40000.0})
         for (const double gpu_memory : memories)
           for (const Index block : {Index{7}, Index{1} << 14}) {
+            if (world().size() > 1 && (block == 7) != (memory < 1e9)) continue;
             s.grid_columns = columns;
             s.memory = memory;
             s.gpu_memory = gpu_memory;
