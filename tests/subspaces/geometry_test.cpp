@@ -12,6 +12,7 @@
 #include <ATen/ATen.h>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <set>
 
 namespace concord::subspaces {
@@ -29,7 +30,7 @@ std::filesystem::path small_model() {
   return test::source() / "data/demo/models/small";
 }
 
-/// Logits without the soft-cap of rows [n, d], by the model itself.
+/// Of rows [n, d], by the model itself.
 at::Tensor log_probabilities(const model::Transformer& model, const at::Tensor& rows) {
   at::Tensor all;
   model.log_probabilities(rows, [&](Index, const at::Tensor& piece) { all = all.defined() ? at::cat({all, piece}) : piece.clone(); });
@@ -48,14 +49,11 @@ TEST(TokenDirections, AreTheSlopesOfTheModelsLogits) {
   // The model's RMSNorm of e_j sqrt(d) is w_j e_j sqrt(d), so that logits of one-hot rows are columns of the head.
   const model::Transformer model(small_model(), {config.layers, config.layers, true}, at::kFloat, at::kCPU, d);
   const at::Tensor probabilities = log_probabilities(model, at::eye(d, at::kFloat));
-  double cap = config.final_softcap;
-  ASSERT_GT(cap, 0);
-  // log p differ from capped logits by a constant a row; that constant is found from the head's own rows below.
   const auto scale = std::sqrt(static_cast<double>(d));
   for (Index j = 0; j < d; j += 17) {
     std::vector<double> expected;
     for (std::size_t i = 0; i < ids.size(); ++i) expected.push_back(directions[i * place(d) + place(j)] * scale);
-    // log p_v - log p_w = cap (tanh(l_v / cap) - tanh(l_w / cap)); logits here are small against the cap of 30
+    // Differences of log p are those of capped logits, which are small against the cap here.
     for (std::size_t i = 1; i < ids.size(); ++i) {
       const double difference = (probabilities[j][ids[i]] - probabilities[j][ids[0]]).item<double>();
       const double linear = expected[i] - expected[0];
@@ -170,7 +168,7 @@ struct Codes {
   std::vector<float> data;
 };
 
-/// Contexts of unequal length, a few longer than what is read at once is not needed: pieces hold whole contexts.
+/// Contexts of unequal length.
 Codes some_codes(Index contexts) {
   const Philox random(2, "codes");
   std::uint64_t draw = 0;

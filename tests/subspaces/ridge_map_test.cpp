@@ -146,7 +146,7 @@ TEST(CarriedBasis, OfAPlantedMapIsFound) {
   const Basis expected = agreement::leading_subspace(values_of(fit.w.matmul(matrix(columns, Planted::dx, 3))), Planted::dy, 3, 3);
   const Basis found = carried(map.map, basis);
   ASSERT_EQ(found.k, 3);
-  EXPECT_LT(agreement::principal_angles(found, expected).front(), 0.02);
+  EXPECT_LT(agreement::principal_angles(found, expected).front(), 0.05);
   EXPECT_GT(agreement::principal_angles(carried(shuffled.map, basis), expected).front(), 0.5);
   EXPECT_EQ(carried(map.map, {Planted::dx, 0, {}, 0}).k, 0);
   AffineMap of_rank_one = map.map; // what the map does not tell apart is one direction
@@ -216,8 +216,6 @@ TEST(MapContextsDrawn, AreNoMoreThanWantedAndRandom) {
   const auto spans = spans_of_documents(true);
   std::map<Index, double> taken;
   constexpr double seeds = 300;
-  double of_half = 0;
-  for (const Span& span : spans) of_half += span.document_half == 1 ? 1 : 0;
   for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     const auto drawn = draw_map_contexts(spans, {offsets, {}}, 1000, seed);
     std::array<Index, 2> rows{};
