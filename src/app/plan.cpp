@@ -19,6 +19,7 @@
 #include "concord/sae/device_step.hpp"
 #include "concord/sae/memory_plan.hpp"
 #include "concord/similarity/memory_plan.hpp"
+#include "concord/subspaces/carried.hpp"
 #include "concord/subspaces/memory_plan.hpp"
 
 #include <algorithm>
@@ -202,11 +203,18 @@ StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
   size.ranks = s.ranks;
   const double rows = settings.effects ? 6.0 * concepts * static_cast<double>(settings.effect_occurrences * (settings.after + 2)) : 0;
   const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+  const double carried = subspaces::carried_kinds * concepts / 2; // at half of the rows
+  const double pairs = effect_layers(s.study, "subspaces.effect_layers_a", models[0].layers) *
+                       effect_layers(s.study, "subspaces.effect_layers_b", models[1].layers) * (settings.carry ? 1 : 0);
   for (const auto& m : models) {
     const bool is_a = &m == &models[0];
     const double layers = effect_layers(s.study, is_a ? "subspaces.effect_layers_a" : "subspaces.effect_layers_b", m.layers);
     const double head = 2 * static_cast<double>(m.config.vocab * m.config.hidden);
-    plan.flops += layers * rows * removals * (m.parameters + head); // half of the blocks lie above a layer
+    plan.flops += (layers * removals + pairs * carried) * rows * (m.parameters + head); // half of the blocks lie above a layer
+    const double other = static_cast<double>((is_a ? models[1] : models[0]).config.hidden);
+    const auto width = static_cast<double>(m.config.hidden);
+    const double map_rows = std::min(s.tokens, 2.0 * static_cast<double>(settings.map_rows));
+    plan.flops += pairs * map_rows * 4 * (2 * width * width + width * other); // two maps, each pair's moments from both sides
     plan.unbroken_flops = std::max(plan.unbroken_flops, removals * 12 * (2 * m.parameters + head));
     size.layers += m.layers;
     size.heads = std::max(size.heads, static_cast<double>(m.config.heads));
@@ -221,6 +229,7 @@ StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
   const double matrices = 10 * concepts * concepts;
   plan.disk = size.layers * 8 * (matrices * (settings.effects ? 17 : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
               models[0].layers * models[1].layers * (36 * concepts * concepts + 300 * concepts);
+  plan.disk += 8 * (size.layers * 6 + 2 * pairs * 3 * subspaces::carried_kinds) * concepts * concepts;
   plan.memory = subspaces::subspaces_memory(settings, size);
   plan.unbroken_seconds = grace;
   return plan;

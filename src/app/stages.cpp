@@ -126,6 +126,7 @@ subspaces::SubspacesOptions subspaces_options(const Study& study) {
   if (study.flag("extract.fused") && o.settings.residual) {
     log_info("subspaces: extract.fused keeps no rows of the residual stream, so its own subspaces are left out");
     o.settings.residual = false;
+    o.settings.carry = false;
   }
   for (const char model : models) {
     auto& inputs = model == 'a' ? o.a : o.b;

@@ -220,11 +220,22 @@ std::string verify_subspaces(const fs::path& path) {
   for (const char* name : {"/alike/matrix", "/alike/features/score", "/alike/phrases/score"})
     check_between(file, name, -1 - 1e-9, 1 + 1e-9);
   for (const char* name : {"/alike/features/p", "/alike/phrases/p", "/alike/contrast_p"}) check_between(file, name, 1e-12, 1);
-  if (file.has("/claim"))
+  if (file.has("/claim/kl"))
     for (const char* measure : {"/claim/kl/", "/claim/loss/"}) {
       for (const char* name : {"p", "p_grouped", "p_max", "p_max_grouped"}) check_between(file, std::string(measure) + name, 1e-12, 1);
       check_between(file, std::string(measure) + "r", -1 - 1e-9, 1 + 1e-9);
     }
+  for (const char* matrix : {"/claim/overlap/", "/claim/logits/", "/claim/coactivation/"})
+    if (file.has(std::string(matrix) + "p")) {
+      for (const char* name : {"p", "p_grouped", "p_max", "p_max_grouped"}) check_between(file, std::string(matrix) + name, 1e-12, 1);
+      check_between(file, std::string(matrix) + "r", -1 - 1e-9, 1 + 1e-9);
+    }
+  if (file.has("/carried")) {
+    check_between(file, "/carried/r2", std::numeric_limits<double>::lowest(), 1 + 1e-9);
+    check_between(file, "/carried/kl", -1e-6, std::numeric_limits<double>::max());
+    check_between(file, "/carried/energy", 0, 1 + 1e-6);
+    check_between(file, "/carried/contrast_p", 1e-12, 1);
+  }
   return fmt::format("subspaces of {} concepts in {} and {} layers", file.dataset("/concepts/defined").rows(), layers_a.size(),
                      layers_b.size());
 }

@@ -240,6 +240,28 @@ std::vector<double> words_together(const comm::Communicator& comm, const std::ve
   return odds;
 }
 
+const std::vector<std::string>& single_names() {
+  static const std::vector<std::string> names{
+      "r", "t", "robust_t", "spearman", "p", "p_grouped", "p_max", "p_max_grouped", "p_spearman", "p_least", "p_least_grouped", "concepts"};
+  return names;
+}
+
+std::vector<std::vector<double>> family_numbers(const std::vector<agreement::MatrixPair>& pairs,
+                                                const agreement::AgreementOptions& options) {
+  if (pairs.empty()) return {};
+  const auto family = agreement::agreement_family(pairs, options);
+  const auto& all = agreement_names();
+  std::vector<std::vector<double>> numbers;
+  for (std::size_t pair = 0; pair < pairs.size(); ++pair) {
+    const auto alone = pairs.size() == 1 ? family[0] : agreement::matrix_agreement(pairs[pair], options);
+    const auto of_pair = agreement_numbers(alone, family[pair], pairs[pair]);
+    numbers.emplace_back();
+    for (const auto& name : single_names())
+      numbers.back().push_back(of_pair[static_cast<std::size_t>(std::find(all.begin(), all.end(), name) - all.begin())]);
+  }
+  return numbers;
+}
+
 std::vector<agreement::Contrast> contrasts_of(const Alike& alike, const std::vector<Index>& groups, Index permutations,
                                               std::uint64_t seed) {
   std::vector<agreement::Contrast> contrasts;

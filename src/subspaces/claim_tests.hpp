@@ -30,6 +30,12 @@ std::vector<agreement::Contrast> contrasts_of(const Alike& alike, const std::vec
 /// Every rank has rows [begin, end) of the concepts; the whole on every rank. Collective over `comm`.
 Alike gathered(const comm::Communicator& comm, const Alike& mine, const dist::Partition& shares);
 
+/// What is said of a pair of matrices that have no halves, so that nothing is known of their reliability. Local.
+const std::vector<std::string>& single_names();
+/// Numbers of that name for each pair; p_max over all of them. Local.
+std::vector<std::vector<double>> family_numbers(const std::vector<agreement::MatrixPair>& pairs,
+                                                const agreement::AgreementOptions& options);
+
 struct ClaimInputs {
   const RemovedBases& removed;
   std::vector<Index> groups;

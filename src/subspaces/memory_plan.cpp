@@ -1,7 +1,8 @@
 #include "concord/subspaces/memory_plan.hpp"
 
-#include "concord/subspaces/bases.hpp"
+#include "concord/subspaces/carried.hpp"
 
+#include "subspaces/map_rows.hpp"
 #include "subspaces/result_file.hpp"
 
 namespace concord::subspaces {
@@ -32,6 +33,8 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   plan.rank_0("SAE while it is loaded", "8 F d", 8 * size.latents * size.d);
   plan.each_rank("means of phrases", "8 w d", s.residual ? 8 * size.phrases * size.d : 0);
   plan.each_rank("bases", "40 c k d", 8 * basis_kinds * c * static_cast<double>(s.k) * size.d);
+  if (size.model > 0) plan.each_rank("directions of words' first tokens", "8 w d", 8 * size.phrases * size.d);
+  if (size.model > 0) plan.at_most();
   if (size.model > 0) {
     const double bases = static_cast<double>(s.effect_bases.size()) * c;
     const double removals = c * static_cast<double>(concepts::span_kinds) * halves * static_cast<double>(s.effect_occurrences);
@@ -44,6 +47,21 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
     plan.each_rank("predictions of a piece of rows", "16 V 256 + 4 V a", size.vocabulary * (16 * 256 + 4 * rows));
     plan.rank_0("effects on spans", "48 b u", 48 * bases * removals);
     plan.at_most();
+    if (s.carry) {
+      const double carried = carried_kinds * c;
+      plan.begin_phase("carried");
+      plan.each_rank("the whole model and a context's way through it", "v_c (parameters + 2 V d) + 4 T_c l (h + 2 g) e", size.model);
+      plan.each_rank("products of rows of two models, and their maps", "144 d^2", 144 * size.d * size.d);
+      plan.each_rank("a block of rows", "48 d (1024 + T_c)", 48 * size.d * (map_block_rows + size.context));
+      plan.at_most();
+      plan.each_rank("changed rows of a span, carried", "144 c a d", 16 * carried * rows * size.d);
+      plan.each_rank("bases, own and carried, and in the model's type", "188 c k d",
+                     (8 * 2 * basis_kinds + 8 * carried_kinds + 4 * carried_kinds) * c * static_cast<double>(s.k) * size.d);
+      plan.at_most();
+      plan.each_rank("attention of changed rows, carried", "108 c h a T_c", 12 * carried * size.heads * rows * size.context);
+      plan.rank_0("carried effects on spans", "432 c u", 48 * carried * removals);
+      plan.at_most();
+    }
     plan.begin_phase("claim");
     plan.each_rank("matrices of effects", "1280 c^2 l", 4 * 8.0 * span_sets * basis_kinds * halves * c * c * size.layers);
   }

@@ -92,14 +92,11 @@ std::vector<ContextSpans> ModelRunner::my_contexts(const std::vector<Span>& span
   return contexts;
 }
 
-EffectMatrices ModelRunner::effects(int layer, const LayerBases& bases, const RemovedBases& removed, const std::vector<Span>& spans,
-                                    const std::vector<std::int32_t>& at_spans, Index after) {
+SpanEffects ModelRunner::span_effects(int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
+                                      const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans, Index after) {
   load();
-  std::vector<const Basis*> all;
-  for (const BasisKind kind : removed.kinds)
-    for (const Basis& basis : bases.of[static_cast<std::size_t>(kind)]) all.push_back(&basis);
   const auto contexts = comm::agreed(comm_, [&] { return my_contexts(spans, at_spans); });
-  const Removals removals(*model_, layer, bases.centre, all, after);
+  const Removals removals(*model_, layer, centre, bases, after);
   const comm::StopWithin stop;
   SpanEffects mine;
   const Index rounds = comm::max_of(comm_, static_cast<Index>(contexts.size()));
@@ -109,7 +106,15 @@ EffectMatrices ModelRunner::effects(int layer, const LayerBases& bases, const Re
     });
     stop.throw_if_wanted(comm_, "subspaces");
   }
-  return effect_means(spans, gathered(comm_, mine, all.size()), removed, bases);
+  return gathered(comm_, mine, bases.size());
+}
+
+EffectMatrices ModelRunner::effects(int layer, const LayerBases& bases, const RemovedBases& removed, const std::vector<Span>& spans,
+                                    const std::vector<std::int32_t>& at_spans, Index after) {
+  std::vector<const Basis*> all;
+  for (const BasisKind kind : removed.kinds)
+    for (const Basis& basis : bases.of[static_cast<std::size_t>(kind)]) all.push_back(&basis);
+  return effect_means(spans, span_effects(layer, bases.centre, all, spans, at_spans, after), removed, bases);
 }
 
 } // namespace concord::subspaces

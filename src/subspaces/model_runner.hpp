@@ -23,6 +23,9 @@ public:
   /// Collective. @throws Error bad_data, unavailable, stopped; agreed.
   EffectMatrices effects(int layer, const LayerBases& bases, const RemovedBases& removed, const std::vector<Span>& spans,
                          const std::vector<std::int32_t>& at_spans, Index after);
+  /// The same of any bases, span by span.
+  SpanEffects span_effects(int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
+                           const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans, Index after);
 
 private:
   void load();

@@ -15,7 +15,11 @@
 #include "concord/model/weights.hpp"
 #include "concord/sae/sae.hpp"
 
+#include "subspaces/carried_stage.hpp"
 #include "subspaces/claim_tests.hpp"
+#include "subspaces/coactivation.hpp"
+#include "subspaces/geometry.hpp"
+#include "subspaces/logit_attribution.hpp"
 #include "subspaces/model_runner.hpp"
 #include "subspaces/paper_rule.hpp"
 #include "subspaces/result_file.hpp"
@@ -58,6 +62,7 @@ struct Side {
   std::vector<int> layers;
   std::vector<int> effect_layers;
   std::unique_ptr<ModelRunner> runner;
+  std::vector<double> directions; ///< of the first tokens of words (token_directions())
 };
 
 class Stage {
@@ -86,11 +91,13 @@ public:
       lay_out(file, extent_);
       write_concepts(file, lists_, counts_, defined_);
       file.write("/concepts/together", together_, {extent_.concepts, extent_.concepts});
+      lay_out_geometry(file, extent_);
+      if (settings_.carry) lay_out_carried(file, carried_pairs(), extent_.concepts);
       if (!settings_.effects) return;
       for (const auto& [name, matrix] : similarity_) file.write("/similarity/" + name, matrix, {extent_.concepts, extent_.concepts});
       for (const auto& name : claim_datasets(similarity_)) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
     });
-    const Index units = extent_.layers() + extent_.pairs() + 1;
+    const Index units = units_before_carrying() + directions * static_cast<Index>(carried_pairs().size()) / 2;
     Progress progress("subspaces", units, "units", output.units_done());
     for (Index unit = output.units_done(); unit < units; ++unit) {
       run_unit(output, unit);
@@ -141,6 +148,9 @@ private:
     removed_.concepts = extent_.concepts;
     require(!settings_.effects || !removed_.kinds.empty(), ExitCode::config,
             "subspaces.effect_bases is empty: name subspaces to remove, or set subspaces.effects = false");
+    require(
+        !settings_.carry || (settings_.effects && settings_.residual), ExitCode::config,
+        "subspaces.carry needs the effects on both models and their rows: set subspaces.effects and subspaces.residual, or carry = false");
     if (!settings_.similarity.empty()) {
       similarity_ = read_similarity(settings_.similarity, settings_.meaning, lists_);
       key_.inputs["similarity"] = concord::digest_of(nlohmann::json(similarity_).dump());
@@ -151,7 +161,9 @@ private:
     const auto c = static_cast<double>(extent_.concepts);
     const double effects = extent_.effects ? 4 * span_sets * basis_kinds * halves * c * c * 8 : 0;
     const double layer = c * static_cast<double>(extent_.members) * 100 + basis_kinds * c * c * 8 + effects;
-    return (1 << 20) + static_cast<double>(extent_.layers()) * layer + static_cast<double>(extent_.pairs()) * (c * c * 36 + c * 300 + 4096);
+    const double carried = settings_.carry ? carried_bytes(static_cast<Index>(carried_pairs().size()) / 2, extent_.concepts) : 0;
+    return (1 << 20) + carried + geometry_bytes(extent_) + static_cast<double>(extent_.layers()) * layer +
+           static_cast<double>(extent_.pairs()) * (c * c * 36 + c * 300 + 4096);
   }
 
   /// The activations and the models must be those that the features were made from, as far as the files say; so their digests need not be
@@ -230,13 +242,27 @@ private:
   void run_unit(io::Output& output, Index unit) {
     const auto layers_a = static_cast<Index>(a_.layers.size());
     if (unit == layers_a && a_.runner) a_.runner->release(); // a model at a time
+    if (unit == layers_a) a_.directions = {};
     if (unit == extent_.layers() && b_.runner) b_.runner->release();
     if (unit < extent_.layers())
       run_layer(output, unit < layers_a ? a_ : b_, unit < layers_a ? unit : unit - layers_a);
     else if (unit < extent_.layers() + extent_.pairs())
       run_pair(output, unit - extent_.layers());
-    else
+    else if (unit < units_before_carrying())
       run_claim(output);
+    else
+      run_carried(output, unit - units_before_carrying());
+  }
+
+  Index units_before_carrying() const { return extent_.layers() + extent_.pairs() + 1; }
+
+  /// Layers of A and of B whose subspaces are carried, a pair after the other.
+  std::vector<std::int32_t> carried_pairs() const {
+    std::vector<std::int32_t> pairs;
+    for (const int a : a_.effect_layers)
+      for (const int b : b_.effect_layers)
+        if (settings_.carry) pairs.insert(pairs.end(), {a, b});
+    return pairs;
   }
 
   LayerFeatures layer_features(const Side& side, int layer, const sae::Sae& sae) const {
@@ -252,11 +278,14 @@ private:
     return sae;
   }
 
+  std::shared_ptr<io::RowSource> rows_of(const Side& side, int layer) const {
+    return comm::agreed(comm_,
+                        [&] { return std::make_shared<io::RowSource>(side.in.activations.string() + ":/" + layer_name(layer) + "/x"); });
+  }
+
   std::optional<PhraseMeans> means_of(const Side& side, int layer) const {
     if (!settings_.residual) return std::nullopt;
-    const auto rows = comm::agreed(
-        comm_, [&] { return std::make_shared<io::RowSource>(side.in.activations.string() + ":/" + layer_name(layer) + "/x"); });
-    return phrase_means(comm_, *rows, spans_, settings_.row);
+    return phrase_means(comm_, *rows_of(side, layer), spans_, settings_.row);
   }
 
   /// Of a layer's own random draws.
@@ -297,15 +326,30 @@ private:
     const auto& at_layers = side.effect_layers;
     if (side.runner && std::find(at_layers.begin(), at_layers.end(), layer) != at_layers.end())
       result.effects = side.runner->effects(layer, result.bases, removed_, spans_, effect_spans_, settings_.after);
+    const auto geometry = geometry_of(side, layer, result);
     comm::agree(comm_, [&] {
-      if (output.writes()) write_layer(output.file(), extent_, side.name, number, result);
+      if (!output.writes()) return;
+      write_layer(output.file(), extent_, side.name, number, result);
+      write_geometry(output.file(), side.name, number, geometry);
     });
   }
 
-  /// The members of a layer that was done, with their values on the spans.
-  LayerMembers layer_members(io::Output& output, const Side& side, Index number) const {
-    const int layer = side.layers[at(number)];
-    std::vector<std::int32_t> flat; // feature and concept in turn
+  LayerGeometry geometry_of(Side& side, int layer, const LayerResult& result) {
+    LayerGeometry geometry;
+    std::vector<std::vector<std::int32_t>> members(at(extent_.concepts));
+    for (std::size_t c = 0; c < members.size(); ++c)
+      for (const Member& member : result.members[c].members) members[c].push_back(member.feature);
+    geometry.coactivation = members_together(comm_, *side.features, layer, members, contexts_.offsets, settings_.window);
+    if (!settings_.effects) return geometry;
+    if (!first_tokens_) first_tokens_ = first_tokens(comm_, *tokens_, spans_, static_cast<int>(extent_.concepts));
+    if (side.directions.empty()) side.directions = token_directions(comm_, side.in.model.model, first_tokens_->ids);
+    geometry.logits = logit_shares(comm_, *first_tokens_, side.directions, result.bases);
+    return geometry;
+  }
+
+  /// The members of a layer that was done: feature and concept in turn. On every rank.
+  std::vector<std::int32_t> members_again(io::Output& output, const Side& side, Index number) const {
+    std::vector<std::int32_t> flat;
     comm::agree(comm_, [&] {
       if (!output.writes()) return;
       const auto members = read_members(output.file(), extent_, side.name, number);
@@ -313,6 +357,13 @@ private:
         for (const Member& member : members[c].members) flat.insert(flat.end(), {member.feature, static_cast<std::int32_t>(c)});
     });
     comm::broadcast(comm_, flat);
+    return flat;
+  }
+
+  /// With their values on the spans.
+  LayerMembers layer_members(io::Output& output, const Side& side, Index number) const {
+    const int layer = side.layers[at(number)];
+    const auto flat = members_again(output, side, number);
     LayerMembers members;
     members.of_concept.resize(at(extent_.concepts));
     std::map<std::int32_t, Index> place;
@@ -370,6 +421,8 @@ private:
   }
 
   void run_claim(io::Output& output) {
+    test_geometry(comm_, output.writes() ? &output.file() : nullptr, extent_,
+                  {tested_pairs(), groups_of(lists_), together_, settings_.permutations, options_.seed});
     if (!settings_.effects) return;
     std::vector<EffectMatrices> a(a_.layers.size(), EffectMatrices(extent_.concepts));
     std::vector<EffectMatrices> b(b_.layers.size(), EffectMatrices(extent_.concepts));
@@ -384,6 +437,68 @@ private:
       const auto names = claim_datasets(similarity_);
       for (std::size_t i = 0; i < names.size() && output.writes(); ++i) output.file().dataset(names[i]).write_all(values[i]);
     });
+  }
+
+  /// The bases of a layer that was done; `matched` may be other ones.
+  LayerBases bases_again(io::Output& output, const Side& side, int layer) const {
+    const auto number = std::find(side.layers.begin(), side.layers.end(), layer) - side.layers.begin();
+    std::vector<ConceptMembers> members(at(extent_.concepts));
+    for (std::size_t c = 0; c < members.size(); ++c) members[c].defined = defined_[c].defined;
+    const auto flat = members_again(output, side, number);
+    for (std::size_t i = 0; i < flat.size(); i += 2) {
+      members[at(flat[i + 1])].members.emplace_back();
+      members[at(flat[i + 1])].members.back().feature = flat[i];
+    }
+    const auto sae = load_decoder(side, layer);
+    const auto means = means_of(side, layer);
+    const auto features = layer_features(side, layer, sae);
+    return comm::agreed(comm_, [&] {
+      return make_bases(spans_, members, features, means ? &*means : nullptr, settings_.k, options_.seed, own_seed(side, layer));
+    });
+  }
+
+  /// First every pair from A into B, then from B into A: a model at a time.
+  void run_carried(io::Output& output, Index unit) {
+    const auto pairs = carried_pairs();
+    const auto count = static_cast<Index>(pairs.size()) / 2;
+    const int direction = static_cast<int>(unit / count);
+    const Index pair = unit % count;
+    if (unit == count) b_.runner->release();
+    const std::array<int, 2> layers{pairs[at(2 * pair)], pairs[at(2 * pair + 1)]};
+    const std::array<const Side*, 2> sides{&a_, &b_};
+    const int from = direction;
+    const int to = 1 - direction;
+    const auto bases_from = bases_again(output, *sides[at(from)], layers[at(from)]);
+    const auto bases_to = bases_again(output, *sides[at(to)], layers[at(to)]);
+    const auto rows_from = rows_of(*sides[at(from)], layers[at(from)]);
+    const auto rows_to = rows_of(*sides[at(to)], layers[at(to)]);
+    const auto contexts = draw_map_contexts(spans_, {contexts_.offsets, contexts_.document}, settings_.map_rows, options_.seed);
+    const auto result = carry(comm_, {bases_from,
+                                      bases_to,
+                                      {*rows_from, *rows_to, *tokens_},
+                                      contexts,
+                                      *sides[at(to)]->runner,
+                                      layers[at(to)],
+                                      spans_,
+                                      effect_spans_,
+                                      settings_.after,
+                                      {.groups = groups_of(lists_), .permutations = settings_.permutations, .seed = options_.seed}});
+    comm::agree(comm_, [&] {
+      if (output.writes()) write_carried(output.file(), pair, direction, result);
+    });
+  }
+
+  /// Pairs of layers at which effects are measured; all where none are.
+  std::vector<Index> tested_pairs() const {
+    std::vector<Index> pairs;
+    const auto at_layer = [&](const Side& side, int layer) {
+      return !settings_.effects || std::find(side.effect_layers.begin(), side.effect_layers.end(), layer) != side.effect_layers.end();
+    };
+    for (Index pair = 0; pair < extent_.pairs(); ++pair) {
+      const auto width = static_cast<Index>(b_.layers.size());
+      if (at_layer(a_, a_.layers[at(pair / width)]) && at_layer(b_, b_.layers[at(pair % width)])) pairs.push_back(pair);
+    }
+    return pairs;
   }
 
   const comm::Communicator& comm_;
@@ -402,6 +517,7 @@ private:
   std::vector<Span> spans_;
   std::vector<ConceptSpans> defined_;
   std::vector<std::int32_t> effect_spans_;
+  std::optional<FirstTokens> first_tokens_;
   Index kept_a_ = -1;
   LayerMembers members_a_;
   std::optional<PhraseMeans> means_a_;

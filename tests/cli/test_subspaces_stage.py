@@ -56,6 +56,44 @@ class Subspaces(unittest.TestCase):
                 else:
                     np.testing.assert_allclose(found[name], value, rtol=1e-9, atol=1e-12, err_msg=f"{name} at {ranks} ranks")
 
+    def with_carry(self, name, ranks):
+        work = self.folder / name
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(self.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
+        run("subspaces", self.study, "--set", f"study.output={work}", "--set", "subspaces.carry=true", "--set", "subspaces.map_rows=2000", ranks=ranks)
+        return datasets(work / "subspaces.h5")
+
+    def test_carried_subspaces_act(self):
+        found = self.with_carry("carried", RANKS)
+        with h5py.File(self.folder / "carried/subspaces.h5") as f:
+            kinds = json.loads(f.attrs["carried"])
+            layers = [json.loads(f.attrs[f"layers_{side}"]) for side in "ab"]
+        self.assertEqual(found["/carried/pairs"].tolist(), [[layers[0][-1], layers[1][-1]]])
+        for direction, side in enumerate("ba"):  # the model carried into
+            own = found["/carried/kl"][direction, kinds.index("own_residual")]
+            np.testing.assert_array_equal(own, found[f"/{side}/kl"][1, 0, 1, 1])  # its own effects on the half of the documents that is held out
+            np.testing.assert_array_equal(found["/carried/kl"][direction, kinds.index("own_sae")], found[f"/{side}/kl"][1, 0, 0, 1])
+            self.assertEqual(found["/carried/ratio"][direction, kinds.index("own_residual")][0], 1)
+        r2 = found["/carried/r2"]
+        self.assertTrue((r2[:, 0] > 0.1).all() and (r2[:, 1] < 0.05).all(), r2)
+        rows = found["/carried/rows"]
+        self.assertTrue((rows > 0).all() and (rows[:, 0] + rows[:, 1] <= 2000).all() and (rows[:, 2] <= 2000).all(), rows)
+        everything = datasets(self.file)
+        self.assertEqual({name for name in found if not name.startswith("/carried/")}, set(everything))
+        for name, value in everything.items():
+            self.assertEqual(found[name].tobytes(), value.tobytes(), name)
+        # Maps are equal to rounding at any number of ranks, and so are the changed rows, which are f32.
+        for ranks in {1, 4} - {RANKS}:
+            again = self.with_carry("carried ranks", ranks)
+            for name in found:
+                if name in ("/carried/kl", "/carried/loss", "/carried/energy", "/carried/r2", "/carried/ratio"):
+                    np.testing.assert_allclose(again[name], found[name], rtol=1e-3, atol=1e-6, err_msg=f"{name} at {ranks} ranks")
+                elif name in ("/carried/rows", "/carried/spans", "/carried/dimensions", "/carried/ridge"):
+                    np.testing.assert_array_equal(again[name], found[name], name)
+
+    def test_carrying_needs_effects(self):
+        self.assertIn("subspaces.carry needs", run("subspaces", self.study, "--set", "subspaces.carry=true", "--set", "subspaces.effects=false", code=78))
+
     def test_by_itself_it_gives_what_a_study_gives(self):
         alone = self.folder / "alone.h5"
         self.by_itself(alone, *self.small, "--force")

@@ -45,6 +45,8 @@ struct SubspacesSettings {
   Index effect_occurrences = 8;
   Index after = 4;
   Index permutations = 9999;
+  bool carry = false;
+  Index map_rows = 200000;
 
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
@@ -89,6 +91,9 @@ struct SubspacesSettings {
             "of a concept, of each kind of span and on each half of the documents, at which subspaces are removed");
     setting("after", s.after, within(0, 4096), "rows behind the span whose predictions are looked at");
     setting("permutations", s.permutations, within(1, settings::largest_int), "of concept labels; p is at least 1 / (permutations + 1)");
+    setting("carry", s.carry, anything(),
+            "also carry subspaces from each model into the other by a linear map, and remove them there; needs effects and residual");
+    setting("map_rows", s.map_rows, within(2, settings::largest_int), "of each half of the documents, at most, that the map is made of");
   }
 };
 

@@ -1,0 +1,149 @@
+#include "subspaces/coactivation.hpp"
+
+#include "concord/agreement/two_by_two.hpp"
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/dist/partition.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+
+namespace concord::subspaces {
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+/// A set of members, by their places.
+using Bits = std::vector<std::uint64_t>;
+
+bool meet(const Bits& a, const Bits& b) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if ((a[i] & b[i]) != 0) return true;
+  return false;
+}
+
+Bits without(const Bits& a, const Bits& b) {
+  Bits rest(a);
+  for (std::size_t i = 0; i < a.size(); ++i) rest[i] &= ~b[i];
+  return rest;
+}
+
+/// Counts windows by which concepts are active in them.
+class Windows {
+public:
+  explicit Windows(const std::vector<std::vector<std::int32_t>>& members) : concepts_(static_cast<Index>(members.size())) {
+    for (const auto& of_concept : members)
+      for (const auto feature : of_concept) place_.emplace(feature, static_cast<Index>(place_.size()));
+    active_.resize((place_.size() + 63) / 64);
+    for (const auto& of_concept : members) {
+      all_.emplace_back(active_.size());
+      for (const auto feature : of_concept) set(all_.back(), place_.at(feature));
+    }
+    for (Index c = 0; c < concepts_; ++c)
+      for (Index other = 0; other < concepts_; ++other)
+        if (c != other && meet(all_[at(c)], all_[at(other)]))
+          apart_[{c, other}] = {without(all_[at(c)], all_[at(other)]), without(all_[at(other)], all_[at(c)])};
+    one_.assign(at(concepts_ * concepts_), 0);
+    both_.assign(at(concepts_ * concepts_), 0);
+  }
+
+  void activate(std::int32_t feature) {
+    const auto found = place_.find(feature);
+    if (found == place_.end()) return;
+    set(active_, found->second);
+    any_ = true;
+  }
+
+  void end_window() {
+    if (!any_) return;
+    std::vector<Index> present;
+    for (Index c = 0; c < concepts_; ++c)
+      if (meet(active_, all_[at(c)])) present.push_back(c);
+    for (const Index c : present) {
+      for (Index other = 0; other < concepts_; ++other) one_[at(c * concepts_ + other)] += apart_.contains({c, other}) ? 0 : 1;
+      for (const Index other : present) both_[at(c * concepts_ + other)] += apart_.contains({c, other}) ? 0 : 1;
+    }
+    for (const auto& [pair, own] : apart_) {
+      const bool first = meet(active_, own.first);
+      const std::size_t place = at(pair.first * concepts_ + pair.second);
+      one_[place] += first ? 1 : 0;
+      both_[place] += first && meet(active_, own.second) ? 1 : 0;
+    }
+    std::fill(active_.begin(), active_.end(), 0);
+    any_ = false;
+  }
+
+  /// Of all ranks' windows. Collective.
+  std::vector<double> log_odds(const comm::Communicator& comm, double windows) {
+    comm::sum(comm, one_);
+    comm::sum(comm, both_);
+    std::vector<double> odds(both_.size(), std::numeric_limits<double>::quiet_NaN());
+    const auto empty = [](const Bits& bits) { return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; }); };
+    for (Index c = 0; c < concepts_; ++c)
+      for (Index other = 0; other < concepts_; ++other) {
+        const auto own = apart_.find({c, other});
+        const bool shared = own != apart_.end();
+        if (c == other || empty(shared ? own->second.first : all_[at(c)]) || empty(shared ? own->second.second : all_[at(other)])) continue;
+        const auto n11 = static_cast<double>(both_[at(c * concepts_ + other)]);
+        const double n10 = static_cast<double>(one_[at(c * concepts_ + other)]) - n11;
+        const double n01 = static_cast<double>(one_[at(other * concepts_ + c)]) - n11;
+        odds[at(c * concepts_ + other)] = agreement::log_odds({n11, n10, n01, windows - n11 - n10 - n01});
+      }
+    return odds;
+  }
+
+private:
+  static void set(Bits& bits, Index place) { bits[at(place / 64)] |= std::uint64_t{1} << static_cast<unsigned>(place % 64); }
+
+  Index concepts_;
+  std::map<std::int32_t, Index> place_;
+  std::vector<Bits> all_;                                          ///< [C] members
+  std::map<std::pair<Index, Index>, std::pair<Bits, Bits>> apart_; ///< of concepts that share members: those of the one alone, of the other
+  Bits active_;
+  bool any_ = false;
+  std::vector<Index> one_, both_; ///< [C, C] windows in which members of row c that column c' lacks are active; of both
+};
+
+constexpr Index rows_at_once = 1 << 14;
+
+/// The windows of contexts [first, last).
+void count(const features::FeaturesFile& file, int layer, const std::vector<Index>& offsets, Index first, Index last, Index window,
+           Windows& windows) {
+  const Index begin = offsets[at(first)];
+  const auto codes = file.csr(layer, begin, offsets[at(last)]);
+  for (Index context = first; context < last; ++context)
+    for (Index row = offsets[at(context)]; row < offsets[at(context) + 1]; ++row) {
+      if ((row - offsets[at(context)]) % window == 0) windows.end_window();
+      for (auto i = codes.indptr[at(row - begin)]; i < codes.indptr[at(row - begin) + 1]; ++i)
+        windows.activate(codes.indices[static_cast<std::size_t>(i)]);
+    }
+  windows.end_window();
+}
+
+} // namespace
+
+std::vector<double> members_together(const comm::Communicator& comm, const features::FeaturesFile& file, int layer,
+                                     const std::vector<std::vector<std::int32_t>>& members, const std::vector<Index>& offsets,
+                                     Index window) {
+  Windows windows(members);
+  const comm::StopWithin stop;
+  comm::agree(comm, [&] {
+    const dist::Partition share{static_cast<Index>(offsets.size()) - 1, comm.size()};
+    for (Index first = share.begin(comm.rank()); first < share.end(comm.rank()) && !stop.wanted_here();) {
+      Index last = first + 1;
+      while (last < share.end(comm.rank()) && offsets[at(last) + 1] - offsets[at(first)] <= rows_at_once) ++last;
+      count(file, layer, offsets, first, last, window, windows);
+      first = last;
+    }
+  });
+  stop.throw_if_wanted(comm, "subspaces");
+  double all = 0;
+  for (std::size_t c = 1; c < offsets.size(); ++c) all += static_cast<double>((offsets[c] - offsets[c - 1] + window - 1) / window);
+  return windows.log_odds(comm, all);
+}
+
+} // namespace concord::subspaces
