@@ -202,11 +202,13 @@ StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
   size.ranks = s.ranks;
   const double rows = settings.effects ? 6.0 * concepts * static_cast<double>(settings.effect_occurrences * (settings.after + 2)) : 0;
   const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+  const double added = static_cast<double>(settings.steering.size()) * std::min(4.0 * concepts, removals); // of four kinds
+  const double runs = removals * static_cast<double>(settings.removals.size()) + added;
   for (const auto& m : models) {
     const bool is_a = &m == &models[0];
     const double layers = effect_layers(s.study, is_a ? "subspaces.effect_layers_a" : "subspaces.effect_layers_b", m.layers);
     const double head = 2 * static_cast<double>(m.config.vocab * m.config.hidden);
-    plan.flops += layers * rows * removals * (m.parameters + head); // half of the blocks lie above a layer
+    plan.flops += layers * rows * runs * (m.parameters + head); // half of the blocks lie above a layer
     plan.unbroken_flops = std::max(plan.unbroken_flops, removals * 12 * (2 * m.parameters + head));
     size.layers += m.layers;
     size.heads = std::max(size.heads, static_cast<double>(m.config.heads));
@@ -219,7 +221,8 @@ StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
                                             4 * longest * m.config.layers * static_cast<double>(m.config.qkv_width()));
   }
   const double matrices = 10 * concepts * concepts;
-  plan.disk = size.layers * 8 * (matrices * (settings.effects ? 17 : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
+  const double of_effects = 16.0 * static_cast<double>(settings.removals.size()) + 3.0 * static_cast<double>(settings.steering.size());
+  plan.disk = size.layers * 8 * (matrices * (settings.effects ? 1 + of_effects : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
               models[0].layers * models[1].layers * (36 * concepts * concepts + 300 * concepts);
   plan.memory = subspaces::subspaces_memory(settings, size);
   plan.unbroken_seconds = grace;
