@@ -44,7 +44,7 @@ class Subspaces:
         self.texts = strings(self.file["phrases/texts"])
         self.phrase_concept, self.phrase_occurrences = self.file["phrases/concept"][:], self.file["phrases/occurrences"][:]
         self.pairs = [tuple(map(int, pair)) for pair in self.file["pairs"][:]]
-        self.members = {side: {name: self.file[side][name][:] for name in self.file[side] if name not in EFFECT_FIELDS} for side in "ab"}
+        self.members = {side: {name: item[:] for name, item in self.file[side].items() if name not in EFFECT_FIELDS and isinstance(item, h5py.Dataset)} for side in "ab"}
         self.alike = {name: self.file[f"alike/{name}"][:] for name in ("pairs", "contrast", "contrast_p", "contrast_p_grouped")}
         self.alike |= {(of, name): self.file[f"alike/{of}/{name}"][:] for of in ("features", "phrases") for name in ("count", "score", "shuffled_mean", "p")}
         self.similarity = {name: item[:] for name, item in self.file["similarity"].items()} if "similarity" in self.file else {}

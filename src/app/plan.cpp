@@ -206,11 +206,13 @@ StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
   const double carried = subspaces::carried_kinds * concepts / 2; // at half of the rows
   const double pairs = effect_layers(s.study, "subspaces.effect_layers_a", models[0].layers) *
                        effect_layers(s.study, "subspaces.effect_layers_b", models[1].layers) * (settings.carry ? 1 : 0);
+  const double added = static_cast<double>(settings.steering.size()) * std::min(4.0 * concepts, removals); // of four kinds
+  const double runs = removals * static_cast<double>(settings.removals.size()) + added;
   for (const auto& m : models) {
     const bool is_a = &m == &models[0];
     const double layers = effect_layers(s.study, is_a ? "subspaces.effect_layers_a" : "subspaces.effect_layers_b", m.layers);
     const double head = 2 * static_cast<double>(m.config.vocab * m.config.hidden);
-    plan.flops += (layers * removals + pairs * carried) * rows * (m.parameters + head); // half of the blocks lie above a layer
+    plan.flops += (layers * runs + pairs * carried) * rows * (m.parameters + head); // half of the blocks lie above a layer
     const double other = static_cast<double>((is_a ? models[1] : models[0]).config.hidden);
     const auto width = static_cast<double>(m.config.hidden);
     const double map_rows = std::min(s.tokens, 2.0 * static_cast<double>(settings.map_rows));
@@ -227,8 +229,10 @@ StagePlan subspaces_plan(const Sizes& s, const ModelPlan (&models)[2]) {
                                             4 * longest * m.config.layers * static_cast<double>(m.config.qkv_width()));
   }
   const double matrices = 10 * concepts * concepts;
-  plan.disk = size.layers * 8 * (matrices * (settings.effects ? 17 : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
-              models[0].layers * models[1].layers * (36 * concepts * concepts + 300 * concepts);
+  const double of_effects = 16.0 * static_cast<double>(settings.removals.size()) + 3.0 * static_cast<double>(settings.steering.size());
+  plan.disk =
+      size.layers * 8 * (matrices * (settings.effects ? 1 + of_effects : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
+      models[0].layers * models[1].layers * (36 * concepts * concepts + 300 * concepts);
   plan.disk += 8 * (size.layers * 6 + 2 * pairs * 3 * subspaces::carried_kinds) * concepts * concepts;
   plan.memory = subspaces::subspaces_memory(settings, size);
   plan.unbroken_seconds = grace;

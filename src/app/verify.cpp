@@ -210,6 +210,8 @@ void check_subspaces_of(const io::File& file, const std::string& side) {
   if (!file.has(side + "kl")) return;
   check_between(file, side + "kl", -1e-6, std::numeric_limits<double>::max());
   check_between(file, side + "energy", 0, 1 + 1e-6);
+  if (file.has(side + "resample")) check_between(file, side + "resample/kl", -1e-6, std::numeric_limits<double>::max());
+  if (file.has(side + "steering")) check_between(file, side + "steering/kl", -1e-6, std::numeric_limits<double>::max());
 }
 
 std::string verify_subspaces(const fs::path& path) {
@@ -220,10 +222,12 @@ std::string verify_subspaces(const fs::path& path) {
   for (const char* name : {"/alike/matrix", "/alike/features/score", "/alike/phrases/score"})
     check_between(file, name, -1 - 1e-9, 1 + 1e-9);
   for (const char* name : {"/alike/features/p", "/alike/phrases/p", "/alike/contrast_p"}) check_between(file, name, 1e-12, 1);
-  if (file.has("/claim/kl"))
-    for (const char* measure : {"/claim/kl/", "/claim/loss/"}) {
-      for (const char* name : {"p", "p_grouped", "p_max", "p_max_grouped"}) check_between(file, std::string(measure) + name, 1e-12, 1);
-      check_between(file, std::string(measure) + "r", -1 - 1e-9, 1 + 1e-9);
+  if (file.has("/claim"))
+    for (const char* measure : {"kl", "loss", "resample/kl", "resample/loss", "steering/kl", "steering/writes"}) {
+      const std::string group = fmt::format("/claim/{}", measure);
+      if (!file.has(group)) continue;
+      for (const char* name : {"/p", "/p_grouped", "/p_max", "/p_max_grouped"}) check_between(file, group + name, 1e-12, 1);
+      check_between(file, group + "/r", -1 - 1e-9, 1 + 1e-9);
     }
   for (const char* matrix : {"/claim/overlap/", "/claim/logits/", "/claim/coactivation/"})
     if (file.has(std::string(matrix) + "p")) {

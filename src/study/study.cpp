@@ -26,7 +26,11 @@ const Setting& known_key(const std::string& name, const std::string& where) {
 std::string element_text(const toml::node& node, const std::string& name, const std::string& where) {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
-  fail(ExitCode::config, "{}: the elements of {} must be texts or integers", where, name);
+  if (const auto* number = node.as_floating_point()) {
+    const std::string text = fmt::format("{}", number->get());
+    return text.find_first_of(".en") == std::string::npos ? text + ".0" : text; // 2.0 is no layer
+  }
+  fail(ExitCode::config, "{}: the elements of {} must be texts or numbers", where, name);
 }
 
 Value value_of(const toml::node& node, const Setting& key, const std::string& where) {

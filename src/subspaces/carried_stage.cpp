@@ -77,7 +77,7 @@ CarriedResult carry(const comm::Communicator& comm, const CarriedInputs& in) {
   std::vector<std::int32_t> held;
   std::copy_if(in.at_spans.begin(), in.at_spans.end(), std::back_inserter(held),
                [&](std::int32_t span) { return in.spans[static_cast<std::size_t>(span)].document_half == 1; });
-  const auto effects = in.runner.span_effects(in.layer, in.to.centre, removed.bases, in.spans, held, in.after);
+  const auto effects = in.runner.span_effects(in.layer, in.to.centre, removed.bases, {in.spans, held, in.after});
   comm::agree(comm, [&] {
     if (comm.rank() == 0) result.effects = carried_effects(in.spans, effects, removed, bases, in.tests);
   });

@@ -1,10 +1,9 @@
 #include "subspaces/effect_means.hpp"
 
-#include "concord/agreement/ranks.hpp"
 #include "concord/core/philox.hpp"
 
+#include "subspaces/document_means.hpp"
 #include <algorithm>
-#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -13,41 +12,6 @@ namespace {
 
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
-}
-
-constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
-
-/// Spans of one concept, set and half: document -> places in SpanEffects.
-using Documents = std::map<Index, std::vector<std::size_t>>;
-
-struct Mean {
-  double value = not_known;
-  double whole = not_known; ///< without trimming
-  double error = not_known;
-};
-
-/// Of what `of` gives for a span; NaN is left out.
-template <typename Of>
-Mean over_documents(const Documents& documents, const Of& of) {
-  std::vector<double> means;
-  for (const auto& [document, places] : documents) {
-    double sum = 0;
-    double count = 0;
-    for (const std::size_t place : places) {
-      const double value = of(place);
-      if (std::isnan(value)) continue;
-      sum += value;
-      ++count;
-    }
-    if (count > 0) means.push_back(sum / count);
-  }
-  if (means.empty()) return {};
-  const auto n = static_cast<double>(means.size());
-  double mean = 0;
-  for (const double value : means) mean += value / n;
-  double squares = 0;
-  for (const double value : means) squares += (value - mean) * (value - mean);
-  return {agreement::trimmed_mean(means), mean, n > 1 ? std::sqrt(squares / (n - 1) / n) : not_known};
 }
 
 } // namespace
@@ -94,7 +58,7 @@ EffectMatrices effect_means(const std::vector<Span>& spans, const SpanEffects& e
           return effects.effects[span * count + kind * at(removed.concepts) + at(c)];
         };
         const std::size_t place = means.place(set, number, half, c, other);
-        const Mean kl = over_documents(documents, [&](std::size_t span) { return effect(span).kl; });
+        const DocumentMean kl = over_documents(documents, [&](std::size_t span) { return effect(span).kl; });
         means.kl[place] = kl.value;
         means.kl_error[place] = kl.error;
         means.loss[place] = over_documents(documents, [&](std::size_t span) { return effect(span).loss; }).value;

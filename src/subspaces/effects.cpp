@@ -2,20 +2,31 @@
 
 #include "concord/core/error.hpp"
 
+#include "subspaces/changed_runs.hpp"
 #include <ATen/ATen.h>
 #include <algorithm>
 #include <limits>
 
 namespace concord::subspaces {
+namespace {
 
 using at::Tensor;
 
-/// A run of a context without a change.
-struct Removals::Clean {
-  model::Contexts whole;
-  std::vector<Tensor> kept; ///< queries, keys and values of each block
-  Tensor behind;            ///< the rows behind the layer
-};
+constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
+
+/// x - y for each basis, [bases + 1, rows, d]; 0 where there is no donor.
+Tensor away_from(const Tensor& x, const Swap& swap) {
+  std::vector<Tensor> donors;
+  for (const auto& rows : swap.rows) donors.push_back(at::tensor(rows, at::kFloat).view({x.size(0), x.size(1)}));
+  donors.push_back(x);
+  std::vector<Index> chosen(swap.donor.begin(), swap.donor.end());
+  chosen.push_back(-1);
+  for (Index& donor : chosen)
+    if (donor < 0) donor = static_cast<Index>(swap.rows.size());
+  return x - at::stack(donors).index_select(0, at::tensor(chosen, at::kLong));
+}
+
+} // namespace
 
 Removals::Removals(const model::Transformer& model, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
                    Index after)
@@ -30,66 +41,47 @@ Removals::Removals(const model::Transformer& model, int layer, const std::vector
 }
 
 void Removals::run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const {
-  const c10::InferenceMode no_gradients;
-  const auto rows = static_cast<Index>(context.ids.size());
-  Clean clean;
-  clean.whole = model_.contexts({0, rows});
-  Tensor residual_stream = model_.embed(context.ids);
-  clean.kept = model_.run_keeping(residual_stream, clean.whole, [&](int layer, const Tensor& residual) {
-    if (layer == layer_) clean.behind = residual.clone();
-  });
+  const ChangedRuns runs(model_, layer_, context.ids);
   for (const std::int32_t number : context.spans) {
     out.span.push_back(number);
-    of_span(clean, context, spans[static_cast<std::size_t>(number)], out);
+    of_span(runs, context, spans[static_cast<std::size_t>(number)], nullptr, out);
   }
 }
 
-void Removals::of_span(const Clean& clean, const ContextSpans& context, const Span& span, SpanEffects& out) const {
-  const Index first = span.begin - context.first_row;
-  const Index last = span.end - 1 - context.first_row;
-  const auto rows = static_cast<Index>(context.ids.size());
-  const Index end = std::min(rows, last + 1 + after_);
-  const Index count = bases_.size(0);
-  const Index n = end - first;
-  const Index in_span = last + 1 - first;
-  const Tensor clean_rows = clean.behind.slice(0, first, end);
-  const Tensor away = clean_rows.slice(0, 0, in_span).to(at::kFloat) - centre_; // [span, d]
-  const Tensor coefficients = at::matmul(away, bases_);                         // [bases, span, k]
-  const Tensor taken = at::matmul(coefficients, bases_.transpose(1, 2));        // [bases, span, d]
-  Tensor copies = clean_rows.unsqueeze(0).expand({count, n, clean_rows.size(1)}).clone();
-  copies.slice(1, 0, in_span).sub_(taken.to(copies.scalar_type()));
-  copies = copies.view({count * n, -1});
-  model_.run_copies(copies, layer_, first, clean.kept, model_.contexts({0, end}));
-  // The rows whose predictions are looked at.
-  const Index looked_at = end - last;
-  const Tensor changed = copies.view({count, n, -1}).slice(1, in_span - 1).contiguous().view({count * looked_at, -1});
-  std::vector<Index> targets;
-  for (Index row = last; row < end; ++row) targets.push_back(row + 1 < rows ? context.ids[static_cast<std::size_t>(row) + 1] : -1);
-  const auto with_target = std::count_if(targets.begin(), targets.end(), [](Index id) { return id >= 0; });
-  Tensor before;
-  model_.log_probabilities(changed.slice(0, (count - 1) * looked_at), [&](Index, const Tensor& piece) {
-    before = before.defined() ? at::cat({before, piece}) : piece;
-  });
-  const Tensor target = at::tensor(targets, at::kLong).clamp_min(0);
-  const Tensor known = at::tensor(targets, at::kLong).ge(0).to(at::kDouble);
-  std::vector<Tensor> kl;
-  std::vector<Tensor> loss;
-  model_.log_probabilities(changed, [&](Index begin, const Tensor& piece) {
-    const Tensor row = at::arange(begin, begin + piece.size(0)).remainder(looked_at);
-    const Tensor reference = before.index_select(0, row);
-    kl.push_back((reference.exp() * (reference - piece)).sum(-1, false, at::kDouble));
-    const Tensor id = target.index_select(0, row).unsqueeze(1);
-    loss.push_back((reference.gather(1, id) - piece.gather(1, id)).squeeze(1).to(at::kDouble) * known.index_select(0, row));
-  });
-  const Tensor kl_of = at::cat(kl).view({count, looked_at}).mean(1);
-  const Tensor loss_of = at::cat(loss).view({count, looked_at}).sum(1) / static_cast<double>(with_target);
+void Removals::run_resampled(const ContextSpans& context, const std::vector<Span>& spans, const SwapOf& swap_of, SpanEffects& out) const {
+  const ChangedRuns runs(model_, layer_, context.ids);
+  for (const std::int32_t number : context.spans) {
+    const Swap swap = swap_of(number);
+    out.span.push_back(number);
+    if (!swap.rows.empty()) {
+      of_span(runs, context, spans[static_cast<std::size_t>(number)], &swap, out);
+      continue;
+    }
+    out.effects.insert(out.effects.end(), swap.donor.size(), {not_known, not_known, not_known});
+    out.energy_of_span.push_back(not_known);
+  }
+}
+
+void Removals::of_span(const ChangedRuns& runs, const ContextSpans& context, const Span& span, const Swap* swap, SpanEffects& out) const {
+  const c10::InferenceMode no_gradients;
+  const auto rows = runs.rows_of(span.begin - context.first_row, span.end - context.first_row, after_);
+  const Index count = bases_.size(0) - 1;
+  const Tensor x = runs.clean_rows(rows).slice(0, 0, rows.in_span()).to(at::kFloat);
+  const Tensor away = swap == nullptr ? x - centre_ : away_from(x, *swap); // [span, d] or [bases, span, d]
+  const Tensor coefficients = at::matmul(away, bases_);                    // [bases, span, k]
+  Tensor copies = runs.copies(rows, count);
+  copies.slice(1, 0, rows.in_span()).sub_(at::matmul(coefficients, bases_.transpose(1, 2)).to(copies.scalar_type()));
+  const Changes changes = runs.measure(std::move(copies), rows);
   const Tensor energy = coefficients.to(at::kDouble).square().sum({1, 2});
-  require(at::isfinite(kl_of).all().item<bool>(), ExitCode::bad_data,
+  require(at::isfinite(changes.kl).all().item<bool>(), ExitCode::bad_data,
           "the model's predictions are not finite behind row {} with a subspace removed behind layer {}", span.end - 1, layer_);
-  for (Index b = 0; b + 1 < count; ++b)
-    out.effects.push_back({kl_of[b].item<double>(), with_target > 0 ? loss_of[b].item<double>() : std::numeric_limits<double>::quiet_NaN(),
-                           energy[b].item<double>()});
-  out.energy_of_span.push_back(away.to(at::kDouble).square().sum().item<double>());
+  for (Index b = 0; b < count; ++b) {
+    if (swap != nullptr && swap->donor[static_cast<std::size_t>(b)] < 0)
+      out.effects.push_back({not_known, not_known, not_known});
+    else
+      out.effects.push_back({changes.kl[b].item<double>(), changes.loss[b].item<double>(), energy[b].item<double>()});
+  }
+  out.energy_of_span.push_back((x - centre_).to(at::kDouble).square().sum().item<double>());
 }
 
 } // namespace concord::subspaces

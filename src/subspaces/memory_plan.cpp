@@ -47,6 +47,14 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
     plan.each_rank("predictions of a piece of rows", "16 V 256 + 4 V a", size.vocabulary * (16 * 256 + 4 * rows));
     plan.rank_0("effects on spans", "48 b u", 48 * bases * removals);
     plan.at_most();
+    if (!s.steering.empty()) {
+      plan.rank_0("what steering writes, on spans", "16 c^2 u", 16 * c * c * removals);
+      plan.at_most();
+      plan.each_rank("projections on directions at spans", "32 s", 32 * spans);
+      plan.at_most();
+      plan.each_rank("what steering writes, on this rank's spans", "16 c^2 u / R", 16 * c * c * removals / size.ranks);
+      plan.at_most();
+    }
     if (s.carry) {
       const double carried = carried_kinds * c;
       plan.begin_phase("carried");

@@ -92,29 +92,51 @@ std::vector<ContextSpans> ModelRunner::my_contexts(const std::vector<Span>& span
   return contexts;
 }
 
-SpanEffects ModelRunner::span_effects(int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
-                                      const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans, Index after) {
-  load();
-  const auto contexts = comm::agreed(comm_, [&] { return my_contexts(spans, at_spans); });
-  const Removals removals(*model_, layer, centre, bases, after);
+void ModelRunner::each_context(const EffectPlaces& places, const std::function<void(const ContextSpans&)>& take) const {
+  const auto contexts = comm::agreed(comm_, [&] { return my_contexts(places.spans, places.at_spans); });
   const comm::StopWithin stop;
-  SpanEffects mine;
   const Index rounds = comm::max_of(comm_, static_cast<Index>(contexts.size()));
   for (Index round = 0; round < rounds; ++round) {
     comm::agree(comm_, [&] {
-      if (round < static_cast<Index>(contexts.size())) removals.run(contexts[at(round)], spans, mine);
+      if (round < static_cast<Index>(contexts.size())) take(contexts[at(round)]);
     });
     stop.throw_if_wanted(comm_, "subspaces");
   }
+}
+
+SpanEffects ModelRunner::span_effects(int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
+                                      const EffectPlaces& places) {
+  load();
+  const Removals removals(*model_, layer, centre, bases, places.after);
+  SpanEffects mine;
+  each_context(places, [&](const ContextSpans& context) { removals.run(context, places.spans, mine); });
   return gathered(comm_, mine, bases.size());
 }
 
-EffectMatrices ModelRunner::effects(int layer, const LayerBases& bases, const RemovedBases& removed, const std::vector<Span>& spans,
-                                    const std::vector<std::int32_t>& at_spans, Index after) {
+EffectMatrices ModelRunner::effects(int layer, const LayerBases& bases, const RemovedBases& removed, const EffectPlaces& places,
+                                    const Resampling* resampled) {
   std::vector<const Basis*> all;
   for (const BasisKind kind : removed.kinds)
     for (const Basis& basis : bases.of[static_cast<std::size_t>(kind)]) all.push_back(&basis);
-  return effect_means(spans, span_effects(layer, bases.centre, all, spans, at_spans, after), removed, bases);
+  if (resampled == nullptr) return effect_means(places.spans, span_effects(layer, bases.centre, all, places), removed, bases);
+  load();
+  const Removals removals(*model_, layer, bases.centre, all, places.after);
+  const SwapOf swap_of = [&](std::int32_t span) {
+    return read_swap(resampled->rows, places.spans, resampled->donors.at(span), removed.concepts, static_cast<Index>(all.size()));
+  };
+  SpanEffects mine;
+  each_context(places, [&](const ContextSpans& context) { removals.run_resampled(context, places.spans, swap_of, mine); });
+  return effect_means(places.spans, gathered(comm_, mine, all.size()), removed, bases);
+}
+
+SteeringMatrices ModelRunner::steered(int layer, const SteeringDirections& directions, double strength, const ConceptTokens& tokens,
+                                      const EffectPlaces& places) {
+  load();
+  const Steering steering(*model_, layer, directions, strength, tokens, places.after);
+  SpanSteering mine;
+  each_context(places, [&](const ContextSpans& context) { steering.run(context, places.spans, mine); });
+  const SpanSteering all{comm::gather(comm_, mine.span), comm::gather(comm_, mine.kl), comm::gather(comm_, mine.writes)};
+  return steering_means(places.spans, all, directions);
 }
 
 } // namespace concord::subspaces

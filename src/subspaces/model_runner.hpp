@@ -4,10 +4,25 @@
 #include "concord/corpus/token_reader.hpp"
 #include "concord/subspaces/subspaces.hpp"
 
+#include "subspaces/donors.hpp"
 #include "subspaces/effect_means.hpp"
+#include "subspaces/steering.hpp"
 #include <memory>
 
 namespace concord::subspaces {
+
+/// What resampled removals take their rows from.
+struct Resampling {
+  const std::map<std::int32_t, Donors>& donors; ///< of each span that subspaces are removed at
+  const io::RowSource& rows;                    ///< behind the layer
+};
+
+/// Where effects are measured.
+struct EffectPlaces {
+  const std::vector<Span>& spans;
+  const std::vector<std::int32_t>& at_spans;
+  Index after;
+};
 
 class ModelRunner {
 public:
@@ -21,14 +36,20 @@ public:
   void release();
   /// Loads the model on every rank, if it is not there, and measures; the result is on rank 0. A stop loses what was measured of the layer.
   /// Collective. @throws Error bad_data, unavailable, stopped; agreed.
-  EffectMatrices effects(int layer, const LayerBases& bases, const RemovedBases& removed, const std::vector<Span>& spans,
-                         const std::vector<std::int32_t>& at_spans, Index after);
-  /// The same of any bases, span by span.
+  /// @param resampled nullptr: removals leave the mean
+  EffectMatrices effects(int layer, const LayerBases& bases, const RemovedBases& removed, const EffectPlaces& places,
+                         const Resampling* resampled = nullptr);
+  /// The same of the addition of directions.
+  SteeringMatrices steered(int layer, const SteeringDirections& directions, double strength, const ConceptTokens& tokens,
+                           const EffectPlaces& places);
+  /// The same of the removal of any bases, span by span.
   SpanEffects span_effects(int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
-                           const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans, Index after);
+                           const EffectPlaces& places);
 
 private:
   void load();
+  /// Takes each of this rank's contexts, and looks at the stop signal between them.
+  void each_context(const EffectPlaces& places, const std::function<void(const ContextSpans&)>& take) const;
   std::vector<ContextSpans> my_contexts(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans) const;
   const comm::Communicator& comm_;
   extract::ExtractOptions options_;

@@ -180,7 +180,7 @@ void lay_out(io::File& file, const Extent& e) {
   for (const auto& [side, layers] : {std::pair{'a', &e.layers_a}, std::pair{'b', &e.layers_b}}) {
     const auto count = static_cast<Index>(layers->size());
     create(file, side_group(side), member_fields(e), count);
-    if (e.effects) create(file, side_group(side), effect_fields(e), count);
+    if (e.effects) lay_out_effects(file, e, side_group(side), count);
   }
   std::vector<std::int32_t> pairs;
   for (const int a : e.layers_a)
@@ -238,13 +238,20 @@ void write_layer(io::File& file, const Extent& e, char side, Index layer, const 
   const std::string group = side_group(side);
   write_members(file, e, group, layer, result.members);
   write_bases(file, e, group, layer, result.bases);
-  if (!e.effects) return;
-  write_row(file, group + "kl", layer, result.effects.kl);
-  write_row(file, group + "kl_error", layer, result.effects.kl_error);
-  write_row(file, group + "loss", layer, result.effects.loss);
-  write_row(file, group + "energy", layer, result.effects.energy);
-  write_row(file, group + "effect_spans", layer, narrow(result.effects.spans));
-  write_row(file, group + "effect_documents", layer, narrow(result.effects.documents));
+  if (e.effects) write_effects(file, group, layer, result.effects);
+}
+
+void lay_out_effects(io::File& file, const Extent& e, const std::string& group, Index layers) {
+  create(file, group, effect_fields(e), layers);
+}
+
+void write_effects(io::File& file, const std::string& group, Index layer, const EffectMatrices& effects) {
+  write_row(file, group + "kl", layer, effects.kl);
+  write_row(file, group + "kl_error", layer, effects.kl_error);
+  write_row(file, group + "loss", layer, effects.loss);
+  write_row(file, group + "energy", layer, effects.energy);
+  write_row(file, group + "effect_spans", layer, narrow(effects.spans));
+  write_row(file, group + "effect_documents", layer, narrow(effects.documents));
 }
 
 std::vector<ConceptMembers> read_members(const io::File& file, const Extent& e, char side, Index layer) {
@@ -259,8 +266,7 @@ std::vector<ConceptMembers> read_members(const io::File& file, const Extent& e, 
   return members;
 }
 
-EffectMatrices read_effects(const io::File& file, const Extent& e, char side, Index layer) {
-  const std::string group = side_group(side);
+EffectMatrices read_effects(const io::File& file, const Extent& e, const std::string& group, Index layer) {
   EffectMatrices effects(e.concepts);
   effects.kl = file.dataset(group + "kl").read<double>(layer, 1);
   effects.kl_error = file.dataset(group + "kl_error").read<double>(layer, 1);

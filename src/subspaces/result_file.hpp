@@ -19,6 +19,8 @@ struct Extent {
   Index members = 0; ///< most of a concept
   std::vector<int> layers_a, layers_b;
   bool effects = false;
+  bool resampled = false; ///< effects of resampled removals, too
+  Index strengths = 0;    ///< of steering
   Index layers() const { return static_cast<Index>(layers_a.size() + layers_b.size()); }
   Index pairs() const { return static_cast<Index>(layers_a.size() * layers_b.size()); }
 };
@@ -51,7 +53,10 @@ void write_concepts(io::File& file, const concepts::ConceptLists& lists, const c
 void write_layer(io::File& file, const Extent& extent, char side, Index layer, const LayerResult& result);
 /// Of a layer that was written. @throws Error bad_data.
 std::vector<ConceptMembers> read_members(const io::File& file, const Extent& extent, char side, Index layer);
-EffectMatrices read_effects(const io::File& file, const Extent& extent, char side, Index layer);
+/// Effects in "/a/" (removals to the mean), "/a/resample/", ... @param layers of that side
+void lay_out_effects(io::File& file, const Extent& extent, const std::string& group, Index layers);
+void write_effects(io::File& file, const std::string& group, Index layer, const EffectMatrices& effects);
+EffectMatrices read_effects(const io::File& file, const Extent& extent, const std::string& group, Index layer);
 void write_pair(io::File& file, Index pair, const Alike& alike, const std::vector<agreement::Contrast>& contrasts);
 
 } // namespace concord::subspaces

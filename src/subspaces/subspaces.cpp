@@ -15,6 +15,7 @@
 #include "concord/model/weights.hpp"
 #include "concord/sae/sae.hpp"
 
+#include "subspaces/acts_file.hpp"
 #include "subspaces/carried_stage.hpp"
 #include "subspaces/claim_tests.hpp"
 #include "subspaces/coactivation.hpp"
@@ -96,6 +97,7 @@ public:
       if (!settings_.effects) return;
       for (const auto& [name, matrix] : similarity_) file.write("/similarity/" + name, matrix, {extent_.concepts, extent_.concepts});
       for (const auto& name : claim_datasets(similarity_)) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
+      lay_out_acts(file, extent_, similarity_, strengths_, first_tokens_);
     });
     const Index units = units_before_carrying() + directions * static_cast<Index>(carried_pairs().size()) / 2;
     Progress progress("subspaces", units, "units", output.units_done());
@@ -131,6 +133,7 @@ private:
       key_.inputs[std::string("features_") + side->name] = side->features->digest();
     }
     extent_ = {static_cast<Index>(lists_.concepts.size()), settings_.max_members, a_.layers, b_.layers, settings_.effects};
+    plan_acts();
     key_.stage = "subspaces";
     key_.settings = settings::digest_of(settings_);
     key_.settings["layers_a"] = a_.layers;
@@ -157,9 +160,27 @@ private:
     }
   }
 
+  /// Whether a removal of that kind is measured.
+  bool removes(const char* what) const {
+    return settings_.effects && std::find(settings_.removals.begin(), settings_.removals.end(), what) != settings_.removals.end();
+  }
+
+  void plan_acts() {
+    extent_.resampled = removes("resample");
+    if (settings_.effects) strengths_ = strengths_of(settings_.steering);
+    extent_.strengths = static_cast<Index>(strengths_.size());
+    require(!settings_.effects || !settings_.removals.empty() || extent_.strengths > 0, ExitCode::config,
+            "subspaces.removals is empty: name a removal, or set subspaces.effects = false");
+    require(settings_.residual || (!extent_.resampled && extent_.strengths == 0), ExitCode::config,
+            "subspaces.removals = resample and subspaces.steering take rows from activations.h5: they need subspaces.residual = true and "
+            "stored activations");
+  }
+
   double bytes() const {
     const auto c = static_cast<double>(extent_.concepts);
-    const double effects = extent_.effects ? 4 * span_sets * basis_kinds * halves * c * c * 8 : 0;
+    const double of_act = span_sets * basis_kinds * halves * c * c * 8;
+    const double effects = (extent_.effects ? 4 * of_act : 0) + (extent_.resampled ? 4 * of_act : 0) +
+                           static_cast<double>(extent_.strengths) * (of_act + basis_kinds * 5 * 8);
     const double layer = c * static_cast<double>(extent_.members) * 100 + basis_kinds * c * c * 8 + effects;
     const double carried = settings_.carry ? carried_bytes(static_cast<Index>(carried_pairs().size()) / 2, extent_.concepts) : 0;
     return (1 << 20) + carried + geometry_bytes(extent_) + static_cast<double>(extent_.layers()) * layer +
@@ -214,6 +235,8 @@ private:
     defined_ = concept_spans(spans_, static_cast<int>(lists_.concepts.size()), settings_);
     effect_spans_ = effect_spans(spans_, settings_.effect_occurrences, options_.seed);
     std::erase_if(effect_spans_, [&](std::int32_t number) { return !defined_[at(spans_[at(number)].concept_number)].defined; });
+    if (extent_.resampled) donors_ = draw_donors(spans_, effect_spans_, options_.seed);
+    if (extent_.strengths > 0) first_tokens_ = concept_tokens(comm_, *tokens_, spans_, extent_.concepts);
     say_what_is_missing();
     comm::agree(comm_, [&] {
       require(
@@ -323,15 +346,30 @@ private:
           make_bases(spans_, result.members, features, means ? &*means : nullptr, settings_.k, options_.seed, own_seed(side, layer));
     });
     result.effects = EffectMatrices(extent_.concepts);
+    LayerActs acts(extent_);
     const auto& at_layers = side.effect_layers;
-    if (side.runner && std::find(at_layers.begin(), at_layers.end(), layer) != at_layers.end())
-      result.effects = side.runner->effects(layer, result.bases, removed_, spans_, effect_spans_, settings_.after);
+    if (side.runner && std::find(at_layers.begin(), at_layers.end(), layer) != at_layers.end()) measure(side, layer, result, acts);
     const auto geometry = geometry_of(side, layer, result);
     comm::agree(comm_, [&] {
       if (!output.writes()) return;
       write_layer(output.file(), extent_, side.name, number, result);
+      write_acts(output.file(), extent_, side.name, number, acts, groups_of(lists_), {settings_.permutations, options_.seed});
       write_geometry(output.file(), side.name, number, geometry);
     });
+  }
+
+  /// How the layer's subspaces act.
+  void measure(const Side& side, int layer, LayerResult& result, LayerActs& acts) const {
+    const EffectPlaces places{spans_, effect_spans_, settings_.after};
+    if (removes("mean")) result.effects = side.runner->effects(layer, result.bases, removed_, places);
+    if (!extent_.resampled && extent_.strengths == 0) return;
+    const auto rows = rows_of(side, layer);
+    const Resampling resampling{donors_, *rows};
+    if (extent_.resampled) acts.resampled = side.runner->effects(layer, result.bases, removed_, places, &resampling);
+    if (extent_.strengths == 0) return;
+    acts.directions = steering_directions(comm_, *rows, spans_, result.bases, kinds_to_steer(removed_.kinds), settings_.row);
+    for (std::size_t i = 0; i < strengths_.size(); ++i)
+      acts.steered[i] = side.runner->steered(layer, acts.directions, strengths_[i], first_tokens_, places);
   }
 
   LayerGeometry geometry_of(Side& side, int layer, const LayerResult& result) {
@@ -341,9 +379,9 @@ private:
       for (const Member& member : result.members[c].members) members[c].push_back(member.feature);
     geometry.coactivation = members_together(comm_, *side.features, layer, members, contexts_.offsets, settings_.window);
     if (!settings_.effects) return geometry;
-    if (!first_tokens_) first_tokens_ = first_tokens(comm_, *tokens_, spans_, static_cast<int>(extent_.concepts));
-    if (side.directions.empty()) side.directions = token_directions(comm_, side.in.model.model, first_tokens_->ids);
-    geometry.logits = logit_shares(comm_, *first_tokens_, side.directions, result.bases);
+    if (!opening_tokens_) opening_tokens_ = first_tokens(comm_, *tokens_, spans_, static_cast<int>(extent_.concepts));
+    if (side.directions.empty()) side.directions = token_directions(comm_, side.in.model.model, opening_tokens_->ids);
+    geometry.logits = logit_shares(comm_, *opening_tokens_, side.directions, result.bases);
     return geometry;
   }
 
@@ -428,15 +466,16 @@ private:
     std::vector<EffectMatrices> b(b_.layers.size(), EffectMatrices(extent_.concepts));
     comm::agree(comm_, [&] {
       if (!output.writes()) return;
-      for (std::size_t i = 0; i < a.size(); ++i) a[i] = read_effects(output.file(), extent_, 'a', static_cast<Index>(i));
-      for (std::size_t i = 0; i < b.size(); ++i) b[i] = read_effects(output.file(), extent_, 'b', static_cast<Index>(i));
+      for (std::size_t i = 0; i < a.size(); ++i) a[i] = read_effects(output.file(), extent_, "/a/", static_cast<Index>(i));
+      for (std::size_t i = 0; i < b.size(); ++i) b[i] = read_effects(output.file(), extent_, "/b/", static_cast<Index>(i));
     });
-    const auto values = claim_values(comm_, std::move(a), std::move(b),
-                                     {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed});
+    const ClaimInputs inputs{removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed};
+    const auto values = claim_values(comm_, std::move(a), std::move(b), inputs);
     comm::agree(comm_, [&] {
       const auto names = claim_datasets(similarity_);
       for (std::size_t i = 0; i < names.size() && output.writes(); ++i) output.file().dataset(names[i]).write_all(values[i]);
     });
+    run_act_claims(comm_, output.writes() ? &output.file() : nullptr, extent_, inputs);
   }
 
   /// The bases of a layer that was done; `matched` may be other ones.
@@ -517,7 +556,10 @@ private:
   std::vector<Span> spans_;
   std::vector<ConceptSpans> defined_;
   std::vector<std::int32_t> effect_spans_;
-  std::optional<FirstTokens> first_tokens_;
+  std::optional<FirstTokens> opening_tokens_;
+  std::map<std::int32_t, Donors> donors_; ///< of these, for resampled removals
+  std::vector<double> strengths_;         ///< of steering
+  ConceptTokens first_tokens_;            ///< that steering may write
   Index kept_a_ = -1;
   LayerMembers members_a_;
   std::optional<PhraseMeans> means_a_;

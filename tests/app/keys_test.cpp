@@ -294,7 +294,7 @@ std::string other_value(const settings::Setting& setting) {
   const std::map<std::string, std::string> texts{{"concepts", "other.tsv"},  {"similarity", "other_similarity.tsv"},
                                                  {"meaning", "[\"path\"]"},  {"layers_a", "[2, 99]"},
                                                  {"layers_b", "[4, 99]"},    {"effect_layers_a", "[99]"},
-                                                 {"effect_layers_b", "[99]"}};
+                                                 {"effect_layers_b", "[99]"}, {"steering", "[0.5, 1]"}};
   return texts.at(setting.name);
 }
 

@@ -496,6 +496,34 @@ class Pages(unittest.TestCase):
         self.assertIn("cannot be decided", page.text)  # the statistic leaves a concept out that one pair does not have
         self.assertEqual({row["layer"] for row in rows_of(out / "report/effects.csv") if row["side"] == "a"}, {"3"})
 
+    def test_further_ways_to_act(self):
+        """Steering and resampled removals have their tables, with the numbers of the file; controls beside the headline."""
+        out = self.copy("acts")
+        random = np.random.default_rng(9)
+        with h5py.File(out / "subspaces.h5", "a") as f:
+            f["steering/strengths"] = [0.5, 1.0]
+            f["steering/tokens"] = np.full(8, 3, np.int32)
+            for side, layers in (("a", 2), ("b", 1)):
+                for name in ("kl", "kl_error", "loss", "energy"):
+                    f[f"{side}/resample/{name}"] = random.uniform(0, 1, f[f"{side}/{name}"].shape)
+                for name in ("kl", "kl_error", "writes"):
+                    f[f"{side}/steering/{name}"] = random.uniform(0, 1, (layers, 2, 5, 2, 8, 8))
+                for name in ("contrast", "diagonal", "rest", "contrast_p", "contrast_p_grouped"):
+                    f[f"{side}/steering/{name}"] = random.uniform(0, 1, (layers, 2, 5))
+                    f[f"{side}/steering/{name}"][:, :, 3] = np.nan  # matched
+            for name in rs.AGREEMENT:
+                f[f"claim/resample/kl/{name}"] = random.uniform(0, 1, (4, 5, 2))
+            contrast, p, own = f["a/steering/contrast"][1, 0, 1], f["b/steering/contrast_p"][0, 1, 4], f["b/resample/kl"][0, 0, 1]
+        _, page, _ = self.pages(out)
+        steered = page.table("model", "strength", "contrast")
+        self.assertEqual(len(steered), 1 + 3 * 2 * 4)
+        cells = {tuple(row[:4]): dict(zip(steered[0], row)) for row in steered[1:]}
+        self.assertEqual(cells["A", "3", "0.5", rs.BASIS_TITLES["residual"]]["contrast"], f"{contrast:.3f}")
+        self.assertEqual(cells["B", "4", "1.0", rs.BASIS_TITLES["dealt"]]["p, all permutations"], f"{p:.3g}")
+        resampled = page.table("KL on own, B")
+        row = next(dict(zip(resampled[0], row)) for row in resampled[1:] if row[0] == rs.BASIS_TITLES["residual"])
+        self.assertEqual(row["KL on own, B"], f"{np.diagonal(own, axis1=1, axis2=2).mean():.3f}")
+
     def test_one_group(self):
         index, page, summary = self.pages(self.copy("one_group", groups=["all"] * 8))
         self.assertEqual(summary["subspaces"]["headlines"][0]["headline_p_from"], "p_max")

@@ -15,7 +15,7 @@ class Subspaces(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh("subspaces")
-        cls.study = small_study(cls.folder)
+        cls.study = small_study(cls.folder, subspaces__removals=["mean", "resample"], subspaces__steering=[0.5, 1])
         for stage in ("tokenize", "extract", "train-sae", "encode"):
             run(stage, cls.study, "--set", "sae.recovered_contexts=0", ranks=1)
         cls.out = cls.folder / "out"
@@ -40,6 +40,58 @@ class Subspaces(unittest.TestCase):
             share = f["a/energy"][1, 0, 1]
             self.assertTrue(((share > 0) & (share < 1)).all())
             self.assertFalse(np.isnan(f["claim/kl/p_grouped"][0, 1, 3]))
+
+    def test_resampled_removals_are_measured(self):
+        with h5py.File(self.file) as f:
+            kl, resampled = f["a/kl"][:], f["a/resample/kl"][:]
+            self.assertEqual(kl.shape, resampled.shape)
+            self.assertTrue(np.isnan(resampled[0]).all())  # the layer is not among effect_layers_a
+            known = ~np.isnan(resampled)
+            self.assertTrue((resampled[known] > -1e-6).all() and not np.isnan(resampled[1, 0, 1]).any())
+            self.assertFalse((known & np.isnan(kl)).any())
+            self.assertFalse(np.allclose(resampled[1, 0, 1], kl[1, 0, 1], rtol=0.01))
+            self.assertTrue((f["a/resample/energy"][1, 0, 1] > 0).all())
+            self.assertFalse(np.isnan(f["claim/resample/kl/p_grouped"][0, 1, 3]))
+
+    def test_steering_is_measured(self):
+        with h5py.File(self.file) as f:
+            self.assertEqual(f["steering/strengths"][:].tolist(), [0.5, 1])
+            self.assertTrue((f["steering/tokens"][:] > 0).all())
+            for side in "ab":
+                group = f[f"{side}/steering"]
+                kl, writes = group["kl"][:], group["writes"][:]
+                self.assertTrue(np.isnan(kl[0]).all() and np.isnan(writes[0]).all() and np.isnan(group["contrast"][0]).all())
+                for kind in (1, 4):
+                    self.assertTrue((group["length"][1, kind] > 0).all())
+                    self.assertTrue((kl[1, 1, kind] > 0).all() and np.isfinite(writes[1, :, kind]).all())
+                    self.assertGreater(kl[1, 1, kind].mean(), kl[1, 0, kind].mean())
+                    mean = writes[1, 1, kind].mean(axis=0)
+                    off = ~np.eye(len(mean), dtype=bool)
+                    self.assertAlmostEqual(group["contrast"][1, 1, kind], np.diag(mean).mean() - mean[off].mean(), places=9)
+                    self.assertTrue(0 < group["contrast_p"][1, 1, kind] <= 1)
+                self.assertTrue(np.isnan(kl[1, :, 3]).all())  # matched
+            self.assertFalse(np.isnan(f["claim/steering/writes/p"][1, 1, 3]))
+
+    def test_effects_beside_others_are_the_same(self):
+        """Without resampled removals and steering, all that they do not make is bit for bit the same."""
+        work = self.folder / "plain"
+        shutil.copytree(self.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
+        run("subspaces", self.study, "--set", f"study.output={work}", "--set", 'subspaces.removals=["mean"]', "--set", "subspaces.steering=[]")
+        expected, found = datasets(self.file), datasets(work / "subspaces.h5")
+        for name, value in found.items():
+            self.assertEqual(value.tobytes(), expected[name].tobytes(), name)
+        self.assertEqual({name for name in expected.keys() - found.keys() if "/steering/" not in name and "/resample/" not in name}, set())
+
+    def test_steering_that_cannot_be_is_refused(self):
+        for setting, said in (("subspaces.steering=[0]", '"0" must be a number other than 0'), ('subspaces.steering=["half"]', '"half" must be a number'),
+                              ("subspaces.residual=false", "they need subspaces.residual = true")):
+            self.assertIn(said, self.refused_by(setting))
+
+    def refused_by(self, setting):
+        work = self.folder / "refused"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(self.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
+        return run("subspaces", self.study, "--set", f"study.output={work}", "--set", setting, code=78, ranks=1)
 
     def test_any_number_of_ranks_gives_the_same(self):
         expected = datasets(self.file)

@@ -1,40 +1,21 @@
 // Bases of concepts: what they span, and means of phrases against a plain loop over the rows.
-#include "concord/comm/agree.hpp"
 #include "concord/subspaces/bases.hpp"
 
 #include <fmt/format.h>
 
+#include "subspaces/npy_file.hpp"
 #include "subspaces/worlds.hpp"
-#include <fstream>
 #include <map>
 #include <set>
 
 namespace concord::subspaces {
 namespace {
 
+using test::npy_of;
 using test::world;
 using namespace worlds;
 
 constexpr Index d = 20;
-
-/// An .npy of float32 that rank 0 writes.
-std::string npy_of(const std::vector<float>& values, Index cols) {
-  const auto path = test::empty_folder("bases") / "rows.npy";
-  comm::agree(world(), [&] {
-    if (world().rank() != 0) return;
-    std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", values.size() / at(cols), cols);
-    header.resize(117, ' ');
-    header += '\n';
-    std::ofstream out(path, std::ios::binary);
-    out.write("\x93NUMPY\x01\x00", 8);
-    out.put(static_cast<char>(header.size()));
-    out.put('\0');
-    out << header;
-    out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(4 * values.size()));
-  });
-  world().barrier();
-  return path.string();
-}
 
 /// Eight phrases a concept and half, of one to three tokens and some spans each, with random ones beside them.
 std::vector<Span> some_spans(int concepts, Index rows) {
@@ -63,7 +44,7 @@ TEST(PhraseMeansOfRows, EqualAPlainLoop) {
   std::vector<float> values;
   const Philox random(1, "rows");
   for (std::uint64_t i = 0; i < rows * 7; ++i) values.push_back(static_cast<float>(random.normal(i)));
-  const io::RowSource source(npy_of(values, 7));
+  const io::RowSource source(npy_of("bases", values, 7));
   const auto spans = some_spans(3, rows);
   for (const SpanRow row : {SpanRow::last, SpanRow::mean}) {
     std::map<std::int32_t, std::vector<double>> sums;

@@ -7,6 +7,10 @@
 ///   E(c, c') = mean of the loss with the change less the loss without, in nats a token, over rows that have a next token.
 /// Rows in front of the span do not change, since attention looks back; what other rows took from the span in earlier layers stays. The
 /// energy e(c, c') = mean ||U_c^T (x - mu)||^2 / mean ||x - mu||^2 says how much was taken out.
+///
+/// A resampled removal puts y, the rows of another span of the same length, in the place of mu: x - U_c U_c^T (x - y). That span is of
+/// another concept than c and c'. The result stays among rows that occur, but takes the noise of y with it. Its
+/// energy is mean ||U_c^T (x - y)||^2 / mean ||x - mu||^2, the change in the units of the removal's, and may exceed 1.
 
 #include "concord/model/transformer.hpp"
 #include "concord/subspaces/bases.hpp"
@@ -30,12 +34,21 @@ struct SpanEffects {
   std::vector<double> energy_of_span; ///< [spans]
 };
 
+/// Rows that take the place of a span's in a resampled removal.
+struct Swap {
+  std::vector<std::vector<float>> rows; ///< of each donor, [rows of the span, d]
+  std::vector<int> donor;               ///< of each basis; -1: none, and the effect is NaN
+};
+using SwapOf = std::function<Swap(std::int32_t span)>;
+
 /// A context and the spans in it.
 struct ContextSpans {
   Index first_row = 0;             ///< of the context
   std::vector<std::int32_t> ids;   ///< of its tokens
   std::vector<std::int32_t> spans; ///< numbers
 };
+
+class ChangedRuns;
 
 class Removals {
 public:
@@ -45,10 +58,11 @@ public:
            Index after);
   /// Adds the effects on the spans of one context to `out`. The bits of a span's effects do not depend on the others. Local.
   void run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const;
+  /// The same of resampled removals. Without any donor the span's energy is NaN, too.
+  void run_resampled(const ContextSpans& context, const std::vector<Span>& spans, const SwapOf& swap_of, SpanEffects& out) const;
 
 private:
-  struct Clean;
-  void of_span(const Clean& clean, const ContextSpans& context, const Span& span, SpanEffects& out) const;
+  void of_span(const ChangedRuns& runs, const ContextSpans& context, const Span& span, const Swap* swap, SpanEffects& out) const;
   const model::Transformer& model_;
   int layer_;
   Index after_;

@@ -44,6 +44,8 @@ struct SubspacesSettings {
   std::vector<std::string> effect_layers_b{"all"};
   Index effect_occurrences = 8;
   Index after = 4;
+  std::vector<std::string> removals{"mean"};
+  std::vector<std::string> steering;
   Index permutations = 9999;
   bool carry = false;
   Index map_rows = 200000;
@@ -90,6 +92,12 @@ struct SubspacesSettings {
     setting("effect_occurrences", s.effect_occurrences, within(1, settings::largest_int),
             "of a concept, of each kind of span and on each half of the documents, at which subspaces are removed");
     setting("after", s.after, within(0, 4096), "rows behind the span whose predictions are looked at");
+    setting("removals", s.removals, Allowed{0, 0, false, false, {"mean", "resample"}},
+            "what stands in the place of what is removed: the mean of all phrases, or a span of another concept");
+    setting(
+        "steering", s.steering, anything(),
+        "strengths s, such as [0.5, 1, 2], at which a concept's first direction is added, 1 being as much as its own words hold; none: not "
+        "measured");
     setting("permutations", s.permutations, within(1, settings::largest_int), "of concept labels; p is at least 1 / (permutations + 1)");
     setting("carry", s.carry, anything(),
             "also carry subspaces from each model into the other by a linear map, and remove them there; needs effects and residual");
