@@ -199,8 +199,8 @@ TEST(Train, VariantsShareRowsAndEqualTrainingsByThemselves) {
   alone.out = folder / "alone_seed";
   train(world(), alone);
   EXPECT_EQ(weights(alone.out), second);
-  expect_error(ExitCode::config, "is not one of kind, latents", [&] { train_variants(world(), o, {"width=3"}); });
-  expect_error(ExitCode::config, "is no whole number for k", [&] { train_variants(world(), o, {"k=many"}); });
+  expect_error(ExitCode::config, "is not one of k, kind, latents", [&] { train_variants(world(), o, {"width=3"}); });
+  expect_error(ExitCode::config, "k: \"many\" is no whole number", [&] { train_variants(world(), o, {"k=many"}); });
 }
 
 /// Two models of the same tokens: 16 directions that both have, 8 that only A and 8 that only B has.

@@ -446,7 +446,7 @@ TEST(CompareSpaces, RefusesBadInputOnAllRanks) {
   }
   Matrix huge = affine(x, 1e200, 0);
   expect_error(ExitCode::bad_data, "too large to square", [&] { score("svcca", huge, x); });
-  expect_error(ExitCode::config, "did you mean svcca?", [&] { score("svca", x, x); });
+  expect_error(ExitCode::config, "did you mean \"svcca\"?", [&] { score("svca", x, x); });
 }
 
 TEST(GroupsFor, WastesFewRanks) {
