@@ -149,10 +149,14 @@ TEST(DonorsOfSpans, AreOfOtherConceptsAndTheSameLength) {
       EXPECT_NE(spans[place(donor)].concept_number, span.concept_number);
       used.insert(donor);
     }
-    if (donors[1] >= 0) EXPECT_NE(spans[place(donors[0])].concept_number, spans[place(donors[1])].concept_number);
+    if (donors[1] >= 0) {
+      EXPECT_NE(spans[place(donors[0])].concept_number, spans[place(donors[1])].concept_number);
+    }
     for (Index removed = 0; removed < 4; ++removed) {
       const int which = donor_for(spans, donors, removed);
-      if (which >= 0) EXPECT_NE(spans[place(donors[place(which)])].concept_number, removed);
+      if (which >= 0) {
+        EXPECT_NE(spans[place(donors[place(which)])].concept_number, removed);
+      }
       EXPECT_EQ(which, spans[place(donors[0])].concept_number != removed ? 0 : donors[1] >= 0 ? 1 : -1);
     }
   }
@@ -455,7 +459,9 @@ TEST(SteeringMeans, EqualAPlainLoop) {
             return static_cast<double>(steered.writes[(i * 6 + direction) * 3 + place(other)]);
           });
           EXPECT_EQ(std::isnan(means.writes[here]), other == 2) << "nothing to write";
-          if (other != 2) EXPECT_NEAR(means.writes[here], writes, 1e-12);
+          if (other != 2) {
+            EXPECT_NEAR(means.writes[here], writes, 1e-12);
+          }
         }
   const auto empty = steering_means(spans, {}, directions);
   EXPECT_TRUE(std::all_of(empty.writes.begin(), empty.writes.end(), [](double value) { return std::isnan(value); }));
