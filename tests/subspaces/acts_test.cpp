@@ -149,10 +149,14 @@ TEST(DonorsOfSpans, AreOfOtherConceptsAndTheSameLength) {
       EXPECT_NE(spans[place(donor)].concept_number, span.concept_number);
       used.insert(donor);
     }
-    if (donors[1] >= 0) EXPECT_NE(spans[place(donors[0])].concept_number, spans[place(donors[1])].concept_number);
+    if (donors[1] >= 0) {
+      EXPECT_NE(spans[place(donors[0])].concept_number, spans[place(donors[1])].concept_number);
+    }
     for (Index removed = 0; removed < 4; ++removed) {
       const int which = donor_for(spans, donors, removed);
-      if (which >= 0) EXPECT_NE(spans[place(donors[place(which)])].concept_number, removed);
+      if (which >= 0) {
+        EXPECT_NE(spans[place(donors[place(which)])].concept_number, removed);
+      }
       EXPECT_EQ(which, spans[place(donors[0])].concept_number != removed ? 0 : donors[1] >= 0 ? 1 : -1);
     }
   }
@@ -278,7 +282,8 @@ TEST(SteeringWithDirections, OfASpanDoesNotDependOnOthers) {
   }
 }
 
-/// Behind the last block a token's own row of the (tied) head raises that token, the more the longer it is.
+/// Behind the last block a token's own row of the (tied) head raises that token, the more the longer it is, until it is all that the model
+/// says.
 TEST(SteeringWithDirections, OfATokensRowBehindTheLastBlockRaisesIt) {
   const c10::InferenceMode no_gradients;
   const auto& config = small_model().config();
@@ -290,14 +295,14 @@ TEST(SteeringWithDirections, OfATokensRowBehindTheLastBlockRaisesIt) {
   for (auto& of : filled.unit) of.assign(unit.data_ptr<double>(), unit.data_ptr<double>() + config.hidden);
   const ConceptTokens tokens{{123, 200}, {0, 1}, {1, 1}};
   float before = 0;
-  for (const double strength : {5.0, 20.0, 80.0}) {
+  for (const double strength : {1.0, 2.0, 4.0}) {
     SpanSteering out;
     Steering(small_model(), config.layers - 1, filled, strength, tokens, 0).run({first_row, some_ids(), {1}}, some_spans(), out);
     EXPECT_GT(out.writes[0], before);
     EXPECT_GT(out.writes[0], out.writes[1] + 0.1F) << "another token";
     before = out.writes[0];
   }
-  EXPECT_GT(before, 3);
+  EXPECT_GT(before, 1);
 }
 
 /// Against a plain loop; the same at any number of ranks.
@@ -455,7 +460,9 @@ TEST(SteeringMeans, EqualAPlainLoop) {
             return static_cast<double>(steered.writes[(i * 6 + direction) * 3 + place(other)]);
           });
           EXPECT_EQ(std::isnan(means.writes[here]), other == 2) << "nothing to write";
-          if (other != 2) EXPECT_NEAR(means.writes[here], writes, 1e-12);
+          if (other != 2) {
+            EXPECT_NEAR(means.writes[here], writes, 1e-12);
+          }
         }
   const auto empty = steering_means(spans, {}, directions);
   EXPECT_TRUE(std::all_of(empty.writes.begin(), empty.writes.end(), [](double value) { return std::isnan(value); }));
