@@ -149,10 +149,11 @@ TEST(LogitShares, EqualAPlainLoop) {
           sum += all > 0 ? tokens.counts[v][place(other)] * inside / all : 0;
           count += tokens.counts[v][place(other)];
         }
-        if (basis.k == 0 || count == 0)
+        if (basis.k == 0 || count == 0) {
           EXPECT_TRUE(std::isnan(value));
-        else
+        } else {
           EXPECT_NEAR(value, sum / count, 1e-12);
+        }
       }
 }
 
@@ -251,7 +252,9 @@ TEST(MembersTogether, EqualSetsWindowByWindow) {
           const double value = found[c * members.size() + other];
           const double expected = c == other ? std::nan("") : slow_odds(codes, members[c], members[other], window);
           EXPECT_EQ(std::isnan(value), std::isnan(expected)) << c << " " << other;
-          if (!std::isnan(expected)) EXPECT_NEAR(value, expected, 1e-12) << c << " " << other << " window " << window;
+          if (!std::isnan(expected)) {
+            EXPECT_NEAR(value, expected, 1e-12) << c << " " << other << " window " << window;
+          }
         }
     }
   }
@@ -267,7 +270,9 @@ TEST(MembersTogether, OfManyMembers) {
   const auto found = members_together(world(), file, 2, members, codes.offsets, 4);
   for (std::size_t c = 0; c < 3; ++c)
     for (std::size_t other = 0; other < 3; ++other)
-      if (c != other) EXPECT_NEAR(found[c * 3 + other], slow_odds(codes, members[c], members[other], 4), 1e-12);
+      if (c != other) {
+        EXPECT_NEAR(found[c * 3 + other], slow_odds(codes, members[c], members[other], 4), 1e-12);
+      }
 }
 
 // --- Agreement --------------------------------------------------------------------------------------------------------

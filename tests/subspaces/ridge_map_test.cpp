@@ -197,7 +197,9 @@ TEST(MapContextsDrawn, KeepTheHalvesOfTheDocuments) {
         const Index number = by_context ? context : context / 3;
         const auto [found, fresh] = part_of.emplace(number, static_cast<MapPart>(part));
         EXPECT_EQ(found->second, static_cast<MapPart>(part)) << "a document is of one part";
-        if (number % 3 != 2) EXPECT_EQ(part == static_cast<int>(MapPart::held), number / 3 % 2 == 1);
+        if (number % 3 != 2) {
+          EXPECT_EQ(part == static_cast<int>(MapPart::held), number / 3 % 2 == 1);
+        }
       }
     EXPECT_EQ(all, place(contexts_there)) << "room for all";
     double choose = 0;
