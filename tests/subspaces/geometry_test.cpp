@@ -149,10 +149,11 @@ TEST(LogitShares, EqualAPlainLoop) {
           sum += all > 0 ? tokens.counts[v][place(other)] * inside / all : 0;
           count += tokens.counts[v][place(other)];
         }
-        if (basis.k == 0 || count == 0)
+        if (basis.k == 0 || count == 0) {
           EXPECT_TRUE(std::isnan(value));
-        else
+        } else {
           EXPECT_NEAR(value, sum / count, 1e-12);
+        }
       }
 }
 
