@@ -16,8 +16,10 @@
 #include "concord/sae/sae.hpp"
 
 #include "subspaces/claim_tests.hpp"
+#include "subspaces/headline.hpp"
 #include "subspaces/model_runner.hpp"
 #include "subspaces/paper_rule.hpp"
+#include "subspaces/removals_file.hpp"
 #include "subspaces/result_file.hpp"
 #include <algorithm>
 #include <optional>
@@ -88,9 +90,11 @@ public:
       file.write("/concepts/together", together_, {extent_.concepts, extent_.concepts});
       if (!settings_.effects) return;
       for (const auto& [name, matrix] : similarity_) file.write("/similarity/" + name, matrix, {extent_.concepts, extent_.concepts});
+      lay_out_removals(file, extent_, spans_, effect_spans_);
       for (const auto& name : claim_datasets(similarity_)) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
+      for (const auto& name : headline_datasets()) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
     });
-    const Index units = extent_.layers() + extent_.pairs() + 1;
+    const Index units = extent_.layers() + extent_.pairs() + 2;
     Progress progress("subspaces", units, "units", output.units_done());
     for (Index unit = output.units_done(); unit < units; ++unit) {
       run_unit(output, unit);
@@ -149,7 +153,8 @@ private:
 
   double bytes() const {
     const auto c = static_cast<double>(extent_.concepts);
-    const double effects = extent_.effects ? 4 * span_sets * basis_kinds * halves * c * c * 8 : 0;
+    const double removals = 4 * static_cast<double>(effect_spans_.size()) * basis_kinds * c;
+    const double effects = extent_.effects ? 4 * span_sets * basis_kinds * halves * c * c * 8 + removals : 0;
     const double layer = c * static_cast<double>(extent_.members) * 100 + basis_kinds * c * c * 8 + effects;
     return (1 << 20) + static_cast<double>(extent_.layers()) * layer + static_cast<double>(extent_.pairs()) * (c * c * 36 + c * 300 + 4096);
   }
@@ -235,8 +240,10 @@ private:
       run_layer(output, unit < layers_a ? a_ : b_, unit < layers_a ? unit : unit - layers_a);
     else if (unit < extent_.layers() + extent_.pairs())
       run_pair(output, unit - extent_.layers());
-    else
+    else if (unit == extent_.layers() + extent_.pairs())
       run_claim(output);
+    else
+      run_headline(output);
   }
 
   LayerFeatures layer_features(const Side& side, int layer, const sae::Sae& sae) const {
@@ -298,7 +305,9 @@ private:
     if (side.runner && std::find(at_layers.begin(), at_layers.end(), layer) != at_layers.end())
       result.effects = side.runner->effects(layer, result.bases, removed_, spans_, effect_spans_, settings_.after);
     comm::agree(comm_, [&] {
-      if (output.writes()) write_layer(output.file(), extent_, side.name, number, result);
+      if (!output.writes()) return;
+      write_layer(output.file(), extent_, side.name, number, result);
+      write_removals(output.file(), side.name, number, result.effects);
     });
   }
 
@@ -369,20 +378,48 @@ private:
     });
   }
 
+  /// Of both models' layers, on rank 0.
+  std::pair<std::vector<EffectMatrices>, std::vector<EffectMatrices>> all_effects(io::Output& output) const {
+    std::pair<std::vector<EffectMatrices>, std::vector<EffectMatrices>> all;
+    for (const auto& [side, effects] : {std::pair{&a_, &all.first}, std::pair{&b_, &all.second}}) {
+      effects->assign(side->layers.size(), EffectMatrices(extent_.concepts));
+      comm::agree(comm_, [&, side = side, effects = effects] {
+        for (std::size_t i = 0; i < effects->size() && output.writes(); ++i) {
+          (*effects)[i] = read_effects(output.file(), extent_, side->name, static_cast<Index>(i));
+          (*effects)[i].kl_of_spans = read_removals(output.file(), side->name, static_cast<Index>(i));
+        }
+      });
+    }
+    return all;
+  }
+
+  ClaimInputs claim_inputs() const { return {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed}; }
+
   void run_claim(io::Output& output) {
     if (!settings_.effects) return;
-    std::vector<EffectMatrices> a(a_.layers.size(), EffectMatrices(extent_.concepts));
-    std::vector<EffectMatrices> b(b_.layers.size(), EffectMatrices(extent_.concepts));
-    comm::agree(comm_, [&] {
-      if (!output.writes()) return;
-      for (std::size_t i = 0; i < a.size(); ++i) a[i] = read_effects(output.file(), extent_, 'a', static_cast<Index>(i));
-      for (std::size_t i = 0; i < b.size(); ++i) b[i] = read_effects(output.file(), extent_, 'b', static_cast<Index>(i));
-    });
-    const auto values = claim_values(comm_, std::move(a), std::move(b),
-                                     {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed});
+    auto [a, b] = all_effects(output);
+    const auto values = claim_values(comm_, std::move(a), std::move(b), claim_inputs());
     comm::agree(comm_, [&] {
       const auto names = claim_datasets(similarity_);
       for (std::size_t i = 0; i < names.size() && output.writes(); ++i) output.file().dataset(names[i]).write_all(values[i]);
+    });
+  }
+
+  void run_headline(io::Output& output) {
+    if (!settings_.effects) return;
+    auto [a, b] = all_effects(output);
+    const auto claim = claim_inputs();
+    const auto values = headline_values(comm_, std::move(a), std::move(b),
+                                        {claim, removals_of(spans_, effect_spans_), settings_.level_draws, settings_.resamples});
+    comm::agree(comm_, [&] {
+      if (!output.writes()) return;
+      const auto& names = headline_datasets();
+      for (std::size_t i = 0; i < names.size(); ++i) output.file().dataset(names[i]).write_all(values[i]);
+      std::vector<std::string> pairs;
+      for (const int layer_a : a_.layers)
+        for (const int layer_b : b_.layers) pairs.push_back(fmt::format("{} and {}", layer_a, layer_b));
+      const auto claimed = [&](const char* name) { return output.file().dataset(std::string("/claim/kl/") + name).read_all<double>(); };
+      say_headline(values, claimed("robust_t"), claimed("r"), claimed("ratio"), pairs);
     });
   }
 

@@ -45,6 +45,8 @@ struct SubspacesSettings {
   Index effect_occurrences = 8;
   Index after = 4;
   Index permutations = 9999;
+  Index level_draws = 200;
+  Index resamples = 400;
 
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
@@ -89,6 +91,10 @@ struct SubspacesSettings {
             "of a concept, of each kind of span and on each half of the documents, at which subspaces are removed");
     setting("after", s.after, within(0, 4096), "rows behind the span whose predictions are looked at");
     setting("permutations", s.permutations, within(1, settings::largest_int), "of concept labels; p is at least 1 / (permutations + 1)");
+    setting("level_draws", s.level_draws, within(0, settings::largest_int),
+            "of the null made from the data, on which the headline's own test is tried; 0: it is not");
+    setting("resamples", s.resamples, within(0, settings::largest_int),
+            "of the documents, for intervals of the headline's r and ratio; 0: none");
   }
 };
 
