@@ -241,6 +241,11 @@ agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices&
   agreement::MatrixPair pair;
   pair.concepts = a.concepts;
   pair.covariates = {inputs.together};
+  if (kind == static_cast<int>(BasisKind::dealt) && !inputs.dealt.empty()) {
+    pair.covariates.push_back(inputs.dealt);
+    pair.covariates.push_back(inputs.dealt); // those beyond the first: two words of a concept lie closer to its subspace than twice one
+    for (double& count : pair.covariates.back()) count = std::max(0.0, count - 1);
+  }
   pair.groups = inputs.groups;
   for (int half = 0; half < halves; ++half) {
     pair.a.push_back(a.matrix(values_of(a, measure), set, kind, half));

@@ -37,6 +37,7 @@ struct ClaimInputs {
   const std::map<std::string, std::vector<double>>& similarity;
   Index permutations;
   std::uint64_t seed;
+  std::vector<double> dealt{}; ///< dealt_counts(), covariates of kind `dealt`; empty: without
 };
 /// A's and B's matrices on both halves of the documents, for one span set and kind of subspace. @param measure 0: KL, 1: loss. Local.
 agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices& b, std::size_t measure, int set, int kind,

@@ -176,7 +176,7 @@ std::vector<std::vector<double>> headline_values(const comm::Communicator& comm,
 }
 
 void say_headline(const std::vector<std::vector<double>>& values, const std::vector<double>& robust_t, const std::vector<double>& r,
-                  const std::vector<double>& ratio, const std::vector<std::string>& pairs) {
+                  const std::vector<double>& ratio, const std::vector<std::string>& pairs, Index level_draws) {
   for (const BasisKind kind : looked_at) {
     const std::size_t first = static_cast<std::size_t>(kind) * pairs.size();
     std::size_t best = first;
@@ -191,8 +191,8 @@ void say_headline(const std::vector<std::vector<double>>& values, const std::vec
     if (!std::isnan(values[0][best]))
       said += fmt::format("; the test by itself finds agreement in {:.1f} % of draws without any", 100 * values[0][best]);
     log_info("{}", said);
-    constexpr double too_often = 0.1;
-    if (values[0][best] > too_often)
+    const double draws = static_cast<double>(level_draws);
+    if (level_draws > 0 && agreement::wilson_interval(std::llround(values[0][best] * draws), level_draws, 0.95).low > alpha)
       log_warn("subspaces: p of {} is too small: its test finds agreement at 0.05 in {:.0f} % of draws without any", name_of(kind),
                100 * values[0][best]);
   }

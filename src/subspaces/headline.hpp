@@ -23,9 +23,9 @@ const std::vector<std::string>& headline_datasets();
 /// for any number of them. Collective over `comm`. @throws Error stopped, agreed.
 std::vector<std::vector<double>> headline_values(const comm::Communicator& comm, std::vector<EffectMatrices> a,
                                                  std::vector<EffectMatrices> b, const HeadlineInputs& inputs);
-/// Says them of the pair of layers whose robust t is largest. Local.
+/// Says them of the pair of layers whose robust t is largest, and warns where the level lies surely (95 %) above 0.05. Local.
 /// @param robust_t, r, ratio  as in the claim's datasets; @param pairs  names of the pairs of layers
 void say_headline(const std::vector<std::vector<double>>& values, const std::vector<double>& robust_t, const std::vector<double>& r,
-                  const std::vector<double>& ratio, const std::vector<std::string>& pairs);
+                  const std::vector<double>& ratio, const std::vector<std::string>& pairs, Index level_draws);
 
 } // namespace concord::subspaces

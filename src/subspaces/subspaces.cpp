@@ -88,6 +88,7 @@ public:
       lay_out(file, extent_);
       write_concepts(file, lists_, counts_, defined_);
       file.write("/concepts/together", together_, {extent_.concepts, extent_.concepts});
+      file.write("/concepts/dealt", dealt_, {extent_.concepts, extent_.concepts});
       if (!settings_.effects) return;
       for (const auto& [name, matrix] : similarity_) file.write("/similarity/" + name, matrix, {extent_.concepts, extent_.concepts});
       lay_out_removals(file, extent_, spans_, effect_spans_);
@@ -204,6 +205,7 @@ private:
     }
     spans_ = choose_spans(comm_, mine, {contexts_.offsets, contexts_.document},
                           {options_.seed, static_cast<Index>(lists_.phrases.size()), settings_.phrase_occurrences});
+    dealt_ = dealt_counts(spans_, extent_.concepts, options_.seed);
     defined_ = concept_spans(spans_, static_cast<int>(lists_.concepts.size()), settings_);
     effect_spans_ = effect_spans(spans_, settings_.effect_occurrences, options_.seed);
     std::erase_if(effect_spans_, [&](std::int32_t number) { return !defined_[at(spans_[at(number)].concept_number)].defined; });
@@ -393,7 +395,9 @@ private:
     return all;
   }
 
-  ClaimInputs claim_inputs() const { return {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed}; }
+  ClaimInputs claim_inputs() const {
+    return {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed, dealt_};
+  }
 
   void run_claim(io::Output& output) {
     if (!settings_.effects) return;
@@ -419,7 +423,7 @@ private:
       for (const int layer_a : a_.layers)
         for (const int layer_b : b_.layers) pairs.push_back(fmt::format("{} and {}", layer_a, layer_b));
       const auto claimed = [&](const char* name) { return output.file().dataset(std::string("/claim/kl/") + name).read_all<double>(); };
-      say_headline(values, claimed("robust_t"), claimed("r"), claimed("ratio"), pairs);
+      say_headline(values, claimed("robust_t"), claimed("r"), claimed("ratio"), pairs, settings_.level_draws);
     });
   }
 
@@ -436,6 +440,7 @@ private:
   std::map<std::string, std::vector<double>> similarity_; ///< measure -> [C, C]
   concepts::OccurrenceCounts counts_;
   std::vector<double> together_; ///< [C, C] log odds of the words of two concepts in a window
+  std::vector<double> dealt_;    ///< [C, C] whose phrases the control `dealt` is made of
   std::vector<Span> spans_;
   std::vector<ConceptSpans> defined_;
   std::vector<std::int32_t> effect_spans_;

@@ -162,8 +162,12 @@ def write_model(folder, squares, random):
 
 
 def concord(stage, *words_of_command):
-    """The program by itself on one rank."""
-    done = subprocess.run([CONCORD, stage, *map(str, words_of_command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ALONE, timeout=SECONDS_A_RUN)
+    """The program by itself on one rank; once more where MPI could not be started at all, as on a machine with too much to do."""
+    for _ in range(3):
+        done = subprocess.run([CONCORD, stage, *map(str, words_of_command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ALONE,
+                              timeout=SECONDS_A_RUN)
+        if "before MPI_INIT completed" not in done.stdout:
+            break
     if done.returncode != 0:
         raise RuntimeError(f"concord {stage} ends with {done.returncode}: {last_lines(done.stdout)}")
 
