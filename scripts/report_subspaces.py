@@ -21,6 +21,7 @@ CRITERIA = ("agreement beyond chance", "more than the controls", "phrases as wel
 EFFECT_MEASURES = ("kl", "loss")
 AGREEMENT = ("r", "t", "robust_t", "spearman", "p", "p_grouped", "p_max", "p_max_grouped", "p_spearman", "reliability_a", "reliability_b", "ceiling",
              "ratio", "concepts")
+CHECKS = ("self_level", "r_low", "r_high", "ratio_low", "ratio_high")  # of KL over all spans alone
 QUESTIONS = {"effect_a": "A: larger effects between near concepts", "effect_b": "B: larger effects between near concepts", "nearer": "A and B differ less there",
              "beside": "agreement left with meaning held fixed"}
 LEAST_RELIABILITY = 0.3
@@ -40,7 +41,7 @@ class Subspaces:
         concepts = self.file["concepts"]
         self.names, self.groups = strings(concepts["names"]), strings(concepts["groups"])
         self.occurrences, self.spans, self.phrases, self.defined = (concepts[name][:] for name in ("occurrences", "spans", "phrases", "defined"))
-        self.together = concepts["together"][:] if "together" in concepts else None
+        self.together, self.dealt = (concepts[name][:] if name in concepts else None for name in ("together", "dealt"))
         self.texts = strings(self.file["phrases/texts"])
         self.phrase_concept, self.phrase_occurrences = self.file["phrases/concept"][:], self.file["phrases/occurrences"][:]
         self.pairs = [tuple(map(int, pair)) for pair in self.file["pairs"][:]]
@@ -145,6 +146,8 @@ class Matrices:
         i, j = subspaces.place(pair)
         self.a, self.b = (subspaces.effects(side, layer, measure, span_set, basis) for side, layer in (("a", i), ("b", j)))
         self.covariates = [] if subspaces.together is None else [subspaces.together]
+        if basis == "dealt" and subspaces.dealt is not None:  # words of each concept in those as dealt, and those beyond the first
+            self.covariates += [subspaces.dealt, np.maximum(subspaces.dealt - 1, 0)]
         self.kept = defined_concepts([*self.a, *self.b, *self.covariates])
 
     def crossings(self, kept):
@@ -264,7 +267,7 @@ class Headline:
     def record(self):
         """For summary.json."""
         return {"basis": self.basis, "layer_a": self.layers[0], "layer_b": self.layers[1], "measure": "kl", "span_set": "all", "verdict": self.verdict,
-                "headline_p": self.p, "headline_p_from": self.p_from, **{name: self._of(name) for name in AGREEMENT},
+                "headline_p": self.p, "headline_p_from": self.p_from, **{name: self._of(name) for name in (*AGREEMENT, *CHECKS)},
                 "criteria": {name: {"state": state, "figures": figures} for name, (state, figures) in self.criteria.items()}, "controls": self.controls}
 
 
@@ -362,7 +365,7 @@ def contrast_rows(s):
 def claim_rows(s):
     meaning = [f"{name}/{question}_{number}" for name in s.similarity for question in QUESTIONS for number in "rp"]
     return [{"layer_a": a, "layer_b": b, "basis": basis, "control": int(basis in CONTROLS), "measure": measure, "span_set": span_set,
-             **{name.replace("/", "_"): float(s.claim(name, measure, span_set, basis)[pair]) for name in (*AGREEMENT, *meaning)}}
+             **{name.replace("/", "_"): float(s.claim(name, measure, span_set, basis)[pair]) for name in (*AGREEMENT, *CHECKS, *meaning)}}
             for pair, (a, b) in enumerate(s.pairs) for measure in EFFECT_MEASURES for span_set in s.sets for basis in s.measured]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 import h5py
 from report_parts import STYLE, Corpus, Html, html_table, label, layer_name, readable, save, text, top_contexts, visible, write_csv
-from report_subspaces import (AGREEMENT, BASIS_TITLES, CONTROLS, CRITERIA, EFFECT_MEASURES, HEADLINE_BASES, LEAST_PAIRS, LEAST_RELIABILITY, MOST_EFFECT_ROWS,
+from report_subspaces import (AGREEMENT, BASIS_TITLES, CHECKS, CONTROLS, CRITERIA, EFFECT_MEASURES, HEADLINE_BASES, LEAST_PAIRS, LEAST_RELIABILITY, MOST_EFFECT_ROWS,
                               QUESTIONS, Matrices, Subspaces, alike_rows, claim_rows, concept_rows, contrast_rows, headlines, last, member_rows,
                               verdict_sentence, why_not_alike, write_effects)
 from report_subspaces_acts import resample_html, steering_html
@@ -222,13 +222,21 @@ def p_title(s):
     return "p" if s.one_group else "p, groups kept"
 
 
+CHECK_COLUMNS = (("r_interval", "r, 95 %"), ("ratio_interval", "r / ceiling, 95 %"), ("self_level", "the test finds agreement in a null, share"))
+
+
+def interval_text(low, high):
+    return f"{low:.2f} to {high:.2f}" if np.isfinite([low, high]).all() else ""
+
+
 def claim_table(s, pair, span_sets=("all",), measures=EFFECT_MEASURES):
     """Each basis and effect measure at a layer pair, controls below the headline."""
     rows = []
     for span_set in span_sets:
         for measure in measures:
             for basis in s.measured:
-                values = {name: float(s.claim(name, measure, span_set, basis)[pair]) for name in AGREEMENT}
+                values = {name: float(s.claim(name, measure, span_set, basis)[pair]) for name in (*AGREEMENT, *CHECKS)}
+                values |= {f"{name}_interval": interval_text(values[f"{name}_low"], values[f"{name}_high"]) for name in ("r", "ratio")}
                 low = not min(values["reliability_a"], values["reliability_b"]) >= LEAST_RELIABILITY
                 rows.append({"spans": SET_TITLES.get(span_set, span_set), "basis": BASIS_TITLES[basis], "measure": {"kl": "KL", "loss": "loss"}[measure],
                              "note": "not measurable" if low and np.isfinite(values["r"]) else "", **values})
@@ -237,8 +245,10 @@ def claim_table(s, pair, span_sets=("all",), measures=EFFECT_MEASURES):
         columns.insert(0, ("spans", "at"))
     columns += [] if s.one_group else [("p_grouped", "p, groups kept")]
     columns += [("p", "p, all permutations"), ("p_max" if s.one_group else "p_max_grouped", "p over all layer pairs"), ("reliability_a", "reliability A"),
-                ("reliability_b", "reliability B"), ("ceiling", "ceiling"), ("ratio", "r / ceiling"), ("note", "")]
-    formats = {key: ".3f" for key in ("r", "reliability_a", "reliability_b", "ceiling", "ratio")} | {"robust_t": ".2f", "concepts": ".0f"}
+                ("reliability_b", "reliability B"), ("ceiling", "ceiling"), ("ratio", "r / ceiling")]
+    columns += [(key, title) for key, title in CHECK_COLUMNS if any(row[key] if "interval" in key else np.isfinite(row[key]) for row in rows)]
+    columns += [("note", "")]
+    formats = {key: ".3f" for key in ("r", "reliability_a", "reliability_b", "ceiling", "ratio")} | {"robust_t": ".2f", "concepts": ".0f", "self_level": ".3f"}
     return wide(html_table(rows, columns, formats | {key: ".3g" for key in ("p", "p_grouped", "p_max", "p_max_grouped")}))
 
 
@@ -286,7 +296,9 @@ def claim_html(s, found, folder):
     out = f"""<h2>Do alike subspaces act alike?</h2>
 <p>A concept's subspace is removed from the residual stream at the occurrences of another; KL and loss say what that does to the predictions. The C x C matrices of
 A and B are compared in normal scores, without rows, columns and the words' co-occurrence, A on one half of the documents and B on the other. The ceiling is what
-the halves of either model by themselves allow; a reliability below {LEAST_RELIABILITY:g} is not measurable.</p>
+the halves of either model by themselves allow; a reliability below {LEAST_RELIABILITY:g} is not measurable. Intervals: documents drawn anew. The null: rows,
+columns and co-occurrence as they are, the rest permuted in A and B apart; the test is right where it finds agreement there in 5 % of the draws. For <i>dealt</i> it is also taken out whose words
+its subspaces are made of.</p>
 <p>The claim would be refuted by: a headline no better than chance (the layer pair with the largest robust t, its p that of the largest over all pairs
 {"" if s.one_group else "under permutations that keep groups "}above 0.05); or agreement no larger than that of the controls <i>dealt</i> (words without a common meaning), <i>matched</i>, <i>random</i>; or phrases at chance while single words
 are not.</p>{one}{criteria_table(found)}

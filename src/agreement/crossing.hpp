@@ -67,5 +67,7 @@ std::vector<Crossing> crossings_of(const MatrixPair& pair);
 /// Mean r, t and Spearman over crossings; df of the first.
 Statistic mean_statistic(const std::vector<Crossing>& crossings, const std::vector<Index>& order);
 std::vector<Index> identity(Index concepts);
+/// Of the concepts of a pair that are defined, mean over crossings; NaN where it is not defined.
+Statistic observed_statistic(const MatrixPair& pair);
 
 } // namespace concord::agreement

@@ -149,8 +149,18 @@ Agreement matrix_agreement(const MatrixPair& pair, const AgreementOptions& optio
   return agreement_family({pair}, options).front();
 }
 
+Statistic observed_statistic(const MatrixPair& pair) {
+  check(pair);
+  return prepare(of_concepts(pair, defined_concepts({pair}))).observed;
+}
+
+std::vector<Index> defined_in(const MatrixPair& pair) {
+  check(pair);
+  return defined_concepts({pair});
+}
+
 double agreement_r(const MatrixPair& pair) {
-  return matrix_agreement(pair, {0, 0}).r;
+  return observed_statistic(pair).r;
 }
 
 } // namespace concord::agreement

@@ -90,27 +90,30 @@ Reliability reliability(const MatrixPair& pair) {
   return result;
 }
 
+AgreementNumbers agreement_numbers(const MatrixPair& pair) {
+  const auto statistic = observed_statistic(pair);
+  const auto reliable = reliability(pair);
+  return {statistic.r, statistic.spearman, reliable.ratio, reliable.half_ratio};
+}
+
+AgreementIntervals agreement_intervals(const AgreementNumbers& observed, const std::vector<AgreementNumbers>& replicates, double level) {
+  const auto of = [&](double AgreementNumbers::*number) {
+    std::vector<double> all;
+    all.reserve(replicates.size());
+    for (const auto& one : replicates) all.push_back(one.*number);
+    return interval_of(observed.*number, std::move(all), level);
+  };
+  AgreementIntervals result{of(&AgreementNumbers::r), of(&AgreementNumbers::spearman), of(&AgreementNumbers::ratio),
+                            of(&AgreementNumbers::half_ratio)};
+  result.replicates = std::count_if(replicates.begin(), replicates.end(), [](const AgreementNumbers& one) { return !std::isnan(one.r); });
+  return result;
+}
+
 AgreementIntervals agreement_intervals(const MatrixPair& pair, Index replicates, const std::function<MatrixPair(Index b)>& replicate,
                                        double level) {
-  std::vector<double> r, spearman, ratio, half_ratio;
-  const auto add = [&](const MatrixPair& one) {
-    const auto agreement = matrix_agreement(one, {0, 0});
-    const auto rel = reliability(one);
-    r.push_back(agreement.r);
-    spearman.push_back(agreement.spearman);
-    ratio.push_back(rel.ratio);
-    half_ratio.push_back(rel.half_ratio);
-  };
-  add(pair);
-  for (Index b = 0; b < replicates; ++b) add(replicate(b));
-  const auto rest = [&](const std::vector<double>& all) { return std::vector<double>(all.begin() + 1, all.end()); };
-  AgreementIntervals result;
-  result.r = interval_of(r.front(), rest(r), level);
-  result.spearman = interval_of(spearman.front(), rest(spearman), level);
-  result.ratio = interval_of(ratio.front(), rest(ratio), level);
-  result.half_ratio = interval_of(half_ratio.front(), rest(half_ratio), level);
-  result.replicates = std::count_if(r.begin() + 1, r.end(), [](double v) { return !std::isnan(v); });
-  return result;
+  std::vector<AgreementNumbers> all;
+  for (Index b = 0; b < replicates; ++b) all.push_back(agreement_numbers(replicate(b)));
+  return agreement_intervals(agreement_numbers(pair), all, level);
 }
 
 SelfLevel self_level(const MatrixPair& whole, const SelfLevelOptions& options) {
@@ -122,7 +125,7 @@ SelfLevel self_level(const MatrixPair& whole, const SelfLevelOptions& options) {
   Index grouped = 0, free = 0, grouped_robust = 0, free_robust = 0, mantel = 0;
   SelfLevel level;
   level.alpha = options.alpha;
-  for (Index d = 0; d < options.draws; ++d) {
+  for (Index d = options.first; d < options.first + options.draws; ++d) {
     const Philox seeds(options.seed, "self level", static_cast<std::uint64_t>(d));
     const ConceptPermutations permutations(pair.concepts, pair.groups, seeds.bits(0));
     MatrixPair null{pair.concepts, {}, {}, pair.covariates, pair.groups};

@@ -95,6 +95,8 @@ private:
   std::map<std::pair<Index, Index>, std::vector<Index>> like_;
 };
 
+constexpr int dealt_draw = 1'000'000; // one that members are not judged by
+
 /// Half and concept of each phrase, by the spans given.
 struct PhraseFacts {
   std::map<std::int32_t, std::int8_t> half;
@@ -215,10 +217,17 @@ LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptM
   for (const auto phrase : means->phrase) halves.push_back(facts.half.at(phrase));
   bases.centre = means->centre(halves, 0);
   bases.of[static_cast<std::size_t>(BasisKind::residual)] = of_phrases(*means, bases.centre, facts, members, k);
-  constexpr int draw = 1'000'000; // one that members are not judged by
   bases.of[static_cast<std::size_t>(BasisKind::dealt)] =
-      of_phrases(*means, bases.centre, facts_of(dealt_anew(spans, seed, draw)), members, k);
+      of_phrases(*means, bases.centre, facts_of(dealt_anew(spans, seed, dealt_draw)), members, k);
   return bases;
+}
+
+std::vector<double> dealt_counts(const std::vector<Span>& spans, Index concepts, std::uint64_t seed) {
+  const auto facts = facts_of(spans);
+  std::vector<double> counts(at(concepts * concepts));
+  for (const auto& [phrase, number] : facts_of(dealt_anew(spans, seed, dealt_draw)).concept_number)
+    if (number >= 0 && facts.half.at(phrase) == 0) ++counts[at(number * concepts + facts.concept_number.at(phrase))];
+  return counts;
 }
 
 } // namespace concord::subspaces

@@ -52,17 +52,6 @@ const std::vector<std::string>& agreement_names() {
   return names;
 }
 
-/// The same matrices with other concepts undefined, so that r and its ceiling are of the same ones.
-agreement::MatrixPair of_concepts(agreement::MatrixPair matrices, const std::vector<Index>& kept) {
-  std::vector<bool> is_kept(at(matrices.concepts));
-  for (const Index c : kept) is_kept[at(c)] = true;
-  for (auto* side : {&matrices.a, &matrices.b})
-    for (auto& matrix : *side)
-      for (Index i = 0; i < matrices.concepts * matrices.concepts; ++i)
-        if (!is_kept[at(i / matrices.concepts)] || !is_kept[at(i % matrices.concepts)]) matrix[at(i)] = not_known;
-  return matrices;
-}
-
 /// Headline p: of the robust t, which holds its level where interactions have both signs, too.
 std::vector<double> agreement_numbers(const agreement::Agreement& of, const agreement::Agreement& in_family,
                                       const agreement::MatrixPair& matrices) {
@@ -104,19 +93,6 @@ const std::vector<double>& values_of(const EffectMatrices& effects, std::size_t 
   return measure == 0 ? effects.kl : effects.loss;
 }
 
-agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices& b, std::size_t measure, int set, int kind,
-                                  const ClaimInputs& inputs) {
-  agreement::MatrixPair pair;
-  pair.concepts = a.concepts;
-  pair.covariates = {inputs.together};
-  pair.groups = inputs.groups;
-  for (int half = 0; half < halves; ++half) {
-    pair.a.push_back(a.matrix(values_of(a, measure), set, kind, half));
-    pair.b.push_back(b.matrix(values_of(b, measure), set, kind, half));
-  }
-  return pair;
-}
-
 /// The numbers of one measure, span set and kind of basis, for all pairs: [datasets of the measure][pairs].
 std::vector<std::vector<double>> one_family(const std::vector<EffectMatrices>& a, const std::vector<EffectMatrices>& b, std::size_t measure,
                                             int set, int kind, const ClaimInputs& inputs) {
@@ -124,10 +100,7 @@ std::vector<std::vector<double>> one_family(const std::vector<EffectMatrices>& a
   std::vector<std::size_t> which;
   for (std::size_t i = 0; i < a.size() * b.size(); ++i) {
     auto pair = matrices_of(a[i / b.size()], b[i % b.size()], measure, set, kind, inputs);
-    const auto measured = [](const std::vector<double>& matrix) {
-      return std::any_of(matrix.begin(), matrix.end(), [](double value) { return !std::isnan(value); });
-    };
-    if (!std::any_of(pair.a.begin(), pair.a.end(), measured) || !std::any_of(pair.b.begin(), pair.b.end(), measured)) continue;
+    if (!is_measured(pair)) continue;
     which.push_back(i);
     pairs.push_back(std::move(pair));
   }
@@ -283,6 +256,41 @@ Alike gathered(const comm::Communicator& comm, const Alike& mine, const dist::Pa
     return comm::all_gather(comm, std::vector(first, first + static_cast<std::ptrdiff_t>(shares.size(comm.rank()) * width)));
   };
   return {part(mine.pairs, shares.n), part(mine.matrix, shares.n), part(mine.features, 1), part(mine.phrases, 1)};
+}
+
+agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices& b, std::size_t measure, int set, int kind,
+                                  const ClaimInputs& inputs) {
+  agreement::MatrixPair pair;
+  pair.concepts = a.concepts;
+  pair.covariates = {inputs.together};
+  if (kind == static_cast<int>(BasisKind::dealt) && !inputs.dealt.empty()) {
+    pair.covariates.push_back(inputs.dealt);
+    pair.covariates.push_back(inputs.dealt); // those beyond the first: two words of a concept lie closer to its subspace than twice one
+    for (double& count : pair.covariates.back()) count = std::max(0.0, count - 1);
+  }
+  pair.groups = inputs.groups;
+  for (int half = 0; half < halves; ++half) {
+    pair.a.push_back(a.matrix(values_of(a, measure), set, kind, half));
+    pair.b.push_back(b.matrix(values_of(b, measure), set, kind, half));
+  }
+  return pair;
+}
+
+bool is_measured(const agreement::MatrixPair& pair) {
+  const auto measured = [](const std::vector<double>& matrix) {
+    return std::any_of(matrix.begin(), matrix.end(), [](double value) { return !std::isnan(value); });
+  };
+  return std::any_of(pair.a.begin(), pair.a.end(), measured) && std::any_of(pair.b.begin(), pair.b.end(), measured);
+}
+
+agreement::MatrixPair of_concepts(agreement::MatrixPair matrices, const std::vector<Index>& kept) {
+  std::vector<bool> is_kept(at(matrices.concepts));
+  for (const Index c : kept) is_kept[at(c)] = true;
+  for (auto* side : {&matrices.a, &matrices.b})
+    for (auto& matrix : *side)
+      for (Index i = 0; i < matrices.concepts * matrices.concepts; ++i)
+        if (!is_kept[at(i / matrices.concepts)] || !is_kept[at(i % matrices.concepts)]) matrix[at(i)] = not_known;
+  return matrices;
 }
 
 std::vector<std::string> claim_datasets(const std::map<std::string, std::vector<double>>& similarity) {

@@ -43,7 +43,15 @@ struct ClaimInputs {
   const std::map<std::string, std::vector<double>>& similarity;
   Index permutations;
   std::uint64_t seed;
+  std::vector<double> dealt{}; ///< dealt_counts(), covariates of kind `dealt`; empty: without
 };
+/// A's and B's matrices on both halves of the documents, for one span set and kind of subspace. @param measure 0: KL, 1: loss. Local.
+agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices& b, std::size_t measure, int set, int kind,
+                                  const ClaimInputs& inputs);
+/// Whether anything of both sides was measured. Local.
+bool is_measured(const agreement::MatrixPair& pair);
+/// The same matrices with other concepts undefined, so that r and its ceiling are of the same ones. Local.
+agreement::MatrixPair of_concepts(agreement::MatrixPair matrices, const std::vector<Index>& kept);
 /// What the claim's datasets are called, each [span_sets, basis_kinds, pairs] of doubles; `similarity`: only [0] of span sets is tested.
 /// Local.
 std::vector<std::string> claim_datasets(const std::map<std::string, std::vector<double>>& similarity);

@@ -14,6 +14,20 @@ std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
 }
 
+std::vector<float> kl_of_spans(const SpanEffects& effects, const RemovedBases& removed, const LayerBases& bases) {
+  const std::size_t concepts = at(removed.concepts);
+  std::vector<float> kl(effects.span.size() * static_cast<std::size_t>(basis_kinds) * concepts, std::numeric_limits<float>::quiet_NaN());
+  for (std::size_t span = 0; span < effects.span.size(); ++span)
+    for (std::size_t kind = 0; kind < removed.kinds.size(); ++kind)
+      for (std::size_t c = 0; c < concepts; ++c) {
+        const auto number = static_cast<std::size_t>(removed.kinds[kind]);
+        if (bases.of[number][c].k == 0) continue;
+        kl[(span * static_cast<std::size_t>(basis_kinds) + number) * concepts + c] =
+            static_cast<float>(effects.effects[(span * removed.kinds.size() + kind) * concepts + c].kl);
+      }
+  return kl;
+}
+
 } // namespace
 
 std::vector<std::int32_t> effect_spans(const std::vector<Span>& spans, Index most, std::uint64_t seed) {
@@ -37,6 +51,7 @@ std::vector<std::int32_t> effect_spans(const std::vector<Span>& spans, Index mos
 EffectMatrices effect_means(const std::vector<Span>& spans, const SpanEffects& effects, const RemovedBases& removed,
                             const LayerBases& bases) {
   EffectMatrices means(removed.concepts);
+  means.kl_of_spans = kl_of_spans(effects, removed, bases);
   const std::size_t count = removed.kinds.size() * at(removed.concepts);
   std::map<std::tuple<int, int, std::int32_t>, Documents> cells; // set, half, concept
   for (std::size_t i = 0; i < effects.span.size(); ++i) {

@@ -72,6 +72,8 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
     }
     plan.begin_phase("claim");
     plan.each_rank("matrices of effects", "1280 c^2 l", 4 * 8.0 * span_sets * basis_kinds * halves * c * c * size.layers);
+    plan.each_rank("effects on single spans", "20 c u l", 4 * basis_kinds * c * removals * size.layers);
+    plan.at_most();
   }
   plan.begin_phase("pairs");
   plan.each_rank("values of members on spans, both models", "s m c", spans * static_cast<double>(s.max_members) * c);

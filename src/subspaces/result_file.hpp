@@ -32,6 +32,7 @@ struct EffectMatrices {
   Index concepts = 0;
   std::vector<double> kl, kl_error, loss, energy;
   std::vector<Index> spans, documents; ///< [span_sets, halves, concepts] that the means are over
+  std::vector<float> kl_of_spans;      ///< [removals, basis_kinds, concepts] on single spans, for intervals; empty: not measured
   std::size_t place(int set, int kind, int half, Index c, Index other) const;
   std::size_t place(int set, int half, Index c) const;
   /// One C x C matrix of `values`.

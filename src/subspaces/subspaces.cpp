@@ -20,9 +20,11 @@
 #include "subspaces/claim_tests.hpp"
 #include "subspaces/coactivation.hpp"
 #include "subspaces/geometry.hpp"
+#include "subspaces/headline.hpp"
 #include "subspaces/logit_attribution.hpp"
 #include "subspaces/model_runner.hpp"
 #include "subspaces/paper_rule.hpp"
+#include "subspaces/removals_file.hpp"
 #include "subspaces/result_file.hpp"
 #include <algorithm>
 #include <optional>
@@ -94,10 +96,13 @@ public:
       file.write("/concepts/together", together_, {extent_.concepts, extent_.concepts});
       lay_out_geometry(file, extent_);
       if (settings_.carry) lay_out_carried(file, carried_pairs(), extent_.concepts);
+      file.write("/concepts/dealt", dealt_, {extent_.concepts, extent_.concepts});
       if (!settings_.effects) return;
       for (const auto& [name, matrix] : similarity_) file.write("/similarity/" + name, matrix, {extent_.concepts, extent_.concepts});
+      lay_out_removals(file, extent_, spans_, effect_spans_);
       for (const auto& name : claim_datasets(similarity_)) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
       lay_out_acts(file, extent_, similarity_, strengths_, first_tokens_);
+      for (const auto& name : headline_datasets()) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
     });
     const Index units = units_before_carrying() + directions * static_cast<Index>(carried_pairs().size()) / 2;
     Progress progress("subspaces", units, "units", output.units_done());
@@ -179,7 +184,8 @@ private:
   double bytes() const {
     const auto c = static_cast<double>(extent_.concepts);
     const double of_act = span_sets * basis_kinds * halves * c * c * 8;
-    const double effects = (extent_.effects ? 4 * of_act : 0) + (extent_.resampled ? 4 * of_act : 0) +
+    const double removals = 4 * static_cast<double>(effect_spans_.size()) * basis_kinds * c;
+    const double effects = (extent_.effects ? 4 * of_act + removals : 0) + (extent_.resampled ? 4 * of_act : 0) +
                            static_cast<double>(extent_.strengths) * (of_act + basis_kinds * 5 * 8);
     const double layer = c * static_cast<double>(extent_.members) * 100 + basis_kinds * c * c * 8 + effects;
     const double carried = settings_.carry ? carried_bytes(static_cast<Index>(carried_pairs().size()) / 2, extent_.concepts) : 0;
@@ -232,6 +238,7 @@ private:
     }
     spans_ = choose_spans(comm_, mine, {contexts_.offsets, contexts_.document},
                           {options_.seed, static_cast<Index>(lists_.phrases.size()), settings_.phrase_occurrences});
+    dealt_ = dealt_counts(spans_, extent_.concepts, options_.seed);
     defined_ = concept_spans(spans_, static_cast<int>(lists_.concepts.size()), settings_);
     effect_spans_ = effect_spans(spans_, settings_.effect_occurrences, options_.seed);
     std::erase_if(effect_spans_, [&](std::int32_t number) { return !defined_[at(spans_[at(number)].concept_number)].defined; });
@@ -271,13 +278,15 @@ private:
       run_layer(output, unit < layers_a ? a_ : b_, unit < layers_a ? unit : unit - layers_a);
     else if (unit < extent_.layers() + extent_.pairs())
       run_pair(output, unit - extent_.layers());
-    else if (unit < units_before_carrying())
+    else if (unit == extent_.layers() + extent_.pairs())
       run_claim(output);
+    else if (unit < units_before_carrying())
+      run_headline(output);
     else
       run_carried(output, unit - units_before_carrying());
   }
 
-  Index units_before_carrying() const { return extent_.layers() + extent_.pairs() + 1; }
+  Index units_before_carrying() const { return extent_.layers() + extent_.pairs() + 2; }
 
   /// Layers of A and of B whose subspaces are carried, a pair after the other.
   std::vector<std::int32_t> carried_pairs() const {
@@ -355,6 +364,7 @@ private:
       write_layer(output.file(), extent_, side.name, number, result);
       write_acts(output.file(), extent_, side.name, number, acts, groups_of(lists_), {settings_.permutations, options_.seed});
       write_geometry(output.file(), side.name, number, geometry);
+      write_removals(output.file(), side.name, number, result.effects);
     });
   }
 
@@ -458,24 +468,36 @@ private:
     });
   }
 
+  /// Of both models' layers, on rank 0.
+  std::pair<std::vector<EffectMatrices>, std::vector<EffectMatrices>> all_effects(io::Output& output) const {
+    std::pair<std::vector<EffectMatrices>, std::vector<EffectMatrices>> all;
+    for (const auto& [side, effects] : {std::pair{&a_, &all.first}, std::pair{&b_, &all.second}}) {
+      effects->assign(side->layers.size(), EffectMatrices(extent_.concepts));
+      comm::agree(comm_, [&, side = side, effects = effects] {
+        for (std::size_t i = 0; i < effects->size() && output.writes(); ++i) {
+          (*effects)[i] = read_effects(output.file(), extent_, side->name, static_cast<Index>(i));
+          (*effects)[i].kl_of_spans = read_removals(output.file(), side->name, static_cast<Index>(i));
+        }
+      });
+    }
+    return all;
+  }
+
+  ClaimInputs claim_inputs() const {
+    return {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed, dealt_};
+  }
+
   void run_claim(io::Output& output) {
     test_geometry(comm_, output.writes() ? &output.file() : nullptr, extent_,
                   {tested_pairs(), groups_of(lists_), together_, settings_.permutations, options_.seed});
     if (!settings_.effects) return;
-    std::vector<EffectMatrices> a(a_.layers.size(), EffectMatrices(extent_.concepts));
-    std::vector<EffectMatrices> b(b_.layers.size(), EffectMatrices(extent_.concepts));
-    comm::agree(comm_, [&] {
-      if (!output.writes()) return;
-      for (std::size_t i = 0; i < a.size(); ++i) a[i] = read_effects(output.file(), extent_, "/a/", static_cast<Index>(i));
-      for (std::size_t i = 0; i < b.size(); ++i) b[i] = read_effects(output.file(), extent_, "/b/", static_cast<Index>(i));
-    });
-    const ClaimInputs inputs{removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed};
-    const auto values = claim_values(comm_, std::move(a), std::move(b), inputs);
+    auto [a, b] = all_effects(output);
+    const auto values = claim_values(comm_, std::move(a), std::move(b), claim_inputs());
     comm::agree(comm_, [&] {
       const auto names = claim_datasets(similarity_);
       for (std::size_t i = 0; i < names.size() && output.writes(); ++i) output.file().dataset(names[i]).write_all(values[i]);
     });
-    run_act_claims(comm_, output.writes() ? &output.file() : nullptr, extent_, inputs);
+    run_act_claims(comm_, output.writes() ? &output.file() : nullptr, extent_, claim_inputs());
   }
 
   /// The bases of a layer that was done; `matched` may be other ones.
@@ -540,6 +562,24 @@ private:
     return pairs;
   }
 
+  void run_headline(io::Output& output) {
+    if (!settings_.effects) return;
+    auto [a, b] = all_effects(output);
+    const auto claim = claim_inputs();
+    const auto values = headline_values(comm_, std::move(a), std::move(b),
+                                        {claim, removals_of(spans_, effect_spans_), settings_.level_draws, settings_.resamples});
+    comm::agree(comm_, [&] {
+      if (!output.writes()) return;
+      const auto& names = headline_datasets();
+      for (std::size_t i = 0; i < names.size(); ++i) output.file().dataset(names[i]).write_all(values[i]);
+      std::vector<std::string> pairs;
+      for (const int layer_a : a_.layers)
+        for (const int layer_b : b_.layers) pairs.push_back(fmt::format("{} and {}", layer_a, layer_b));
+      const auto claimed = [&](const char* name) { return output.file().dataset(std::string("/claim/kl/") + name).read_all<double>(); };
+      say_headline(values, claimed("robust_t"), claimed("r"), claimed("ratio"), pairs, settings_.level_draws);
+    });
+  }
+
   const comm::Communicator& comm_;
   const SubspacesOptions& options_;
   const SubspacesSettings& settings_;
@@ -553,6 +593,7 @@ private:
   std::map<std::string, std::vector<double>> similarity_; ///< measure -> [C, C]
   concepts::OccurrenceCounts counts_;
   std::vector<double> together_; ///< [C, C] log odds of the words of two concepts in a window
+  std::vector<double> dealt_;    ///< [C, C] whose phrases the control `dealt` is made of
   std::vector<Span> spans_;
   std::vector<ConceptSpans> defined_;
   std::vector<std::int32_t> effect_spans_;

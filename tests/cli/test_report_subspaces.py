@@ -79,6 +79,8 @@ def claim_of(f, random, pairs, concepts, grouped):
                 values *= 0.01
             f[f"claim/{measure}/{name}"] = values
         f[f"claim/{measure}/concepts"][:] = concepts
+    for name in rs.CHECKS:
+        f[f"claim/kl/{name}"] = random.uniform(0, 1, (4, 5, pairs))
 
 
 def make(path, groups=GROUPS, names=NAMES, effects=True, shared=(), layers=((2, 3), (4,)), seed=5):

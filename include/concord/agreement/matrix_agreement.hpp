@@ -67,7 +67,9 @@ struct Agreement {
 /// @throws Error internal: sizes do not fit.
 Agreement matrix_agreement(const MatrixPair& pair, const AgreementOptions& options);
 
-/// r alone, without a test.
+/// The concepts that the statistics of a pair are of: those whose row and column are defined somewhere in every matrix.
+std::vector<Index> defined_in(const MatrixPair& pair);
+/// r alone, without a test: nothing is permuted.
 double agreement_r(const MatrixPair& pair);
 
 /// Several pairs of matrices (layer pairs, measures) of the same concepts under the same permutations, so that the maximum over pairs is
@@ -108,12 +110,24 @@ struct AgreementIntervals {
   EffectInterval r, spearman, ratio, half_ratio;
   Index replicates = 0; ///< whose r is defined
 };
+/// What intervals are given of.
+struct AgreementNumbers {
+  double r = not_known;
+  double spearman = not_known;
+  double ratio = not_known; ///< as in Reliability
+  double half_ratio = not_known;
+};
+/// Nothing is permuted.
+AgreementNumbers agreement_numbers(const MatrixPair& pair);
+AgreementIntervals agreement_intervals(const AgreementNumbers& observed, const std::vector<AgreementNumbers>& replicates,
+                                       double level = 0.95);
 /// `replicate(b)`: the same pair from resampled documents; concepts, covariates and groups as in `pair`.
 AgreementIntervals agreement_intervals(const MatrixPair& pair, Index replicates, const std::function<MatrixPair(Index b)>& replicate,
                                        double level = 0.95);
 
 struct SelfLevelOptions {
   Index draws = 200;
+  Index first = 0; ///< number of the first draw: ranks take draws of their own
   Index permutations = 199;
   double alpha = 0.05;
   std::uint64_t seed = 0;

@@ -58,4 +58,9 @@ struct LayerFeatures {
 LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const LayerFeatures& features,
                       const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed);
 
+/// Whose phrases `dealt` is made of: [concepts, concepts], how many of the concept as dealt (row) the lists give to a concept (column).
+/// Effects of `dealt` on a concept are larger where it holds words of that concept, in any model that knows the concept: its agreement is
+/// judged beside this. Local.
+std::vector<double> dealt_counts(const std::vector<Span>& spans, Index concepts, std::uint64_t seed);
+
 } // namespace concord::subspaces

@@ -49,6 +49,8 @@ struct SubspacesSettings {
   Index permutations = 9999;
   bool carry = false;
   Index map_rows = 200000;
+  Index level_draws = 200;
+  Index resamples = 400;
 
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
@@ -102,6 +104,10 @@ struct SubspacesSettings {
     setting("carry", s.carry, anything(),
             "also carry subspaces from each model into the other by a linear map, and remove them there; needs effects and residual");
     setting("map_rows", s.map_rows, within(2, settings::largest_int), "of each half of the documents, at most, that the map is made of");
+    setting("level_draws", s.level_draws, within(0, settings::largest_int),
+            "of the null made from the data, on which the headline's own test is tried; 0: it is not");
+    setting("resamples", s.resamples, within(0, settings::largest_int),
+            "of the documents, for intervals of the headline's r and ratio; 0: none");
   }
 };
 
