@@ -93,18 +93,34 @@ const std::vector<double>& values_of(const EffectMatrices& effects, std::size_t 
   return measure == 0 ? effects.kl : effects.loss;
 }
 
-/// The numbers of one measure, span set and kind of basis, for all pairs: [datasets of the measure][pairs].
-std::vector<std::vector<double>> one_family(const std::vector<EffectMatrices>& a, const std::vector<EffectMatrices>& b, std::size_t measure,
-                                            int set, int kind, const ClaimInputs& inputs) {
+/// The ranks' parts of a test.
+agreement::Sharing shared_over(const comm::Communicator& comm, const comm::StopWithin& stop) {
+  return {comm.rank(), comm.size(), [&comm](std::vector<Index>& counts) { comm::sum(comm, counts); },
+          [&comm, &stop] { stop.throw_if_wanted(comm, "subspaces"); }};
+}
+
+} // namespace
+
+std::vector<ClaimFamily> claim_families(const RemovedBases& removed) {
+  std::vector<ClaimFamily> families;
+  for (std::size_t measure = 0; measure < effect_measures.size(); ++measure)
+    for (int set = 0; set < span_sets; ++set)
+      for (const BasisKind kind : removed.kinds) families.push_back({measure, set, static_cast<int>(kind)});
+  return families;
+}
+
+std::vector<std::vector<double>> family_values(const comm::Communicator& comm, const std::vector<EffectMatrices>& a,
+                                               const std::vector<EffectMatrices>& b, const ClaimFamily& of, const ClaimInputs& inputs) {
   std::vector<agreement::MatrixPair> pairs; // those that were measured, and their numbers among all
   std::vector<std::size_t> which;
   for (std::size_t i = 0; i < a.size() * b.size(); ++i) {
-    auto pair = matrices_of(a[i / b.size()], b[i % b.size()], measure, set, kind, inputs);
+    auto pair = matrices_of(a[i / b.size()], b[i % b.size()], of.measure, of.set, of.kind, inputs);
     if (!is_measured(pair)) continue;
     which.push_back(i);
     pairs.push_back(std::move(pair));
   }
-  const agreement::AgreementOptions options{inputs.permutations, inputs.seed};
+  const comm::StopWithin stop;
+  const agreement::AgreementOptions options{inputs.permutations, inputs.seed, shared_over(comm, stop)};
   const auto family = agreement::agreement_family(pairs, options);
   const std::size_t width = agreement_names().size() + inputs.similarity.size() * meaning_names().size();
   std::vector<std::vector<double>> numbers(width, std::vector<double>(a.size() * b.size(), not_known));
@@ -113,18 +129,16 @@ std::vector<std::vector<double>> one_family(const std::vector<EffectMatrices>& a
     const auto alone = pairs.size() == 1 ? family[0] : agreement::matrix_agreement(pairs[pair], options);
     std::vector<double> of_pair = agreement_numbers(alone, family[pair], pairs[pair]);
     constexpr Index enough = 999; // four tests a measure of meaning
-    if (set == 0)
+    if (of.set == 0)
       for (const auto& [name, matrix] : inputs.similarity) {
-        const auto more =
-            meaning_numbers(agreement::semantic_answers(pairs[pair], matrix, {std::min(inputs.permutations, enough), inputs.seed}));
+        const auto more = meaning_numbers(
+            agreement::semantic_answers(pairs[pair], matrix, {std::min(inputs.permutations, enough), inputs.seed, options.sharing}));
         of_pair.insert(of_pair.end(), more.begin(), more.end());
       }
     for (std::size_t i = 0; i < of_pair.size(); ++i) numbers[i][which[pair]] = of_pair[i];
   }
   return numbers;
 }
-
-} // namespace
 
 std::map<std::string, std::vector<double>> read_similarity(const std::filesystem::path& path, const std::vector<std::string>& measures,
                                                            const concepts::ConceptLists& lists) {
@@ -219,9 +233,11 @@ const std::vector<std::string>& single_names() {
   return names;
 }
 
-std::vector<std::vector<double>> family_numbers(const std::vector<agreement::MatrixPair>& pairs,
-                                                const agreement::AgreementOptions& options) {
+std::vector<std::vector<double>> family_numbers(const comm::Communicator& comm, const std::vector<agreement::MatrixPair>& pairs,
+                                                Index permutations, std::uint64_t seed) {
   if (pairs.empty()) return {};
+  const comm::StopWithin stop;
+  const agreement::AgreementOptions options{permutations, seed, shared_over(comm, stop)};
   const auto family = agreement::agreement_family(pairs, options);
   const auto& all = agreement_names();
   std::vector<std::vector<double>> numbers;
@@ -303,42 +319,27 @@ std::vector<std::string> claim_datasets(const std::map<std::string, std::vector<
   return names;
 }
 
+void share_effects(const comm::Communicator& comm, std::vector<EffectMatrices>& layers) {
+  for (auto& effects : layers) {
+    comm::broadcast(comm, effects.kl);
+    comm::broadcast(comm, effects.loss);
+  }
+}
+
 std::vector<std::vector<double>> claim_values(const comm::Communicator& comm, std::vector<EffectMatrices> a, std::vector<EffectMatrices> b,
                                               const ClaimInputs& inputs) {
-  for (auto* layers : {&a, &b})
-    for (auto& effects : *layers) {
-      comm::broadcast(comm, effects.kl);
-      comm::broadcast(comm, effects.loss);
-    }
+  share_effects(comm, a);
+  share_effects(comm, b);
   const std::size_t pairs = a.size() * b.size();
   const std::size_t names = claim_datasets(inputs.similarity).size();
-  const std::size_t of_measure = names / effect_measures.size();
-  std::vector<double> flat(names * static_cast<std::size_t>(span_sets * basis_kinds) * pairs);
-  std::fill(flat.begin(), flat.end(), comm.rank() == 0 ? not_known : 0);
-  const comm::StopWithin stop;
-  int task = 0;
-  for (std::size_t measure = 0; measure < effect_measures.size(); ++measure)
-    for (int set = 0; set < span_sets; ++set)
-      for (const BasisKind removed : inputs.removed.kinds) {
-        const int kind = static_cast<int>(removed);
-        const bool mine = task % comm.size() == comm.rank();
-        if (task++ % comm.size() == 0) stop.throw_if_wanted(comm, "subspaces");
-        comm::agree(comm, [&] {
-          const auto numbers = mine ? one_family(a, b, measure, set, kind, inputs)
-                                    : std::vector<std::vector<double>>(of_measure, std::vector<double>(pairs, 0));
-          for (std::size_t i = 0; i < of_measure; ++i) {
-            const std::size_t place = ((measure * of_measure + i) * static_cast<std::size_t>(span_sets * basis_kinds) +
-                                       static_cast<std::size_t>(set * basis_kinds + kind)) *
-                                      pairs;
-            std::copy(numbers[i].begin(), numbers[i].end(), flat.begin() + static_cast<std::ptrdiff_t>(place));
-          }
-        });
-      }
-  comm::sum(comm, flat);
-  std::vector<std::vector<double>> values;
-  const std::size_t size = flat.size() / names;
-  for (std::size_t i = 0; i < names; ++i)
-    values.emplace_back(flat.begin() + static_cast<std::ptrdiff_t>(i * size), flat.begin() + static_cast<std::ptrdiff_t>((i + 1) * size));
+  std::vector<std::vector<double>> values(names, std::vector<double>(static_cast<std::size_t>(span_sets * basis_kinds) * pairs, not_known));
+  for (const auto& family : claim_families(inputs.removed)) {
+    const auto numbers = family_values(comm, a, b, family, inputs);
+    for (std::size_t i = 0; i < numbers.size(); ++i)
+      std::copy(numbers[i].begin(), numbers[i].end(),
+                values[family.measure * numbers.size() + i].begin() +
+                    static_cast<std::ptrdiff_t>(static_cast<std::size_t>(family.set * basis_kinds + family.kind) * pairs));
+  }
   return values;
 }
 

@@ -32,9 +32,10 @@ Alike gathered(const comm::Communicator& comm, const Alike& mine, const dist::Pa
 
 /// What is said of a pair of matrices that have no halves, so that nothing is known of their reliability. Local.
 const std::vector<std::string>& single_names();
-/// Numbers of that name for each pair; p_max over all of them. Local.
-std::vector<std::vector<double>> family_numbers(const std::vector<agreement::MatrixPair>& pairs,
-                                                const agreement::AgreementOptions& options);
+/// Numbers of that name for each pair, which every rank has; p_max over all of them. Permutations are spread over ranks; the same on all
+/// ranks, whatever their number. Collective over `comm`. @throws Error stopped, agreed.
+std::vector<std::vector<double>> family_numbers(const comm::Communicator& comm, const std::vector<agreement::MatrixPair>& pairs,
+                                                Index permutations, std::uint64_t seed);
 
 struct ClaimInputs {
   const RemovedBases& removed;
@@ -52,11 +53,25 @@ agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices&
 bool is_measured(const agreement::MatrixPair& pair);
 /// The same matrices with other concepts undefined, so that r and its ceiling are of the same ones. Local.
 agreement::MatrixPair of_concepts(agreement::MatrixPair matrices, const std::vector<Index>& kept);
-/// What the claim's datasets are called, each [span_sets, basis_kinds, pairs] of doubles; `similarity`: only [0] of span sets is tested.
-/// Local.
+/// What the claim's datasets are called, measure after measure, each [span_sets, basis_kinds, pairs] of doubles; `similarity`: only [0] of
+/// span sets is tested. Local.
 std::vector<std::string> claim_datasets(const std::map<std::string, std::vector<double>>& similarity);
-/// Their values in that order, from the effects of every layer, which rank 0 has; tests are spread over ranks. On every rank. Collective
-/// over `comm`.
+
+/// Tests of all pairs of layers that share permutations, so that their largest t is a test, too.
+struct ClaimFamily {
+  std::size_t measure; ///< 0: KL, 1: loss
+  int set;
+  int kind;
+};
+std::vector<ClaimFamily> claim_families(const RemovedBases& removed);
+/// Rank 0's effects on every rank. Collective over `comm`.
+void share_effects(const comm::Communicator& comm, std::vector<EffectMatrices>& layers);
+/// The numbers of a family, [datasets of the measure][pairs], from effects that every rank has. Permutations are spread over ranks; the
+/// same on all ranks, whatever their number. Collective over `comm`. @throws Error stopped, agreed, within seconds of a request.
+std::vector<std::vector<double>> family_values(const comm::Communicator& comm, const std::vector<EffectMatrices>& a,
+                                               const std::vector<EffectMatrices>& b, const ClaimFamily& of, const ClaimInputs& inputs);
+/// Those of all families, [datasets][span_sets, basis_kinds, pairs]; NaN where a kind is not removed. The effects are on rank 0.
+/// Collective.
 std::vector<std::vector<double>> claim_values(const comm::Communicator& comm, std::vector<EffectMatrices> a, std::vector<EffectMatrices> b,
                                               const ClaimInputs& inputs);
 

@@ -3,7 +3,6 @@
 #include "concord/agreement/matrix_agreement.hpp"
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/stop.hpp"
 
 #include "subspaces/claim_tests.hpp"
 #include <algorithm>
@@ -43,7 +42,8 @@ bool measured(const std::vector<double>& matrix) {
 }
 
 /// Of one matrix a layer: [numbers][pairs of the extent]
-std::vector<std::vector<double>> numbers_of(const Layers& a, const Layers& b, Index concepts, const GeometryClaims& claims) {
+std::vector<std::vector<double>> numbers_of(const comm::Communicator& comm, const Layers& a, const Layers& b, Index concepts,
+                                            const GeometryClaims& claims) {
   std::vector<agreement::MatrixPair> pairs;
   std::vector<Index> which;
   const auto width = static_cast<Index>(b.size());
@@ -58,7 +58,7 @@ std::vector<std::vector<double>> numbers_of(const Layers& a, const Layers& b, In
     pairs.push_back(std::move(matrices));
     which.push_back(pair);
   }
-  const auto of_pairs = family_numbers(pairs, {claims.permutations, claims.seed});
+  const auto of_pairs = family_numbers(comm, pairs, claims.permutations, claims.seed);
   std::vector<std::vector<double>> numbers(single_names().size(), std::vector<double>(a.size() * b.size(), not_known));
   for (std::size_t i = 0; i < pairs.size(); ++i)
     for (std::size_t name = 0; name < numbers.size(); ++name) numbers[name][at(which[i])] = of_pairs[i][name];
@@ -111,24 +111,17 @@ void write_geometry(io::File& file, char side, Index layer, const LayerGeometry&
 }
 
 void test_geometry(const comm::Communicator& comm, io::File* file, const Extent& extent, const GeometryClaims& claims) {
-  const comm::StopWithin stop;
-  int task = 0;
   for (const Kind& kind : kinds_of(extent)) {
     const auto a = matrices_of(comm, file, kind, 'a', static_cast<Index>(extent.layers_a.size()), extent.concepts);
     const auto b = matrices_of(comm, file, kind, 'b', static_cast<Index>(extent.layers_b.size()), extent.concepts);
     const std::size_t of_name = at(kind.matrices * extent.pairs());
     std::vector<double> flat(single_names().size() * of_name);
-    comm::agree(comm, [&] {
-      for (std::size_t i = 0; i < a.size() && !stop.wanted_here(); ++i) {
-        if (task++ % comm.size() != comm.rank()) continue;
-        const auto numbers = numbers_of(a[i], b[i], extent.concepts, claims);
-        for (std::size_t name = 0; name < numbers.size(); ++name)
-          std::copy(numbers[name].begin(), numbers[name].end(),
-                    flat.begin() + static_cast<std::ptrdiff_t>(name * of_name + i * numbers[name].size()));
-      }
-    });
-    stop.throw_if_wanted(comm, "subspaces");
-    comm::sum(comm, flat);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+      const auto numbers = numbers_of(comm, a[i], b[i], extent.concepts, claims);
+      for (std::size_t name = 0; name < numbers.size(); ++name)
+        std::copy(numbers[name].begin(), numbers[name].end(),
+                  flat.begin() + static_cast<std::ptrdiff_t>(name * of_name + i * numbers[name].size()));
+    }
     comm::agree(comm, [&] {
       for (std::size_t name = 0; name < single_names().size() && file != nullptr; ++name) {
         const auto first = flat.begin() + static_cast<std::ptrdiff_t>(name * of_name);

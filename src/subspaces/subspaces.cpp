@@ -100,7 +100,8 @@ public:
       if (!settings_.effects) return;
       for (const auto& [name, matrix] : similarity_) file.write("/similarity/" + name, matrix, {extent_.concepts, extent_.concepts});
       lay_out_removals(file, extent_, spans_, effect_spans_);
-      for (const auto& name : claim_datasets(similarity_)) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
+      const std::vector<double> nothing(at(span_sets * basis_kinds * extent_.pairs()), std::numeric_limits<double>::quiet_NaN());
+      for (const auto& name : claim_datasets(similarity_)) file.write(name, nothing, {span_sets, basis_kinds, extent_.pairs()});
       lay_out_acts(file, extent_, similarity_, strengths_, first_tokens_);
       for (const auto& name : headline_datasets()) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
     });
@@ -278,15 +279,18 @@ private:
       run_layer(output, unit < layers_a ? a_ : b_, unit < layers_a ? unit : unit - layers_a);
     else if (unit < extent_.layers() + extent_.pairs())
       run_pair(output, unit - extent_.layers());
-    else if (unit == extent_.layers() + extent_.pairs())
-      run_claim(output);
+    else if (unit < extent_.layers() + extent_.pairs() + families())
+      run_family(output, unit - extent_.layers() - extent_.pairs());
+    else if (unit + 1 < units_before_carrying())
+      run_other_claims(output);
     else if (unit < units_before_carrying())
       run_headline(output);
     else
       run_carried(output, unit - units_before_carrying());
   }
 
-  Index units_before_carrying() const { return extent_.layers() + extent_.pairs() + 2; }
+  Index units_before_carrying() const { return extent_.layers() + extent_.pairs() + families() + 2; }
+  Index families() const { return settings_.effects ? static_cast<Index>(claim_families(removed_).size()) : 0; }
 
   /// Layers of A and of B whose subspaces are carried, a pair after the other.
   std::vector<std::int32_t> carried_pairs() const {
@@ -487,16 +491,31 @@ private:
     return {removed_, groups_of(lists_), together_, similarity_, settings_.permutations, options_.seed, dealt_};
   }
 
-  void run_claim(io::Output& output) {
+  /// Agreement and meaning of one family of the claim; rows of the file hold those of all kinds of subspaces.
+  void run_family(io::Output& output, Index number) {
+    if (!effects_of_all_) {
+      effects_of_all_ = all_effects(output);
+      share_effects(comm_, effects_of_all_->first);
+      share_effects(comm_, effects_of_all_->second);
+    }
+    const auto family = claim_families(removed_)[at(number)];
+    const auto values = family_values(comm_, effects_of_all_->first, effects_of_all_->second, family, claim_inputs());
+    comm::agree(comm_, [&] {
+      const auto names = claim_datasets(similarity_);
+      for (std::size_t i = 0; i < values.size() && output.writes(); ++i) {
+        auto dataset = output.file().dataset(names[family.measure * values.size() + i]);
+        auto row = dataset.read<double>(family.set, 1);
+        std::copy(values[i].begin(), values[i].end(), row.begin() + static_cast<std::ptrdiff_t>(at(family.kind) * values[i].size()));
+        dataset.write_rows(family.set, 1, row.data());
+      }
+    });
+  }
+
+  void run_other_claims(io::Output& output) {
+    effects_of_all_.reset();
     test_geometry(comm_, output.writes() ? &output.file() : nullptr, extent_,
                   {tested_pairs(), groups_of(lists_), together_, settings_.permutations, options_.seed});
     if (!settings_.effects) return;
-    auto [a, b] = all_effects(output);
-    const auto values = claim_values(comm_, std::move(a), std::move(b), claim_inputs());
-    comm::agree(comm_, [&] {
-      const auto names = claim_datasets(similarity_);
-      for (std::size_t i = 0; i < names.size() && output.writes(); ++i) output.file().dataset(names[i]).write_all(values[i]);
-    });
     run_act_claims(comm_, output.writes() ? &output.file() : nullptr, extent_, claim_inputs());
   }
 
@@ -597,6 +616,7 @@ private:
   std::vector<Span> spans_;
   std::vector<ConceptSpans> defined_;
   std::vector<std::int32_t> effect_spans_;
+  std::optional<std::pair<std::vector<EffectMatrices>, std::vector<EffectMatrices>>> effects_of_all_; ///< while the claim is tested
   std::optional<FirstTokens> opening_tokens_;
   std::map<std::int32_t, Donors> donors_; ///< of these, for resampled removals
   std::vector<double> strengths_;         ///< of steering
