@@ -1,6 +1,7 @@
 # concord_add_test(NAME SOURCES ... LINKS ... RANKS 1 2 3 4): one GoogleTest program, registered as NAME.np1, ...
 # with labels NAME and RANK_n and a work folder of its own.
-# Unbound: two tests at once would both be bound to the first core.
+# Unbound: two tests at once would both be bound to the first core. Ranks that wait yield (OMPI_MCA_mpi_yield_when_idle): beside other work, ranks
+# that spin take the cores from those that they wait for.
 set(CONCORD_MPI_FLAGS --oversubscribe --bind-to none)
 execute_process(COMMAND id -u OUTPUT_VARIABLE concord_uid OUTPUT_STRIP_TRAILING_WHITESPACE)
 if(concord_uid EQUAL 0)
@@ -18,7 +19,7 @@ function(concord_register name)
   add_test(NAME ${name}.np${arg_RANKS} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${work})
   set_tests_properties(${name}.np${arg_RANKS} PROPERTIES
     LABELS "${name};RANK_${arg_RANKS};${arg_LABELS}" TIMEOUT 900 PROCESSORS ${arg_RANKS}
-    ENVIRONMENT "OMP_NUM_THREADS=1;CONCORD=${CMAKE_BINARY_DIR}/concord;CONCORD_SOURCE=${CMAKE_SOURCE_DIR};RANKS=${arg_RANKS};MPIRUN=${MPIEXEC_EXECUTABLE} ${concord_flags_text}")
+    ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_mpi_yield_when_idle=1;CONCORD=${CMAKE_BINARY_DIR}/concord;CONCORD_SOURCE=${CMAKE_SOURCE_DIR};RANKS=${arg_RANKS};MPIRUN=${MPIEXEC_EXECUTABLE} ${concord_flags_text}")
 endfunction()
 list(JOIN CONCORD_MPI_FLAGS " " concord_flags_text)
 
@@ -33,15 +34,16 @@ function(concord_add_test name)
   endforeach()
 endfunction()
 
-# tests/cli/test_NAME.py, which starts the program itself at $RANKS ranks. BESIDE: it starts one rank for most of its time, or waits for others,
-# so that another test may run at the same time. No time that a run takes decides a test.
+# tests/cli/test_NAME.py, which starts the program itself at $RANKS ranks. ALONE: no other test runs
+# beside it. Others of two ranks count as one processor: they wait for Python, for files and for the start of ranks, and no time that a run
+# takes decides a test.
 function(concord_add_cli_test name)
-  cmake_parse_arguments(arg "BESIDE" "" "RANKS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "ALONE" "" "RANKS;LABELS" ${ARGN})
   foreach(ranks ${arg_RANKS})
     concord_register(${name} RANKS ${ranks} LABELS cli ${arg_LABELS}
       COMMAND ${CONCORD_TEST_PYTHON} ${CMAKE_SOURCE_DIR}/tests/cli/test_${name}.py)
     set_tests_properties(${name}.np${ranks} PROPERTIES SKIP_RETURN_CODE 77)
-    if(arg_BESIDE)
+    if(ranks EQUAL 2 AND NOT arg_ALONE)
       set_tests_properties(${name}.np${ranks} PROPERTIES PROCESSORS 1)
     endif()
   endforeach()
