@@ -136,11 +136,13 @@ TEST(CarriedBasis, OfAPlantedMapIsFound) {
   const Planted held(11, n, 0.01);
   auto moved = fit.y;
   std::rotate(moved.begin(), moved.begin() + 37 * Planted::dy, moved.end());
+  const Planted choose(13, n, 0.01);
+  const auto of_choose = moments_of(choose.x, choose.y, n);
   const auto of_held = moments_of(held.x, held.y, n);
-  const auto map = choose_map(moments_of(fit.x, fit.y, n), of_held);
-  const auto shuffled = choose_map(moments_of(fit.x, moved, n), of_held);
+  const auto map = choose_map(moments_of(fit.x, fit.y, n), of_choose);
+  const auto shuffled = choose_map(moments_of(fit.x, moved, n), of_choose);
   EXPECT_GT(r_squared(map.map, of_held), 0.9999);
-  EXPECT_LT(r_squared(shuffled.map, of_held), 0.01);
+  EXPECT_LT(r_squared(shuffled.map, of_held), 0.08) << "4 standard deviations: 0.020 over 200 such worlds, mean -0.002";
   const auto columns = normals(12, Planted::dx, 3);
   const Basis basis = agreement::leading_subspace(columns, Planted::dx, 3, 3);
   const Basis expected = agreement::leading_subspace(values_of(fit.w.matmul(matrix(columns, Planted::dx, 3))), Planted::dy, 3, 3);
@@ -343,7 +345,7 @@ TEST(MomentsOfRows, ShuffledSayNothing) {
     r2[shuffled ? 1 : 0] = r_squared(choose_map(moments[0], moments[1]).map, moments[2]);
   }
   EXPECT_GT(r2[0], 0.9999);
-  EXPECT_LT(r2[1], 0.01);
+  EXPECT_LT(r2[1], 0.07) << "4 standard deviations of a chance likeness to the true map, 2 / sqrt(n d)";
 }
 
 } // namespace
