@@ -1,5 +1,6 @@
 #include "concord/core/fields.hpp"
 
+#include "concord/core/json_text.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>
@@ -37,7 +38,7 @@ std::vector<std::string> Fields::keys() const {
 }
 
 std::string Fields::shown(const nlohmann::json& value) {
-  const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string text = json_text(value);
   return text.size() <= 80 ? text : text.substr(0, 77) + "...";
 }
 

@@ -1,6 +1,7 @@
 #include "concord/core/provenance.hpp"
 
 #include "concord/core/digest.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/text.hpp"
 
 #include "concord_version.h"
@@ -61,7 +62,7 @@ RunRecord& run_record() {
 }
 
 std::string StageKey::digest() const {
-  return digest_of(nlohmann::json{{"stage", stage}, {"settings", settings}, {"inputs", inputs}}.dump());
+  return digest_of(json_text({{"stage", stage}, {"settings", settings}, {"inputs", inputs}}));
 }
 
 namespace {
@@ -85,7 +86,7 @@ void list_differences(const nlohmann::json& old_values, const nlohmann::json& ne
     if (!flat_old.contains(name))
       out.push_back(prefix + readable(name) + " is new");
     else if (flat_old[name] != value)
-      out.push_back(prefix + readable(name) + ": " + flat_old[name].dump() + " -> " + value.dump());
+      out.push_back(prefix + readable(name) + ": " + json_text(flat_old[name]) + " -> " + json_text(value));
   for (const auto& [name, value] : flat_old.items())
     if (!flat_new.contains(name)) out.push_back(prefix + readable(name) + " is gone");
 }

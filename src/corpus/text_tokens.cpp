@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
@@ -194,12 +195,14 @@ private:
     }
     const Index zero = 0;
     digest.add(&zero, sizeof zero);
-    for (std::size_t p = 0; p < sizes_.size(); ++p)
+    for (std::size_t p = 0; p < sizes_.size(); ++p) {
+      stop_when_asked(comm_);
       comm::agree(comm_, [&] {
         if (comm_.rank() != 0) return;
         const auto ends = placed_ends(read_piece(piece_path(static_cast<Index>(p))), p);
         digest.add(std::span<const Index>(ends));
       });
+    }
     std::string hex = digest.hex();
     comm::broadcast_bytes(comm_, hex.data(), static_cast<Index>(hex.size()));
     return hex;
@@ -330,6 +333,17 @@ std::string text_digest(const comm::Communicator& comm, const std::vector<TextFi
   }
   const auto all = comm::all_gather_bytes(comm, mine.digests().data(), static_cast<Index>(mine.digests().size()));
   return digest_of(std::string_view(all.data(), all.size()));
+}
+
+std::string digest_of_ids(const comm::Communicator& comm, const fs::path& path) {
+  const std::vector<TextFile> files{{path, 0}};
+  FileDigests of_root(files, 0, comm.rank() == 0 ? 1 : 0);
+  const comm::StopWithin stop;
+  while (comm::max_of(comm, Index{of_root.done() ? 0 : 1}) > 0) {
+    stop.throw_if_wanted(comm, "tokenize");
+    comm::agree(comm, [&] { of_root.advance(); });
+  }
+  return comm::decided(comm, [&] { return of_root.digests(); });
 }
 
 TokenCounts tokenize_text(const comm::Communicator& comm, const TokenizeOptions& options, const StageKey& key,

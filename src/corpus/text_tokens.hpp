@@ -17,6 +17,9 @@ struct TokenCounts {
 /// The digest of all files' digests, shared by ranks. @throws Error stopped.
 std::string text_digest(const comm::Communicator& comm, const std::vector<TextFile>& files);
 
+/// digest_of_file() of token ids made elsewhere, which rank 0 reads for all. @throws Error input_missing, io, stopped; agreed.
+std::string digest_of_ids(const comm::Communicator& comm, const std::filesystem::path& path);
+
 /// Stops between pieces; finished ones wait in `out`.pieces for the next run, on any number of ranks.
 TokenCounts tokenize_text(const comm::Communicator& comm, const TokenizeOptions& options, const StageKey& key, std::vector<TextFile> files);
 

@@ -41,11 +41,12 @@ std::vector<std::uint8_t> TokenReader::kinds_of_rows(Index begin, Index end) con
   return {kinds.begin() + (begin - *first), kinds.begin() + (end - *first)};
 }
 
-std::int32_t TokenReader::check() const {
+std::int32_t TokenReader::check(const comm::StopWithin* stop) const {
   constexpr Index piece = 1 << 22;
   Digest digest;
   std::int32_t largest = 0;
   for (Index begin = 0; begin < count(); begin += piece) {
+    if (stop != nullptr && stop->wanted_here()) return largest;
     const auto part = ids(begin, std::min(piece, count() - begin));
     const auto [low, high] = std::minmax_element(part.begin(), part.end());
     require(*low >= 0, ExitCode::bad_data, "{} holds the token id {}", path_.string(), *low);

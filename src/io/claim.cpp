@@ -3,6 +3,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/comm/watchdog.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 
@@ -53,7 +54,7 @@ void write_new(const fs::path& path, const std::string& text) {
 /// owner.
 class Taking {
 public:
-  Taking(fs::path claim, ClaimOwner me) : claim_(std::move(claim)), me_(std::move(me)), text_(me_.json().dump() + "\n") {}
+  Taking(fs::path claim, ClaimOwner me) : claim_(std::move(claim)), me_(std::move(me)), text_(json_text(me_.json()) + "\n") {}
 
   /// Whether this run took the claim from one that may live: it must have time to notice.
   bool robbed() const { return robbed_; }

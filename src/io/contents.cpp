@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/io/hdf5.hpp"
 
@@ -48,13 +49,15 @@ void remove_digests(const std::filesystem::path& path, const std::vector<std::st
       H5Adelete_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT);
 }
 
-std::string content_of(const File& file, const std::string& name) {
+/// "" where `stop` wants an end before the last row.
+std::string content_of(const File& file, const std::string& name, const comm::StopWithin& stop) {
   const auto dataset = file.dataset(name);
   const Index row_bytes = std::max<Index>(1, dataset.row_bytes());
   const Index step = std::max<Index>(1, (Index{1} << 24) / row_bytes);
   Digest digest;
   std::vector<char> bytes;
   for (Index row = 0; row < dataset.rows(); row += step) {
+    if (stop.wanted_here()) return "";
     const Index count = std::min(step, dataset.rows() - row);
     bytes.resize(static_cast<std::size_t>(count * row_bytes));
     dataset.read_rows(row, count, bytes.data());
@@ -66,13 +69,15 @@ std::string content_of(const File& file, const std::string& name) {
 } // namespace
 
 void write_content_digests(const comm::Communicator& comm, const std::filesystem::path& path) {
+  const comm::StopWithin stop;
   std::string mine; // digests of this rank's datasets behind one another
   comm::agree(comm, [&] {
     const auto names = datasets_of(path);
     const File file = File::open(path);
     for (std::size_t i = static_cast<std::size_t>(comm.rank()); i < names.size(); i += static_cast<std::size_t>(comm.size()))
-      mine += content_of(file, names[i]);
+      mine += content_of(file, names[i], stop);
   });
+  stop.throw_if_wanted(comm, ("writing " + path.string()).c_str());
   std::vector<std::string> of_ranks;
   comm::gather_each(comm, mine, [&](int, std::vector<char>& bytes) { of_ranks.emplace_back(bytes.begin(), bytes.end()); });
   comm::agree(comm, [&] {
@@ -89,13 +94,15 @@ void write_content_digests(const comm::Communicator& comm, const std::filesystem
   });
 }
 
-ContentCheck check_content_digests(const std::filesystem::path& path) {
+ContentCheck check_content_digests(const std::filesystem::path& path, const comm::StopWithin& stop) {
   const File file = File::open(path);
   ContentCheck check;
   for (const auto& name : datasets_of(path)) {
     if (!file.has_attribute(attribute_name, name)) continue;
     ++check.digested;
-    if (file.attribute(attribute_name, name) != content_of(file, name)) check.changed.push_back(name);
+    const std::string content = content_of(file, name, stop);
+    if (stop.wanted_here()) return {};
+    if (file.attribute(attribute_name, name) != content) check.changed.push_back(name);
   }
   return check;
 }

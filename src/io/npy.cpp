@@ -70,43 +70,64 @@ std::optional<ElementType> element_type(const std::string& kind) {
   return found == types.end() ? std::nullopt : std::optional(found->second);
 }
 
+/// @throws Error bad_data for a type that is not supported.
+ElementType element_type(const NpyHeader& header, const std::string& name) {
+  const bool ordered = header.descr.size() >= 2 && std::string("<>=|").find(header.descr[0]) != std::string::npos;
+  const auto type = ordered ? element_type(header.descr.substr(1)) : std::nullopt;
+  require(type.has_value(), ExitCode::bad_data, "{}: element type {} is not supported", name, header.descr.substr(0, 20));
+  return *type;
+}
+
 /// 64-bit numbers without a sign, of which none may need the 64th bit.
 void check_unsigned(const std::vector<char>& bytes, const std::string& name) {
   for (std::size_t i = 7; i < bytes.size(); i += 8)
     require(static_cast<signed char>(bytes[i]) >= 0, ExitCode::bad_data, "{}: element {} is above 2^63", name, i / 8);
 }
 
+bool is_text(const NpyHeader& header) {
+  return header.descr.size() >= 2 && std::string("<>=|").find(header.descr[0]) != std::string::npos &&
+         (header.descr[1] == 'S' || header.descr[1] == 'U');
+}
+
 } // namespace
+
+std::size_t npy_element_bytes(const NpyHeader& header, const std::string& name) {
+  return element_type(header, name).bytes;
+}
+
+NpyArray npy_elements(const NpyHeader& header, const std::vector<Index>& shape, const char* data, const std::string& name) {
+  const auto type = element_type(header, name);
+  require(!header.fortran || header.shape.size() <= 2, ExitCode::bad_data,
+          "{}: Fortran order is supported up to two dimensions; save it with np.ascontiguousarray", name);
+  NpyArray array;
+  array.dtype = type.dtype;
+  array.shape = shape;
+  const Index count = array.count();
+  array.bytes = in_native_order(data, static_cast<std::size_t>(count) * type.bytes, type.bytes, header.descr[0] == '>');
+  const std::string kind = header.descr.substr(1);
+  if (kind == "u8") check_unsigned(array.bytes, name);
+  if (kind == "u2") array.bytes = widen<std::uint16_t>(array.bytes.data(), count);
+  if (kind == "i2") array.bytes = widen<std::int16_t>(array.bytes.data(), count);
+  if (kind == "i1") array.bytes = widen<std::int8_t>(array.bytes.data(), count);
+  if (header.fortran) array.bytes = to_row_major(array.bytes, array.shape, size_of(array.dtype));
+  return array;
+}
 
 NpyArray parse_npy(const std::vector<char>& bytes, const std::string& name) {
   const NpyHeader header = parse_npy_header(bytes, name);
   const char* data = bytes.data() + header.data_begin;
   const std::size_t available = bytes.size() - header.data_begin;
-  require(header.descr.size() >= 2 && std::string("<>=|").find(header.descr[0]) != std::string::npos, ExitCode::bad_data,
-          "{}: element type {} is not supported", name, header.descr.substr(0, 20));
-  const std::string kind = header.descr.substr(1);
-  NpyArray array;
-  array.shape = header.shape;
-  if (kind[0] == 'S' || kind[0] == 'U') {
+  if (is_text(header)) {
+    NpyArray array;
     array.dtype = Dtype::u8;
     array.bytes.assign(data, data + available);
     array.shape = {static_cast<Index>(available)};
     return array;
   }
-  const auto type = element_type(kind);
-  require(type.has_value(), ExitCode::bad_data, "{}: element type {} is not supported", name, header.descr.substr(0, 20));
-  require(!header.fortran || header.shape.size() <= 2, ExitCode::bad_data,
-          "{}: Fortran order is supported up to two dimensions; save it with np.ascontiguousarray", name);
-  require(static_cast<std::size_t>(header.count) <= available / type->bytes, ExitCode::bad_data,
-          "{} is truncated: {} bytes of data, its shape needs {} elements of {} bytes", name, available, header.count, type->bytes);
-  array.dtype = type->dtype;
-  array.bytes = in_native_order(data, static_cast<std::size_t>(header.count) * type->bytes, type->bytes, header.descr[0] == '>');
-  if (kind == "u8") check_unsigned(array.bytes, name);
-  if (kind == "u2") array.bytes = widen<std::uint16_t>(array.bytes.data(), header.count);
-  if (kind == "i2") array.bytes = widen<std::int16_t>(array.bytes.data(), header.count);
-  if (kind == "i1") array.bytes = widen<std::int8_t>(array.bytes.data(), header.count);
-  if (header.fortran) array.bytes = to_row_major(array.bytes, array.shape, size_of(array.dtype));
-  return array;
+  const std::size_t item = npy_element_bytes(header, name);
+  require(static_cast<std::size_t>(header.count) <= available / item, ExitCode::bad_data,
+          "{} is truncated: {} bytes of data, its shape needs {} elements of {} bytes", name, available, header.count, item);
+  return npy_elements(header, header.shape, data, name);
 }
 
 std::vector<float> NpyArray::as_float() const {

@@ -1,7 +1,7 @@
 #pragma once
 /// The header of a .npy: a Python dictionary of three keys in text. Local.
 
-#include "concord/core/index.hpp"
+#include "concord/io/npy.hpp"
 
 #include <string>
 #include <vector>
@@ -18,5 +18,12 @@ struct NpyHeader {
 
 /// @throws Error bad_data naming `name`: no header, keys missing, twice or unknown, negative sizes, more elements than 2^63.
 NpyHeader parse_npy_header(const std::vector<char>& bytes, const std::string& name);
+
+/// Bytes of an element as it is stored. @throws Error bad_data for a type that is not supported.
+std::size_t npy_element_bytes(const NpyHeader& header, const std::string& name);
+
+/// The array of `shape` whose elements lie at `data`, in the type, byte order and order of rows that the header tells.
+/// @throws Error bad_data for a type that is not supported, or numbers that are too large.
+NpyArray npy_elements(const NpyHeader& header, const std::vector<Index>& shape, const char* data, const std::string& name);
 
 } // namespace concord::io

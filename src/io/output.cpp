@@ -1,9 +1,11 @@
 #include "concord/io/output.hpp"
 
 #include "concord/comm/decided.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/contents.hpp"
+#include "concord/io/dataset_bytes.hpp"
 #include "concord/io/file_system.hpp"
 
 #include <cstdlib>
@@ -42,7 +44,7 @@ bool same_key(const fs::path& path, const StageKey& key, bool force) {
 } // namespace
 
 void require_same_key(const comm::Communicator& comm, const StageKey& key) {
-  comm::require_same(comm, nlohmann::json{{"settings", key.settings}, {"inputs", key.inputs}}.dump(), [&](const std::string& of_root) {
+  comm::require_same(comm, json_text({{"settings", key.settings}, {"inputs", key.inputs}}), [&](const std::string& of_root) {
     const auto root = nlohmann::json::parse(of_root);
     return fmt::format("{} has other settings or inputs here than on rank 0 ({}); all ranks must see the same files", key.stage,
                        difference({key.stage, root["settings"], root["inputs"]}, key));
@@ -92,8 +94,8 @@ std::vector<std::string> provenance(const StageKey& key, const fs::path& path) {
   const std::vector<std::pair<std::string, std::string>> facts{{"concord_stage", key.stage},
                                                                {"concord_schema_version", "1"},
                                                                {"stage_digest", key.digest()},
-                                                               {"settings", key.settings.dump()},
-                                                               {"inputs", key.inputs.dump()},
+                                                               {"settings", json_text(key.settings)},
+                                                               {"inputs", json_text(key.inputs)},
                                                                {"software", "concord " + version()},
                                                                {"git", git_state()},
                                                                {"command", run.command},
@@ -118,9 +120,6 @@ void check_free_space(const fs::path& path, double bytes) {
   require(free >= bytes, ExitCode::io, "{} needs {} but {} has only {} free; free some, or choose another study.output", path.string(),
           human_bytes(bytes), folder.string(), human_bytes(free));
 }
-
-/// Large datasets begin at multiples of it, the usual stripe of parallel file systems.
-constexpr Index stripe = Index{1} << 20;
 
 Output::Output(const comm::Communicator& comm, fs::path path, const StageKey& key, Writers writers, bool force, double bytes,
                const std::function<void(File&)>& layout)

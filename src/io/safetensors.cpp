@@ -2,6 +2,7 @@
 
 #include "concord/core/error.hpp"
 #include "concord/core/fields.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/text.hpp"
 
 #include <nlohmann/json.hpp>
@@ -146,7 +147,7 @@ SafetensorsWriter::SafetensorsWriter(std::filesystem::path path, const std::map<
     wanted_ += bytes;
   }
   if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::string text = header.dump();
+  std::string text = json_text(header);
   text.resize((text.size() + 7) / 8 * 8, ' '); // the specification asks for aligned data
   const std::uint64_t size = text.size();
   wanted_ += 8 + size;

@@ -479,7 +479,7 @@ private:
       effects->assign(side->layers.size(), EffectMatrices(extent_.concepts));
       comm::agree(comm_, [&, side = side, effects = effects] {
         for (std::size_t i = 0; i < effects->size() && output.writes(); ++i) {
-          (*effects)[i] = read_effects(output.file(), extent_, side->name, static_cast<Index>(i));
+          (*effects)[i] = read_effects(output.file(), extent_, fmt::format("/{}/", side->name), static_cast<Index>(i));
           (*effects)[i].kl_of_spans = read_removals(output.file(), side->name, static_cast<Index>(i));
         }
       });

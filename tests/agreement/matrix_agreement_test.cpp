@@ -454,7 +454,7 @@ TEST(SelfLevel, IsTheLevelOnItsOwnNull) {
   const auto make = [&](std::uint64_t seed) { return plus(plus(random_matrix(seed, c), additive, 1), shared, 1); };
   MatrixPair pair{c, {make(3), make(4)}, {make(5), make(6)}, {random_matrix(7, c)}, blocks(4, 6)};
   pair.a[0][5] = nan;
-  const auto level = self_level(pair, {100, 99, 0.05, 1});
+  const auto level = self_level(pair, {.draws = 100, .permutations = 99, .alpha = 0.05, .seed = 1});
   EXPECT_EQ(level.draws, 100);
   EXPECT_LE(level.grouped, 0.13);
   EXPECT_LE(level.free, 0.13);

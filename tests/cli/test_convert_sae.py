@@ -82,6 +82,19 @@ class ConvertSae(unittest.TestCase):
                     followed += 1
             self.assertGreater(followed, 40, name)
 
+    def test_tensors_that_lie_about_their_storage_are_refused(self):
+        convert = script()
+        storage = np.arange(12, dtype=np.float32)
+        make = convert.TensorReader.tensor
+        np.testing.assert_array_equal(make(storage, 2, (2, 3), (1, 2)), [[2, 4, 6], [3, 5, 7]])
+        np.testing.assert_array_equal(make(storage, 0, (3, 4), (4, 1)), storage.reshape(3, 4))
+        lies = {"beyond its end by strides": (0, (3, 4), (5, 1)), "beyond its end by offset": (1, (3, 4), (4, 1)), "backwards": (4, (3,), (-1,)),
+                "before its begin": (-1, (2,), (1,)), "more than it has": (0, (1 << 40,), (0,)), "other dimensions": (0, (3, 4), (4,)),
+                "no numbers": (0, (3.0, 4.0), (4, 1)), "too large a stride": (0, (2,), (1 << 62,)), "truth": (True, (2,), (1,))}
+        for lie, (offset, shape, strides) in lies.items():
+            with self.subTest(lie=lie), self.assertRaises(convert.BadFile):
+                make(storage, offset, shape, strides)
+
 
 if __name__ == "__main__":
     unittest.main()

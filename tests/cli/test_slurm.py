@@ -1,6 +1,6 @@
 """jobs/submit under a real Slurm of one node, started here: one stage is interrupted, requeued, and the chain finishes.
 
-Skipped, with the reason, where Slurm cannot start.
+Skipped, with the reason, where Slurm is not installed or this user may not start it. A daemon that does not come up is a failure.
 """
 import os
 import pathlib
@@ -79,10 +79,10 @@ class Cluster:
 
     def spawn(self, *words):
         path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-        log = open(self.folder / f"{words[0]}.out", "w")
-        self.processes.append(subprocess.Popen([shutil.which(words[0], path=path), *words[1:]], env=self.env, stdout=log, stderr=subprocess.STDOUT))
+        with open(self.folder / f"{words[0]}.out", "w", encoding="utf-8") as log:
+            self.processes.append(subprocess.Popen([shutil.which(words[0], path=path), *words[1:]], env=self.env, stdout=log, stderr=subprocess.STDOUT))
 
-    def wait(self, ready, what, seconds=60):
+    def wait(self, ready, what, seconds=180):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if ready():
@@ -93,7 +93,7 @@ class Cluster:
         log = self.folder / f"{what}.out"
         reason = log.read_text()[-600:] if log.exists() else ""
         self.stop()
-        skip(f"{what} does not come up: {reason}")
+        raise AssertionError(f"{what} does not come up: {reason}")
 
     def run(self, *words, **env):
         return subprocess.run(words, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
@@ -113,6 +113,15 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+class Daemons(unittest.TestCase):
+    def test_one_that_ends_is_a_failure(self):
+        cluster = Cluster(fresh("broken"))
+        spawn = cluster.spawn
+        cluster.spawn = lambda *words: spawn("false")
+        with self.assertRaisesRegex(AssertionError, "munged does not come up"):
+            cluster.start()
 
 
 class Slurm(unittest.TestCase):

@@ -253,6 +253,98 @@ TEST(Tokenize, StopsOnRequestAndGoesOnToTheSameFile) {
   EXPECT_EQ(read_tokens(o.out).byte_end, whole.byte_end);
 }
 
+/// A .npy [contexts, length] of ids, BOS first.
+std::filesystem::path ids_file(const std::filesystem::path& folder, Index contexts, Index length) {
+  std::string header = fmt::format("{{'descr': '<i4', 'fortran_order': False, 'shape': ({}, {}), }}\n", contexts, length);
+  std::string bytes = std::string("\x93NUMPY\1\0", 8) + static_cast<char>(header.size()) + '\0' + header;
+  for (Index i = 0; i < contexts * length; ++i) {
+    const auto id = static_cast<std::int32_t>(i % length == 0 ? 2 : 3 + i % 977);
+    bytes.append(reinterpret_cast<const char*>(&id), 4);
+  }
+  if (world().rank() == 0) write_text_atomic(folder / "ids.npy", bytes);
+  world().barrier();
+  return folder / "ids.npy";
+}
+
+TEST(Tokenize, CopiesIdsMadeElsewhere) {
+  const auto folder = empty_folder("copied_ids");
+  TokenizeOptions o;
+  o.token_ids = ids_file(folder, 5, 4);
+  o.out = folder / "of_npy.h5";
+  tokenize(world(), o);
+  const Tokens tokens = read_tokens(o.out); // which checks the hash
+  EXPECT_EQ(tokens.ids, (std::vector<std::int32_t>{2, 4, 5, 6, 2, 8, 9, 10, 2, 12, 13, 14, 2, 16, 17, 18, 2, 20, 21, 22}));
+  EXPECT_EQ(tokens.context_offsets, (std::vector<Index>{0, 4, 8, 12, 16, 20}));
+  EXPECT_EQ(tokens.bos_id, 2);
+  o.max_tokens = 13;
+  o.out = folder / "short.h5";
+  tokenize(world(), o);
+  EXPECT_EQ(read_tokens(o.out).context_offsets, (std::vector<Index>{0, 4, 8, 12}));
+  o.max_tokens = 3;
+  o.out = folder / "none.h5";
+  expect_error(ExitCode::config, "less than the first context", [&] { tokenize(world(), o); });
+}
+
+TEST(Tokenize, CopiesAllThatATokensFileKnows) {
+  auto o = two_files("copied_file");
+  tokenize(world(), o);
+  const Tokens whole = read_tokens(o.out);
+  TokenizeOptions copy;
+  copy.token_ids = o.out;
+  for (const Index limit : {Index{0}, Index{100}}) {
+    copy.max_tokens = limit;
+    copy.out = o.out.parent_path() / fmt::format("copy_{}.h5", limit);
+    tokenize(world(), copy);
+    const Tokens tokens = read_tokens(copy.out);
+    const auto rows = static_cast<std::ptrdiff_t>(tokens.count());
+    EXPECT_TRUE(limit == 0 ? tokens.count() == whole.count() && tokens.hash == whole.hash
+                           : tokens.count() <= limit && tokens.count() > limit - 8);
+    EXPECT_EQ(tokens.ids, std::vector<std::int32_t>(whole.ids.begin(), whole.ids.begin() + rows));
+    EXPECT_EQ(tokens.byte_begin, std::vector<Index>(whole.byte_begin.begin(), whole.byte_begin.begin() + rows));
+    EXPECT_EQ(tokens.byte_end, std::vector<Index>(whole.byte_end.begin(), whole.byte_end.begin() + rows));
+    EXPECT_EQ(tokens.context_document,
+              std::vector<Index>(whole.context_document.begin(), whole.context_document.begin() + tokens.contexts()));
+    EXPECT_EQ(tokens.pieces, whole.pieces);
+  }
+}
+
+TEST(Tokenize, IdsThatAreWrongAreRefusedAndNothingIsLeft) {
+  const auto folder = empty_folder("wrong_ids");
+  TokenizeOptions o;
+  o.out = folder / "tokens.h5";
+  const auto refused = [&](ExitCode code, const std::string& message) {
+    expect_error(code, message, [&] { tokenize(world(), o); });
+    EXPECT_FALSE(std::filesystem::exists(o.out));
+  };
+  o.token_ids = folder / "nowhere.npy";
+  refused(ExitCode::input_missing, "nowhere.npy");
+  o.token_ids = ids_file(folder, 3, 1);
+  refused(ExitCode::bad_data, "integer array [contexts, length]");
+  o.token_ids = ids_file(folder, 3, 4);
+  auto bytes = read_text(o.token_ids, "ids");
+  bytes.back() = static_cast<char>(0x80); // a sign
+  world().barrier();
+  if (world().rank() == 0) write_text_atomic(o.token_ids, bytes);
+  world().barrier();
+  refused(ExitCode::bad_data, "context 2 holds the token id -");
+}
+
+TEST(Tokenize, CopyingIdsStopsOnRequestAndGoesOnToTheSameFile) {
+  const auto folder = empty_folder("stopped_ids");
+  TokenizeOptions o;
+  o.token_ids = ids_file(folder, 40, 50);
+  o.out = folder / "tokens.h5";
+  ::setenv("CONCORD_STOP_GRACE", "0", 1);
+  comm::install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  expect_error(ExitCode::stopped, "tokenize stopped early", [&] { tokenize(world(), o); });
+  ::unsetenv("CONCORD_STOP_GRACE");
+  EXPECT_FALSE(std::filesystem::exists(o.out));
+  comm::install_stop_flag(0);
+  tokenize(world(), o);
+  EXPECT_EQ(read_tokens(o.out).count(), 2000);
+}
+
 TEST(Tokenize, FinishedPiecesAreTakenOverAndBrokenOnesMadeAgain) {
   auto o = two_files("taken");
   tokenize(world(), o);

@@ -1,7 +1,9 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/failing_together.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
+#include "concord/io/contents.hpp"
 #include "concord/io/file_system.hpp"
 #include "concord/io/npy.hpp"
 #include "concord/io/output.hpp"
@@ -10,6 +12,8 @@
 
 #include "support/support.hpp"
 #include <cmath>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
 #include <fstream>
@@ -174,6 +178,29 @@ TEST_P(OutputWriters, RefusesResultsOfOtherSettingsUnlessForced) {
   EXPECT_TRUE(std::filesystem::exists(path));
   EXPECT_FALSE(output_is_done(world(), path, key(2), true));
   EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST_P(OutputWriters, StopsWhileItsContentIsDigestedAndIsFinishedByTheNextRun) {
+  const auto path = empty_folder("output_stopped") / "out.h5";
+  ::setenv("CONCORD_STOP_GRACE", "0", 1);
+  comm::install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  {
+    auto output = open_output(path, 1, false, GetParam());
+    expect_error(ExitCode::stopped, "out.h5.partial stopped early", [&] { output.finish(); });
+  }
+  ::unsetenv("CONCORD_STOP_GRACE");
+  comm::install_stop_flag(0);
+  comm::note_failing_together(false);
+  world().barrier();
+  EXPECT_FALSE(std::filesystem::exists(path));
+  open_output(path, 1, false, GetParam()).finish();
+  EXPECT_TRUE(std::filesystem::exists(path));
+  if (world().rank() == 0) {
+    EXPECT_TRUE(check_content_digests(path).changed.empty());
+    EXPECT_EQ(check_content_digests(path).digested, 1U);
+  }
+  world().barrier(); // the next test empties the folder
 }
 INSTANTIATE_TEST_SUITE_P(Writers, OutputWriters, testing::Values(Output::Writers::all, Output::Writers::root));
 

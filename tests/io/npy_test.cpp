@@ -2,6 +2,7 @@
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/npy.hpp"
+#include "concord/io/npy_rows.hpp"
 
 #include <zip.h>
 
@@ -66,6 +67,39 @@ TEST(Npy, ReadsShapesAndOrders) {
   EXPECT_EQ(parse_npy(npy(header("<i4", "(0, 7)"), ""), "x").count(), 0);
   EXPECT_EQ(parse_npy(npy(header("<i4", "(1L,)"), bytes_of<std::int32_t>({5})), "x").count(), 1);
   EXPECT_EQ(parse_npy(npy("{\"shape\":(1,),\"fortran_order\":False,\"descr\":\"<i4\"}", bytes_of<std::int32_t>({5}), 2), "x").count(), 1);
+}
+
+TEST(NpyRows, AreThoseOfTheWholeArray) {
+  const auto path = empty_folder("npy_rows") / fmt::format("{}.npy", test::world().rank());
+  const std::vector<std::pair<std::string, std::string>> files{
+      {header("<i4", "(3, 2)"), bytes_of<std::int32_t>({1, 2, 3, 4, 5, 6})},
+      {header("<i8", "(3, 2)", "True"), bytes_of<std::int64_t>({1, 3, 5, 2, 4, 6})},
+      {header(">u2", "(3, 2)"), std::string("\0\1\0\2\0\3\0\4\0\5\0\6", 12)},
+      {header("|i1", "(3, 2)", "True"), std::string("\1\3\5\2\4\6", 6)}};
+  for (const auto& [head, data] : files) {
+    const auto bytes = npy(head, data);
+    write_text_atomic(path, std::string(bytes.begin(), bytes.end()));
+    const NpyRows rows(path);
+    EXPECT_EQ(rows.rows(), 3);
+    EXPECT_EQ(rows.cols(), 2);
+    EXPECT_EQ(rows.read(0, 3).as_index(), (std::vector<Index>{1, 2, 3, 4, 5, 6})) << head;
+    EXPECT_EQ(rows.read(1, 1).as_index(), (std::vector<Index>{3, 4})) << head;
+    EXPECT_EQ(rows.read(1, 2).as_index(), (std::vector<Index>{3, 4, 5, 6})) << head;
+  }
+}
+
+TEST(NpyRows, RefuseWhatIsNoTable) {
+  const auto folder = empty_folder("npy_no_rows");
+  const auto path = folder / fmt::format("{}.npy", test::world().rank());
+  const auto refused = [&](const std::vector<char>& bytes, const std::string& message) {
+    write_text_atomic(path, std::string(bytes.begin(), bytes.end()));
+    expect_error(ExitCode::bad_data, message, [&] { const NpyRows rows(path); });
+  };
+  refused(npy(header("<i4", "(6,)"), std::string(24, '\0')), "1 dimensions");
+  refused(npy(header("<i4", "(3, 2)"), std::string(23, '\0')), "truncated");
+  refused(npy(header("<U4", "(3, 2)"), std::string(96, '\0')), "not supported");
+  refused({'n', 'o'}, "no NumPy array");
+  expect_error(ExitCode::input_missing, "nowhere.npy", [&] { const NpyRows rows(folder / "nowhere.npy"); });
 }
 
 TEST(Npy, RefusesHostileHeaders) {

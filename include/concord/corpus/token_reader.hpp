@@ -2,6 +2,7 @@
 /// The ids of a tokens.h5, read piece by piece: what a rank holds does not grow with the corpus but by 8 bytes a context.
 /// Local.
 
+#include "concord/comm/stop.hpp"
 #include "concord/core/index.hpp"
 #include "concord/io/hdf5.hpp"
 
@@ -27,8 +28,9 @@ public:
   std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
   /// Kinds of the rows [begin, end).
   std::vector<std::uint8_t> kinds_of_rows(Index begin, Index end) const;
-  /// Reads everything once: the recorded hash must be that of the content. Returns the largest id. @throws Error bad_data.
-  std::int32_t check() const;
+  /// Reads everything once: the recorded hash must be that of the content. Returns the largest id. Where `stop` wants an end it returns
+  /// early: come to throw_if_wanted(). @throws Error bad_data.
+  std::int32_t check(const comm::StopWithin* stop = nullptr) const;
 
 private:
   std::filesystem::path path_;

@@ -1,0 +1,16 @@
+#pragma once
+// Token ids made elsewhere -> tokens.h5, some MB at a time. Collective over `comm`.
+
+#include "concord/core/provenance.hpp"
+#include "concord/corpus/tokenize.hpp"
+
+#include "corpus/text_tokens.hpp"
+
+namespace concord::corpus {
+
+/// Copies options.token_ids, a .npy [contexts, length] or a tokens.h5, to options.out by rank 0 alone, which holds a piece of it and 8
+/// bytes a context of a tokens.h5. @throws Error input_missing, bad_data (bad ids, damaged), config (max_tokens below the first context),
+/// io, stopped; agreed.
+TokenCounts copy_ids(const comm::Communicator& comm, const TokenizeOptions& options, const StageKey& key);
+
+} // namespace concord::corpus
