@@ -139,9 +139,7 @@ public:
     const Index cells = result_.concepts * result_.concepts;
     for (int kind = 0; kind < carried_kinds; ++kind) {
       const auto first = result_.kl.begin() + static_cast<std::ptrdiff_t>(kind * cells);
-      std::vector<double> matrix(first, first + static_cast<std::ptrdiff_t>(cells));
-      for (Index cell = 0; cell < cells; ++cell) // of concepts without a basis nothing could stand on the diagonal
-        if (place_[at(kind)][at(cell % result_.concepts)] < 0) matrix[at(cell)] = not_known;
+      const std::vector<double> matrix(first, first + static_cast<std::ptrdiff_t>(cells));
       if (std::all_of(matrix.begin(), matrix.end(), [](double value) { return std::isnan(value); })) continue;
       const auto of = agreement::same_concept_contrast(matrix, result_.concepts, tests.groups, {tests.permutations, tests.seed});
       result_.contrast[at(kind)] = of.contrast;
