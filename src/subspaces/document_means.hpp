@@ -12,7 +12,7 @@
 namespace concord::subspaces {
 
 /// Document -> places of its spans among those measured.
-using Documents = std::map<Index, std::vector<std::size_t>>;
+using DocumentPlaces = std::map<Index, std::vector<std::size_t>>;
 
 struct DocumentMean {
   double value = std::numeric_limits<double>::quiet_NaN(); ///< without the 5 % largest and smallest documents
@@ -22,7 +22,7 @@ struct DocumentMean {
 
 /// Of what `of` gives for a place: first the mean within each document. NaN is left out.
 template <typename Of>
-DocumentMean over_documents(const Documents& documents, const Of& of) {
+DocumentMean over_documents(const DocumentPlaces& documents, const Of& of) {
   std::vector<double> means;
   for (const auto& [document, places] : documents) {
     double sum = 0;

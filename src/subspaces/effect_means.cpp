@@ -53,7 +53,7 @@ EffectMatrices effect_means(const std::vector<Span>& spans, const SpanEffects& e
   EffectMatrices means(removed.concepts);
   means.kl_of_spans = kl_of_spans(effects, removed, bases);
   const std::size_t count = removed.kinds.size() * at(removed.concepts);
-  std::map<std::tuple<int, int, std::int32_t>, Documents> cells; // set, half, concept
+  std::map<std::tuple<int, int, std::int32_t>, DocumentPlaces> cells; // set, half, concept
   for (std::size_t i = 0; i < effects.span.size(); ++i) {
     const Span& span = spans[at(effects.span[i])];
     for (const int set : {0, 1 + static_cast<int>(span.kind)}) {

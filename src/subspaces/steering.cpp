@@ -206,8 +206,8 @@ SteeringMatrices steering_means(const std::vector<Span>& spans, const SpanSteeri
   std::sort(in_order.begin(), in_order.end(), [&](std::size_t a, std::size_t b) { return steered.span[a] < steered.span[b]; });
   const auto concept_at = [&](std::size_t place) { return static_cast<Index>(spans[at(steered.span[place])].concept_number); };
   for (int half = 0; half < halves; ++half) {
-    Documents documents;
-    std::map<Index, Documents> at_concept;
+    DocumentPlaces documents;
+    std::map<Index, DocumentPlaces> at_concept;
     for (const std::size_t i : in_order) {
       const Span& span = spans[at(steered.span[i])];
       if (span.document_half != half) continue;
