@@ -3,6 +3,7 @@
 #include "concord/app/plan.hpp"
 #include "concord/app/stages.hpp"
 #include "concord/app/verify.hpp"
+#include "concord/comm/cores.hpp"
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/comm/watchdog.hpp"
@@ -108,6 +109,7 @@ public:
       io::claim_policy() = common_.claims;
     });
     const comm::Watchdog watchdog(world_, stall_seconds_);
+    comm::warn_of_crowded_cores(world_);
     action_();
   }
 
@@ -404,11 +406,7 @@ private:
     keys->add_flag("--json-schema", json_schema_, "as a JSON schema, by which editors complete and check a study");
     add("completion", "a script that completes commands, flags and keys in bash", [this] { say("{}", bash_completion(app_)); });
     add("man", "the manual page", [this] { say("{}", man_page(app_)); });
-    auto* verify_sub = add("verify", "check files that concord wrote", [this] {
-      comm::agree(world_, [&] {
-        for (const auto& path : paths_) say("{}: OK, {}", path, verify(path));
-      });
-    });
+    auto* verify_sub = add("verify", "check files that concord wrote", [this] { verify(world_, paths_); });
     verify_sub
         ->add_option("files", paths_, "tokens.h5, activations.h5, features.h5, matches.h5, similarity.h5, subspaces.h5 or SAE folders")
         ->required();

@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
@@ -131,7 +132,7 @@ void compare_matrices(const comm::Communicator& comm, const std::vector<std::str
   record["settings"] = settings::digest_of(options);
   record["settings"]["seed"] = options.seed;
   comm::agree(comm, [&] {
-    if (comm.rank() == 0) write_text_atomic(path, record.dump(2) + "\n");
+    if (comm.rank() == 0) write_text_atomic(path, json_text(record, 2) + "\n");
   });
   say_stage_ok("compare", clock.seconds(),
                (records.size() == 1 ? summary(comparisons.front()) : fmt::format("pairs={} ", records.size())) +

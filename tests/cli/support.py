@@ -67,10 +67,19 @@ def run(*arguments, ranks=None, code=0, **options):
     if (ranks or RANKS) == 1 and not options:
         got, said = alone(*arguments)
     else:
-        result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, **options)
+        result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, **options)
         got, said = result.returncode, result.stdout
     assert got == code, f"exit code {got}, expected {code}, of {arguments}:\n{said}"
     return said
+
+
+def asked_at_start(folder):
+    """An environment in which every rank is asked to stop (SIGUSR1) when MPI starts: before it does anything."""
+    source, shim = folder / "early.c", folder / "early.so"
+    source.write_text("#include <mpi.h>\n#include <signal.h>\n"
+                      "int MPI_Init_thread(int* n, char*** v, int wanted, int* given) { raise(SIGUSR1); return PMPI_Init_thread(n, v, wanted, given); }\n")
+    subprocess.run(["mpicc", "-shared", "-fPIC", "-o", shim, source], check=True)
+    return {**os.environ, "LD_PRELOAD": str(shim), "CONCORD_STOP_GRACE": "0"}
 
 
 def fresh(name):
