@@ -641,7 +641,7 @@ private:
   std::map<std::int32_t, Donors> donors_; ///< of these, for resampled removals
   std::vector<double> strengths_;         ///< of steering
   ConceptTokens first_tokens_;            ///< that steering may write
-  comm::StopWithin stop_; ///< within the unit at hand
+  comm::StopWithin stop_;                 ///< within the unit at hand
   /// What this rank took.
   struct Seconds {
     double occurrences = 0; ///< and the choice of spans
