@@ -1,4 +1,7 @@
-"""Stage `subspaces` in the report: resampled removals and steering, where they were measured. Imported by report_subspaces_pages.py."""
+"""Stage `subspaces` in the report: resampled removals, steering, and subspaces carried between the models, where they were measured. Imported by
+report_subspaces_pages.py."""
+import json
+
 import numpy as np
 
 from report_parts import html_table
@@ -64,3 +67,45 @@ def resample_html(s, pair):
                *([] if s.one_group else [("p_grouped", "p, groups kept")]), ("p", "p, all permutations"), ("ratio", "r / ceiling")]
     table = html_table(resample_rows(s, pair), columns, dict.fromkeys(("own_a", "others_a", "own_b", "others_b", "r", "ratio"), ".3f") | {"p": ".3g", "p_grouped": ".3g"})
     return f"<h3>Resampled removals</h3><p>The part of another concept's span takes the place of the mean's.</p>{table}"
+
+
+def carried_title(kind, source):
+    """"own_sae" is the other model's own basis; "_shuffled" and "_random" are controls of the map."""
+    if kind.startswith("own_"):
+        return f"its own {BASIS_TITLES[kind[4:]]}"
+    for suffix, words in (("_shuffled", "by a map of shuffled rows (control)"), ("_random", "")):
+        if kind.endswith(suffix):
+            basis = BASIS_TITLES[kind[:-len(suffix)]]
+            return f"{source}'s {basis}, {words}" if words else f"random, as many dimensions as {basis} (control)"
+    return f"{source}'s {BASIS_TITLES[kind]}, carried"
+
+
+def carried_rows(s):
+    """A row a pair of layers, direction and kind of basis: what its removal does on its own concept and on others."""
+    group, kinds = s.file["carried"], json.loads(s.file.attrs["carried"])
+    off = ~np.eye(s.concepts, dtype=bool)
+    rows = []
+    for i, layers in enumerate(np.repeat(group["pairs"][:], 2, axis=0)):
+        source, target = ("A", "B") if i % 2 == 0 else ("B", "A")
+        for k, kind in enumerate(kinds):
+            kl = group["kl"][i, k]
+            if not np.isfinite(kl).any():
+                continue
+            ratio, low, high = map(float, group["mean_ratio"][i, k])
+            rows.append({"layers": f"{layers[0]}, {layers[1]}", "in": target, "basis": carried_title(kind, source), "own": mean_of(np.diag(kl)), "others": mean_of(kl[off]),
+                         "contrast_p": float(group["contrast_p"][i, k, 0]), "contrast_p_grouped": float(group["contrast_p"][i, k, 1]),
+                         "ratio": f"{ratio:.2f} ({low:.2f} to {high:.2f})", "r2": float(group["r2"][i, 1 if kind.endswith("_shuffled") else 0])})
+    return rows
+
+
+def carried_html(s):
+    """Whether one model's subspaces act in the other; empty where none was carried."""
+    if "carried" not in s.file:
+        return ""
+    columns = [("layers", "layers of A, B"), ("in", "removed from"), ("basis", "subspace"), ("own", "KL on its own concept"), ("others", "on others"),
+               ("contrast_p", "p, all permutations")] + ([] if s.one_group else [("contrast_p_grouped", "p, inside groups")]) + [
+               ("ratio", "ratio to the model's own (95 %)"), ("r2", "R\u00b2 of the map")]
+    table = html_table(carried_rows(s), columns, {"own": ".3f", "others": ".3f", "contrast_p": ".3g", "contrast_p_grouped": ".3g", "r2": ".3f"})
+    return f"""<h2>Do one model's subspaces act in the other?</h2><p>A linear map from one residual stream to the other, fitted on one half of the documents, carries each
+concept's subspace over; it is removed there, on the other half. They do where the effect on the own concept is larger than on others (p) and the ratio is well above that of the
+controls. R\u00b2 is that of rows the map was not fitted on.</p>{table}"""

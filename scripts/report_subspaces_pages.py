@@ -12,7 +12,7 @@ from report_parts import STYLE, Corpus, Html, html_table, label, layer_name, rea
 from report_subspaces import (AGREEMENT, BASIS_TITLES, CHECKS, CONTROLS, CRITERIA, EFFECT_MEASURES, HEADLINE_BASES, LEAST_PAIRS, LEAST_RELIABILITY, MOST_EFFECT_ROWS,
                               QUESTIONS, Matrices, Subspaces, alike_rows, claim_rows, concept_rows, contrast_rows, headlines, last, member_rows,
                               verdict_sentence, why_not_alike, write_effects)
-from report_subspaces_acts import resample_html, steering_html
+from report_subspaces_acts import carried_html, resample_html, steering_html
 
 BASIS_COLOURS = {"sae": "#1f77b4", "residual": "#d95f02", "dealt": "#444444", "matched": "#2e8b57", "random": "#9a7fc0"}
 BASIS_MARKS = {"sae": "o", "residual": "s", "dealt": "v", "matched": "^", "random": "D"}
@@ -320,7 +320,7 @@ farther out is drawn at the border. Named: concept pairs that agree and disagree
 <h3>Against meaning</h3>{meaning_html(s, pair)}{resample_html(s, pair)}"""
     if len(s.pairs) > 1:
         out += f"<h2>Agreement at all layer pairs</h2>{save(figure_pairs(s), folder, f'{WHERE}_pairs')}"
-    return out + steering_html(s)
+    return out + steering_html(s) + carried_html(s)
 
 
 def alike_html(s, folder):

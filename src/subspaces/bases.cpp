@@ -185,6 +185,22 @@ PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& ro
   return result;
 }
 
+std::pair<PhraseMeans, PhraseMeans> of_common_phrases(const PhraseMeans& a, const PhraseMeans& b) {
+  const auto of_those_in = [](const PhraseMeans& means, const PhraseMeans& other) {
+    PhraseMeans kept;
+    kept.d = means.d;
+    for (std::size_t i = 0; i < means.phrase.size(); ++i) {
+      if (!std::binary_search(other.phrase.begin(), other.phrase.end(), means.phrase[i])) continue;
+      kept.phrase.push_back(means.phrase[i]);
+      kept.spans.push_back(means.spans[i]);
+      const auto row = means.means.begin() + static_cast<std::ptrdiff_t>(i * at(means.d));
+      kept.means.insert(kept.means.end(), row, row + static_cast<std::ptrdiff_t>(means.d));
+    }
+    return kept;
+  };
+  return {of_those_in(a, b), of_those_in(b, a)};
+}
+
 LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const LayerFeatures& features,
                       const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed) {
   LayerBases bases;

@@ -69,11 +69,14 @@ KlByDocument::KlByDocument(const std::vector<Removal>& removals, const Documents
     const Removal& removal = removals[order[first]];
     for (Index c = 0; c < concepts; ++c) {
       double sum = 0;
-      for (std::size_t i = first; i < end; ++i)
-        sum += static_cast<double>(kl[at((static_cast<Index>(order[i]) * basis_kinds + kind) * concepts + c)]);
-      if (!std::isnan(sum))
-        cells_[at(removal.half)][at(c * concepts + removal.concept_number)].push_back(
-            {sum / static_cast<double>(end - first), documents.place(removal)});
+      double count = 0;
+      for (std::size_t i = first; i < end; ++i) {
+        const auto value = static_cast<double>(kl[at((static_cast<Index>(order[i]) * basis_kinds + kind) * concepts + c)]);
+        if (std::isnan(value)) continue; // no basis, or a span of rows that are too long
+        sum += value;
+        ++count;
+      }
+      if (count > 0) cells_[at(removal.half)][at(c * concepts + removal.concept_number)].push_back({sum / count, documents.place(removal)});
     }
     first = end;
   }

@@ -33,6 +33,8 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   plan.begin_phase("bases");
   plan.each_node("decoder", "4 F d", 4 * size.latents * size.d);
   plan.rank_0("SAE while it is loaded", "8 F d", 8 * size.latents * size.d);
+  plan.each_rank("norms of spans' rows", "24 s", s.residual ? 24 * spans : 0);
+  plan.at_most();
   plan.each_rank("means of phrases", "8 w d", s.residual ? 8 * size.phrases * size.d : 0);
   plan.each_rank("bases", "40 c k d", 8 * basis_kinds * c * static_cast<double>(s.k) * size.d);
   if (size.model > 0) plan.each_rank("directions of words' first tokens", "8 w d", 8 * size.phrases * size.d);

@@ -17,6 +17,7 @@
 #include "concord/io/output.hpp"
 #include "concord/model/weights.hpp"
 #include "concord/sae/sae.hpp"
+#include "concord/subspaces/long_spans.hpp"
 
 #include "subspaces/acts_file.hpp"
 #include "subspaces/carried_stage.hpp"
@@ -31,6 +32,7 @@
 #include "subspaces/result_file.hpp"
 #include <algorithm>
 #include <optional>
+#include <tuple>
 
 namespace concord::subspaces {
 namespace {
@@ -331,9 +333,13 @@ private:
                         [&] { return std::make_shared<io::RowSource>(side.in.activations.string() + ":/" + layer_name(layer) + "/x"); });
   }
 
+  std::vector<std::int32_t> long_spans_of(const Side& side, int layer) const {
+    return settings_.residual ? long_spans(comm_, *rows_of(side, layer), spans_, settings_.max_norm) : std::vector<std::int32_t>{};
+  }
+
   std::optional<PhraseMeans> means_of(const Side& side, int layer) const {
     if (!settings_.residual) return std::nullopt;
-    return phrase_means(comm_, *rows_of(side, layer), spans_, settings_.row);
+    return phrase_means(comm_, *rows_of(side, layer), without(spans_, long_spans_of(side, layer)), settings_.row);
   }
 
   /// Of a layer's own random draws.
@@ -390,10 +396,31 @@ private:
     return span_values(comm_, *side.features, layer, spans_, settings_.value, stop_);
   }
 
+  /// Rows of values that belong to some of the numbers, where all of them have a place; NaN for the others.
+  static std::vector<float> at_places(const std::vector<float>& values, const std::vector<std::int32_t>& some,
+                                      const std::vector<std::int32_t>& all) {
+    if (values.empty() || some.size() == all.size()) return values;
+    const std::size_t width = values.size() / some.size();
+    std::vector<float> placed(all.size() * width, std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t i = 0, from = 0; i < all.size() && from < some.size(); ++i) {
+      if (all[i] != some[from]) continue;
+      std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(from++ * width), width,
+                  placed.begin() + static_cast<std::ptrdiff_t>(i * width));
+    }
+    return placed;
+  }
+
   /// How the layer's subspaces act.
   void measure(const Side& side, int layer, LayerResult& result, LayerActs& acts) const {
-    const EffectPlaces places{spans_, effect_spans_, settings_.after};
-    if (removes("mean")) result.effects = side.runner->effects(layer, result.bases, removed_, places);
+    const auto kept = without(effect_spans_, long_spans_of(side, layer));
+    if (kept.size() < effect_spans_.size())
+      log_info("subspaces: nothing is removed at {} of {} spans of {} {}, whose rows are too long", effect_spans_.size() - kept.size(),
+               effect_spans_.size(), side.name, layer_name(layer));
+    const EffectPlaces places{spans_, kept, settings_.after};
+    if (removes("mean")) {
+      result.effects = side.runner->effects(layer, result.bases, removed_, places);
+      result.effects.kl_of_spans = at_places(result.effects.kl_of_spans, kept, effect_spans_);
+    }
     if (!extent_.resampled && extent_.strengths == 0) return;
     const auto rows = rows_of(side, layer);
     const Resampling resampling{donors_, *rows};
@@ -474,13 +501,16 @@ private:
       kept_a_ = pair / width;
     }
     const auto members_b = layer_members(output, b_, pair % width);
-    const auto means_b = means_of(b_, b_.layers[at(pair % width)]);
+    auto means_b = means_of(b_, b_.layers[at(pair % width)]);
+    std::optional<PhraseMeans> common_a;
+    if (means_a_ && means_b && means_a_->phrase != means_b->phrase) std::tie(common_a, means_b) = of_common_phrases(*means_a_, *means_b);
+    const PhraseMeans* phrases_a = common_a ? &*common_a : means_a_ ? &*means_a_ : nullptr;
     const dist::Partition shares{extent_.concepts, comm_.size()};
     const Stopwatch watch(seconds_.alike);
     Alike alike;
     comm::agree(comm_, [&] {
-      alike = compare_concepts(spans_, members_a_, members_b, means_a_ ? &*means_a_ : nullptr, means_b ? &*means_b : nullptr,
-                               shares.begin(comm_.rank()), shares.end(comm_.rank()), settings_.shuffles, options_.seed, stop_);
+      alike = compare_concepts(spans_, members_a_, members_b, phrases_a, means_b ? &*means_b : nullptr, shares.begin(comm_.rank()),
+                               shares.end(comm_.rank()), settings_.shuffles, options_.seed, stop_);
     });
     stop_.throw_if_wanted(comm_, "subspaces");
     alike = gathered(comm_, alike, shares);
@@ -572,6 +602,7 @@ private:
     const auto bases_to = bases_again(output, *sides[at(to)], layers[at(to)]);
     const auto rows_from = rows_of(*sides[at(from)], layers[at(from)]);
     const auto rows_to = rows_of(*sides[at(to)], layers[at(to)]);
+    const auto kept = without(effect_spans_, long_spans_of(*sides[at(to)], layers[at(to)]));
     const auto contexts = draw_map_contexts(spans_, {contexts_.offsets, contexts_.document}, settings_.map_rows, options_.seed);
     const auto result = carry(comm_, {bases_from,
                                       bases_to,
@@ -580,7 +611,7 @@ private:
                                       *sides[at(to)]->runner,
                                       layers[at(to)],
                                       spans_,
-                                      effect_spans_,
+                                      kept,
                                       settings_.after,
                                       {.groups = groups_of(lists_), .permutations = settings_.permutations, .seed = options_.seed}});
     comm::agree(comm_, [&] {

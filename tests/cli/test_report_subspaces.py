@@ -526,6 +526,31 @@ class Pages(unittest.TestCase):
         row = next(dict(zip(resampled[0], row)) for row in resampled[1:] if row[0] == rs.BASIS_TITLES["residual"])
         self.assertEqual(row["KL on own, B"], f"{np.diagonal(own, axis1=1, axis2=2).mean():.3f}")
 
+    def test_carried_subspaces(self):
+        """A table of what one model's subspaces do in the other; a kind that was not measured has no row."""
+        out = self.copy("carried")
+        kinds = ["own_residual", "residual", "dealt", "residual_shuffled", "residual_random", "sae"]
+        random = np.random.default_rng(10)
+        kl = random.uniform(0, 1, (2, len(kinds), 8, 8))
+        kl[:, -1] = np.nan
+        ratio, p, r2 = random.uniform(0, 1, (2, len(kinds), 3)), random.uniform(0, 1, (2, len(kinds), 2)), random.uniform(0, 1, (2, 2))
+        with h5py.File(out / "subspaces.h5", "a") as f:
+            f.attrs["carried"] = json.dumps(kinds)
+            f["carried/pairs"] = np.array([[3, 4]], np.int32)
+            for name, values in (("kl", kl), ("mean_ratio", ratio), ("contrast_p", p), ("r2", r2)):
+                f[f"carried/{name}"] = values
+        _, page, _ = self.pages(out)
+        table = page.table("removed from", "KL on its own concept")
+        self.assertEqual(len(table), 1 + 2 * 5)
+        rows = {(row[1], row[2]): dict(zip(table[0], row)) for row in table[1:]}
+        row = rows["A", f"B's {rs.BASIS_TITLES['residual']}, by a map of shuffled rows (control)"]
+        self.assertEqual(row["KL on its own concept"], f"{np.diag(kl[1, 3]).mean():.3f}")
+        self.assertEqual(row["on others"], f"{kl[1, 3][~np.eye(8, dtype=bool)].mean():.3f}")
+        self.assertEqual(row["p, inside groups"], f"{p[1, 3, 1]:.3g}")
+        self.assertIn(f"{ratio[1, 3, 0]:.2f} ({ratio[1, 3, 1]:.2f} to", row["ratio to the model's own (95 %)"])
+        self.assertEqual(row["R\u00b2 of the map"], f"{r2[1, 1]:.3f}")
+        self.assertIn(("B", f"its own {rs.BASIS_TITLES['residual']}"), rows)
+
     def test_one_group(self):
         index, page, summary = self.pages(self.copy("one_group", groups=["all"] * 8))
         self.assertEqual(summary["subspaces"]["headlines"][0]["headline_p_from"], "p_max")

@@ -229,7 +229,7 @@ TEST(Occurrences, SpansHoldTheWordsOfSeveralTokensAndTheirSpace) {
 }
 
 TEST(Occurrences, AreNotLookedForToTheEndWhereAStopIsWanted) {
-  const auto tokens = token_file("stopped", {{0, {"<bos>", "king"}}, {0, {"<bos>", "king"}}});
+  const auto tokens = token_file("stopped", {{0, {"<bos>", "\xE2\x96\x81king"}}, {0, {"<bos>", "\xE2\x96\x81king"}}});
   const auto lists = lists_of("stopped", {"king"});
   comm::install_stop_flag(0);
   const comm::StopWithin now(0);

@@ -1,5 +1,6 @@
 // Bases of concepts: what they span, and means of phrases against a plain loop over the rows.
 #include "concord/subspaces/bases.hpp"
+#include "concord/subspaces/long_spans.hpp"
 
 #include <fmt/format.h>
 
@@ -84,6 +85,56 @@ TEST(PhraseMeansOfRows, CentreCountsEachPhraseOnce) {
   EXPECT_EQ(means.centre({0, 0, 1}, 0), (std::vector<double>{3, 4}));
   EXPECT_EQ(means.centre({0, 0, 1}, 1), (std::vector<double>{-3, 40}));
   test::expect_error(ExitCode::bad_data, "no phrase of the half", [&] { means.centre({1, 1, 1}, 0); });
+}
+
+TEST(PhraseMeansOfRows, OfTwoLayersAreOfThePhrasesThatBothHave) {
+  PhraseMeans a, b;
+  a.d = 2;
+  a.phrase = {1, 4, 5};
+  a.spans = {3, 1, 2};
+  a.means = {1, 2, 5, 6, -3, 40};
+  b.d = 1;
+  b.phrase = {0, 4, 5, 6};
+  b.spans = {1, 2, 3, 4};
+  b.means = {7, 8, 9, 10};
+  const auto [of_a, of_b] = of_common_phrases(a, b);
+  EXPECT_EQ(of_a.phrase, (std::vector<std::int32_t>{4, 5}));
+  EXPECT_EQ(of_b.phrase, of_a.phrase);
+  EXPECT_EQ(of_a.spans, (std::vector<Index>{1, 2}));
+  EXPECT_EQ(of_a.means, (std::vector<double>{5, 6, -3, 40}));
+  EXPECT_EQ(of_b.means, (std::vector<double>{8, 9}));
+}
+
+/// Two rows of 150 times the others' norms: the spans that hold one go, and a mean that one would rule is that of the others.
+TEST(LongSpans, AreThoseWithASinkAmongTheirRows) {
+  constexpr Index rows = 700;
+  std::vector<float> values;
+  const Philox random(1, "rows");
+  for (std::uint64_t i = 0; i < rows * 7; ++i) values.push_back(static_cast<float>(random.normal(i)));
+  const auto spans = some_spans(3, rows);
+  const std::vector<Index> sinks{spans[10].begin, spans[40].end - 1};
+  for (const Index sink : sinks)
+    for (Index j = 0; j < 7; ++j) values[at(sink * 7 + j)] *= 150;
+  const io::RowSource source(npy_of("sinks", values, 7));
+  std::vector<std::int32_t> expected;
+  std::vector<Span> others;
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    const bool is_long = std::any_of(sinks.begin(), sinks.end(), [&](Index sink) { return spans[i].begin <= sink && sink < spans[i].end; });
+    if (is_long)
+      expected.push_back(static_cast<std::int32_t>(i));
+    else
+      others.push_back(spans[i]);
+  }
+  const auto found = long_spans(world(), source, spans, 10);
+  EXPECT_EQ(found, expected);
+  EXPECT_TRUE(long_spans(world(), source, spans, 0).empty());
+  EXPECT_TRUE(long_spans(world(), source, {}, 10).empty());
+  const auto kept = without(spans, found);
+  ASSERT_EQ(kept.size(), others.size());
+  for (std::size_t i = 0; i < kept.size(); ++i) EXPECT_EQ(kept[i].begin, others[i].begin);
+  const auto means = phrase_means(world(), source, kept, SpanRow::mean);
+  for (const double value : means.means) EXPECT_LT(std::abs(value), 10);
+  EXPECT_EQ(without(std::vector<std::int32_t>{1, 2, 5, 9}, {2, 3, 9}), (std::vector<std::int32_t>{1, 5}));
 }
 
 // --- Bases ------------------------------------------------------------------------------------------------------------

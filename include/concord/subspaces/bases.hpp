@@ -35,6 +35,9 @@ struct PhraseMeans {
   std::vector<double> centre(const std::vector<std::int8_t>& half_of_phrase, int half) const;
 };
 
+/// Both, of the phrases that both have. Local.
+std::pair<PhraseMeans, PhraseMeans> of_common_phrases(const PhraseMeans& a, const PhraseMeans& b);
+
 /// Reads the rows at the occurrences among `spans`, each rank those of its share. Collective over `comm`; equal to rounding for any number
 /// of ranks. @throws Error bad_data or io, agreed.
 PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row);

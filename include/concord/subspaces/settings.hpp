@@ -24,6 +24,7 @@ struct SubspacesSettings {
   SpanValue value = SpanValue::max;
   SpanRow row = SpanRow::last;
   bool residual = true;
+  double max_norm = 10;
   Rule rule = Rule::auc;
   double min_auc = 0.75;
   double max_q = 0.05;
@@ -68,6 +69,9 @@ struct SubspacesSettings {
     setting("value", s.value, settings::one_of<SpanValue>(), "what a feature is worth on a span of several tokens");
     setting("row", s.row, settings::one_of<SpanRow>(), "which row of the residual stream stands for a span");
     setting("residual", s.residual, anything(), "also look at subspaces of the residual stream without features; needs activations.h5");
+    setting(
+        "max_norm", s.max_norm, settings::at_least(0),
+        "spans with a row longer than this many median norms (attention sinks) are left out of phrases' means and of removals; 0: none");
     setting("rule", s.rule, settings::one_of<Rule>(),
             "which features belong to a concept: those whose span values rank its spans above others, or the published rule");
     setting("min_auc", s.min_auc, within(0.5, 1), "of members, against spans of other concepts and against random spans");
