@@ -5,6 +5,7 @@
 #include "subspaces/headline.hpp"
 #include "subspaces/worlds.hpp"
 #include <algorithm>
+#include <numeric>
 
 namespace concord::subspaces {
 namespace {
