@@ -150,17 +150,10 @@ private:
 
   /// The study's key for a stage's flag; "" where there is none.
   static std::string key_of_flag(const std::string& stage, const std::string& flag) {
-    static const std::map<std::string, std::string> others{{"tokenize --text", "corpus.paths"},
-                                                           {"tokenize --tokens", "corpus.token_ids"},
-                                                           {"train-sae --d-sae", "sae.latents"},
-                                                           {"train-sae --lr", "sae.learning_rate"},
-                                                           {"train-sae --variant", "sae.variants"},
-                                                           {"train-sae --seed", "study.seed"},
-                                                           {"extract --model", "model.a.path"},
-                                                           {"extract --layers", "model.a.layers"},
-                                                           {"encode --saes", "model.a.saes"},
-                                                           {"compare --seed", "study.seed"},
-                                                           {"compare --json", ""}};
+    static const std::map<std::string, std::string> others{
+        {"tokenize --text", "corpus.paths"}, {"tokenize --tokens", "corpus.token_ids"}, {"train-sae --variant", "sae.variants"},
+        {"train-sae --seed", "study.seed"},  {"extract --model", "model.a.path"},       {"extract --layers", "model.a.layers"},
+        {"encode --saes", "model.a.saes"},   {"compare --seed", "study.seed"},          {"compare --json", ""}};
     static const std::map<std::string, std::string> tables{{"tokenize", "corpus"}, {"train-sae", "sae"}};
     const auto other = others.find(stage + " " + flag);
     if (other != others.end()) return other->second;
@@ -237,28 +230,28 @@ private:
   void add_extract() {
     auto* sub = add_stage("extract", "tokens + model weights -> activations.h5", [this] {
       need(!extract_.model.empty() && !extract_.tokens.empty() && !extract_.out.empty(), "extract", "--model, --tokens and --out");
-      take_model_flags();
+      take_model_flags(*given_extract_);
       extract_.force = common_.force;
       extract::extract(world_, extract_);
     });
-    add_model_options(sub);
+    given_extract_ = add_model_options(sub);
     sub->add_option("--out", extract_.out, "activations.h5 to write");
   }
 
-  void take_model_flags() {
+  void take_model_flags(const GivenSettings& given) {
     comm::agree(world_, [&] {
       extract_.layers = extract::parse_layers(layers_);
-      assign_given<extract::ExtractSettings>(extract_, *given_extract_);
+      assign_given<extract::ExtractSettings>(extract_, given);
     });
   }
 
   /// What every command that runs a model understands, but for `without`.
-  void add_model_options(CLI::App* sub, std::set<std::string> without = {}) {
+  std::shared_ptr<GivenSettings> add_model_options(CLI::App* sub, std::set<std::string> without = {}) {
     without.insert("fused"); // which is how stages of a study follow each other
     sub->add_option("--model", extract_.model, "Hugging Face folder of a Gemma-2 or Llama model");
     sub->add_option("--tokens", extract_.tokens, "tokens.h5");
     sub->add_option("--layers", layers_, "all, or numbers such as 0,3,5 (-1: the embedding)")->capture_default_str();
-    given_extract_ = add_setting_flags(*sub, settings::list_of<extract::ExtractSettings>(extract_), {.without = std::move(without)});
+    return add_setting_flags(*sub, settings::list_of<extract::ExtractSettings>(extract_), {.without = std::move(without)});
   }
 
   void add_train_sae() {
@@ -416,10 +409,10 @@ private:
                 "recovered needs --model, --tokens, --saes and --out");
         extract_.stage_word = "recovered";
       });
-      take_model_flags();
+      take_model_flags(*given_recovered_);
       fused::cross_entropy_recovered(world_, extract_, recovered_);
     });
-    add_model_options(recovered, {"dtype", "loss", "compress", "commit_seconds"});
+    given_recovered_ = add_model_options(recovered, {"dtype", "loss", "compress", "commit_seconds"});
     recovered->add_option("--saes", recovered_.saes, "folder of layer_LLL folders, or a path with {layer}");
     recovered->add_option("--contexts", recovered_.contexts, "contexts to run, evenly over the corpus")
         ->check(CLI::Range(Index{1}, Index{1} << 40))
@@ -467,8 +460,8 @@ private:
   correlate::CorrelateOptions correlate_;
   similarity::CompareOptions compare_;
   subspaces::SubspacesOptions subspaces_;
-  std::shared_ptr<GivenSettings> given_tokenize_, given_documents_, given_extract_, given_train_, given_encode_, given_correlate_,
-      given_compare_, given_subspaces_;
+  std::shared_ptr<GivenSettings> given_tokenize_, given_documents_, given_extract_, given_recovered_, given_train_, given_encode_,
+      given_correlate_, given_compare_, given_subspaces_;
   std::filesystem::path mined_;
   std::string layers_ = "all";
   std::string compute_ = "f32";
