@@ -161,12 +161,13 @@ void Extractor::load_model() {
   if (model_) return;
   check_memory();
   comm::begin_gpu_peak(gpu_.number);
+  const auto files = model::weight_files(comm_, options_.model);
   comm::agree(comm_, [&] {
     if (grid_.idle(comm_.rank())) return;
     const int shard = grid_.shard(comm_.rank());
     const auto device = gpu_.number >= 0 ? at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu_.number)) : at::Device(at::kCPU);
     const model::LayerRange range{static_cast<int>(cuts_[at(shard)]), static_cast<int>(cuts_[at(shard + 1)]), has_head_};
-    model_ = std::make_unique<Model>(options_.model, range, model::torch_dtype(options_.compute), device, largest_block());
+    model_ = std::make_unique<Model>(options_.model, range, model::torch_dtype(options_.compute), device, largest_block(), files);
   });
 }
 

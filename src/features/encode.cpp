@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
@@ -77,6 +78,7 @@ public:
     sae_ = sae::load_sae_on_nodes(comm_, sae::sae_path(options_.saes, layer));
     encoder_ = std::make_unique<sae::Encoder>(sae_, options_.before_top_k, &comm_);
     comm::agree(comm_, [&] { open_rows(layer); });
+    limit_ = norm_limit(comm_, options_, layer, sae_.d, [&] { return some_rows(); });
   }
 
   Index latents() const { return sae_.latents; }
@@ -108,7 +110,6 @@ private:
     source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
     require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
             sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
-    limit_ = norm_limit(options_, layer, sae_.d, some_rows());
   }
 
   /// Rows from all over the file, BOS rows not among them.
@@ -552,21 +553,31 @@ Index encode_rows_at_once(Index latents, Index d, int threads) {
   return std::min(rows_a_piece, a_block * std::max<Index>(1, static_cast<Index>(rows) / a_block));
 }
 
-sae::NormLimit norm_limit(const EncodeOptions& options, int layer, Index d, std::span<const float> rows) {
-  if (options.max_norm <= 0) return {};
+namespace {
+
+constexpr double not_known = -1;
+
+double median_norm_of(const EncodeOptions& options, int layer, Index d, const std::function<std::vector<float>()>& rows) {
   const fs::path record = sae::sae_path(options.saes, layer) / "training.json";
   std::error_code ignored;
   if (fs::exists(record, ignored)) {
     const auto json = nlohmann::json::parse(read_text(record, "training record"), nullptr, /*allow_exceptions=*/false);
     const auto medians = json.is_object() && json.contains("median_norm") ? json["median_norm"] : nlohmann::json();
-    if (medians.is_array() && medians.size() == 1 && medians[0].is_number())
-      return {{d}, std::vector<double>{medians[0].get<double>()}, options.max_norm};
+    if (medians.is_array() && medians.size() == 1 && medians[0].is_number()) return medians[0].get<double>();
   }
-  if (rows.empty()) {
-    log_warn("{}: the median norm of {} is not known; encode.max_norm is not applied", options.stage_word, layer_name(layer));
-    return {};
-  }
-  return {{d}, std::vector<double>{sae::median_norm(rows, d)}, options.max_norm};
+  const auto at_hand = rows();
+  return at_hand.empty() ? not_known : sae::median_norm(at_hand, d);
+}
+
+} // namespace
+
+sae::NormLimit norm_limit(const comm::Communicator& comm, const EncodeOptions& options, int layer, Index d,
+                          const std::function<std::vector<float>()>& rows) {
+  if (options.max_norm <= 0) return {};
+  const double median = comm::decided(comm, [&] { return median_norm_of(options, layer, d, rows); });
+  if (median != not_known) return {{d}, std::vector<double>{median}, options.max_norm};
+  log_warn("{}: the median norm of {} is not known; encode.max_norm is not applied", options.stage_word, layer_name(layer));
+  return {};
 }
 
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source) {

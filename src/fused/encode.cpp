@@ -64,7 +64,7 @@ private:
               one.sae.d, extract.model.string(), extractor_.config().hidden);
     });
     one.encoder = std::make_unique<sae::Encoder>(one.sae, encode.before_top_k, &one.ranks);
-    comm::agree(one.ranks, [&] { one.limit = features::norm_limit(encode, layer, one.sae.d, {}); });
+    one.limit = features::norm_limit(one.ranks, encode, layer, one.sae.d, [] { return std::vector<float>(); });
   }
 
   struct One {

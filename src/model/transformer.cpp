@@ -78,7 +78,8 @@ void check_tied_head(Weights& files, const ModelConfig& c, const std::filesystem
 
 } // namespace
 
-Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows)
+Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows,
+                         std::optional<WeightFiles> files)
     : parameters_(std::make_unique<Parameters>()) {
   reuse_tensor_memory();
   const c10::InferenceMode no_gradients;
@@ -90,7 +91,7 @@ Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, 
   const ModelConfig& c = p.config;
   require(range.first >= 0 && range.first <= range.end && range.end <= c.layers, ExitCode::config, "{} has layers 0 to {}, not [{}, {})",
           folder.string(), c.layers - 1, range.first, range.end);
-  p.files = std::make_unique<Weights>(folder);
+  p.files = files ? std::make_unique<Weights>(folder, *files) : std::make_unique<Weights>(folder);
   Loader loader(*p.files, compute, device, rows);
   const std::string embedding = "model.embed_tokens.weight";
   const Family& family = family_of(c.family, (folder / "config.json").string());

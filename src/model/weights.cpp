@@ -4,6 +4,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/fields.hpp"
+#include "concord/core/log.hpp"
 #include "concord/io/file_digest.hpp"
 
 #include <set>
@@ -12,18 +13,42 @@
 
 namespace concord::model {
 
-Weights::Weights(const std::filesystem::path& folder) : folder_(folder) {
-  const auto single = folder / "model.safetensors";
-  const auto index = folder / "model.safetensors.index.json";
-  if (std::filesystem::exists(single)) { // before an index, as transformers does
+namespace {
+
+constexpr auto single_name = "model.safetensors";
+constexpr auto index_name = "model.safetensors.index.json";
+
+WeightFiles found_in(const std::filesystem::path& folder) {
+  std::error_code unreadable;
+  if (std::filesystem::exists(folder / single_name, unreadable)) return WeightFiles::single;
+  require(std::filesystem::exists(folder / index_name, unreadable), ExitCode::input_missing, "{} holds neither {} nor {}", folder.string(),
+          single_name, index_name);
+  return WeightFiles::index;
+}
+
+} // namespace
+
+WeightFiles weight_files(const comm::Communicator& comm, const std::filesystem::path& folder) {
+  return comm::decided(comm, [&] {
+    const auto files = found_in(folder);
+    std::error_code unreadable;
+    if (files == WeightFiles::single && std::filesystem::exists(folder / index_name, unreadable))
+      log_info("{} holds {} and {}; the first is read, as transformers does", folder.string(), single_name, index_name);
+    return files;
+  });
+}
+
+Weights::Weights(const std::filesystem::path& folder) : Weights(folder, found_in(folder)) {}
+
+Weights::Weights(const std::filesystem::path& folder, WeightFiles files) : folder_(folder) {
+  if (files == WeightFiles::single) {
+    const auto single = folder / single_name;
     auto file = std::make_unique<io::SafetensorsFile>(single);
     for (const auto& [name, view] : file->tensors()) file_of_[name] = single.filename();
     open_[single.filename()] = std::move(file);
     return;
   }
-  require(std::filesystem::exists(index), ExitCode::input_missing, "{} holds neither model.safetensors nor model.safetensors.index.json",
-          folder.string());
-  const Fields map = Fields::read(index, "weight index").inside("weight_map");
+  const Fields map = Fields::read(folder / index_name, "weight index").inside("weight_map");
   for (const auto& name : map.keys()) file_of_[name] = map.get<std::string>(name);
 }
 

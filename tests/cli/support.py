@@ -26,9 +26,18 @@ def command(*arguments, ranks=None):
 
 def run(*arguments, ranks=None, code=0, **options):
     """Runs the program, expects its exit code, and returns its output (stdout and stderr together)."""
-    result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, **options)
+    result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, **options)
     assert result.returncode == code, f"exit code {result.returncode}, expected {code}, of {arguments}:\n{result.stdout}"
     return result.stdout
+
+
+def asked_at_start(folder):
+    """An environment in which every rank is asked to stop (SIGUSR1) when MPI starts: before it does anything."""
+    source, shim = folder / "early.c", folder / "early.so"
+    source.write_text("#include <mpi.h>\n#include <signal.h>\n"
+                      "int MPI_Init_thread(int* n, char*** v, int wanted, int* given) { raise(SIGUSR1); return PMPI_Init_thread(n, v, wanted, given); }\n")
+    subprocess.run(["mpicc", "-shared", "-fPIC", "-o", shim, source], check=True)
+    return {**os.environ, "LD_PRELOAD": str(shim), "CONCORD_STOP_GRACE": "0"}
 
 
 def fresh(name):

@@ -8,11 +8,11 @@ import unittest
 
 import numpy as np
 
-from support import CONCORD, DEMO, MPIRUN, SOURCE, fresh, run, same, small_study
+from support import CONCORD, DEMO, MPIRUN, SOURCE, datasets, fresh, run, same, small_study
 from test_claims import owner, start, end, wait_for
 
 SHIM = r"""
-/* Hides files whose path holds $HIDE from this process. */
+/* Hides files whose path holds $HIDE from this process; where $HIDE ends with $, files whose path ends with the rest. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +24,10 @@ SHIM = r"""
 #include <sys/stat.h>
 static int hidden(const char* path) {
   const char* part = getenv("HIDE");
-  return part && path && strstr(path, part) && strstr(path, "/scratch/");
+  size_t of_part = part ? strlen(part) : 0, of_path = path ? strlen(path) : 0;
+  if (of_part == 0 || of_path < of_part || !strstr(path, "/scratch/")) return 0;
+  if (part[of_part - 1] == '$') return strncmp(path + of_path - (of_part - 1), part, of_part - 1) == 0;
+  return strstr(path, part) != NULL;
 }
 #define REAL(name, type) static type real; if (!real) real = (type)dlsym(RTLD_NEXT, #name); if (hidden(path)) { errno = ENOENT; return FAIL; }
 #define FAIL -1
@@ -138,6 +141,44 @@ class Differences(unittest.TestCase):
         other = ["encode", "--activations", self.folder / "out/a/activations.h5", "--saes", self.folder / "out/a/saes", "--out", self.folder / "f.h5"]
         said = run_two(other, other, 66, self.hide("activations.h5"))
         self.assertEqual(len(errors(said)), 1, said)
+
+    def test_a_training_record_that_one_rank_does_not_see_limits_the_same_rows(self):
+        out = self.folder / "limited"
+        shutil.copytree(self.folder / "out", out)
+        for fused in ("false", "true"):
+            found = []
+            for environments in (({}, {}), self.hide("training.json")):
+                for path in (out / "a/features.h5", out / "b/features.h5"):
+                    path.unlink(missing_ok=True)
+                    shutil.rmtree(f"{path}.layers", ignore_errors=True)
+                encode = ["encode", self.study, "--set", f"study.output={out}", "--set", "encode.max_norm=1.1", "--set", f"extract.fused={fused}"]
+                said = run_two(encode, encode, 0, environments)
+                self.assertIn("they have no codes", said)
+                self.assertNotIn("is not known", said)
+                found.append(datasets(out / "a/features.h5"))
+            for name, values in found[0].items():
+                self.assertEqual(values.tobytes(), found[1][name].tobytes(), f"{name} with extract.fused={fused}")
+
+    def test_weights_that_one_rank_does_not_see_are_not_read_from_another_file(self):
+        folder = fresh("differ_weights")
+        model = folder / "model"
+        shutil.copytree(DEMO / "models" / "small", model)
+        raw = bytearray((model / "model.safetensors").read_bytes())
+        size = 8 + int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8:size])
+        begin = size + header["model.layers.1.mlp.down_proj.weight"]["data_offsets"][0]
+        raw[begin:begin + 4096] = bytes(4096)
+        (model / "other.safetensors").write_bytes(raw)
+        names = [name for name in header if name != "__metadata__"]
+        (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {name: "other.safetensors" for name in names}}))
+        tokens = self.folder / "out/tokens.h5"
+        extract = ["extract", "--model", model, "--tokens", tokens, "--layers", "5", "--dtype", "f32", "--out", folder / "acts.h5"]
+        said = run_two(extract, extract, 66, self.hide("model.safetensors$"))
+        self.assertEqual(len(errors(said)), 1, said)
+        self.assertIn("the first is read, as transformers does", run(*extract))
+        extract[2], extract[-1] = DEMO / "models" / "small", folder / "single.h5"
+        run(*extract)
+        self.assertEqual(datasets(folder / "acts.h5")["/layer_005/x"].tobytes(), datasets(folder / "single.h5")["/layer_005/x"].tobytes())
 
     def test_a_checkpoint_that_one_rank_does_not_see_is_no_hang(self):
         folder = fresh("differ_checkpoint")

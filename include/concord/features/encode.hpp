@@ -11,8 +11,8 @@
 #include "concord/sae/norm_limit.hpp"
 
 #include <filesystem>
+#include <functional>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -75,8 +75,10 @@ public:
 };
 
 /// Which rows of a layer get no codes: those longer than max_norm times the median norm that the SAE's training.json tells. Of an SAE from
-/// elsewhere it is the median of `rows`, those at hand; without any there is no limit, which is said. Local.
-sae::NormLimit norm_limit(const EncodeOptions& options, int layer, Index d, std::span<const float> rows);
+/// elsewhere it is the median of `rows`, those at hand; without any there is no limit, which is said. Rank 0 alone looks for the record and
+/// asks for rows. Collective over `comm`.
+sae::NormLimit norm_limit(const comm::Communicator& comm, const EncodeOptions& options, int layer, Index d,
+                          const std::function<std::vector<float>()>& rows);
 
 /// encode() for codes of any source, under the caller's claim. Collective over `comm`. @throws as encode(); agreed.
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source);

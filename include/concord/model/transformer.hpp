@@ -5,11 +5,13 @@
 
 #include "concord/model/config.hpp"
 #include "concord/model/ops.hpp"
+#include "concord/model/weights.hpp"
 
 #include <ATen/ATen.h>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 
 namespace concord::model {
@@ -27,8 +29,9 @@ struct LayerRange {
 class Transformer {
 public:
   /// Loads its blocks alone, as `compute` (f32 or bf16) on `device`; `rows` is the usual number of rows of a batch.
-  /// @throws Error input_missing or bad_data.
-  Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows);
+  /// `files`: what all ranks of a job read the weights from; without it what this process finds. @throws Error input_missing or bad_data.
+  Transformer(const std::filesystem::path& folder, LayerRange range, at::ScalarType compute, at::Device device, Index rows,
+              std::optional<WeightFiles> files = {});
   ~Transformer();
   const ModelConfig& config() const;
   Contexts contexts(std::vector<Index> offsets) const;

@@ -1,6 +1,6 @@
 #pragma once
 /// The tensors of a Hugging Face model folder: one `model.safetensors`, or else shards listed in
-/// `model.safetensors.index.json`; files are mapped when first used. Local.
+/// `model.safetensors.index.json`; files are mapped when first used. Local where it does not say Collective.
 
 #include "concord/comm/session.hpp"
 #include "concord/io/safetensors.hpp"
@@ -13,9 +13,16 @@
 
 namespace concord::model {
 
+enum class WeightFiles { single, index };
+/// Which of them a folder is read from, as rank 0 finds it: the single file before an index, as transformers does; says so where both are
+/// there. Collective over `comm`. @throws Error input_missing; agreed.
+WeightFiles weight_files(const comm::Communicator& comm, const std::filesystem::path& folder);
+
 class Weights {
 public:
   /// @throws Error input_missing or bad_data.
+  Weights(const std::filesystem::path& folder, WeightFiles files);
+  /// From the files that this process finds.
   explicit Weights(const std::filesystem::path& folder);
   /// A tensor by its name with or without the leading "model.", checked against `shape`.
   /// @throws Error bad_data naming tensor, file and both shapes.
