@@ -41,13 +41,4 @@ double log_odds(const TwoByTwo& t) {
   return std::log((t.n11 + 0.5) * (t.n00 + 0.5) / ((t.n10 + 0.5) * (t.n01 + 0.5)));
 }
 
-double g2(const TwoByTwo& t) {
-  const Margins m(t);
-  const auto term = [&](double observed, double row, double column) {
-    return observed > 0 ? observed * std::log(observed * m.all / (row * column)) : 0;
-  };
-  return 2 * (term(t.n11, m.first, m.second) + term(t.n10, m.first, m.not_second) + term(t.n01, m.not_first, m.second) +
-              term(t.n00, m.not_first, m.not_second));
-}
-
 } // namespace concord::agreement

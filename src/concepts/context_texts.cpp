@@ -81,8 +81,9 @@ private:
 ContextTexts::ContextTexts(const std::filesystem::path& path)
     : reader_(path), document_(corpus::read_contexts(path).document), texts_(piece_texts(path)) {}
 
-void ContextTexts::each(Index begin, Index end, const std::function<void(const ContextText&)>& visit) const {
-  for (Index first = begin; first < end;) {
+void ContextTexts::each(Index begin, Index end, const std::function<void(const ContextText&)>& visit,
+                        const std::function<bool()>& enough) const {
+  for (Index first = begin; first < end && !enough();) {
     Index last = first + 1; // contexts [first, last) are visited with one read
     while (last < end && offset(last + 1) - offset(first) <= rows_at_once) ++last;
     // Contexts around them that may be looked at: `rows_around` rows of text on either side, whichever are visited together.

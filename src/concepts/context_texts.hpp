@@ -32,8 +32,9 @@ public:
   /// @throws Error input_missing, or bad_data where the file has no pieces or is no tokens file.
   explicit ContextTexts(const std::filesystem::path& path);
   Index contexts() const { return reader_.contexts(); }
-  /// Calls `visit` for each of the contexts [begin, end), in order.
-  void each(Index begin, Index end, const std::function<void(const ContextText&)>& visit) const;
+  /// Calls `visit` for each of the contexts [begin, end), in order. Leaves off early where `enough` says so, which is asked some times a
+  /// second.
+  void each(Index begin, Index end, const std::function<void(const ContextText&)>& visit, const std::function<bool()>& enough) const;
 
 private:
   Index offset(Index context) const { return reader_.context_offsets()[static_cast<std::size_t>(context)]; }

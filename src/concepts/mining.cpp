@@ -55,8 +55,9 @@ struct Counted {
 
 class Miner {
 public:
-  Miner(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists, const MiningOptions& options)
-      : comm_(comm), lists_(lists), options_(options), candidates_(lists, options),
+  Miner(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists, const MiningOptions& options,
+        const comm::StopWithin& stop)
+      : comm_(comm), lists_(lists), options_(options), stop_(stop), candidates_(lists, options),
         texts_(comm::agreed(comm, [&] { return std::make_shared<const ContextTexts>(tokens); })) {}
 
   Mined run() {
@@ -69,13 +70,15 @@ public:
   }
 
 private:
-  /// Calls `visit` for the runs of this rank's contexts, under one agreement.
+  /// Calls `visit` for the runs of this rank's contexts, under one agreement. @throws Error stopped, agreed.
   void each_run_here(const std::function<void(const WordRun&)>& visit) {
     comm::agree(comm_, [&] {
       const dist::Partition share{texts_->contexts(), comm_.size()};
-      texts_->each(share.begin(comm_.rank()), share.end(comm_.rank()),
-                   [&](const ContextText& context) { each_run(context, lists_.fold_case, visit); });
+      texts_->each(
+          share.begin(comm_.rank()), share.end(comm_.rank()),
+          [&](const ContextText& context) { each_run(context, lists_.fold_case, visit); }, [&] { return stop_.wanted_here(); });
     });
+    stop_.throw_if_wanted(comm_, "subspaces");
   }
 
   std::array<std::size_t, 2> cells(std::string_view phrase) const {
@@ -210,6 +213,7 @@ private:
   const comm::Communicator& comm_;
   const ConceptLists& lists_;
   const MiningOptions& options_;
+  const comm::StopWithin& stop_;
   Candidates candidates_;
   std::shared_ptr<const ContextTexts> texts_;
   std::array<std::vector<Index>, 2> tables_;
@@ -229,9 +233,9 @@ void check(const MiningOptions& options) {
 } // namespace
 
 Mined mine_phrases(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists,
-                   const MiningOptions& options) {
+                   const MiningOptions& options, const comm::StopWithin& stop) {
   comm::agree(comm, [&] { check(options); });
-  return Miner(comm, tokens, lists, options).run();
+  return Miner(comm, tokens, lists, options, stop).run();
 }
 
 void write_mined(const std::filesystem::path& path, const ConceptLists& lists, const std::vector<MinedPhrase>& phrases) {

@@ -69,17 +69,21 @@ private:
 
 } // namespace
 
-std::vector<Occurrence> find_occurrences(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists) {
-  return comm::agreed(comm, [&] {
+std::vector<Occurrence> find_occurrences(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists,
+                                         const comm::StopWithin& stop) {
+  std::vector<Occurrence> found;
+  comm::agree(comm, [&] {
     const PhraseAutomaton automaton(all_phrases(lists), lists.fold_case);
     const ContextTexts texts(tokens);
     const Spans spans(lists);
     const dist::Partition share{texts.contexts(), comm.size()};
-    std::vector<Occurrence> found;
-    texts.each(share.begin(comm.rank()), share.end(comm.rank()),
-               [&](const ContextText& context) { spans.add(context, automaton.find(context.text, context.begin, context.end), found); });
-    return found;
+    texts.each(
+        share.begin(comm.rank()), share.end(comm.rank()),
+        [&](const ContextText& context) { spans.add(context, automaton.find(context.text, context.begin, context.end), found); },
+        [&] { return stop.wanted_here(); });
   });
+  stop.throw_if_wanted(comm, "subspaces");
+  return found;
 }
 
 OccurrenceCounts count_occurrences(const comm::Communicator& comm, const ConceptLists& lists, const std::vector<Occurrence>& mine) {

@@ -70,22 +70,23 @@ io::Dataset FeaturesFile::indptr(int layer) const {
   return sized(file_.dataset(group(layer) + "indptr"), rows_ + 1);
 }
 
-io::CsrMatrix FeaturesFile::csr(int layer, Index begin, Index end) const {
-  const std::string at = group(layer);
-  io::CsrMatrix matrix{end - begin, features(layer), indptr(layer).read<Index>(begin, end - begin + 1), {}, {}};
+LayerCodes::LayerCodes(const io::File& file, const std::string& group, io::Dataset indptr, Index features)
+    : name_(fmt::format("{}:{}", file.path().string(), group)), indptr_(std::move(indptr)),
+      indices_(sized(file.dataset(group + "indices"), -1)), values_(sized(file.dataset(group + "data"), indices_.rows())),
+      features_(features) {}
+
+io::CsrMatrix LayerCodes::rows(Index begin, Index end) const {
+  io::CsrMatrix matrix{end - begin, features_, indptr_.read<Index>(begin, end - begin + 1), {}, {}};
   const Index first = matrix.indptr.front();
   const Index last = matrix.indptr.back();
-  require(first >= 0 && first <= last, ExitCode::bad_data, "{}:{} indptr decreases", file_.path().string(), at);
+  require(first >= 0 && first <= last, ExitCode::bad_data, "{} indptr decreases", name_);
   if (first < last) { // an empty layer is stored with one unused place
-    const auto indices = sized(file_.dataset(at + "indices"), -1);
-    const auto values = sized(file_.dataset(at + "data"), indices.rows());
-    require(last <= indices.rows(), ExitCode::bad_data, "{}:{} indptr goes beyond the {} entries", file_.path().string(), at,
-            indices.rows());
-    matrix.indices = indices.read<std::int32_t>(first, last - first);
-    matrix.values = values.read<float>(first, last - first);
+    require(last <= indices_.rows(), ExitCode::bad_data, "{} indptr goes beyond the {} entries", name_, indices_.rows());
+    matrix.indices = indices_.read<std::int32_t>(first, last - first);
+    matrix.values = values_.read<float>(first, last - first);
   }
   for (Index& offset : matrix.indptr) offset -= first;
-  check_csr(matrix, fmt::format("{}:{} from row {}", file_.path().string(), at, begin));
+  check_csr(matrix, fmt::format("{} from row {}", name_, begin));
   return matrix;
 }
 

@@ -150,7 +150,8 @@ std::vector<double> span_correlations(const std::vector<Span>& spans, int docume
 }
 
 Alike compare_concepts(const std::vector<Span>& spans, const LayerMembers& a, const LayerMembers& b, const PhraseMeans* phrases_a,
-                       const PhraseMeans* phrases_b, Index first, Index last, Index shuffles, std::uint64_t seed) {
+                       const PhraseMeans* phrases_b, Index first, Index last, Index shuffles, std::uint64_t seed,
+                       const comm::StopWithin& stop) {
   const auto concepts = static_cast<Index>(a.of_concept.size());
   Alike alike;
   alike.pairs.assign(at(concepts * concepts), 0);
@@ -161,7 +162,7 @@ Alike compare_concepts(const std::vector<Span>& spans, const LayerMembers& a, co
   alike.phrases = alike.features;
   const auto r = span_correlations(spans, 0, a, b);
   for (Index c = first; c < last; ++c)
-    for (Index other = 0; other < concepts; ++other) {
+    for (Index other = 0; other < concepts && !stop.wanted_here(); ++other) {
       const auto pairs = mutual_best(r, static_cast<Index>(b.values.size()), a.of_concept[at(c)], b.of_concept[at(other)]);
       const auto m = static_cast<Index>(pairs.size());
       alike.pairs[at(c * concepts + other)] = m;
@@ -181,7 +182,7 @@ Alike compare_concepts(const std::vector<Span>& spans, const LayerMembers& a, co
   const SmallSpace means_a(phrases_a->means, static_cast<Index>(phrases_a->phrase.size()), phrases_a->d);
   const SmallSpace means_b(phrases_b->means, static_cast<Index>(phrases_b->phrase.size()), phrases_b->d);
   for (const auto& [c, places] : phrases_of_concepts(spans, *phrases_a))
-    if (c >= first && c < last)
+    if (c >= first && c < last && !stop.wanted_here())
       alike.phrases[at(c)] = compare_phrases(means_a, means_b, places, shuffles, seed + static_cast<std::uint64_t>(2 * c + 1));
   return alike;
 }

@@ -3,12 +3,15 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/philox.hpp"
+#include "concord/core/stopwatch.hpp"
 
+#include "subspaces/dealt_ranking.hpp"
 #include "subspaces/one_concept.hpp"
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
 #include <tuple>
 
@@ -52,18 +55,22 @@ private:
   std::vector<Index> counts_;
 };
 
+std::vector<bool> looked_at(const std::vector<ConceptSpans>& defined) {
+  std::vector<bool> looked_at;
+  for (const ConceptSpans& of : defined) looked_at.push_back(of.defined);
+  return looked_at;
+}
+
 /// Ranks features with the phrases as they are and as they are dealt out anew.
 class Finder {
 public:
   Finder(const std::vector<Span>& spans, const std::vector<ConceptSpans>& defined, const SubspacesSettings& settings, std::uint64_t seed)
-      : spans_(spans), defined_(defined), settings_(settings), ranking_(spans, static_cast<int>(defined.size())), phrases_(defined.size()),
-        found_(defined.size()), by_chance_(defined.size()) {
+      : spans_(spans), defined_(defined), settings_(settings), ranking_(spans, static_cast<int>(defined.size())),
+        deals_(spans, looked_at(defined), settings.min_auc), phrases_(defined.size()), found_(defined.size()), by_chance_(defined.size()) {
     for (const Span& span : spans)
       if (!span.random && span.phrase_half == 0) phrases_[at(span.concept_number)].insert(span.phrase);
-    for (int draw = 0; draw < settings.label_draws; ++draw)
-      dealt_.emplace_back(dealt_anew(spans, seed, draw), static_cast<int>(defined.size()));
-    least_active_ = least_active(ranking_);
-    for (const SpanRanking& ranking : dealt_) least_active_ = std::min(least_active_, least_active(ranking));
+    deals_.add_deal(spans);
+    for (int draw = 0; draw < settings.label_draws; ++draw) deals_.add_deal(dealt_anew(spans, seed, draw));
   }
 
   void add(std::int32_t feature, std::span<const SpanEntry> values) {
@@ -71,26 +78,20 @@ public:
       add_given(feature, values);
       return;
     }
-    if (!can_be_found(values)) return;
-    ranking_.rank(values);
-    for (std::size_t c = 0; c < defined_.size(); ++c) {
-      if (!defined_[c].defined) continue;
-      Candidate candidate = of_concept(static_cast<int>(c));
-      if (!(candidate.strength() >= settings_.min_auc)) continue;
+    bool is_ranked = false;
+    for (const auto& hit : deals_.hits(values)) {
+      if (hit.deal > 0) {
+        by_chance_.add(at(hit.concept_number), hit.auc);
+        continue;
+      }
+      if (!is_ranked) ranking_.rank(values);
+      is_ranked = true;
+      Candidate candidate = of_concept(hit.concept_number);
       candidate.member.feature = feature;
       fill(candidate, values);
       if (candidate.member.coverage < settings_.min_coverage) continue;
-      found_.add(c, candidate.strength());
+      found_.add(at(hit.concept_number), candidate.strength());
       candidates_.push_back(candidate);
-    }
-    for (auto& ranking : dealt_) {
-      ranking.rank(values);
-      for (std::size_t c = 0; c < defined_.size(); ++c) {
-        if (!defined_[c].defined) continue;
-        const double auc =
-            smaller(ranking.auc(static_cast<int>(c), 0, Others::concepts), ranking.auc(static_cast<int>(c), 0, Others::random));
-        if (auc >= settings_.min_auc) by_chance_.add(c, auc);
-      }
     }
   }
 
@@ -122,18 +123,6 @@ private:
       fill(candidate, values);
       candidates_.push_back(candidate);
     }
-  }
-
-  /// On how many spans a feature must be active to reach min_auc for any concept.
-  Index least_active(const SpanRanking& ranking) const {
-    Index least = std::numeric_limits<Index>::max();
-    for (std::size_t c = 0; c < defined_.size(); ++c)
-      if (defined_[c].defined) least = std::min(least, ranking.least_active(static_cast<int>(c), 0, settings_.min_auc));
-    return least;
-  }
-  bool can_be_found(std::span<const SpanEntry> values) const {
-    return least_active_ <=
-           std::count_if(values.begin(), values.end(), [&](const SpanEntry& e) { return spans_[at(e.span)].phrase_half == 0; });
   }
 
   Candidate of_concept(int c) const {
@@ -195,8 +184,7 @@ private:
   const std::vector<ConceptSpans>& defined_;
   const SubspacesSettings& settings_;
   SpanRanking ranking_;
-  std::vector<SpanRanking> dealt_;
-  Index least_active_ = 0;                      ///< in all rankings
+  DealtRanking deals_;                          ///< the first is that of the lists
   std::vector<std::set<std::int32_t>> phrases_; ///< of each concept, on the half chosen on
   Reached found_, by_chance_;
   std::vector<Candidate> candidates_;
@@ -238,7 +226,8 @@ struct CandidateEntry {
   SpanEntry entry;
 };
 
-/// The values of the candidates of the concepts that this rank looks after: concept c is the work of rank c mod ranks.
+/// The values of the candidates of the concepts that this rank looks after, candidate by candidate: concept c is the work of rank c mod
+/// ranks.
 std::vector<CandidateEntry> values_of_my_concepts(const comm::Communicator& comm, const std::vector<Candidate>& all,
                                                   const SpanValues& values) {
   std::vector<CandidateEntry> out;
@@ -253,7 +242,10 @@ std::vector<CandidateEntry> values_of_my_concepts(const comm::Communicator& comm
     }
     count.push_back(static_cast<Index>(out.size()) - begin.back());
   }
-  return comm::exchange(comm, out, begin, count);
+  auto mine = comm::exchange(comm, out, begin, count);
+  // A feature is on one rank, so the values of a candidate came together, in the order of the spans.
+  std::stable_sort(mine.begin(), mine.end(), [](const CandidateEntry& a, const CandidateEntry& b) { return a.candidate < b.candidate; });
+  return mine;
 }
 
 /// A member with its place, as ranks hand it on.
@@ -267,6 +259,12 @@ struct ProbeRecord {
   std::int32_t concept_number;
   Probe probe;
 };
+
+void add_records(std::int32_t c, const ConceptMembers& result, std::vector<Record>& records, std::vector<ProbeRecord>& probes) {
+  for (std::size_t i = 0; i < result.members.size(); ++i)
+    records.push_back({c, result.members[i], result.sum_auc_chosen[i], result.sum_auc_held[i]});
+  for (const Probe& probe : result.probes) probes.push_back({c, probe});
+}
 
 } // namespace
 
@@ -311,30 +309,42 @@ std::vector<Span> dealt_anew(const std::vector<Span>& spans, std::uint64_t seed,
 
 std::vector<ConceptMembers> choose_members(const comm::Communicator& comm, const std::vector<Span>& spans,
                                            const std::vector<ConceptSpans>& defined, const SpanValues& values,
-                                           const SubspacesSettings& settings, std::uint64_t seed, const GivenFeatures* given) {
-  Finder finder(spans, defined, settings, seed);
-  if (given != nullptr) finder.take_only(*given);
-  for (Index i = 0; i < values.count(); ++i) finder.add(static_cast<std::int32_t>(values.begin() + i), values.of(i));
+                                           const SubspacesSettings& settings, std::uint64_t seed, const GivenFeatures* given,
+                                           const comm::StopWithin& stop, MemberSeconds* seconds) {
+  MemberSeconds unused;
+  Stopwatch watch(seconds != nullptr ? seconds->membership : unused.membership);
+  std::optional<Finder> finder;
+  comm::agree(comm, [&] {
+    finder.emplace(spans, defined, settings, seed);
+    if (given != nullptr) finder->take_only(*given);
+    for (Index i = 0; i < values.count() && !stop.wanted_here(); ++i)
+      finder->add(static_cast<std::int32_t>(values.begin() + i), values.of(i));
+  });
+  stop.throw_if_wanted(comm, "subspaces");
   std::vector<ConceptMembers> chosen(defined.size());
   for (std::size_t c = 0; c < chosen.size(); ++c) chosen[c].defined = defined[c].defined;
-  const auto all = best_of_all(comm, finder.survivors(comm), settings, chosen);
+  const auto all = best_of_all(comm, finder->survivors(comm), settings, chosen);
+  finder.reset();
+  watch.go_on_with(seconds != nullptr ? seconds->members : unused.members);
   const auto entries = values_of_my_concepts(comm, all, values);
   std::vector<Record> records;
   std::vector<ProbeRecord> probes;
   comm::agree(comm, [&] {
-    for (int c = comm.rank(); c < static_cast<int>(defined.size()); c += comm.size()) {
-      if (!defined[at(c)].defined) continue;
+    std::size_t candidate = 0; // those of a concept stand together
+    auto entry = entries.begin();
+    for (std::int32_t c = 0; c < static_cast<std::int32_t>(defined.size()) && !stop.wanted_here(); ++c) {
+      const bool mine = c % comm.size() == comm.rank() && defined[at(c)].defined;
+      if (!mine) continue;
       OneConcept work(spans, c);
-      for (std::size_t i = 0; i < all.size(); ++i)
-        if (all[i].concept_number == c) work.add_candidate(static_cast<std::int32_t>(i), all[i].member);
-      for (const auto& [candidate, entry] : entries)
-        if (all[at(candidate)].concept_number == c) work.add_value(candidate, entry);
-      const ConceptMembers result = work.choose(settings.max_members, given != nullptr ? settings.max_members : settings.k);
-      for (std::size_t i = 0; i < result.members.size(); ++i)
-        records.push_back({c, result.members[i], result.sum_auc_chosen[i], result.sum_auc_held[i]});
-      for (const Probe& probe : result.probes) probes.push_back({c, probe});
+      while (candidate < all.size() && all[candidate].concept_number < c) ++candidate;
+      for (; candidate < all.size() && all[candidate].concept_number == c; ++candidate) {
+        work.add_candidate(all[candidate].member);
+        for (; entry != entries.end() && at(entry->candidate) == candidate; ++entry) work.add_value(entry->entry);
+      }
+      add_records(c, work.choose(settings.max_members, given != nullptr ? settings.max_members : settings.k), records, probes);
     }
   });
+  stop.throw_if_wanted(comm, "subspaces");
   for (const auto& record : comm::all_gather(comm, records)) {
     ConceptMembers& of = chosen[at(record.concept_number)];
     of.members.push_back(record.member);

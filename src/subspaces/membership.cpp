@@ -41,19 +41,28 @@ SpanRanking::SpanRanking(const std::vector<Span>& spans, int concepts)
 }
 
 void SpanRanking::rank(std::span<const SpanEntry> entries) {
+  deal_to_cells(entries);
+  for (auto& values : in_cell_) std::sort(values.begin(), values.end());
+  for (std::size_t i = 0; i < cells_.size(); ++i) sweep(cells_[i], in_cell_[i]);
+}
+
+void SpanRanking::rank_ascending(std::span<const SpanEntry> entries) {
+  deal_to_cells(entries);
+  for (std::size_t i = 0; i < cells_.size(); ++i) sweep(cells_[i], in_cell_[i]);
+}
+
+void SpanRanking::deal_to_cells(std::span<const SpanEntry> entries) {
   for (auto& sums : twice_u_) sums.assign(count_.size(), 0);
   for (auto& values : in_cell_) values.clear();
   for (const auto& entry : entries) {
     const auto span = static_cast<std::size_t>(entry.span);
     if (cell_of_[span] >= 0) in_cell_[static_cast<std::size_t>(cell_of_[span])].emplace_back(entry.value, label_[span]);
   }
-  for (std::size_t i = 0; i < cells_.size(); ++i) sweep(cells_[i], in_cell_[i]);
 }
 
 /// From the smallest value up, tie group by tie group; the first group are the zeros.
-void SpanRanking::sweep(const Cell& cell, std::vector<std::pair<float, std::int32_t>>& values) {
+void SpanRanking::sweep(const Cell& cell, const std::vector<std::pair<float, std::int32_t>>& values) {
   add_zeros(cell, values);
-  std::sort(values.begin(), values.end());
   for (std::size_t begin = 0; begin < values.size();) {
     std::size_t end = begin;
     for (; end < values.size() && values[end].first == values[begin].first; ++end) count(values[end].second);
@@ -64,7 +73,9 @@ void SpanRanking::sweep(const Cell& cell, std::vector<std::pair<float, std::int3
 
 /// What has no value is 0: below nothing, tied with its like.
 void SpanRanking::add_zeros(const Cell& cell, const std::vector<std::pair<float, std::int32_t>>& values) {
-  below_ = {cell.own, cell.random, cell.all};
+  below_.own = cell.own; // into memory that is there
+  below_.random = cell.random;
+  below_.all = cell.all;
   for (const auto& [value, label] : values) {
     if (label < 0) {
       --below_.random[static_cast<std::size_t>(-1 - label)];
@@ -103,29 +114,6 @@ void SpanRanking::add_group(int half) {
     below_.random[c] += std::exchange(group_.random[c], 0);
   }
   in_group_.clear();
-}
-
-Index SpanRanking::least_active(int concept_number, int half, double auc) const {
-  const auto c = static_cast<std::size_t>(concept_number);
-  Index least = 0;
-  for (const Others others : {Others::concepts, Others::random}) {
-    std::vector<std::pair<double, Index>> pairs_of_span; // of a length, and how many spans have so many
-    for (const Cell& cell : cells_)
-      if (cell.half == half && cell.own[c] > 0)
-        pairs_of_span.emplace_back(others == Others::random ? cell.random[c] : cell.all - cell.own[c], cell.own[c]);
-    std::sort(pairs_of_span.rbegin(), pairs_of_span.rend());
-    if (pairs_[static_cast<std::size_t>(others)][at(concept_number, half)] == 0) return std::numeric_limits<Index>::max();
-    double missing = (2 * auc - 1 - 1e-9) * pairs_[static_cast<std::size_t>(others)][at(concept_number, half)];
-    Index active = 0;
-    for (const auto& [pairs, spans] : pairs_of_span) {
-      if (missing <= 0 || pairs == 0) break;
-      const auto here = std::min(spans, static_cast<Index>(std::ceil(missing / pairs)));
-      active += here;
-      missing -= pairs * static_cast<double>(here);
-    }
-    least = std::max(least, active);
-  }
-  return least;
 }
 
 double SpanRanking::auc(int concept_number, int half, Others others) const {

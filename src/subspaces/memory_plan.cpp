@@ -19,8 +19,10 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   plan.each_rank("occurrences", "5 T / R", 100 * words_of_concepts * size.tokens / size.ranks);
   plan.at_most();
   plan.begin_phase("members");
-  plan.each_rank("labels of spans, as they are and dealt anew", "64 s (label_draws + 1)",
-                 64 * spans * static_cast<double>(s.label_draws + 1));
+  plan.each_rank("labels of spans, and spans while their phrases are dealt anew", "96 s", 96 * spans);
+  plan.at_most();
+  plan.each_rank("concepts of phrases, as they are and dealt anew", "(4 w + 128 c) (label_draws + 1)",
+                 (4 * size.phrases + 128 * c) * static_cast<double>(s.label_draws + 1));
   plan.at_most();
   plan.each_rank("codes at spans, read and handed on", "64 s L / R", 32 * rows_a_span * spans * size.active / size.ranks);
   plan.at_most();

@@ -34,6 +34,11 @@ std::vector<double> fit_logistic(const std::vector<double>& x, const std::vector
   constexpr int most_steps = 50;
   const Index width = k + 1;
   std::vector<double> w(at(width));
+  std::vector<bool> is_zero;
+  for (std::size_t row = 0; row < positive.size(); ++row) {
+    const auto first = x.begin() + static_cast<std::ptrdiff_t>(row * at(k));
+    is_zero.push_back(std::all_of(first, first + k, [](double value) { return value == 0; }));
+  }
   for (int step = 0; step < most_steps; ++step) {
     std::vector<double> gradient(at(width));
     std::vector<double> hessian(at(width * width));
@@ -41,7 +46,14 @@ std::vector<double> fit_logistic(const std::vector<double>& x, const std::vector
       gradient[at(i)] = i < k ? shrinkage * w[at(i)] : 0;
       hessian[at(i * width + i)] = i < k ? shrinkage : 1e-12;
     }
+    const double probability_of_none = 1 / (1 + std::exp(-w[at(k)])); // of a row of zeros, as most are
+    const double slope_of_none = probability_of_none * (1 - probability_of_none);
     for (std::size_t row = 0; row < positive.size(); ++row) {
+      if (is_zero[row]) {
+        gradient[at(k)] += probability_of_none - (positive[row] ? 1 : 0);
+        hessian[at(k * width + k)] += slope_of_none;
+        continue;
+      }
       const auto value = [&](Index i) { return i < k ? x[row * at(k) + at(i)] : 1.0; };
       double score = 0;
       for (Index i = 0; i < width; ++i) score += w[at(i)] * value(i);
@@ -75,18 +87,16 @@ std::vector<double> fit_logistic(const std::vector<double>& x, const std::vector
 } // namespace
 
 OneConcept::OneConcept(const std::vector<Span>& spans, int concept_number)
-    : spans_(kept_spans(spans, concept_number, kept_)), ranking_(spans_, 2) {}
+    : spans_(kept_spans(spans, concept_number, kept_)), ranking_(spans_, 2), sum_(spans_.size()), changed_(spans_.size()) {}
 
-void OneConcept::add_candidate(std::int32_t number, const Member& member) {
-  candidates_[number].member = member;
-  number_of_feature_[member.feature] = number;
+void OneConcept::add_candidate(const Member& member) {
+  candidates_.push_back({member, {}, false});
 }
 
-void OneConcept::add_value(std::int32_t number, const SpanEntry& entry) {
+void OneConcept::add_value(const SpanEntry& entry) {
   const std::int32_t kept = kept_[at(entry.span)];
-  if (kept < 0) return;
-  Candidate& candidate = candidates_.at(number);
-  candidate.values.push_back({kept, entry.value / static_cast<float>(candidate.member.scale)});
+  Candidate& candidate = candidates_.back();
+  if (kept >= 0) candidate.values.push_back({kept, entry.value / static_cast<float>(candidate.member.scale)});
 }
 
 /// Of both kinds of others, of what was ranked last; of those that there are.
@@ -98,40 +108,64 @@ double OneConcept::mean_auc(int half) const {
   return (against_concepts + against_random) / 2;
 }
 
-/// Of the sum with a candidate's values added, on one half of the phrases.
-double OneConcept::sum_auc(const std::vector<float>& sum, const std::vector<SpanEntry>& added, int half) {
-  std::vector<SpanEntry> entries;
-  auto next = added.begin();
-  for (std::size_t i = 0; i < sum.size(); ++i) {
-    float value = sum[i];
-    if (next != added.end() && at(next->span) == i) value += (next++)->value;
-    if (value > 0 && spans_[i].phrase_half == half) entries.push_back({static_cast<std::int32_t>(i), value});
+/// Of the members' sum with a candidate's values added, on the half chosen on. Leaves the values that are not 0 in merged_, ascending: only
+/// those that the candidate changes are sorted.
+double OneConcept::auc_with(const Candidate& candidate) {
+  const auto below = [](const SpanEntry& a, const SpanEntry& b) { return a.value < b.value; };
+  new_values_.clear();
+  for (const auto& [span, value] : candidate.values)
+    if (spans_[at(span)].phrase_half == 0 && sum_[at(span)] + value > 0) new_values_.push_back({span, sum_[at(span)] + value});
+  std::sort(new_values_.begin(), new_values_.end(), below);
+  for (const SpanEntry& entry : new_values_) changed_[at(entry.span)] = true;
+  merged_.clear();
+  auto next = new_values_.begin();
+  for (const SpanEntry& entry : ascending_) {
+    if (changed_[at(entry.span)]) continue;
+    while (next != new_values_.end() && next->value < entry.value) merged_.push_back(*next++);
+    merged_.push_back(entry);
   }
+  merged_.insert(merged_.end(), next, new_values_.end());
+  for (const SpanEntry& entry : new_values_) changed_[at(entry.span)] = false;
+  ranking_.rank_ascending(merged_);
+  return mean_auc(0);
+}
+
+/// Of the members' sum, on the other half.
+double OneConcept::held_auc() {
+  std::vector<SpanEntry> entries;
+  for (std::size_t i = 0; i < sum_.size(); ++i)
+    if (sum_[i] > 0 && spans_[i].phrase_half == 1) entries.push_back({static_cast<std::int32_t>(i), sum_[i]});
   ranking_.rank(entries);
-  return mean_auc(half);
+  return mean_auc(1);
+}
+
+void OneConcept::take(Candidate& candidate) {
+  auc_with(candidate);
+  std::swap(ascending_, merged_);
+  for (const SpanEntry& entry : candidate.values) sum_[at(entry.span)] += entry.value;
+  candidate.taken = true;
+  members_.push_back(&candidate);
 }
 
 ConceptMembers OneConcept::choose(Index max_members, Index k) {
   ConceptMembers chosen;
-  std::vector<float> sum(spans_.size());
   double so_far = 0.5;
   while (static_cast<Index>(chosen.members.size()) < max_members) {
     Candidate* best = nullptr;
     double best_auc = -1;
-    for (auto& [number, candidate] : candidates_) {
+    for (Candidate& candidate : candidates_) {
       if (candidate.taken) continue;
-      const double auc = sum_auc(sum, candidate.values, 0);
+      const double auc = auc_with(candidate);
       if (auc <= best_auc) continue; // of equals the first, which has the higher AUC by itself
       best = &candidate;
       best_auc = auc;
     }
     if (best == nullptr || (best_auc <= so_far && static_cast<Index>(chosen.members.size()) >= k)) break;
-    best->taken = true;
-    for (const SpanEntry& entry : best->values) sum[at(entry.span)] += entry.value;
+    take(*best);
     so_far = best_auc;
     chosen.members.push_back(best->member);
     chosen.sum_auc_chosen.push_back(best_auc);
-    chosen.sum_auc_held.push_back(sum_auc(sum, {}, 1));
+    chosen.sum_auc_held.push_back(held_auc());
   }
   for (const Index members : {1, 2, 5}) chosen.probes.push_back(probe(chosen, members));
   return chosen;
@@ -142,8 +176,7 @@ Probe OneConcept::probe(const ConceptMembers& chosen, Index members) {
   const auto k = at(members);
   std::vector<float> values(spans_.size() * k);
   for (std::size_t i = 0; i < k; ++i)
-    for (const SpanEntry& entry : candidates_.at(number_of_feature_.at(chosen.members[i].feature)).values)
-      values[at(entry.span) * k + i] = entry.value;
+    for (const SpanEntry& entry : members_[i]->values) values[at(entry.span) * k + i] = entry.value;
   std::vector<double> x;
   std::vector<bool> positive;
   for (std::size_t i = 0; i < spans_.size(); ++i) {

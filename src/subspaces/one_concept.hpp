@@ -3,7 +3,7 @@
 
 #include "concord/subspaces/members.hpp"
 
-#include <map>
+#include <vector>
 
 namespace concord::subspaces {
 
@@ -11,9 +11,10 @@ class OneConcept {
 public:
   /// Of the spans only those that are compared with the concept's: occurrences, and the random spans beside its own.
   OneConcept(const std::vector<Span>& spans, int concept_number);
-  void add_candidate(std::int32_t number, const Member& member);
-  /// In the order of the spans for each candidate.
-  void add_value(std::int32_t number, const SpanEntry& entry);
+  /// In falling order of their AUC.
+  void add_candidate(const Member& member);
+  /// Of the candidate that was added last, in the order of the spans.
+  void add_value(const SpanEntry& entry);
   /// At least `k` members where there are so many candidates; more as long as each adds to the AUC.
   ConceptMembers choose(Index max_members, Index k);
 
@@ -23,15 +24,21 @@ private:
     std::vector<SpanEntry> values; ///< by the numbers of the spans that are kept, divided by the scale
     bool taken = false;
   };
-  double sum_auc(const std::vector<float>& sum, const std::vector<SpanEntry>& added, int half);
+  double auc_with(const Candidate& candidate);
+  double held_auc();
+  void take(Candidate& candidate);
   double mean_auc(int half) const;
   Probe probe(const ConceptMembers& chosen, Index members);
 
   std::vector<std::int32_t> kept_; ///< [spans] number among those kept, -1: left out
   std::vector<Span> spans_;        ///< those kept: the concept is 0, all others 1
   SpanRanking ranking_;
-  std::map<std::int32_t, Candidate> candidates_;
-  std::map<std::int32_t, std::int32_t> number_of_feature_;
+  std::vector<Candidate> candidates_;
+  std::vector<const Candidate*> members_; ///< in the order in which they were taken
+  std::vector<float> sum_;                ///< [kept spans] of the members' values
+  std::vector<SpanEntry> ascending_;      ///< what is not 0 of it on the half chosen on
+  std::vector<bool> changed_;             ///< [kept spans]
+  std::vector<SpanEntry> merged_, new_values_;
 };
 
 } // namespace concord::subspaces

@@ -6,8 +6,10 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/progress.hpp"
+#include "concord/core/stopwatch.hpp"
 #include "concord/core/text.hpp"
 #include "concord/corpus/tokens.hpp"
 #include "concord/features/features.hpp"
@@ -93,6 +95,7 @@ public:
     const Index units = extent_.layers() + extent_.pairs() + 1;
     Progress progress("subspaces", units, "units", output.units_done());
     for (Index unit = output.units_done(); unit < units; ++unit) {
+      stop_ = comm::StopWithin();
       run_unit(output, unit);
       output.commit(unit + 1);
       progress.update(unit + 1);
@@ -100,7 +103,11 @@ public:
     }
     output.finish();
     say_stage_ok("subspaces", progress.seconds(),
-                 fmt::format("concepts={} spans={} layers={} pairs={}", defined_count(), spans_.size(), extent_.layers(), extent_.pairs()),
+                 fmt::format("concepts={} spans={} layers={} pairs={} occurrences={:.3f} values={:.3f} membership={:.3f} members={:.3f} "
+                             "alike={:.3f} peak={}",
+                             defined_count(), spans_.size(), extent_.layers(), extent_.pairs(), longest(seconds_.occurrences),
+                             longest(seconds_.values), longest(seconds_.of_members.membership), longest(seconds_.of_members.members),
+                             longest(seconds_.alike), human_bytes(longest(peak_memory()))),
                  options_.out.string());
   }
 
@@ -174,13 +181,17 @@ private:
     require(inputs[of] == digest, ExitCode::bad_data, "{} was made from other {} than {}", made.string(), of, given);
   }
 
+  /// Over the ranks.
+  double longest(double of_rank) const { return comm::max_of(comm_, of_rank); }
+
   Index defined_count() const {
     return std::count_if(defined_.begin(), defined_.end(), [](const ConceptSpans& c) { return c.defined; });
   }
 
   /// Occurrences, and the spans that are looked at. Says what does not occur.
   void find_spans() {
-    const auto occurrences = concepts::find_occurrences(comm_, options_.tokens, lists_);
+    const Stopwatch watch(seconds_.occurrences);
+    const auto occurrences = concepts::find_occurrences(comm_, options_.tokens, lists_, stop_);
     counts_ = concepts::count_occurrences(comm_, lists_, occurrences);
     together_ = words_together(comm_, occurrences, lists_, contexts_.offsets, settings_.window);
     const auto families = phrase_families(lists_);
@@ -276,9 +287,10 @@ private:
   void run_layer(io::Output& output, Side& side, Index number) {
     const int layer = side.layers[at(number)];
     LayerResult result;
-    const auto values = span_values(comm_, *side.features, layer, spans_, settings_.value);
+    const auto values = values_on_spans(side, layer);
     const auto given = given_features(side, layer);
-    result.members = choose_members(comm_, spans_, defined_, values, settings_, options_.seed, given ? &*given : nullptr);
+    result.members =
+        choose_members(comm_, spans_, defined_, values, settings_, options_.seed, given ? &*given : nullptr, stop_, &seconds_.of_members);
     const auto sae = load_decoder(side, layer);
     const auto means = means_of(side, layer);
     const auto features = layer_features(side, layer, sae);
@@ -300,6 +312,11 @@ private:
     comm::agree(comm_, [&] {
       if (output.writes()) write_layer(output.file(), extent_, side.name, number, result);
     });
+  }
+
+  SpanValues values_on_spans(const Side& side, int layer) const {
+    const Stopwatch watch(seconds_.values);
+    return span_values(comm_, *side.features, layer, spans_, settings_.value, stop_);
   }
 
   /// The members of a layer that was done, with their values on the spans.
@@ -335,7 +352,7 @@ private:
       std::int32_t place;
       SpanEntry entry;
     };
-    const auto values = span_values(comm_, *side.features, layer, spans_, settings_.value);
+    const auto values = values_on_spans(side, layer);
     std::vector<Item> items;
     for (const auto& [feature, number] : place)
       if (feature >= values.begin() && feature < values.begin() + values.count())
@@ -355,11 +372,13 @@ private:
     const auto members_b = layer_members(output, b_, pair % width);
     const auto means_b = means_of(b_, b_.layers[at(pair % width)]);
     const dist::Partition shares{extent_.concepts, comm_.size()};
+    const Stopwatch watch(seconds_.alike);
     Alike alike;
     comm::agree(comm_, [&] {
       alike = compare_concepts(spans_, members_a_, members_b, means_a_ ? &*means_a_ : nullptr, means_b ? &*means_b : nullptr,
-                               shares.begin(comm_.rank()), shares.end(comm_.rank()), settings_.shuffles, options_.seed);
+                               shares.begin(comm_.rank()), shares.end(comm_.rank()), settings_.shuffles, options_.seed, stop_);
     });
+    stop_.throw_if_wanted(comm_, "subspaces");
     alike = gathered(comm_, alike, shares);
     for (std::size_t c = 0; c < defined_.size(); ++c)
       if (!defined_[c].defined) alike.phrases[c] = not_compared();
@@ -402,6 +421,15 @@ private:
   std::vector<Span> spans_;
   std::vector<ConceptSpans> defined_;
   std::vector<std::int32_t> effect_spans_;
+  comm::StopWithin stop_; ///< within the unit at hand
+  /// What this rank took.
+  struct Seconds {
+    double occurrences = 0; ///< and the choice of spans
+    double values = 0;
+    MemberSeconds of_members;
+    double alike = 0;
+  };
+  mutable Seconds seconds_;
   Index kept_a_ = -1;
   LayerMembers members_a_;
   std::optional<PhraseMeans> means_a_;

@@ -1,10 +1,12 @@
 #include "concord/comm/collectives.hpp"
+#include "concord/concepts/mining.hpp"
 #include "concord/concepts/occurrences.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/corpus/documents.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include "concepts/token_file.hpp"
+#include <csignal>
 #include <fstream>
 
 namespace concord::concepts {
@@ -192,6 +194,19 @@ TEST(Occurrences, SpansHoldTheWordsOfSeveralTokensAndTheirSpace) {
   EXPECT_EQ(counts.with_length(0, SpanKind::several_tokens, 3), 2);
   EXPECT_EQ(counts.with_length(0, SpanKind::phrase, 3), 1);
   EXPECT_EQ(never_occurring(counts), std::vector<Index>{3});
+}
+
+TEST(Occurrences, AreNotLookedForToTheEndWhereAStopIsWanted) {
+  const auto tokens = token_file("stopped", {{0, {"<bos>", "king"}}, {1, {"<bos>", "king"}}});
+  const auto lists = lists_of("stopped", {"king"});
+  comm::install_stop_flag(0);
+  const comm::StopWithin now(0);
+  EXPECT_EQ(count_occurrences(world(), lists, find_occurrences(world(), tokens, lists, now)).total, 2);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  EXPECT_EQ(count_occurrences(world(), lists, find_occurrences(world(), tokens, lists)).total, 2); // it has just begun
+  test::expect_error(ExitCode::stopped, "subspaces stopped early", [&] { find_occurrences(world(), tokens, lists, now); });
+  test::expect_error(ExitCode::stopped, "subspaces stopped early", [&] { mine_phrases(world(), tokens, lists, {}, now); });
+  comm::install_stop_flag(0);
 }
 
 TEST(Occurrences, EachContextIsADocumentWhereNoneIsKnown) {

@@ -4,6 +4,7 @@
 
 #include "subspaces/worlds.hpp"
 #include <algorithm>
+#include <csignal>
 #include <map>
 
 namespace concord::subspaces {
@@ -163,6 +164,18 @@ TEST(SpanValuesOfFeatures, OfNoSpansAndOfFewerThanRanks) {
   for (const auto& of : slow_values(codes, one, SpanValue::max)) active += of[0] > 0 ? 1 : 0;
   EXPECT_EQ(static_cast<Index>(gathered(span_values(world(), file, 2, one, SpanValue::max)).size()), active);
   test::expect_error(ExitCode::bad_data, "layer_007", [&] { span_values(world(), file, 7, one, SpanValue::max); });
+}
+
+TEST(SpanValuesOfFeatures, AreNotReadToTheEndWhereAStopIsWanted) {
+  const features::FeaturesFile file(write(some_codes()));
+  comm::install_stop_flag(0);
+  const comm::StopWithin now(0);
+  EXPECT_NO_THROW(span_values(world(), file, 2, {span_of(40, 5)}, SpanValue::max, now));
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  EXPECT_NO_THROW(span_values(world(), file, 2, {span_of(40, 5)}, SpanValue::max)); // it has just begun
+  test::expect_error(ExitCode::stopped, "subspaces stopped early",
+                     [&] { span_values(world(), file, 2, {span_of(40, 5)}, SpanValue::max, now); });
+  comm::install_stop_flag(0);
 }
 
 } // namespace

@@ -1,5 +1,5 @@
 #pragma once
-/// Association of two indicators by their 2 x 2 table, for co-activation. Local.
+/// Association of two indicators by their 2 x 2 table, for co-activation. Local. Dunning's G^2 is concepts::log_likelihood_ratio().
 
 namespace concord::agreement {
 
@@ -21,7 +21,5 @@ double npmi(const TwoByTwo& t);
 double jaccard(const TwoByTwo& t);
 /// ln((n11 + 1/2) (n00 + 1/2) / ((n10 + 1/2) (n01 + 1/2))) (Haldane 1956): free of the margins.
 double log_odds(const TwoByTwo& t);
-/// 2 sum O ln(O / E), terms with O = 0 dropped (Dunning 1993). Two-sided: large for n11 far below its expectation, too.
-double g2(const TwoByTwo& t);
 
 } // namespace concord::agreement

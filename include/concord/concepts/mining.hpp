@@ -23,6 +23,7 @@
 /// which it was.
 
 #include "concord/comm/session.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/concepts/concept_lists.hpp"
 
 #include <filesystem>
@@ -31,7 +32,8 @@
 
 namespace concord::concepts {
 
-/// 2 sum O ln(O / E) of a 2 x 2 table, without the cells that are 0; 0 where a row or a column is empty. Natural logarithms. Local.
+/// 2 sum O ln(O / E) of a 2 x 2 table, without the cells that are 0 (Dunning 1993); 0 where a row or a column is empty. Natural logarithms.
+/// Two-sided: large for k11 far below its expectation, too. Local.
 double log_likelihood_ratio(double k11, double k12, double k21, double k22);
 
 /// Articles, prepositions, pronouns, conjunctions, auxiliaries and the like. Local.
@@ -66,9 +68,9 @@ struct Mined {
 /// Mines. Collective over `comm`; the same on every rank. Memory: 16 bytes << table_bits, the vocabulary, 16 bytes a context, and some
 /// 100 bytes for each candidate that passes both tables, 4 most_candidates at most.
 /// @throws Error input_missing or bad_data as find_occurrences(), config (options out of range), unavailable (more candidates pass the
-/// tables than that: raise min_count or table_bits). Agreed.
+/// tables than that: raise min_count or table_bits), stopped (where `stop` is wanted). Agreed.
 Mined mine_phrases(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists,
-                   const MiningOptions& options = {});
+                   const MiningOptions& options = {}, const comm::StopWithin& stop = comm::StopWithin());
 
 /// Writes them as a table that read_concept_lists() reads and a person can edit: group (where there are groups), concept, phrase, weight 1,
 /// count, g2. Local; on one rank. @throws Error io.

@@ -13,6 +13,7 @@
 /// piece).
 
 #include "concord/comm/session.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/concepts/concept_lists.hpp"
 
 #include <array>
@@ -42,8 +43,10 @@ struct Occurrence {
 
 /// This rank's share: those in contexts dist::Partition{contexts, ranks} gives it, by first_row. Collective over `comm`.
 /// Memory: the vocabulary, the automaton, 16 bytes a context, some MB of ids, and 32 bytes an occurrence.
-/// @throws Error input_missing, or bad_data (a file without the texts of its tokens; it says what makes one). Agreed.
-std::vector<Occurrence> find_occurrences(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists);
+/// @throws Error input_missing, or bad_data (a file without the texts of its tokens; it says what makes one), stopped (where `stop` is
+/// wanted). Agreed.
+std::vector<Occurrence> find_occurrences(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists,
+                                         const comm::StopWithin& stop = comm::StopWithin());
 
 /// Numbers of occurrences on all ranks.
 struct OccurrenceCounts {

@@ -25,6 +25,20 @@ struct TopActivations {
   std::vector<float> values; ///< [F, places]
 };
 
+/// The codes of one layer, opened for many reads.
+class LayerCodes {
+public:
+  /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data where its parts do not fit.
+  io::CsrMatrix rows(Index begin, Index end) const;
+
+private:
+  friend class FeaturesFile;
+  LayerCodes(const io::File& file, const std::string& group, io::Dataset indptr, Index features);
+  std::string name_;
+  io::Dataset indptr_, indices_, values_;
+  Index features_;
+};
+
 /// A features.h5 opened for reading.
 class FeaturesFile {
 public:
@@ -36,7 +50,9 @@ public:
   Index counted_rows() const { return counted_rows_; } ///< rows that are not left out (BOS): N of every statistic
   /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
   /// do not fit.
-  io::CsrMatrix csr(int layer, Index begin, Index end) const;
+  io::CsrMatrix csr(int layer, Index begin, Index end) const { return codes(layer).rows(begin, end); }
+  /// The same for one read after the other. @throws Error bad_data when the layer is not there or its parts do not fit.
+  LayerCodes codes(int layer) const { return {file_, group(layer), indptr(layer), features(layer)}; }
   /// The counted rows [begin, end) alone, in order; every row where `end` is left out. @throws as csr().
   io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;
   /// Active entries of the counted rows [begin, end). @throws Error bad_data when the layer is not there.

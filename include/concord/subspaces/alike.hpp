@@ -6,6 +6,7 @@
 /// of A, columns those of B. Chance: the same rows, paired at random.
 
 #include "concord/agreement/matrix_agreement.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/subspaces/bases.hpp"
 #include "concord/subspaces/small_spaces.hpp"
 
@@ -36,8 +37,9 @@ inline constexpr Index least_pairs = 10;
 /// Correlations of the span values of A's features with B's, on spans of one half of the documents: [features of A, features of B].
 std::vector<double> span_correlations(const std::vector<Span>& spans, int document_half, const LayerMembers& a, const LayerMembers& b);
 
-/// Concepts [first, last) of A with all of B. @param phrases_a, phrases_b  may be nullptr
+/// Concepts [first, last) of A with all of B. Leaves off where `stop` is wanted. @param phrases_a, phrases_b  may be nullptr
 Alike compare_concepts(const std::vector<Span>& spans, const LayerMembers& a, const LayerMembers& b, const PhraseMeans* phrases_a,
-                       const PhraseMeans* phrases_b, Index first, Index last, Index shuffles, std::uint64_t seed);
+                       const PhraseMeans* phrases_b, Index first, Index last, Index shuffles, std::uint64_t seed,
+                       const comm::StopWithin& stop = comm::StopWithin());
 
 } // namespace concord::subspaces

@@ -7,6 +7,7 @@
 /// one phrase for independent.) Members are taken one by one: the next is the candidate that adds most to the AUC of the sum of the
 /// members' values, each divided by its mean where it is active. They are reported on the other half.
 
+#include "concord/comm/stop.hpp"
 #include "concord/subspaces/settings.hpp"
 #include "concord/subspaces/span_values.hpp"
 
@@ -55,11 +56,18 @@ std::vector<Span> dealt_anew(const std::vector<Span>& spans, std::uint64_t seed,
 /// Features of each concept, chosen by another rule.
 using GivenFeatures = std::vector<std::set<std::int32_t>>;
 
+/// Seconds that this rank spent: ranking features, choosing among them.
+struct MemberSeconds {
+  double membership = 0;
+  double members = 0;
+};
+
 /// Of every concept that is defined; empty for others. With `given` features those are the candidates, as many of them are members as
-/// may be, and no q is known. The same on all
-/// ranks, and for any number of them. Collective over `comm`.
+/// may be, and no q is known. The same on all ranks, and for any number of them. Collective over `comm`.
+/// @param seconds  to which those of this call are added. @throws Error stopped, agreed, where `stop` is wanted.
 std::vector<ConceptMembers> choose_members(const comm::Communicator& comm, const std::vector<Span>& spans,
                                            const std::vector<ConceptSpans>& defined, const SpanValues& values,
-                                           const SubspacesSettings& settings, std::uint64_t seed, const GivenFeatures* given = nullptr);
+                                           const SubspacesSettings& settings, std::uint64_t seed, const GivenFeatures* given = nullptr,
+                                           const comm::StopWithin& stop = comm::StopWithin(), MemberSeconds* seconds = nullptr);
 
 } // namespace concord::subspaces

@@ -32,13 +32,11 @@ public:
   /// Turns to a feature by its values that are not 0, which must be above 0. Takes time in proportion to their number, and to the number
   /// of concepts times span lengths.
   void rank(std::span<const SpanEntry> entries);
+  /// The same of values that ascend.
+  void rank_ascending(std::span<const SpanEntry> entries);
 
   /// Of the feature ranked last; NaN: there is nothing to compare. @param half of the phrases
   double auc(int concept_number, int half, Others others) const;
-  /// On how many spans of the concept and half a feature must be active at least so that both AUCs can reach `auc`: m active ones raise an
-  /// AUC from 1/2 by half of their share of the pairs, which spans of a length with many others have more of. Very many where an AUC is not
-  /// defined.
-  Index least_active(int concept_number, int half, double auc) const;
   /// Spans of a concept on a half.
   Index spans(int concept_number, int half) const { return count_[at(concept_number, half)]; }
 
@@ -56,7 +54,8 @@ private:
     Index all = 0;
   };
   std::size_t at(int concept_number, int half) const { return static_cast<std::size_t>(2 * concept_number + half); }
-  void sweep(const Cell& cell, std::vector<std::pair<float, std::int32_t>>& values);
+  void deal_to_cells(std::span<const SpanEntry> entries);
+  void sweep(const Cell& cell, const std::vector<std::pair<float, std::int32_t>>& values);
   void add_zeros(const Cell& cell, const std::vector<std::pair<float, std::int32_t>>& values);
   void add_group(int half);
   void count(std::int32_t label);

@@ -2,6 +2,7 @@
 /// What each feature of a layer is worth on each span, from the sparse codes alone.
 
 #include "concord/comm/session.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/features/features.hpp"
 #include "concord/subspaces/membership.hpp"
 #include "concord/subspaces/settings.hpp"
@@ -33,8 +34,9 @@ private:
 
 /// Reads the codes at the spans, each rank those of its share of them, and hands each feature's values to the rank that has the feature in
 /// Partition{features, ranks}. Time and memory go with the codes at spans. Collective over `comm`.
-/// @param spans ascending, the same on all ranks. @throws Error bad_data or io, agreed.
+/// @param spans ascending, the same on all ranks. @throws Error bad_data or io, agreed; stopped, agreed, where `stop` is
+/// wanted.
 SpanValues span_values(const comm::Communicator& comm, const features::FeaturesFile& file, int layer, const std::vector<Span>& spans,
-                       SpanValue value);
+                       SpanValue value, const comm::StopWithin& stop = comm::StopWithin());
 
 } // namespace concord::subspaces
