@@ -1,6 +1,6 @@
 """Times `concord subspaces` (members of concepts, no effects) beside `concord correlate` and a version in Python, in turn, on the same made-up corpus.
 
-  bench/subspaces.py --rows 300000,1000000,3000000    # 3.4 GB of files at most, one size after the other
+  bench/subspaces.py --rows 1500000,3000000    # 3.4 GB of files at most, one size after the other
 
 Peer: re, scipy, numpy, scikit-learn on one thread (bench/subspaces_peer.py), from files to members and probes of both layers; concord besides makes subspaces
 and compares them. Occurrences, spans, members, their AUCs and the AUCs of their sums must be the peer's. Needs scripts/setup --bench.
@@ -167,7 +167,7 @@ def project(o, sizes, results):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="300000,1000000,3000000", help="tokens, one or more sizes")
+    parser.add_argument("--rows", default="1500000,3000000", help="tokens, one or more sizes; straight lines hold where every phrase has its 20 occurrences, from 1.4e6 on")
     parser.add_argument("--width", type=int, default=16384)
     parser.add_argument("--active", type=int, default=68, help="draws a row; fewer different ones, L0 is printed")
     parser.add_argument("--skew", type=float, default=0.8)
