@@ -3,6 +3,7 @@
 #include "concord/app/plan.hpp"
 #include "concord/app/stages.hpp"
 #include "concord/app/verify.hpp"
+#include "concord/comm/cores.hpp"
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/comm/watchdog.hpp"
@@ -107,6 +108,7 @@ public:
       io::claim_policy() = common_.claims;
     });
     const comm::Watchdog watchdog(world_, stall_seconds_);
+    comm::warn_of_crowded_cores(world_);
     action_();
   }
 
@@ -476,11 +478,7 @@ private:
   void add_tools() {
     add("info", "build, libraries, ranks and GPUs", [this] { print_info(world_); });
     add("keys", "the table of all study keys as Markdown", [] { say("{}", study::keys_as_markdown()); });
-    auto* verify_sub = add("verify", "check files that concord wrote", [this] {
-      comm::agree(world_, [&] {
-        for (const auto& path : paths_) say("{}: OK, {}", path, verify(path));
-      });
-    });
+    auto* verify_sub = add("verify", "check files that concord wrote", [this] { verify(world_, paths_); });
     verify_sub
         ->add_option("files", paths_, "tokens.h5, activations.h5, features.h5, matches.h5, similarity.h5, subspaces.h5 or SAE folders")
         ->required();

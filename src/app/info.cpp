@@ -1,6 +1,7 @@
 #include "app/info.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/cores.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/io/hdf5.hpp"
@@ -15,7 +16,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
-#include <thread>
 
 namespace concord::app {
 
@@ -35,9 +35,9 @@ void print_info(const comm::Communicator& comm) {
   say("BLAS from {}, LAPACK's dbdsqr from {}, ScaLAPACK from {}", linalg::library_of_symbol("dgemm_"), linalg::library_of_symbol("dbdsqr_"),
       linalg::library_of_symbol("pdgesvd_"));
   const auto gpus = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
-  const std::string mine = fmt::format("rank {} on {}: node rank {}, {} cores, {} libtorch threads, {} GPUs", comm.rank(),
-                                       boost::mpi::environment::processor_name(), comm::node_rank(comm),
-                                       std::thread::hardware_concurrency(), at::get_num_threads(), gpus);
+  const std::string mine =
+      fmt::format("rank {} on {}: node rank {}, {} cores, {} libtorch threads, {} GPUs", comm.rank(),
+                  boost::mpi::environment::processor_name(), comm::node_rank(comm), comm::usable_cores(), at::get_num_threads(), gpus);
   std::vector<std::string> all;
   boost::mpi::all_gather(comm, mine, all);
   for (const auto& line : all) say("{}", line);

@@ -18,9 +18,11 @@
 #include "concord/model/transformer.hpp"
 #include "concord/sae/device_step.hpp"
 #include "concord/sae/memory_plan.hpp"
+#include "concord/similarity/file_bytes.hpp"
 #include "concord/similarity/memory_plan.hpp"
 #include "concord/subspaces/memory_plan.hpp"
 
+#include "app/disk_plan.hpp"
 #include <algorithm>
 #include <cmath>
 
@@ -237,6 +239,25 @@ void add_program(MemoryPlan& plan) {
                  base_memory + thread_memory * (thread_count() - 1));
 }
 
+/// Of a corpus that is not tokenized yet: as many as documents of 16 tokens would make.
+double context_count(const Sizes& s) {
+  const auto tokens = StudyFiles(s.study).tokens();
+  if (std::filesystem::exists(tokens)) return static_cast<double>(io::File::open(tokens).dataset("/context_offsets").rows());
+  return s.tokens / std::min(16.0, static_cast<double>(s.study.integer("corpus.context"))) + 1;
+}
+
+DiskSizes disk_sizes(const Sizes& s, double steps) {
+  const double contexts = context_count(s);
+  return {.tokens = s.tokens,
+          .contexts = contexts,
+          .blocks = contexts / static_cast<double>(s.study.integer("extract.batch")) + 1,
+          .vocabulary = vocabulary(s.study),
+          .latents = s.latents(),
+          .active = s.active(),
+          .top = static_cast<double>(s.study.integer("encode.top")),
+          .steps = steps};
+}
+
 std::vector<StagePlan> stage_plans(const Sizes& sizes) {
   const Study& study = sizes.study;
   const double tokens = sizes.tokens;
@@ -248,7 +269,8 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
                                                       : static_cast<double>(study.integer("sae.rows")) / batch;
   const auto context = static_cast<double>(study.integer("corpus.context"));
   const corpus::TokenizeOptions tokenizing;
-  std::vector<StagePlan> plans{{"tokenize", 20 * tokens, 0,
+  const DiskSizes disk = disk_sizes(sizes, steps);
+  std::vector<StagePlan> plans{{"tokenize", tokens_disk(disk), 0,
                                 corpus::tokenize_memory(tokenizing.piece_bytes, std::max(text_bytes(study), 4 * tokens), vocabulary(study)),
                                 0, static_cast<double>(tokenizing.piece_bytes) / tokenized_a_second}};
   double layers[2] = {0, 0};
@@ -263,13 +285,13 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
     const double attention = 4.0 * static_cast<double>(m.config.heads * m.config.head_dim) * context * m.config.layers;
     const auto block_rows = std::min(tokens, static_cast<double>(study.integer("extract.batch")) * context);
     const double shards = std::clamp<double>(static_cast<double>(study.integer("extract.layer_shards")), 1, sizes.ranks);
-    plans.push_back({std::string("extract ") + which, study.flag("extract.fused") ? 0.0 : tokens * m.layers * d * stored,
+    plans.push_back({std::string("extract ") + which, study.flag("extract.fused") ? 0.0 : activations_disk(disk, m.layers, d, stored),
                      tokens * (2 * m.parameters + attention), extract_memory(sizes, which),
                      block_rows * (2 * m.parameters + attention) / shards});
     width[side] = d;
     layers[side++] = m.layers;
     if (study.text(table + ".saes").empty()) {
-      train.disk += m.layers * 8 * latents * d;
+      train.disk += saes_disk(disk, m.layers, d);
       train.flops += m.layers * steps * batch * (2 * d * latents + 12 * d * k);
       // A step, or a piece of the held-out rows.
       const double of_group = std::max(1.0, sizes.ranks / static_cast<double>(std::max<Index>(1, study.integer("sae.groups"))));
@@ -278,7 +300,7 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
       auto memory = train_memory(sizes, m.config.hidden, m.layers);
       if (memory.of_rank() > train.memory.of_rank()) train.memory = std::move(memory);
     }
-    encode.disk += (m.layers + 1) * tokens * (8 + 8 * k); // one layer lies twice while it is made
+    encode.disk += features_disk(disk, m.layers);
     encode.flops += m.layers * tokens * 2 * d * latents;
     const auto at_once = static_cast<double>(features::encode_rows_at_once(study.integer("sae.latents"), m.config.hidden, thread_count()));
     encode.unbroken_flops = std::max(encode.unbroken_flops, at_once * 2 * d * latents);
@@ -291,16 +313,16 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
   const double pairs = layers[0] * layers[1];
   const double passes = 1 + static_cast<double>(study.integer("correlate.null_shifts"));
   // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
-  const double a_feature =
-      20 * static_cast<double>(study.integer("correlate.best")) + 16 + 8 * static_cast<double>(study.integer("correlate.null_shifts"));
-  plans.push_back({"correlate", pairs * (latents * (2 * a_feature + 62) + 16384), 30 * passes * pairs * tokens * k * k,
-                   correlate_memory(sizes, pairs), 30 * tokens * k * k / latents / sizes.ranks,
-                   grace + 8 * tokens * (k + 1) / sizes.ranks / read_a_second});
+  plans.push_back(
+      {"correlate",
+       matches_disk(disk, pairs, static_cast<double>(study.integer("correlate.best")), passes - 1, study.flag("correlate.matrix")),
+       30 * passes * pairs * tokens * k * k, correlate_memory(sizes, pairs), 30 * tokens * k * k / latents / sizes.ranks,
+       grace + 8 * tokens * (k + 1) / sizes.ranks / read_a_second});
   const auto permutations = static_cast<double>(study.integer("compare.permutations"));
   const double widest = std::max(width[0], width[1]);
   // Products of rows with rows (RDMs, twice where the keys don't fit), of columns with columns (bases), and one a permutation.
   const double all_permutations = permutations + static_cast<double>(study.integer("compare.stratified_permutations"));
-  plans.push_back({"compare", pairs * 16 * permutations * static_cast<double>(study.list("compare.measures").size()),
+  plans.push_back({"compare", similarity::similarity_file_bytes(compare_options(study).settings.spaces, pairs),
                    pairs * (2 * latents * latents * widest +
                             all_permutations * (2 * latents * widest * widest + 4 * widest * widest * widest + latents * latents) +
                             12 * latents * widest * widest),

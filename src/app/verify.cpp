@@ -1,5 +1,8 @@
 #include "concord/app/verify.hpp"
 
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
@@ -14,6 +17,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <functional>
 #include <limits>
 #include <set>
@@ -24,6 +28,17 @@ namespace fs = std::filesystem;
 
 namespace {
 
+/// What reading a file came to.
+struct Verified {
+  std::string what;    ///< a line about the file; empty where it is wrong
+  std::string warning; ///< or empty
+};
+
+/// Throws where a stop is wanted: the rank then comes to throw_if_wanted().
+void look(const comm::StopWithin& stop) {
+  if (stop.wanted_here()) throw Error(ExitCode::stopped, "verify stopped");
+}
+
 std::vector<int> layers_in(const io::File& file, const char* name) {
   const auto layers = nlohmann::json::parse(file.attribute(name), nullptr, false);
   const bool numbers =
@@ -33,7 +48,7 @@ std::vector<int> layers_in(const io::File& file, const char* name) {
 }
 
 /// Every block of every layer must have the checksum that its writer recorded.
-void verify_blocks(const io::File& file, int layer, const std::vector<Index>& block_offsets) {
+void verify_blocks(const io::File& file, int layer, const std::vector<Index>& block_offsets, const comm::StopWithin& stop) {
   const std::string group = "/" + layer_name(layer);
   const auto rows = file.dataset(group + "/x");
   const auto checksums = file.read<std::int64_t>(group + "/checksums");
@@ -41,6 +56,7 @@ void verify_blocks(const io::File& file, int layer, const std::vector<Index>& bl
           "{}:{}: blocks, checksums and rows do not fit", file.path().string(), group);
   std::vector<char> bytes;
   for (std::size_t b = 0; b < checksums.size(); ++b) {
+    look(stop);
     const Index count = block_offsets[b + 1] - block_offsets[b];
     bytes.resize(static_cast<std::size_t>(count * rows.row_bytes()));
     rows.read_rows(block_offsets[b], count, bytes.data());
@@ -53,23 +69,24 @@ void verify_blocks(const io::File& file, int layer, const std::vector<Index>& bl
   }
 }
 
-std::string verify_activations(const fs::path& path) {
+std::string verify_activations(const fs::path& path, const comm::StopWithin& stop) {
   const auto file = io::File::open(path);
   const auto layers = layers_in(file, "layers");
   const auto block_offsets = file.read<Index>("/block_offsets");
   require(std::is_sorted(block_offsets.begin(), block_offsets.end()) && !block_offsets.empty(), ExitCode::bad_data,
           "{}: block_offsets are damaged", path.string());
-  for (const int layer : layers) verify_blocks(file, layer, block_offsets);
+  for (const int layer : layers) verify_blocks(file, layer, block_offsets, stop);
   return fmt::format("activations of {} layers, {} rows, {} blocks", layers.size(), block_offsets.back(), block_offsets.size() - 1);
 }
 
 /// Statistics kept beside the rows must be what the rows give. Rows come in windows, since a layer may be larger than memory.
-void check_statistics(const features::FeaturesFile& file, int layer, const std::string& where) {
+void check_statistics(const features::FeaturesFile& file, int layer, const std::string& where, const comm::StopWithin& stop) {
   const auto statistics = file.statistics(layer);
   std::vector<Index> count(statistics.count.size(), 0);
   std::vector<double> sum(statistics.count.size(), 0.0);
   const Index window = std::max<Index>(1, (Index{1} << 24) / (1 + file.entries(layer) / std::max<Index>(1, file.rows())));
   for (Index row = 0; row < file.rows(); row += window) {
+    look(stop);
     const auto csr = file.csr(layer, row, std::min(file.rows(), row + window));
     for (std::size_t e = 0; e < csr.indices.size(); ++e) {
       ++count[static_cast<std::size_t>(csr.indices[e])];
@@ -82,22 +99,26 @@ void check_statistics(const features::FeaturesFile& file, int layer, const std::
             "{}: the sum of feature {} does not fit the rows", where, j);
 }
 
-/// No dataset holds other values than were written.
-void check_contents(const fs::path& path) {
-  const auto contents = io::check_content_digests(path);
-  if (contents.digested == 0)
-    log_warn("{} holds no digests of its contents (an older version made it); only its structure is checked", path.string());
+/// No dataset holds other values than were written. Returns a warning, or nothing.
+std::string check_contents(const fs::path& path, const comm::StopWithin& stop) {
+  const auto contents = io::check_content_digests(path, stop);
+  look(stop);
   require(contents.changed.empty(), ExitCode::bad_data, "{}: {} hold other values than were written; make the file again", path.string(),
           join(contents.changed, ", "));
+  if (contents.digested > 0) return "";
+  return fmt::format("{} holds no digests of its contents (an older version made it); only its structure is checked", path.string());
 }
 
-std::string verify_features(const fs::path& path) {
+std::string verify_features(const fs::path& path, std::string& warning, const comm::StopWithin& stop) {
   if (!io::File::open(path).has_attribute("layers")) return "one layer's features"; // of features.h5.layers/
   const features::FeaturesFile file(path);
-  for (const int layer : file.layers()) check_contents(fs::path(path.string() + ".layers") / (layer_name(layer) + ".h5"));
+  for (const int layer : file.layers()) {
+    const auto of_layer = check_contents(fs::path(path.string() + ".layers") / (layer_name(layer) + ".h5"), stop);
+    if (warning.empty()) warning = of_layer;
+  }
   Index nnz = 0;
   for (const int layer : file.layers()) {
-    check_statistics(file, layer, path.string() + ":/" + layer_name(layer));
+    check_statistics(file, layer, path.string() + ":/" + layer_name(layer), stop);
     nnz += file.entries(layer);
   }
   return fmt::format("features of {} layers, {} non-zeros", file.layers().size(), nnz);
@@ -128,12 +149,13 @@ void check_pair(const io::File& file, const std::string& group, std::size_t feat
             group, a, features_a);
 }
 
-std::string verify_matches(const fs::path& path) {
+std::string verify_matches(const fs::path& path, const comm::StopWithin& stop) {
   const auto index = correlate::read_matches_index(path);
   const auto file = io::File::open(path);
   std::size_t matched = 0;
   for (const int a : index.layers_a)
     for (const int b : index.layers_b) {
+      look(stop);
       const auto group = correlate::pair_group(a, b);
       const Index features_a = file.dataset(group + "/a_to_b/partner").rows();
       const Index features_b = file.dataset(group + "/b_to_a/partner").rows();
@@ -150,18 +172,20 @@ std::string verify_matches(const fs::path& path) {
 }
 
 /// Row after row, since a matrix may be larger than memory.
-void check_correlations(const io::Dataset& r, const fs::path& path) {
+void check_correlations(const io::Dataset& r, const fs::path& path, const comm::StopWithin& stop) {
   const Index step = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, r.row_size()));
-  for (Index row = 0; row < r.rows(); row += step)
+  for (Index row = 0; row < r.rows(); row += step) {
+    look(stop);
     for (const float value : r.read<float>(row, std::min(step, r.rows() - row)))
       require(std::abs(value) <= 1.0F, ExitCode::bad_data, "{}:{} holds {} near row {}, which is no correlation", path.string(), r.name(),
               value, row);
+  }
 }
 
-std::string verify_matrix(const fs::path& path) {
+std::string verify_matrix(const fs::path& path, const comm::StopWithin& stop) {
   const auto file = io::File::open(path);
   const auto r = file.dataset("/r");
-  check_correlations(r, path);
+  check_correlations(r, path, stop);
   if (!file.has("/indptr")) return fmt::format("correlations of {} x {} features", r.rows(), r.row_size());
   const auto begin = file.read<Index>("/indptr");
   const auto shape = file.read<Index>("/shape");
@@ -169,6 +193,7 @@ std::string verify_matrix(const fs::path& path) {
               begin.front() == 0 && std::max<Index>(1, begin.back()) == r.rows(),
           ExitCode::bad_data, "{}: rows and pairs do not fit", path.string());
   for (std::size_t i = 0; i + 1 < begin.size(); ++i) {
+    look(stop);
     const auto partners = file.dataset("/indices").read<std::int32_t>(begin[i], begin[i + 1] - begin[i]);
     const bool ascending = std::adjacent_find(partners.begin(), partners.end(), std::greater_equal<>()) == partners.end();
     require(partners.empty() || (ascending && partners.front() >= 0 && partners.back() < shape[1]), ExitCode::bad_data,
@@ -240,28 +265,66 @@ std::string verify_sae(const fs::path& path) {
   return fmt::format("an SAE of {} latents on width {}", sae.latents, sae.d);
 }
 
-} // namespace
-
-std::string verify(const fs::path& path) {
+Verified verify_file(const fs::path& path, const comm::StopWithin& stop) {
   require(fs::exists(path), ExitCode::input_missing, "there is no file {}", path.string());
-  if (fs::is_directory(path) || path.extension() == ".npz" || path.extension() == ".safetensors") return verify_sae(path);
+  if (fs::is_directory(path) || path.extension() == ".npz" || path.extension() == ".safetensors") return {verify_sae(path), ""};
   require(!path.string().ends_with(".partial"), ExitCode::bad_data, "{} is unfinished: run its stage again", path.string());
   const auto file = io::File::open(path);
   require(file.has_attribute("concord_stage"), ExitCode::bad_data, "{} was not made by concord", path.string());
   const std::string stage = file.attribute("concord_stage");
-  check_contents(path);
+  std::string warning = check_contents(path, stop);
   if (stage == "tokenize") { // piece by piece: a corpus may be larger than memory
     const corpus::TokenReader tokens(path);
-    tokens.check();
-    return fmt::format("{} tokens", tokens.count());
+    tokens.check(&stop);
+    look(stop);
+    return {fmt::format("{} tokens", tokens.count()), warning};
   }
-  if (stage == "extract") return verify_activations(path);
-  if (stage == "encode") return verify_features(path);
-  if (stage == "correlate") return verify_matches(path);
-  if (stage == "correlate matrix") return verify_matrix(path);
-  if (stage == "compare") return verify_similarity(path);
-  if (stage == "subspaces") return verify_subspaces(path);
+  if (stage == "extract") return {verify_activations(path, stop), warning};
+  if (stage == "encode") {
+    auto what = verify_features(path, warning, stop);
+    return {what, warning};
+  }
+  if (stage == "correlate") return {verify_matches(path, stop), warning};
+  if (stage == "correlate matrix") return {verify_matrix(path, stop), warning};
+  if (stage == "compare") return {verify_similarity(path), warning};
+  if (stage == "subspaces") return {verify_subspaces(path), warning};
   fail(ExitCode::bad_data, "{}: unknown stage {}", path.string(), stage);
+}
+
+/// The parts of a message, each with a NUL behind it.
+Verified unpacked(const std::vector<char>& packed) {
+  const auto end = std::find(packed.begin(), packed.end(), '\0');
+  if (end == packed.end()) return {};
+  return {{packed.begin(), end}, {end + 1, packed.end()}};
+}
+
+} // namespace
+
+void verify(const comm::Communicator& comm, const std::vector<std::string>& paths) {
+  const comm::StopWithin stop(0);
+  const auto ranks = static_cast<std::size_t>(comm.size());
+  for (std::size_t first = 0; first < paths.size(); first += ranks) {
+    const std::size_t mine = first + static_cast<std::size_t>(comm.rank());
+    std::exception_ptr failure;
+    std::string packed;
+    try {
+      if (mine < paths.size()) {
+        const auto verified = verify_file(paths[mine], stop);
+        packed = verified.what + '\0' + verified.warning;
+      }
+    } catch (...) { // said behind what is right
+      failure = std::current_exception();
+    }
+    stop.throw_if_wanted(comm, "verify");
+    comm::gather_each(comm, packed, [&](int rank, std::vector<char>& bytes) {
+      const Verified verified = unpacked(bytes);
+      if (!verified.warning.empty()) log_warn("{}", verified.warning);
+      if (!verified.what.empty()) say("{}: OK, {}", paths[first + static_cast<std::size_t>(rank)], verified.what);
+    });
+    comm::agree(comm, [&] {
+      if (failure) std::rethrow_exception(failure);
+    });
+  }
 }
 
 } // namespace concord::app

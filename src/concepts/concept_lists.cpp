@@ -165,11 +165,14 @@ std::vector<Entry> entries_of_lists(const fs::path& root, const std::vector<std:
   for (std::size_t i = 0; i + 1 < files.size(); i += 2) {
     const fs::path path = files[i];
     const std::string group = path.parent_path() == root ? "" : path.parent_path().filename().string();
+    const std::string name = path.stem().string();
+    require(corpus::is_utf8(group) && corpus::is_utf8(name), ExitCode::bad_data,
+            "{}: the names of a list and of its folder are those of a concept and its group, and one is not UTF-8; rename it", files[i]);
     const std::size_t before = entries.size();
     each_line(files[i], files[i + 1], [&](std::string_view line, const std::string& where) {
       require(line.find('\t') == std::string_view::npos, ExitCode::bad_data,
               "{}: a tab; a list has one phrase a line (weights stand in a concepts.tsv)", where);
-      entries.push_back({group, path.stem().string(), tidy(line), 1, where});
+      entries.push_back({group, name, tidy(line), 1, where});
       check_phrase(entries.back());
     });
     require(entries.size() > before, ExitCode::bad_data, "{} holds no phrase; add one a line, or remove the file", files[i]);

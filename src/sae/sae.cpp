@@ -3,6 +3,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/file_digest.hpp"
 #include "concord/io/safetensors.hpp"
@@ -128,7 +129,7 @@ void save_sae(const fs::path& folder, const Sae& sae, const nlohmann::json& meta
   add("b_mag", {sae.latents}, sae.b_mag);
   add("r_mag", {sae.latents}, sae.r_mag);
   io::write_safetensors(folder / "sae_weights.safetensors", tensors);
-  write_text_atomic(folder / "cfg.json", cfg_of(sae, metadata).dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  write_text_atomic(folder / "cfg.json", json_text(cfg_of(sae, metadata), 2) + "\n");
 }
 
 std::string sae_digest(const comm::Communicator& comm, const fs::path& path) {

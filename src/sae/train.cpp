@@ -2,6 +2,7 @@
 
 #include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
@@ -389,7 +390,7 @@ private:
                           {"date", utc_now()}};
     record.update(metrics.json());
     if (sae.parts.size() > 1) record["relative_decoder_norms"] = relative_decoder_norms(sae, state_->scales);
-    write_text_atomic(partial() / "training.json", record.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    write_text_atomic(partial() / "training.json", json_text(record, 2) + "\n");
     remove_sae(o_.out);
     fs::rename(partial(), o_.out);
     fs::remove(o_.out / "checkpoint.safetensors"); // last, so that a kill before the rename loses nothing

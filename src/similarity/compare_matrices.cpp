@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
@@ -130,7 +131,7 @@ void compare_matrices(const comm::Communicator& comm, const std::vector<std::str
   json record = records.size() == 1 ? records.front() : json{{"pairs", records}};
   record["settings"] = settings_json(options);
   comm::agree(comm, [&] {
-    if (comm.rank() == 0) write_text_atomic(path, record.dump(2) + "\n");
+    if (comm.rank() == 0) write_text_atomic(path, json_text(record, 2) + "\n");
   });
   say_stage_ok("compare", clock.seconds(),
                (records.size() == 1 ? summary(comparisons.front()) : fmt::format("pairs={} ", records.size())) +

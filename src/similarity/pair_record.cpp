@@ -1,5 +1,8 @@
 #include "similarity/pair_record.hpp"
 
+#include "concord/io/dataset_bytes.hpp"
+#include "concord/similarity/file_bytes.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -24,6 +27,12 @@ std::vector<PairField> pair_fields(const SpaceOptions& options) {
       if (width > 0) fields.push_back({fmt::format("/{}{}", measure, name), width});
   }
   return fields;
+}
+
+double similarity_file_bytes(const SpaceOptions& options, double pairs) {
+  double bytes = io::dataset_bytes(8 * pairs);
+  for (const auto& field : pair_fields(options)) bytes += io::dataset_bytes(8 * static_cast<double>(field.count()) * pairs);
+  return bytes;
 }
 
 std::vector<double> pair_record(Index matched, double mean_r, const SpaceComparison& c, const SpaceOptions& options) {

@@ -5,6 +5,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/digest.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/progress.hpp"
@@ -46,7 +47,7 @@ std::string digest_of_lists(const concepts::ConceptLists& lists) {
     json.push_back({of.group, of.name, phrase.text, phrase.weight});
   }
   json.push_back(lists.silent);
-  return concord::digest_of(json.dump());
+  return concord::digest_of(json_text(json));
 }
 
 /// One of the two models.

@@ -1,5 +1,7 @@
 """Stage subspaces as a user runs it: the same results at any number of ranks, by itself and in a study, stopped and killed, and bad input."""
 import json
+import os
+import pathlib
 import shutil
 import unittest
 
@@ -105,6 +107,12 @@ class Subspaces(unittest.TestCase):
 
         refused("concept\tphrase\nA\t\n", 65, "line 2")
         refused("concept\tphrase\nA\tcaf\xe9\n".encode("latin-1"), 65, "UTF-8")
+        latin = os.fsencode(self.folder / "lists") + b"/caf\xe9"
+        for folder, name, code in ((latin, b"He.txt", 65), (os.fsencode(self.folder / "lists2"), b"caf\xe9.txt", 65)):
+            os.makedirs(folder, exist_ok=True)
+            pathlib.Path(os.fsdecode(folder + b"/" + name)).write_text("he\nhim\n")
+            root = self.folder / ("lists" if folder == latin else "lists2")
+            self.assertIn("not UTF-8; rename it", self.by_itself(self.folder / "bad.h5", *self.small, code=code, concepts=root))
         refused("concept\tphrase\nA\tzzzqqq\nA\tqqqzzz\n", 65, "0 occurrences")
         refused("a\tb\n", 65, "columns")
         refused("concept\tphrase\nA\the\nB\tshe\n", 78, "layers_a names layer 9", "--layers-a", "9")

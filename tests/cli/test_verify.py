@@ -42,6 +42,36 @@ class Verify(unittest.TestCase):
             code, said = verify(self.out / name)
             self.assertEqual(code, 0, said)
 
+    def test_files_take_at_most_what_plan_says(self):
+        """Null distributions of stratified pairings and of subsets are most of what compare writes here."""
+        more = ["--set", "compare.measures=[\"cka\",\"procrustes\"]", "--set", "compare.permutations=9", "--set", "compare.stratified_permutations=9999"]
+        out = self.folder / "planned"
+        shutil.copytree(self.out, out)
+        (out / "similarity.h5").unlink()
+        run("compare", self.study, "--set", f"study.output={out}", *more)
+        plan = json.loads(run("plan", self.study, "--set", f"study.output={out}", *more, "--json", ranks=1))
+        disk = {stage["stage"]: stage["disk"] for stage in plan["stages"]}
+        wrote = {"tokenize": ["tokens.h5"], "extract a": ["a/activations.h5"], "extract b": ["b/activations.h5"], "train-sae": ["a/saes", "b/saes"],
+                 "encode": ["a/features.h5", "a/features.h5.layers", "b/features.h5", "b/features.h5.layers"], "correlate": ["matches.h5"],
+                 "compare": ["similarity.h5"], "subspaces": ["subspaces.h5"]}
+        self.assertEqual(set(wrote), set(disk))
+        for stage, names in wrote.items():
+            paths = [path for name in names for path in ((out / name).rglob("*") if (out / name).is_dir() else [out / name])]
+            took = sum(path.stat().st_size for path in paths if path.is_file())
+            self.assertLessEqual(took, disk[stage], stage)
+            self.assertGreater(took, disk[stage] / 20, f"{stage}: the plan says nothing")
+
+    def test_a_file_and_the_next_are_read_by_ranks_and_told_in_order(self):
+        damaged = self.folder / "one.h5"
+        damaged.write_bytes((self.out / "tokens.h5").read_bytes())
+        with h5py.File(damaged, "r+") as f:
+            f["tokens"][3] += 1
+        said = run("verify", self.out / "tokens.h5", damaged, self.out / "matches.h5", code=65)
+        self.assertEqual([line.split(": OK")[0] for line in said.splitlines() if ": OK" in line], [str(self.out / "tokens.h5")])
+        self.assertEqual(said.count("concord: error"), 1, said)
+        said = run("verify", *(self.out / name for name in FILES))
+        self.assertEqual([line.split(": OK")[0] for line in said.splitlines() if ": OK" in line], [str(self.out / name) for name in FILES])
+
     def test_changed_bytes_are_found(self):
         chance = random.Random(4)
         found = 0

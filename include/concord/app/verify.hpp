@@ -1,13 +1,16 @@
 #pragma once
-/// `concord verify`: is a file that concord wrote whole and consistent? Local.
+/// `concord verify`: is a file that concord wrote whole and consistent?
 
-#include <filesystem>
+#include "concord/comm/session.hpp"
+
 #include <string>
+#include <vector>
 
 namespace concord::app {
 
-/// Checks one file or SAE folder by the rules of its stage; returns a line about what it is.
-/// @throws Error input_missing or bad_data naming what is wrong.
-std::string verify(const std::filesystem::path& path);
+/// Checks files and SAE folders by the rules of their stages and says a line about each that is right. Each is read by one rank, as many at
+/// once as there are ranks. Collective over `comm`.
+/// @throws Error input_missing, or bad_data naming what is wrong with the first that is, or stopped; agreed.
+void verify(const comm::Communicator& comm, const std::vector<std::string>& paths);
 
 } // namespace concord::app
