@@ -34,8 +34,11 @@ public:
     std::partial_sum(begin_.begin(), begin_.end(), begin_.begin());
   }
 
-  void run() {
-    for (Index a = 0; a < static_cast<Index>(u_.size()); ++a) insert(a);
+  void run(const comm::StopWithin* stop) {
+    for (Index a = 0; a < static_cast<Index>(u_.size()); ++a) {
+      if (stop != nullptr && stop->wanted_here()) return;
+      insert(a);
+    }
   }
 
   OptimalMatching result() const {
@@ -150,9 +153,10 @@ std::vector<Index> greedy_matching(const std::vector<Edge>& edges, Index feature
   return edge_of_b;
 }
 
-OptimalMatching optimal_matching(const std::vector<Edge>& edges, Index features_a, Index features_b, double floor) {
+OptimalMatching optimal_matching(const std::vector<Edge>& edges, Index features_a, Index features_b, double floor,
+                                 const comm::StopWithin* stop) {
   ShortestPaths paths(edges, features_a, features_b, floor);
-  paths.run();
+  paths.run(stop);
   return paths.result();
 }
 

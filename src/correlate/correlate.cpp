@@ -58,7 +58,8 @@ std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index
 }
 
 /// The matches of all pairs as text.
-void write_csv(const std::filesystem::path& matches, const std::filesystem::path& csv) {
+/// Nothing is left where `stop` wants an end.
+void write_csv(const std::filesystem::path& matches, const std::filesystem::path& csv, const comm::StopWithin& stop) {
   const auto index = read_matches_index(matches);
   const auto file = io::File::open(matches);
   const auto partial = csv.string() + ".partial";
@@ -66,6 +67,11 @@ void write_csv(const std::filesystem::path& matches, const std::filesystem::path
   out << "layer_a,layer_b,a,b,r,margin,p,q,cofire,iou,phi\n";
   for (const int layer_a : index.layers_a)
     for (const int layer_b : index.layers_b) {
+      if (stop.wanted_here()) {
+        out.close();
+        std::filesystem::remove(partial);
+        return;
+      }
       const std::string group = pair_group(layer_a, layer_b) + "/match/";
       const auto a = file.read<std::int32_t>(group + "a");
       const auto cofire = file.read<Index>(group + "cofire");
@@ -95,13 +101,15 @@ public:
       comm::warn_of_idle_gpus("correlate", "correlate.device = \"cuda\"");
     const auto& rules = options_.rules;
     if (!rules.drop_non_concept && !rules.need_shared_token) return;
+    const comm::StopWithin stop;
     comm::agree(comm_, [&] { // matching is done by the first rank of a group
       require(!options_.tokens.empty() && a_->file() != nullptr && b_->file() != nullptr, ExitCode::config,
               "the token filters need features.h5 files and their tokens.h5");
       if (group_.rank() != 0) return;
-      corpus::TokenReader(options_.tokens).check();
+      corpus::TokenReader(options_.tokens).check(&stop);
       tokens_.emplace(options_.tokens);
     });
+    stop.throw_if_wanted(comm_, "correlate");
   }
 
   void run() {
@@ -112,9 +120,11 @@ public:
       correlate_pairs();
     if (options_.csv.empty()) return;
     const io::Claim claim_of_text(comm_, options_.csv);
+    const comm::StopWithin stop;
     comm::agree(comm_, [&] {
-      if (comm_.rank() == 0) write_csv(options_.out, options_.csv);
+      if (comm_.rank() == 0) write_csv(options_.out, options_.csv, stop);
     });
+    stop.throw_if_wanted(comm_, "correlate");
   }
 
 private:
@@ -306,6 +316,7 @@ private:
 
   /// Whole on the first rank of the group.
   PairResult run_pair(PairCorrelator& correlator, Index pair) {
+    const comm::StopWithin stop;
     const Layer a = load(*a_, layer_a(pair));
     const Layer b = load(*b_, layer_b(pair));
     const auto begin = std::chrono::steady_clock::now();
@@ -320,24 +331,27 @@ private:
     if (matcher && by_edges) edges = matcher->edges();
     Proof proof;
     if (options_.rules.pairing == Pairing::optimal)
-      proof = prove(correlator, correlation, matcher ? &*matcher : nullptr, a.facts, b.facts, edges);
+      proof = prove(correlator, correlation, matcher ? &*matcher : nullptr, a.facts, b.facts, edges, stop);
+    Matching matching;
+    if (matcher) matching = matcher->match(edges, &stop);
+    stop.throw_if_wanted(group_, "correlate");
     if (!matcher) return {};
-    Matching matching = matcher->match(edges);
     return pair_result(std::move(correlation), *matcher, std::move(matching), a.facts, b.facts, a.source->totals().sum,
                        b.source->totals().sum, options_.level, options_.rules, proof);
   }
 
   /// Adds candidates until the duals of the optimal matching prove that no pair at all could better it. The matcher is on rank 0.
   Proof prove(PairCorrelator& correlator, const PairCorrelation& correlation, const Matcher* matcher, const MatchSide& a,
-              const MatchSide& b, std::vector<Edge>& edges) const {
+              const MatchSide& b, std::vector<Edge>& edges, const comm::StopWithin& stop) const {
     constexpr int rounds = 16;
     Proof proof;
     for (int round = 0; round < rounds; ++round) {
       Bounds bounds;
       if (matcher != nullptr)
         bounds = unproven(
-            optimal_matching(edges, static_cast<Index>(a.counts.size()), static_cast<Index>(b.counts.size()), options_.rules.min_r),
+            optimal_matching(edges, static_cast<Index>(a.counts.size()), static_cast<Index>(b.counts.size()), options_.rules.min_r, &stop),
             correlation, options_.rules, a, b);
+      stop.throw_if_wanted(group_, "correlate");
       proof.optimal = comm::max_of(group_, Index{matcher != nullptr && bounds.none()}) > 0;
       if (proof.optimal) return proof;
       Index added = 0;

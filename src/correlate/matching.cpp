@@ -103,7 +103,7 @@ void Matcher::pair_by_best(Matching& m) const {
   }
 }
 
-void Matcher::pair_by_edges(Matching& m, const std::vector<Edge>& edges) const {
+void Matcher::pair_by_edges(Matching& m, const std::vector<Edge>& edges, const comm::StopWithin* stop) const {
   for (std::size_t b = 0; b < b_.counts.size(); ++b) { // a step counts features of which any candidate is left
     std::array<bool, 3> left{};
     for (std::size_t place = first(pair_.b_to_a, b); place < first(pair_.b_to_a, b + 1); ++place) {
@@ -117,7 +117,7 @@ void Matcher::pair_by_edges(Matching& m, const std::vector<Edge>& edges) const {
   const auto features_a = static_cast<Index>(a_.counts.size());
   const auto features_b = static_cast<Index>(b_.counts.size());
   const auto edge_of_b = rules_.pairing == Pairing::greedy ? greedy_matching(edges, features_a, features_b)
-                                                           : optimal_matching(edges, features_a, features_b, rules_.min_r).edge_of_b;
+                                                           : optimal_matching(edges, features_a, features_b, rules_.min_r, stop).edge_of_b;
   for (std::size_t b = 0; b < edge_of_b.size(); ++b)
     if (edge_of_b[b] >= 0) {
       ++m.counts[3]; // the edges are above min_r already
@@ -172,7 +172,7 @@ void Matcher::keep_significant(Matching& m) const {
   }
 }
 
-Matching Matcher::match(const std::vector<Edge>& edges) const {
+Matching Matcher::match(const std::vector<Edge>& edges, const comm::StopWithin* stop) const {
   const auto features = b_.counts.size();
   const std::vector<double> none(features, undefined);
   Matching m{std::vector<std::int32_t>(features, -1), none, none, none, none, std::vector<Index>(features, 0),
@@ -181,7 +181,7 @@ Matching Matcher::match(const std::vector<Edge>& edges) const {
     if (const auto a = pair_.b_to_a.partner[first(pair_.b_to_a, b)]; a >= 0)
       m.mutual[b] = pair_.a_to_b.partner[first(pair_.a_to_b, at(a))] == static_cast<std::int32_t>(b) ? 1 : 0;
   if (rules_.pairing == Pairing::greedy || rules_.pairing == Pairing::optimal)
-    pair_by_edges(m, edges);
+    pair_by_edges(m, edges, stop);
   else
     pair_by_best(m);
   keep_significant(m);

@@ -1,6 +1,8 @@
 #include "concord/fused/recovered.hpp"
 
 #include "concord/comm/decided.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
@@ -9,6 +11,8 @@
 #include "concord/sae/encoder.hpp"
 
 #include "fused/facts.hpp"
+#include <algorithm>
+#include <map>
 
 namespace concord::fused {
 
@@ -71,12 +75,14 @@ public:
     std::optional<io::Claim> claim;
     if (!is_done()) claim.emplace(comm_, options_.out);
     if (is_done()) { // maybe by another run meanwhile
+      comm::agree(comm_, [&] { remove_partial(); });
       log_info("{}: {} is done", stage_word_, options_.out.string());
       return;
     }
+    load_passes();
     extractor_.load_model();
     Progress progress(stage_word_, static_cast<Index>(layers_.size()), "layers");
-    const double clean = cross_entropy(-2, [](Index, std::span<float>) {});
+    const double clean = cross_entropy("clean", -2, [](Index, std::span<float>) {});
     nlohmann::json layers = nlohmann::json::array();
     double least = 1;
     for (const int layer : layers_) {
@@ -89,7 +95,8 @@ public:
       make_folder(options_.out.parent_path());
       const nlohmann::json record{
           {"stage_digest", key_.digest()}, {"inputs", key_.inputs}, {"predictions", predictions_}, {"clean", clean}, {"layers", layers}};
-      write_text_atomic(options_.out, record.dump(2) + "\n");
+      write_text_atomic(options_.out, json_text(record, 2) + "\n");
+      remove_partial();
     });
     say_stage_ok(stage_word_, progress.seconds(),
                  fmt::format("layers={} predictions={:.0f} clean={:.4f} least={:.4f}", layers_.size(), predictions_, clean, least),
@@ -127,26 +134,52 @@ private:
               extractor_.config().hidden);
     });
     replacement_.zeros();
-    const double zero = cross_entropy(layer, std::ref(replacement_));
+    const double zero = cross_entropy("zero/" + layer_name(layer), layer, std::ref(replacement_));
     replacement_.reconstructions_by(sae);
-    const double spliced = cross_entropy(layer, std::ref(replacement_));
+    const double spliced = cross_entropy("sae/" + layer_name(layer), layer, std::ref(replacement_));
     replacement_.zeros(); // before the SAE goes
     return {{"layer", layer}, {"sae", spliced}, {"zero", zero}, {"recovered", (zero - spliced) / (zero - clean)}};
   }
 
+  /// Sums of the loss and counts of predictions, in turn, of the blocks; those of a block that was not run yet are 0.
+  using Sums = std::vector<double>;
+
+  std::filesystem::path partial_path() const { return options_.out.string() + ".partial"; }
+
+  void remove_partial() const {
+    if (comm_.rank() == 0) std::filesystem::remove(partial_path());
+  }
+
+  /// What an earlier run measured before it was ended.
+  void load_passes() {
+    const auto text = comm::decided(comm_, [&] {
+      std::error_code unreadable;
+      return std::filesystem::exists(partial_path(), unreadable) ? read_text(partial_path(), "record") : std::string();
+    });
+    const auto record = nlohmann::json::parse(text, nullptr, false);
+    if (!record.is_object() || record.value("stage_digest", nlohmann::json()) != key_.digest() ||
+        !record.value("passes", nlohmann::json()).is_object())
+      return;
+    for (const auto& [name, sums] : record["passes"].items()) {
+      const bool whole = sums.is_array() && sums.size() == 2 * blocks_.size() &&
+                         std::all_of(sums.begin(), sums.end(), [](const auto& sum) { return sum.is_number(); });
+      if (whole) passes_[name] = sums.get<Sums>();
+    }
+  }
+
+  void save_passes() const {
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      make_folder(options_.out.parent_path());
+      write_text_atomic(partial_path(), json_text({{"stage_digest", key_.digest()}, {"passes", passes_}}) + "\n");
+    });
+  }
+
   /// Mean over the next tokens of the blocks; each block is done by one replica, so its sum has the same bits anywhere.
-  double cross_entropy(int layer, const std::function<void(Index, std::span<float>)>& replace) {
-    std::vector<double> sums(2 * blocks_.size(), 0.0);
-    extract::Taker taker;
-    taker.loss = [&](Index block, double sum, double count) {
-      const auto place = static_cast<std::size_t>(std::find(blocks_.begin(), blocks_.end(), block) - blocks_.begin());
-      sums[2 * place] = sum;
-      sums[2 * place + 1] = count;
-    };
-    taker.replace_layer = layer;
-    taker.replace = replace;
-    extractor_.run(blocks_, taker, /*stoppable=*/false);
-    comm::sum(comm_, sums);
+  double cross_entropy(const std::string& pass, int layer, const std::function<void(Index, std::span<float>)>& replace) {
+    Sums& sums = passes_[pass];
+    sums.resize(2 * blocks_.size(), 0.0);
+    run_missing(sums, layer, replace);
     double sum = 0;
     predictions_ = 0;
     for (std::size_t b = 0; b < blocks_.size(); ++b) {
@@ -154,6 +187,28 @@ private:
       predictions_ += sums[2 * b + 1];
     }
     return sum / std::max(1.0, predictions_);
+  }
+
+  /// Runs the blocks of a pass that no run has run yet. A stop keeps those that are done.
+  void run_missing(Sums& sums, int layer, const std::function<void(Index, std::span<float>)>& replace) {
+    std::vector<Index> missing;
+    for (std::size_t b = 0; b < blocks_.size(); ++b)
+      if (sums[2 * b + 1] == 0) missing.push_back(blocks_[b]);
+    if (missing.empty()) return;
+    Sums found(sums.size(), 0.0);
+    extract::Taker taker;
+    taker.loss = [&](Index block, double sum, double count) {
+      const auto place = static_cast<std::size_t>(std::find(blocks_.begin(), blocks_.end(), block) - blocks_.begin());
+      found[2 * place] = sum;
+      found[2 * place + 1] = count;
+    };
+    taker.replace_layer = layer;
+    taker.replace = replace;
+    const bool stopped = extractor_.run(missing, taker, /*stoppable=*/true);
+    comm::sum(comm_, found);
+    for (std::size_t i = 0; i < sums.size(); ++i) sums[i] += found[i];
+    save_passes();
+    if (stopped) comm::throw_stopped(stage_word_.c_str());
   }
 
   const comm::Communicator& comm_;
@@ -164,6 +219,7 @@ private:
   Replacement replacement_;
   std::vector<int> layers_;
   std::vector<Index> blocks_;
+  std::map<std::string, Sums> passes_; ///< by name: the model as it is, and what replaces a layer
   double predictions_ = 0;
   StageKey key_;
 };

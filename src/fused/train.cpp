@@ -58,7 +58,7 @@ public:
     alone([&] { for_each_trainer([](sae::Trainer& trainer) { trainer.prepare(); }); });
     steps();
     save(); // the evaluation may be stopped
-    run_model(order_->held_out_blocks(), /*stoppable=*/false);
+    if (run_model(order_->held_out_blocks(), /*stoppable=*/true)) comm::throw_stopped("train-sae");
     finish();
   }
 

@@ -41,14 +41,14 @@ CODES = {0, 65, 66, 69, 71, 74, 75, 78}
 class Study:
     """A small study finished once, and copies of it in which a stage is to be run."""
 
-    def __init__(self, folder, **settings):
+    def __init__(self, folder, stages=None, **settings):
         self.folder = pathlib.Path(folder).resolve()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         self.file = small_study(self.folder, **{"corpus__max_tokens": 2600, "sae__steps": 60, "sae__recovered_contexts": 4, **settings})
         self.reference = self.folder / "out"
         self.seconds = {}
-        for stage in STAGES:
+        for stage in stages or STAGES:
             begin = time.monotonic()
             run(stage, self.file)
             self.seconds[stage] = time.monotonic() - begin

@@ -10,7 +10,7 @@ import unittest
 
 import numpy as np
 
-from support import CONCORD, command, fresh, run, small_study
+from support import CONCORD, asked_at_start, command, fresh, run, small_study
 
 STAGE = ["--log-level", "warn"]
 
@@ -158,15 +158,10 @@ class ResolvedStudy(unittest.TestCase):
 
 class Signals(unittest.TestCase):
     def test_a_signal_before_mpi_starts_stops_the_run(self):
-        folder = fresh("claims_early")
-        source = folder / "early.c"
-        source.write_text("#include <mpi.h>\n#include <signal.h>\n"
-                          "int MPI_Init_thread(int* n, char*** v, int wanted, int* given) { raise(SIGUSR1); return PMPI_Init_thread(n, v, wanted, given); }\n")
-        shim = folder / "early.so"
-        subprocess.run(["mpicc", "-shared", "-fPIC", "-o", shim, source], check=True)
+        early = asked_at_start(fresh("claims_early"))
         training = Training("claims_early_run", 300)
-        result = subprocess.run([CONCORD, *map(str, training.arguments())], env={**os.environ, "LD_PRELOAD": str(shim)}, stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, timeout=300)
+        result = subprocess.run([CONCORD, *map(str, training.arguments())], env=early, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                timeout=300)
         self.assertEqual(result.returncode, 75, result.stdout)
         run(*training.arguments(), ranks=1)
         training.check(self)

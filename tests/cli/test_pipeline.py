@@ -13,7 +13,7 @@ import unittest
 import h5py
 import numpy as np
 
-from support import SOURCE, command, datasets, fresh, run, small_study
+from support import CONCORD, MPIRUN, RANKS, SOURCE, command, datasets, fresh, run, small_study
 
 
 class Pipeline(unittest.TestCase):
@@ -212,6 +212,18 @@ class Pipeline(unittest.TestCase):
             byte = re.fullmatch("<0x(..)>", piece)
             tokens.append((bytes([int(byte[1], 16)]).decode(errors="replace") if byte else piece.replace("\u2581", " ")).replace("\n", "\u21b5"))
         return tokens
+
+    def test_a_moved_tree_reports_by_its_own_script(self):
+        tree = fresh("moved tree")
+        (tree / "bin").mkdir()
+        shutil.copy(CONCORD, tree / "bin/concord")
+        shutil.copytree(SOURCE / "scripts", tree / "share/concord/scripts", ignore=shutil.ignore_patterns("__pycache__"))
+        own = tree / "share/concord/scripts/report.py"
+        own.write_text(own.read_text().replace("def main():", "def main():\n    print('of the moved tree')", 1))
+        command = [*MPIRUN, "-np", str(RANKS), str(tree / "bin/concord"), "report", str(self.study), "--force"]
+        said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=300)
+        self.assertEqual(said.returncode, 0, said.stdout)
+        self.assertIn("of the moved tree", said.stdout)
 
     def test_report_takes_nothing_from_texts_but_texts(self):
         out = self.folder / "hostile"

@@ -1,9 +1,11 @@
+#include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/correlate/matching.hpp"
 
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <map>
 #include <numeric>
 
@@ -222,6 +224,18 @@ TEST(Assignment, OptimalEqualsTryingAll) {
     EXPECT_NEAR(total(m.edge_of_b, edges, floor), m.total, 1e-9);
     EXPECT_GE(m.total + 1e-12, 0.5 * total(greedy_matching(edges, a, b), edges, floor));
   }
+}
+
+TEST(Assignment, EndsWhereAStopIsWanted) {
+  const auto edges = random_edges(5, 300, 260, 0.05);
+  comm::install_stop_flag(0);
+  const comm::StopWithin stop(0);
+  const double whole = optimal_matching(edges, 300, 260, 0.1, &stop).total;
+  EXPECT_GT(whole, 0);
+  std::raise(SIGUSR1);
+  EXPECT_EQ(optimal_matching(edges, 300, 260, 0.1, &stop).total, 0);
+  comm::install_stop_flag(0);
+  EXPECT_EQ(optimal_matching(edges, 300, 260, 0.1, &stop).total, whole);
 }
 
 TEST(Assignment, DualsProveTheOptimum) {

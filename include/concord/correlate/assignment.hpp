@@ -1,6 +1,7 @@
 #pragma once
 /// One-to-one matchings from candidate pairs: greedy, and optimal with a proof. Local.
 
+#include "concord/comm/stop.hpp"
 #include "concord/core/index.hpp"
 
 #include <cstdint>
@@ -32,6 +33,8 @@ struct OptimalMatching {
 };
 
 /// Shortest augmenting paths (Jonker and Volgenant 1987) on the edges, every feature of A having a place of its own at no gain besides.
-OptimalMatching optimal_matching(const std::vector<Edge>& edges, Index features_a, Index features_b, double floor);
+/// Where `stop` wants an end it returns early with something that is of no use: come to throw_if_wanted().
+OptimalMatching optimal_matching(const std::vector<Edge>& edges, Index features_a, Index features_b, double floor,
+                                 const comm::StopWithin* stop = nullptr);
 
 } // namespace concord::correlate

@@ -64,8 +64,8 @@ public:
   std::vector<Edge> edges() const;
   /// Whether a pair passes the filters that do not ask for r.
   bool passes(std::int32_t a, std::int32_t b) const;
-  /// The matches; greedy and optimal choose among `edges`.
-  Matching match(const std::vector<Edge>& edges) const;
+  /// The matches; greedy and optimal choose among `edges`. Where `stop` wants an end they are of no use: come to throw_if_wanted().
+  Matching match(const std::vector<Edge>& edges, const comm::StopWithin* stop = nullptr) const;
   const BestNull& null_a() const { return null_a_; }
   const BestNull& null_b() const { return null_b_; }
 
@@ -73,7 +73,7 @@ private:
   bool fires(std::int32_t a, std::int32_t b) const;
   bool passes_tokens(std::int32_t a, std::int32_t b) const;
   void pair_by_best(Matching& m) const;
-  void pair_by_edges(Matching& m, const std::vector<Edge>& edges) const;
+  void pair_by_edges(Matching& m, const std::vector<Edge>& edges, const comm::StopWithin* stop) const;
   void take(Matching& m, std::size_t b, std::int32_t a, double r, Index cofire) const;
   void drop(Matching& m, std::size_t b) const;
   double margin(std::size_t b, std::int32_t a, double r) const;

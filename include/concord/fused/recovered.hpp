@@ -19,7 +19,8 @@ struct RecoveredOptions {
 };
 
 /// On any grid of replicas x layer shards; sums have the same bits on all. Nothing is done when `out` is there for the same inputs.
-/// Collective over `comm`. @throws Error input_missing (no SAE for any layer), bad_data, config, unavailable, io; agreed.
+/// Stops between blocks; what was measured waits in `out`.partial for the next run.
+/// Collective over `comm`. @throws Error input_missing (no SAE for any layer), bad_data, config, unavailable, io, stopped; agreed.
 void cross_entropy_recovered(const comm::Communicator& comm, const extract::ExtractOptions& extract, const RecoveredOptions& options);
 
 } // namespace concord::fused
