@@ -99,7 +99,7 @@ def main():
     parser.add_argument("--stops", type=int, default=18)
     parser.add_argument("--bound", type=float, default=30, help="seconds from the signal to the end of the run")
     parser.add_argument("--studies", nargs="+", default=["plain", "fused"], choices=["plain", "fused"])
-    parser.add_argument("--contexts", type=int, default=40, help="of 64 tokens: how long the stages take")
+    parser.add_argument("--contexts", type=int, default=24, help="of 64 tokens: how long the stages take")
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", default="scratch/stops")
