@@ -94,43 +94,6 @@ class BadInput(unittest.TestCase):
         (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": None}))
         self.extract(65, "the value of weight_map has the wrong type", folder)
 
-    def test_flags_beside_a_study_are_refused(self):
-        for stage, flag, value, instead in (("tokenize", "--context", 32, "corpus.context"), ("extract", "--layers", "2", "model.a.layers"),
-                                            ("train-sae", "--k", 4, "sae.k"), ("train-sae", "--lr", 0.1, "sae.learning_rate"), ("encode", "--top", 3, "encode.top"),
-                                            ("correlate", "--best", 3, "correlate.best"), ("compare", "--permutations", 9, "compare.permutations"),
-                                            ("subspaces", "--k", 3, "subspaces.k")):
-            self.fails(64, f"{flag} goes without a study file; beside one give --set {instead}=VALUE", stage, self.study, flag, value)
-        self.fails(64, "the study says which files a stage reads and writes", "encode", self.study, "--out", "x.h5")
-        self.assertIn("is done", run("tokenize", self.study, "--wait", "--set", "study.seed=3"))
-
-    def test_more_threads_than_cores_are_said(self):
-        core = str(min(os.sched_getaffinity(0)))
-        for threads, crowded in (("1", False), ("3", True)):
-            command = [*MPIRUN, "-np", "2", "env", f"OMP_NUM_THREADS={threads}", "taskset", "-c", core, CONCORD, "verify", self.tokens]
-            said = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True, timeout=60).stdout
-            self.assertEqual("rank 0 on" in said and "has 3 threads (OMP_NUM_THREADS) for 1 core (and 1 more like it)" in said, crowded, said)
-            self.assertEqual("warning" in said, crowded, said)
-
-    def test_paths_need_not_be_utf8(self):
-        folder = pathlib.Path(os.fsdecode(os.fsencode(fresh("paths")) + b"/caf\xe9"))
-        folder.mkdir()
-        np.save(folder / "x.npy", np.random.default_rng(4).standard_normal((60, 5)))
-        run("compare", "--x", folder / "x.npy", "--y", folder / "x.npy", "--permutations", 3, "--json", folder / "out.json")
-        self.assertIn("caf\ufffd", json.loads((folder / "out.json").read_text())["x"])
-
-    def test_weight_maps_that_name_no_file(self):
-        folder = self.model("weight_map")
-        raw = (folder / "model.safetensors").read_bytes()
-        names = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])
-        (folder / "model.safetensors").rename(folder / "part.safetensors")
-        for value in (None, 3, ["part.safetensors"]):
-            weights = {name: "part.safetensors" for name in names if name != "__metadata__"}
-            weights["model.norm.weight"] = value
-            (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
-            self.extract(65, "the value of model.norm.weight has the wrong type", folder)
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": None}))
-        self.extract(65, "the value of weight_map has the wrong type", folder)
-
     def test_truncated_weights(self):
         folder = self.model("truncated")
         data = (folder / "model.safetensors").read_bytes()

@@ -18,10 +18,6 @@ class Recovered(unittest.TestCase):
         return ["recovered", "--model", GOLDEN / "tiny_old_style", "--tokens", self.folder / "tokens.h5", "--saes", saes, "--batch", 1, *extra,
                 "--out", self.folder / out]
 
-    def flags(self, out, *extra, saes=SPLICED):
-        return ["recovered", "--model", GOLDEN / "tiny_old_style", "--tokens", self.folder / "tokens.h5", "--saes", saes, "--batch", 1, *extra,
-                "--out", self.folder / out]
-
     def recovered(self, out, *extra, saes=SPLICED, code=0):
         return run(*self.flags(out, *extra, saes=saes), ranks=min(RANKS, 3), code=code)
 
