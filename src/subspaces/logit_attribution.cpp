@@ -71,12 +71,13 @@ FirstTokens first_tokens(const comm::Communicator& comm, const corpus::TokenRead
 std::vector<double> token_directions(const comm::Communicator& comm, const std::filesystem::path& model,
                                      const std::vector<std::int32_t>& ids) {
   const auto config = comm::agreed(comm, [&] { return model::read_config(model); });
+  const auto which = model::weight_files(comm, model);
   std::unique_ptr<model::Weights> files;
   at::Tensor head;
   std::vector<double> norm;
   std::vector<double> mean;
   comm::agree(comm, [&] {
-    files = std::make_unique<model::Weights>(model);
+    files = std::make_unique<model::Weights>(model, which);
     const std::string name = config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight";
     head = mapped_tensor(files->tensor(name, {config.vocab, config.hidden}));
     norm = doubles(mapped_tensor(files->tensor("model.norm.weight", {config.hidden})));

@@ -5,6 +5,7 @@
 #include "concord/comm/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/threads.hpp"
+#include "concord/model/weights.hpp"
 
 #include <algorithm>
 
@@ -65,8 +66,9 @@ void ModelRunner::load() {
                  4.0 * static_cast<double>(longest * config_.layers * config_.qkv_width()));
   plan.each_rank("a batch of rows", "", model::working_bytes(config_, whole, options_.compute, longest, longest, thread_count()));
   comm::require_memory(comm_, plan, "fewer ranks a node, or subspaces.effects = false");
+  const auto files = model::weight_files(comm_, options_.model);
   comm::agree(comm_, [&] {
-    model_ = std::make_unique<model::Transformer>(options_.model, whole, model::torch_dtype(options_.compute), at::kCPU, longest);
+    model_ = std::make_unique<model::Transformer>(options_.model, whole, model::torch_dtype(options_.compute), at::kCPU, longest, files);
   });
 }
 
