@@ -8,8 +8,8 @@
 
 namespace concord::io {
 
-/// Throws Error(`code`) with `text` and HDF5's reason. Where that is a lock that is not to be had: Error(io) with the file system's name and
-/// what to set.
+/// Throws Error(`code`) with `text` and HDF5's reason. Where that is a lock that is not to be had: Error(io) with the file system's name
+/// and what to set.
 [[noreturn]] void refuse_file(const std::filesystem::path& path, ExitCode code, const std::string& text);
 
 } // namespace concord::io

@@ -291,9 +291,9 @@ std::string other_value(const settings::Setting& setting) {
     const auto first = word == nullptr ? std::get<std::vector<std::string>>(setting.value).front() : *word;
     return allowed.words[allowed.words[0] == first ? 1 : 0];
   }
-  const std::map<std::string, std::string> texts{{"concepts", "other.tsv"},  {"similarity", "other_similarity.tsv"},
-                                                 {"meaning", "[\"path\"]"},  {"layers_a", "[2, 99]"},
-                                                 {"layers_b", "[4, 99]"},    {"effect_layers_a", "[99]"},
+  const std::map<std::string, std::string> texts{{"concepts", "other.tsv"},   {"similarity", "other_similarity.tsv"},
+                                                 {"meaning", "[\"path\"]"},   {"layers_a", "[2, 99]"},
+                                                 {"layers_b", "[4, 99]"},     {"effect_layers_a", "[99]"},
                                                  {"effect_layers_b", "[99]"}, {"steering", "[0.5, 1]"}};
   return texts.at(setting.name);
 }
