@@ -57,14 +57,14 @@ FILE* fopen64(const char* path, const char* mode) { REAL(fopen64, fopen_f) retur
 """
 
 
-def run_any(arguments, environment, timeout=120):
+def run_any(arguments, environment, timeout=600):
     """Both ranks alike: what they said, and their exit code."""
     command = [*MPIRUN, "-np", "2", "env", *(f"{k}={v}" for k, v in environment.items()), CONCORD, *map(str, arguments)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
     return result.stdout, result.returncode
 
 
-def run_two(first, second, code, environments=({}, {}), timeout=300):
+def run_two(first, second, code, environments=({}, {}), timeout=600):
     """Rank 0 runs the one, rank 1 the other; both with environments of their own."""
     parts = []
     for arguments, environment in zip((first, second), environments):
@@ -119,7 +119,7 @@ class Differences(unittest.TestCase):
         new = ["--set", f"study.output={self.folder / 'refused'}"]
         for more in (["--set", "sae.steps=100"], ["--set", "sae.groups=2"], ["--no-such-flag"]):
             with self.subTest(more=more):
-                said = run_two(["run", self.study, *new], ["run", self.study, *new, *more], 78, timeout=60)
+                said = run_two(["run", self.study, *new], ["run", self.study, *new, *more], 78)
                 self.assertEqual(len(errors(said)), 1, said)
                 self.assertIn("rank 1 on ", said)
                 self.assertIn(more[-1], said)
