@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
-#include <ranges>
 
 namespace concord::corpus {
 
@@ -103,7 +102,7 @@ public:
     });
     for (Index* number : {&all_, &contexts_, &rows_}) comm::spread(comm_, *number);
     check_all();
-    const TokenCounts counts{rows_, contexts_, contexts_ == all_ ? hash_of_all_ : hash_of(contexts_)};
+    TokenCounts counts{rows_, contexts_, contexts_ == all_ ? hash_of_all_ : hash_of(contexts_)};
     write(counts);
     return counts;
   }
@@ -118,9 +117,11 @@ private:
       source_ = std::make_unique<NpyIds>(options_.token_ids, options_.bos_id);
     all_ = contexts_ = source_->contexts();
     if (options_.max_tokens > 0) { // contexts behind the last that fits are dropped
-      const auto ends = std::views::iota(Index{1}, all_ + 1);
-      const auto fits = [&](Index context) { return source_->offset(context) <= options_.max_tokens; };
-      contexts_ = std::ranges::partition_point(ends, fits) - ends.begin();
+      contexts_ = 0;
+      for (Index beyond = all_ + 1; beyond - contexts_ > 1;) { // offset(contexts_) fits, offset(beyond) does not
+        const Index middle = contexts_ + (beyond - contexts_) / 2;
+        (source_->offset(middle) <= options_.max_tokens ? contexts_ : beyond) = middle;
+      }
     }
     require(contexts_ > 0, ExitCode::config, "corpus.max_tokens = {} is less than the first context", options_.max_tokens);
     rows_ = source_->offset(contexts_);
