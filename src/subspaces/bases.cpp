@@ -149,7 +149,8 @@ std::vector<double> PhraseMeans::centre(const std::vector<std::int8_t>& half_of_
   return sum;
 }
 
-PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row) {
+PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row,
+                         const comm::StopWithin& stop) {
   PhraseMeans result;
   result.d = rows.cols();
   std::map<std::int32_t, std::size_t> place;
@@ -164,7 +165,7 @@ PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& ro
   comm::agree(comm, [&] {
     const dist::Partition shares{static_cast<Index>(spans.size()), comm.size()};
     std::vector<float> values;
-    for (Index i = shares.begin(comm.rank()); i < shares.end(comm.rank()); ++i) {
+    for (Index i = shares.begin(comm.rank()); i < shares.end(comm.rank()) && !stop.wanted_here(); ++i) {
       const Span& span = spans[at(i)];
       if (span.random) continue;
       const Index first = row == SpanRow::last ? span.end - 1 : span.begin;
@@ -178,6 +179,7 @@ PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& ro
           result.means[number * at(result.d) + at(j)] += static_cast<double>(values[at(r * result.d + j)]) / static_cast<double>(count);
     }
   });
+  stop.throw_if_wanted(comm, "subspaces");
   comm::sum(comm, result.spans);
   comm::sum(comm, result.means);
   for (std::size_t i = 0; i < result.phrase.size(); ++i)

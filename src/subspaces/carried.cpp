@@ -6,6 +6,7 @@
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
 
+#include "subspaces/document_means.hpp"
 #include <algorithm>
 #include <cmath>
 #include <map>
@@ -23,39 +24,6 @@ Basis random_subspace(Index d, Index k, const Philox& random) {
   std::vector<double> columns(at(d * k));
   for (std::size_t i = 0; i < columns.size(); ++i) columns[i] = random.normal(i);
   return agreement::leading_subspace(columns, d, k, k);
-}
-
-/// Places in SpanEffects of the spans of a document.
-using Documents = std::map<Index, std::vector<std::size_t>>;
-
-/// The mean of what `of` gives for a span in each document; NaN is left out.
-template <typename Of>
-std::map<Index, double> by_document(const Documents& documents, const Of& of) {
-  std::map<Index, double> means;
-  for (const auto& [document, places] : documents) {
-    double sum = 0;
-    double count = 0;
-    for (const std::size_t place : places) {
-      const double value = of(place);
-      if (std::isnan(value)) continue;
-      sum += value;
-      ++count;
-    }
-    if (count > 0) means[document] = sum / count;
-  }
-  return means;
-}
-
-std::vector<double> values_of(const std::map<Index, double>& means) {
-  std::vector<double> values;
-  for (const auto& [document, value] : means) values.push_back(value);
-  return values;
-}
-
-double mean_of(const std::vector<double>& values) {
-  double sum = 0;
-  for (const double value : values) sum += value;
-  return values.empty() ? not_known : sum / static_cast<double>(values.size());
 }
 
 /// Effects of two bases of a concept on itself by document, the model's own second.
@@ -105,15 +73,13 @@ public:
     for (int kind = 0; kind < carried_kinds; ++kind)
       for (Index c = 0; c < concepts; ++c)
         for (Index other = 0; other < concepts && place_[at(kind)][at(c)] >= 0; ++other) {
-          const Documents& documents = documents_[at(other)];
+          const DocumentPlaces& documents = documents_[at(other)];
           const std::size_t place = at((kind * concepts + c) * concepts + other);
-          const auto trimmed = [&](const auto& of) { return agreement::trimmed_mean(values_of(by_document(documents, of))); };
-          const auto whole = [&](const auto& of) { return mean_of(values_of(by_document(documents, of))); };
           const auto effect = [&](std::size_t span) -> const Effect& { return of_basis(kind, c, span); };
-          result_.kl[place] = trimmed([&](std::size_t span) { return effect(span).kl; });
-          result_.loss[place] = trimmed([&](std::size_t span) { return effect(span).loss; });
-          result_.energy[place] = whole([&](std::size_t span) { return effect(span).energy; }) /
-                                  whole([&](std::size_t span) { return effects_.energy_of_span[span]; });
+          result_.kl[place] = over_documents(documents, [&](std::size_t span) { return effect(span).kl; }).value;
+          result_.loss[place] = over_documents(documents, [&](std::size_t span) { return effect(span).loss; }).value;
+          result_.energy[place] = over_documents(documents, [&](std::size_t span) { return effect(span).energy; }).whole /
+                                  over_documents(documents, [&](std::size_t span) { return effects_.energy_of_span[span]; }).whole;
         }
   }
 
@@ -155,7 +121,7 @@ private:
     return effects_.effects[span * count_ + at(place_[at(kind)][at(c)])];
   }
   double diagonal(int kind, Index c) const { return result_.kl[at((kind * result_.concepts + c) * result_.concepts + c)]; }
-  /// Documents by their numbers from 0.
+  /// DocumentPlaces by their numbers from 0.
   std::map<Index, double> on_itself(int kind, Index c) const {
     std::map<Index, double> numbered;
     for (const auto& [document, value] : by_document(documents_[at(c)], [&](std::size_t span) { return of_basis(kind, c, span).kl; }))
@@ -166,7 +132,7 @@ private:
   const SpanEffects& effects_;
   std::size_t count_;
   std::map<Index, Index> number_; ///< of every document
-  std::vector<Documents> documents_;
+  std::vector<DocumentPlaces> documents_;
   std::vector<std::vector<Index>> place_; ///< [kinds][concepts] among the bases; -1: not removed
   CarriedEffects result_;
 };

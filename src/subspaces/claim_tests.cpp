@@ -1,6 +1,5 @@
 #include "subspaces/claim_tests.hpp"
 
-#include "concord/agreement/two_by_two.hpp"
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
@@ -10,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <set>
 #include <sstream>
 
 namespace concord::subspaces {
@@ -192,39 +190,6 @@ std::vector<Index> groups_of(const concepts::ConceptLists& lists) {
   std::vector<Index> groups;
   for (const auto& of : lists.concepts) groups.push_back(number.emplace(of.group, static_cast<Index>(number.size())).first->second);
   return number.size() > 1 ? groups : std::vector<Index>{};
-}
-
-std::vector<double> words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine,
-                                   const concepts::ConceptLists& lists, const std::vector<Index>& offsets, Index window) {
-  const auto count = static_cast<Index>(lists.concepts.size());
-  std::vector<Index> both(at(count * count));
-  std::set<Index> present;
-  std::pair<Index, Index> where{-1, -1};
-  const auto end_window = [&] {
-    for (const Index c : present)
-      for (const Index other : present) ++both[at(c * count + other)];
-    present.clear();
-  };
-  for (const auto& occurrence : mine) {
-    const Index context = std::upper_bound(offsets.begin(), offsets.end(), occurrence.first_row) - offsets.begin() - 1;
-    const std::pair<Index, Index> here{context, (occurrence.first_row - offsets[at(context)]) / window};
-    if (here != where) end_window();
-    where = here;
-    present.insert(lists.phrases[at(occurrence.phrase)].of_concept);
-  }
-  end_window();
-  comm::sum(comm, both);
-  double windows = 0;
-  for (std::size_t c = 1; c < offsets.size(); ++c) windows += static_cast<double>((offsets[c] - offsets[c - 1] + window - 1) / window);
-  std::vector<double> odds(both.size());
-  for (Index c = 0; c < count; ++c)
-    for (Index other = 0; other < count; ++other) {
-      const auto n11 = static_cast<double>(both[at(c * count + other)]);
-      const double n10 = static_cast<double>(both[at(c * count + c)]) - n11;
-      const double n01 = static_cast<double>(both[at(other * count + other)]) - n11;
-      odds[at(c * count + other)] = agreement::log_odds({n11, n10, n01, windows - n11 - n10 - n01});
-    }
-  return odds;
 }
 
 const std::vector<std::string>& single_names() {

@@ -19,11 +19,6 @@ std::map<std::string, std::vector<double>> read_similarity(const std::filesystem
 /// The number of each concept's group; empty where no groups are known. Local.
 std::vector<Index> groups_of(const concepts::ConceptLists& lists);
 
-/// Log odds, with 1/2 added to each count, that words of two concepts occur in the same window of a context: [C, C]. Collective over
-/// `comm`; the same on all ranks.
-std::vector<double> words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine,
-                                   const concepts::ConceptLists& lists, const std::vector<Index>& context_offsets, Index window);
-
 /// Each measure's same-concept contrast. Local.
 std::vector<agreement::Contrast> contrasts_of(const Alike& alike, const std::vector<Index>& groups, Index permutations, std::uint64_t seed);
 

@@ -9,12 +9,28 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <set>
 
 namespace concord::subspaces {
 namespace {
 
 std::size_t at(Index i) {
   return static_cast<std::size_t>(i);
+}
+
+/// Of all contexts.
+double number_of_windows(const std::vector<Index>& offsets, Index window) {
+  Index all = 0;
+  for (std::size_t c = 1; c < offsets.size(); ++c) all += (offsets[c] - offsets[c - 1] + window - 1) / window;
+  return static_cast<double>(all);
+}
+
+/// By the windows that hold the one, the other, and both.
+double log_odds_of(Index one, Index other, Index both, double windows) {
+  const auto n11 = static_cast<double>(both);
+  const double n10 = static_cast<double>(one) - n11;
+  const double n01 = static_cast<double>(other) - n11;
+  return agreement::log_odds({n11, n10, n01, windows - n11 - n10 - n01});
 }
 
 /// A set of members, by their places.
@@ -88,10 +104,8 @@ public:
         const auto own = apart_.find({c, other});
         const bool shared = own != apart_.end();
         if (c == other || empty(shared ? own->second.first : all_[at(c)]) || empty(shared ? own->second.second : all_[at(other)])) continue;
-        const auto n11 = static_cast<double>(both_[at(c * concepts_ + other)]);
-        const double n10 = static_cast<double>(one_[at(c * concepts_ + other)]) - n11;
-        const double n01 = static_cast<double>(one_[at(other * concepts_ + c)]) - n11;
-        odds[at(c * concepts_ + other)] = agreement::log_odds({n11, n10, n01, windows - n11 - n10 - n01});
+        const std::size_t place = at(c * concepts_ + other);
+        odds[place] = log_odds_of(one_[place], one_[at(other * concepts_ + c)], both_[place], windows);
       }
     return odds;
   }
@@ -141,9 +155,36 @@ std::vector<double> members_together(const comm::Communicator& comm, const featu
     }
   });
   stop.throw_if_wanted(comm, "subspaces");
-  double all = 0;
-  for (std::size_t c = 1; c < offsets.size(); ++c) all += static_cast<double>((offsets[c] - offsets[c - 1] + window - 1) / window);
-  return windows.log_odds(comm, all);
+  return windows.log_odds(comm, number_of_windows(offsets, window));
+}
+
+std::vector<double> words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine,
+                                   const concepts::ConceptLists& lists, const std::vector<Index>& offsets, Index window) {
+  const auto count = static_cast<Index>(lists.concepts.size());
+  std::vector<Index> both(at(count * count));
+  std::set<Index> present;
+  std::pair<Index, Index> where{-1, -1};
+  const auto end_window = [&] {
+    for (const Index c : present)
+      for (const Index other : present) ++both[at(c * count + other)];
+    present.clear();
+  };
+  for (const auto& occurrence : mine) {
+    const Index context = std::upper_bound(offsets.begin(), offsets.end(), occurrence.first_row) - offsets.begin() - 1;
+    const std::pair<Index, Index> here{context, (occurrence.first_row - offsets[at(context)]) / window};
+    if (here != where) end_window();
+    where = here;
+    present.insert(lists.phrases[at(occurrence.phrase)].of_concept);
+  }
+  end_window();
+  comm::sum(comm, both);
+  const double windows = number_of_windows(offsets, window);
+  std::vector<double> odds(both.size());
+  for (Index c = 0; c < count; ++c)
+    for (Index other = 0; other < count; ++other)
+      odds[at(c * count + other)] =
+          log_odds_of(both[at(c * count + c)], both[at(other * count + other)], both[at(c * count + other)], windows);
+  return odds;
 }
 
 } // namespace concord::subspaces

@@ -20,10 +20,10 @@ struct DocumentMean {
   double error = value;                                    ///< of `whole`; NaN of one document
 };
 
-/// Of what `of` gives for a place: first the mean within each document. NaN is left out.
+/// The mean of what `of` gives for a place in each document; NaN is left out, and a document of nothing else.
 template <typename Of>
-DocumentMean over_documents(const DocumentPlaces& documents, const Of& of) {
-  std::vector<double> means;
+std::map<Index, double> by_document(const DocumentPlaces& documents, const Of& of) {
+  std::map<Index, double> means;
   for (const auto& [document, places] : documents) {
     double sum = 0;
     double count = 0;
@@ -33,8 +33,16 @@ DocumentMean over_documents(const DocumentPlaces& documents, const Of& of) {
       sum += value;
       ++count;
     }
-    if (count > 0) means.push_back(sum / count);
+    if (count > 0) means[document] = sum / count;
   }
+  return means;
+}
+
+/// Over documents, of the means within each.
+template <typename Of>
+DocumentMean over_documents(const DocumentPlaces& documents, const Of& of) {
+  std::vector<double> means;
+  for (const auto& [document, mean] : by_document(documents, of)) means.push_back(mean);
   if (means.empty()) return {};
   const auto n = static_cast<double>(means.size());
   double mean = 0;

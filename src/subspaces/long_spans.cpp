@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace concord::subspaces {
 namespace {
@@ -19,12 +20,12 @@ struct Norms {
   std::vector<double> last;    ///< of its last row
 };
 
-Norms norms_of(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans) {
+Norms norms_of(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, const comm::StopWithin& stop) {
   Norms norms{std::vector<double>(spans.size()), std::vector<double>(spans.size())};
   comm::agree(comm, [&] {
     const dist::Partition shares{static_cast<Index>(spans.size()), comm.size()};
     std::vector<float> values;
-    for (Index i = shares.begin(comm.rank()); i < shares.end(comm.rank()); ++i) {
+    for (Index i = shares.begin(comm.rank()); i < shares.end(comm.rank()) && !stop.wanted_here(); ++i) {
       const Span& span = spans[at(i)];
       values.resize(at(span.length() * rows.cols()));
       rows.read_float(span.begin, span.length(), values);
@@ -39,6 +40,7 @@ Norms norms_of(const comm::Communicator& comm, const io::RowSource& rows, const 
       }
     }
   });
+  stop.throw_if_wanted(comm, "subspaces");
   comm::sum(comm, norms.longest); // of each but one rank 0
   comm::sum(comm, norms.last);
   return norms;
@@ -47,9 +49,9 @@ Norms norms_of(const comm::Communicator& comm, const io::RowSource& rows, const 
 } // namespace
 
 std::vector<std::int32_t> long_spans(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans,
-                                     double limit) {
+                                     double limit, const comm::StopWithin& stop) {
   if (limit <= 0) return {};
-  const auto norms = norms_of(comm, rows, spans);
+  const auto norms = norms_of(comm, rows, spans, stop);
   std::vector<double> of_occurrences;
   for (std::size_t i = 0; i < spans.size(); ++i)
     if (!spans[i].random) of_occurrences.push_back(norms.last[i]);
@@ -78,6 +80,19 @@ std::vector<std::int32_t> without(const std::vector<std::int32_t>& list, const s
   std::vector<std::int32_t> kept;
   std::set_difference(list.begin(), list.end(), numbers.begin(), numbers.end(), std::back_inserter(kept));
   return kept;
+}
+
+std::vector<float> placed_among(const std::vector<float>& values, const std::vector<std::int32_t>& some,
+                                const std::vector<std::int32_t>& all) {
+  if (values.empty() || some.size() == all.size()) return values;
+  const std::size_t width = values.size() / some.size();
+  std::vector<float> placed(all.size() * width, std::numeric_limits<float>::quiet_NaN());
+  for (std::size_t i = 0, from = 0; i < all.size() && from < some.size(); ++i) {
+    if (all[i] != some[from]) continue;
+    std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(from++ * width), width,
+                placed.begin() + static_cast<std::ptrdiff_t>(i * width));
+  }
+  return placed;
 }
 
 } // namespace concord::subspaces

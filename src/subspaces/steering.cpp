@@ -67,9 +67,10 @@ std::vector<double> median_projections(const comm::Communicator& comm, const io:
   for (const BasisKind kind : steered_kinds)
     for (const Basis& basis : bases.of[static_cast<std::size_t>(kind)]) units.push_back(first_direction(basis));
   std::vector<Projection> mine;
+  const comm::StopWithin stop;
   comm::agree(comm, [&] {
     const dist::Partition shares{static_cast<Index>(spans.size()), comm.size()};
-    for (Index i = shares.begin(comm.rank()); i < shares.end(comm.rank()); ++i) {
+    for (Index i = shares.begin(comm.rank()); i < shares.end(comm.rank()) && !stop.wanted_here(); ++i) {
       const Span& span = spans[at(i)];
       if (span.random || span.phrase_half != 0 || span.concept_number < 0) continue;
       const auto away = span_row(rows, span, bases.centre, row);
@@ -78,6 +79,7 @@ std::vector<double> median_projections(const comm::Communicator& comm, const io:
           mine.push_back({static_cast<std::int32_t>(unit), std::inner_product(away.begin(), away.end(), units[unit].begin(), 0.0)});
     }
   });
+  stop.throw_if_wanted(comm, "subspaces");
   std::vector<std::vector<double>> of_unit(units.size());
   for (const Projection& projection : comm::all_gather(comm, mine)) of_unit[at(projection.place)].push_back(projection.value);
   std::vector<double> medians;

@@ -39,7 +39,7 @@ struct SteeringDirections {
   std::size_t place(std::size_t kind, Index c) const { return kind * static_cast<std::size_t>(concepts) + static_cast<std::size_t>(c); }
 };
 /// Reads the rows of the chosen half's spans, each rank those of its share. Collective over `comm`; the same on all ranks and for any
-/// number of them. @throws Error bad_data or io, agreed.
+/// number of them. Looks for the stop signal. @throws Error bad_data, io or stopped, agreed.
 SteeringDirections steering_directions(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans,
                                        const LayerBases& bases, const std::vector<BasisKind>& kinds, SpanRow row);
 

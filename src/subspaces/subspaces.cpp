@@ -70,7 +70,8 @@ struct Side {
   std::vector<int> layers;
   std::vector<int> effect_layers;
   std::unique_ptr<ModelRunner> runner;
-  std::vector<double> directions; ///< of the first tokens of words (token_directions())
+  mutable std::map<int, std::vector<std::int32_t>> long_spans; ///< of a layer, once they were looked for
+  std::vector<double> directions;                              ///< of the first tokens of words (token_directions())
 };
 
 class Stage {
@@ -333,13 +334,16 @@ private:
                         [&] { return std::make_shared<io::RowSource>(side.in.activations.string() + ":/" + layer_name(layer) + "/x"); });
   }
 
-  std::vector<std::int32_t> long_spans_of(const Side& side, int layer) const {
-    return settings_.residual ? long_spans(comm_, *rows_of(side, layer), spans_, settings_.max_norm) : std::vector<std::int32_t>{};
+  /// Found once a layer: pairs ask again.
+  const std::vector<std::int32_t>& long_spans_of(const Side& side, int layer) const {
+    const auto [found, added] = side.long_spans.try_emplace(layer);
+    if (added && settings_.residual) found->second = long_spans(comm_, *rows_of(side, layer), spans_, settings_.max_norm, stop_);
+    return found->second;
   }
 
   std::optional<PhraseMeans> means_of(const Side& side, int layer) const {
     if (!settings_.residual) return std::nullopt;
-    return phrase_means(comm_, *rows_of(side, layer), without(spans_, long_spans_of(side, layer)), settings_.row);
+    return phrase_means(comm_, *rows_of(side, layer), without(spans_, long_spans_of(side, layer)), settings_.row, stop_);
   }
 
   /// Of a layer's own random draws.
@@ -396,20 +400,6 @@ private:
     return span_values(comm_, *side.features, layer, spans_, settings_.value, stop_);
   }
 
-  /// Rows of values that belong to some of the numbers, where all of them have a place; NaN for the others.
-  static std::vector<float> at_places(const std::vector<float>& values, const std::vector<std::int32_t>& some,
-                                      const std::vector<std::int32_t>& all) {
-    if (values.empty() || some.size() == all.size()) return values;
-    const std::size_t width = values.size() / some.size();
-    std::vector<float> placed(all.size() * width, std::numeric_limits<float>::quiet_NaN());
-    for (std::size_t i = 0, from = 0; i < all.size() && from < some.size(); ++i) {
-      if (all[i] != some[from]) continue;
-      std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(from++ * width), width,
-                  placed.begin() + static_cast<std::ptrdiff_t>(i * width));
-    }
-    return placed;
-  }
-
   /// How the layer's subspaces act.
   void measure(const Side& side, int layer, LayerResult& result, LayerActs& acts) const {
     const auto kept = without(effect_spans_, long_spans_of(side, layer));
@@ -419,7 +409,7 @@ private:
     const EffectPlaces places{spans_, kept, settings_.after};
     if (removes("mean")) {
       result.effects = side.runner->effects(layer, result.bases, removed_, places);
-      result.effects.kl_of_spans = at_places(result.effects.kl_of_spans, kept, effect_spans_);
+      result.effects.kl_of_spans = placed_among(result.effects.kl_of_spans, kept, effect_spans_);
     }
     if (!extent_.resampled && extent_.strengths == 0) return;
     const auto rows = rows_of(side, layer);

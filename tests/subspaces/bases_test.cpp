@@ -137,6 +137,16 @@ TEST(LongSpans, AreThoseWithASinkAmongTheirRows) {
   EXPECT_EQ(without(std::vector<std::int32_t>{1, 2, 5, 9}, {2, 3, 9}), (std::vector<std::int32_t>{1, 5}));
 }
 
+TEST(LongSpans, LeaveTheirPlacesUndefined) {
+  const float none = std::numeric_limits<float>::quiet_NaN();
+  const auto same = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](float x, float y) { return x == y || (std::isnan(x) && std::isnan(y)); });
+  };
+  EXPECT_TRUE(same(placed_among({1, 2, 3, 4}, {4, 9}, {2, 4, 7, 9}), {none, none, 1, 2, none, none, 3, 4}));
+  EXPECT_TRUE(same(placed_among({1, 2}, {3, 5}, {3, 5}), {1, 2}));
+  EXPECT_TRUE(placed_among({}, {}, {3, 5}).empty());
+}
+
 // --- Bases ------------------------------------------------------------------------------------------------------------
 
 void expect_orthonormal(const Basis& basis) {

@@ -4,6 +4,7 @@
 #include "concord/core/text.hpp"
 
 #include "subspaces/claim_tests.hpp"
+#include "subspaces/coactivation.hpp"
 #include "subspaces/worlds.hpp"
 #include <algorithm>
 #include <cstring>

@@ -6,6 +6,7 @@
 #include "concepts/token_file.hpp"
 #include "subspaces/claim_tests.hpp"
 #include "subspaces/coactivation.hpp"
+#include "subspaces/features_file.hpp"
 #include "subspaces/geometry.hpp"
 #include "subspaces/logit_attribution.hpp"
 #include "subspaces/worlds.hpp"
@@ -161,19 +162,11 @@ TEST(LogitShares, EqualAPlainLoop) {
 
 constexpr Index features_there = 40;
 
-struct Codes {
-  std::vector<Index> offsets{0};
-  std::vector<std::uint8_t> row_kind;
-  std::vector<Index> indptr{0};
-  std::vector<std::int32_t> indices;
-  std::vector<float> data;
-};
-
 /// Contexts of unequal length.
-Codes some_codes(Index contexts) {
+test::Codes some_codes(Index contexts) {
   const Philox random(2, "codes");
   std::uint64_t draw = 0;
-  Codes codes;
+  test::Codes codes;
   for (Index c = 0; c < contexts; ++c) {
     const Index length = 1 + static_cast<Index>(random.below(draw++, 40));
     for (Index row = 0; row < length; ++row) {
@@ -190,35 +183,8 @@ Codes some_codes(Index contexts) {
   return codes;
 }
 
-std::filesystem::path features_file(const Codes& codes) {
-  const auto path = test::empty_folder("coactivation") / "features.h5";
-  if (world().rank() == 0) {
-    auto file = io::File::create(path);
-    const auto counted = std::count(codes.row_kind.begin(), codes.row_kind.end(), 0);
-    for (const auto& [name, value] : std::map<std::string, std::string>{{"concord_stage", "encode"},
-                                                                        {"layers", "[2]"},
-                                                                        {"token_hash", "t"},
-                                                                        {"stage_digest", "s"},
-                                                                        {"counted_rows", std::to_string(counted)}})
-      file.write_attribute(name, value);
-    file.write("/row_kind", codes.row_kind);
-    file.write("/layer_002/indptr", codes.indptr);
-    file.write("/layer_002/indices", codes.indices);
-    file.write("/layer_002/data", codes.data);
-    file.write("/layer_002/count", std::vector<Index>(place(features_there)));
-    file.write("/layer_002/sum", std::vector<double>(place(features_there)));
-    file.write("/layer_002/sum_squares", std::vector<double>(place(features_there)));
-    file.write("/layer_002/max", std::vector<float>(place(features_there)));
-    file.write("/layer_002/top_rows", std::vector<Index>(place(features_there), -1), {features_there, 1});
-    file.write("/layer_002/top_values", std::vector<float>(place(features_there)), {features_there, 1});
-    file.close();
-  }
-  world().barrier();
-  return path;
-}
-
 /// Window by window with sets.
-double slow_odds(const Codes& codes, std::vector<std::int32_t> one, std::vector<std::int32_t> other, Index window) {
+double slow_odds(const test::Codes& codes, std::vector<std::int32_t> one, std::vector<std::int32_t> other, Index window) {
   const std::set<std::int32_t> of_one(one.begin(), one.end());
   const std::set<std::int32_t> of_other(other.begin(), other.end());
   std::erase_if(one, [&](std::int32_t f) { return of_other.contains(f); });
@@ -243,7 +209,7 @@ TEST(MembersTogether, EqualSetsWindowByWindow) {
   const std::vector<std::vector<std::int32_t>> members{{1, 2, 3}, {3, 4, 5, 6}, {4}, {}, {20, 21, 22, 23, 24}, {39}};
   for (const Index contexts : {1, 2, 700}) {
     const auto codes = some_codes(contexts);
-    const features::FeaturesFile file(features_file(codes));
+    const features::FeaturesFile file(test::features_file("coactivation", codes, features_there));
     for (const Index window : {1, 8, 64}) {
       const auto found = members_together(world(), file, 2, members, codes.offsets, window);
       ASSERT_EQ(found.size(), members.size() * members.size());
@@ -266,7 +232,7 @@ TEST(MembersTogether, OfManyMembers) {
   for (std::int32_t f = 100; f < 300; ++f) members[0].push_back(f); // never active, so that sets are of several words
   members[1].push_back(299);
   const auto codes = some_codes(300);
-  const features::FeaturesFile file(features_file(codes));
+  const features::FeaturesFile file(test::features_file("coactivation", codes, features_there));
   const auto found = members_together(world(), file, 2, members, codes.offsets, 4);
   for (std::size_t c = 0; c < 3; ++c)
     for (std::size_t other = 0; other < 3; ++other)

@@ -2,6 +2,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/subspaces/span_values.hpp"
 
+#include "subspaces/features_file.hpp"
 #include "subspaces/worlds.hpp"
 #include <algorithm>
 #include <csignal>
@@ -16,17 +17,10 @@ using namespace worlds;
 constexpr Index rows = 18000; // more than are read at once
 constexpr Index features = 23;
 
-struct Codes {
-  std::vector<std::uint8_t> row_kind;
-  std::vector<Index> indptr{0};
-  std::vector<std::int32_t> indices;
-  std::vector<float> data;
-};
-
 /// Few features a row, in any order; every ninth row is left out. Feature 5 never fires.
-Codes some_codes() {
+test::Codes some_codes() {
   const Philox random(3, "codes");
-  Codes codes;
+  test::Codes codes;
   std::uint64_t draw = 0;
   for (Index row = 0; row < rows; ++row) {
     codes.row_kind.push_back(row % 9 == 0 ? 1 : 0);
@@ -42,34 +36,6 @@ Codes some_codes() {
     codes.indptr.push_back(static_cast<Index>(codes.indices.size()));
   }
   return codes;
-}
-
-std::filesystem::path write(const Codes& codes) {
-  const auto path = test::empty_folder("span_values") / "features.h5";
-  comm::agree(world(), [&] {
-    if (world().rank() != 0) return;
-    auto file = io::File::create(path);
-    const auto counted = std::count(codes.row_kind.begin(), codes.row_kind.end(), 0);
-    for (const auto& [name, value] : std::map<std::string, std::string>{{"concord_stage", "encode"},
-                                                                        {"layers", "[2]"},
-                                                                        {"token_hash", "t"},
-                                                                        {"stage_digest", "s"},
-                                                                        {"counted_rows", std::to_string(counted)}})
-      file.write_attribute(name, value);
-    file.write("/row_kind", codes.row_kind);
-    file.write("/layer_002/indptr", codes.indptr);
-    file.write("/layer_002/indices", codes.indices);
-    file.write("/layer_002/data", codes.data);
-    file.write("/layer_002/count", std::vector<Index>(at(features)));
-    file.write("/layer_002/sum", std::vector<double>(at(features)));
-    file.write("/layer_002/sum_squares", std::vector<double>(at(features)));
-    file.write("/layer_002/max", std::vector<float>(at(features)));
-    file.write("/layer_002/top_rows", std::vector<Index>(at(features), -1), {features, 1});
-    file.write("/layer_002/top_values", std::vector<float>(at(features)), {features, 1});
-    file.close();
-  });
-  world().barrier();
-  return path;
 }
 
 Span span_of(Index begin, Index length, bool random = false) {
@@ -93,7 +59,7 @@ std::vector<Span> some_spans() {
 }
 
 /// [features][spans]
-Dense slow_values(const Codes& codes, const std::vector<Span>& spans, SpanValue value) {
+Dense slow_values(const test::Codes& codes, const std::vector<Span>& spans, SpanValue value) {
   std::vector<float> dense(at(rows * features));
   for (Index row = 0; row < rows; ++row)
     for (Index i = codes.indptr[at(row)]; i < codes.indptr[at(row) + 1]; ++i)
@@ -131,8 +97,8 @@ std::vector<Found> gathered(const SpanValues& values) {
 }
 
 TEST(SpanValuesOfFeatures, EqualADenseLoop) {
-  const Codes codes = some_codes();
-  const auto path = write(codes);
+  const test::Codes codes = some_codes();
+  const auto path = test::features_file("span_values", codes, features);
   const features::FeaturesFile file(path);
   const auto spans = some_spans();
   for (const SpanValue value : {SpanValue::max, SpanValue::mean, SpanValue::sum, SpanValue::last}) {
@@ -156,8 +122,8 @@ TEST(SpanValuesOfFeatures, EqualADenseLoop) {
 }
 
 TEST(SpanValuesOfFeatures, OfNoSpansAndOfFewerThanRanks) {
-  const Codes codes = some_codes();
-  const features::FeaturesFile file(write(codes));
+  const test::Codes codes = some_codes();
+  const features::FeaturesFile file(test::features_file("span_values", codes, features));
   EXPECT_TRUE(gathered(span_values(world(), file, 2, {}, SpanValue::max)).empty());
   const std::vector<Span> one{span_of(40, 5)};
   Index active = 0;
@@ -167,7 +133,7 @@ TEST(SpanValuesOfFeatures, OfNoSpansAndOfFewerThanRanks) {
 }
 
 TEST(SpanValuesOfFeatures, AreNotReadToTheEndWhereAStopIsWanted) {
-  const features::FeaturesFile file(write(some_codes()));
+  const features::FeaturesFile file(test::features_file("span_values", some_codes(), features));
   comm::install_stop_flag(0);
   const comm::StopWithin now(0);
   EXPECT_NO_THROW(span_values(world(), file, 2, {span_of(40, 5)}, SpanValue::max, now));

@@ -61,7 +61,8 @@ struct SpaceOptions {
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
     using namespace settings;
-    setting("measures", s.measures, words({all_measures.begin(), all_measures.end()}), "which measures (docs/concepts.md)");
+    setting("measures", s.measures, words({all_measures.begin(), all_measures.end()}),
+            "which measures; docs/concepts.md says what they are");
     setting("svcca_variance", s.svcca.variance, positive(1), "share of variance that SVCCA keeps");
     setting("svcca_k", s.svcca.k, within(0, largest_int), "components that SVCCA keeps instead; 0: by variance");
     setting("route", s.route, one_of<Route>(),

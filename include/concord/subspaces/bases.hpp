@@ -39,8 +39,9 @@ struct PhraseMeans {
 std::pair<PhraseMeans, PhraseMeans> of_common_phrases(const PhraseMeans& a, const PhraseMeans& b);
 
 /// Reads the rows at the occurrences among `spans`, each rank those of its share. Collective over `comm`; equal to rounding for any number
-/// of ranks. @throws Error bad_data or io, agreed.
-PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row);
+/// of ranks. Looks for the stop signal. @throws Error bad_data, io or stopped, agreed.
+PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row,
+                         const comm::StopWithin& stop = comm::StopWithin());
 
 /// The bases of a layer.
 struct LayerBases {

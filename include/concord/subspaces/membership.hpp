@@ -53,7 +53,9 @@ private:
     std::vector<Index> own, random; ///< [concepts]
     Index all = 0;
   };
-  std::size_t at(int concept_number, int half) const { return static_cast<std::size_t>(2 * concept_number + half); }
+  std::size_t at(int concept_number, int half) const {
+    return 2 * static_cast<std::size_t>(concept_number) + static_cast<std::size_t>(half);
+  }
   void deal_to_cells(std::span<const SpanEntry> entries);
   void sweep(const Cell& cell, const std::vector<std::pair<float, std::int32_t>>& values);
   void add_zeros(const Cell& cell, const std::vector<std::pair<float, std::int32_t>>& values);
