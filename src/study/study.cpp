@@ -5,6 +5,7 @@
 
 #include <toml++/toml.h>
 
+#include "toml_letters.hpp"
 #include <algorithm>
 #include <set>
 
@@ -24,7 +25,7 @@ const Setting& known_key(const std::string& name, const std::string& where) {
 }
 
 std::string element_text(const toml::node& node, const std::string& name, const std::string& where) {
-  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* text = node.as_string()) return letters_moved_back(text->get());
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
   if (const auto* number = node.as_floating_point()) {
     const std::string text = fmt::format("{}", number->get());
@@ -49,7 +50,7 @@ Value value_of(const toml::node& node, const Setting& key, const std::string& wh
     wrong("a number");
   }
   if (std::holds_alternative<std::string>(key.value)) {
-    if (const auto* text = node.as_string()) return text->get();
+    if (const auto* text = node.as_string()) return letters_moved_back(text->get());
     wrong("a text in quotes");
   }
   Texts texts;
@@ -62,7 +63,7 @@ Value value_of(const toml::node& node, const Setting& key, const std::string& wh
 
 void flatten(const toml::table& table, const std::string& prefix, const std::string& where, std::map<std::string, Value>& out) {
   for (const auto& [name, node] : table) {
-    const std::string full = prefix + std::string(name.str());
+    const std::string full = prefix + letters_moved_back(name.str());
     if (const auto* inner = node.as_table())
       flatten(*inner, full + ".", where, out);
     else
@@ -70,37 +71,12 @@ void flatten(const toml::table& table, const std::string& prefix, const std::str
   }
 }
 
-/// The first byte beyond ASCII outside of texts and comments, where TOML knows none; npos: there is none.
-std::size_t stray_byte(std::string_view text) {
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if ((static_cast<unsigned char>(c) & 0x80U) != 0) return i;
-    if (c == '#') {
-      i = std::min(text.find('\n', i), text.size());
-    } else if (c == '"' || c == '\'') {
-      const std::string thrice(3, c);
-      const bool several = text.substr(i, 3) == thrice; // lines
-      for (i += several ? 3 : 1; i < text.size(); ++i) {
-        if (c == '"' && text[i] == '\\')
-          ++i;
-        else if (several ? text.substr(i, 3) == thrice : text[i] == c || text[i] == '\n')
-          break;
-      }
-      i += several ? 2 : 0;
-    }
-  }
-  return std::string_view::npos;
-}
-
 toml::table parse(const std::string& text, const std::string& where) {
   const std::string_view whole = std::string_view(text).substr(text.starts_with("\xEF\xBB\xBF") ? 3 : 0);
-  const std::size_t stray = stray_byte(whole); // toml++ 3.3 does what is not defined with some letters there
-  require(stray == std::string_view::npos, ExitCode::config, "{}, line {}: a letter beyond ASCII stands outside of quotes", where,
-          1 + std::count(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(std::min(stray, whole.size())), '\n'));
   try {
-    return toml::parse(text, where);
+    return toml::parse(std::string_view(letters_moved(whole, where)), std::string_view(where));
   } catch (const toml::parse_error& error) {
-    fail(ExitCode::config, "{}, line {}: {}", where, error.source().begin.line, error.description());
+    fail(ExitCode::config, "{}, line {}: {}", where, error.source().begin.line, letters_moved_back(error.description()));
   }
 }
 

@@ -124,9 +124,15 @@ TEST(Study, LettersBeyondAsciiStandInTextsAndCommentsAlone) {
   EXPECT_EQ(read("[study]\nname = '" + e + "\\'\n").text("study.name"), e + "\\");
   EXPECT_EQ(read("[study]\nname = \"\"\"a \"" + e + "\" b\"\"\"\n").text("study.name"), "a \"" + e + "\" b");
   EXPECT_EQ(read("\xEF\xBB\xBF[study]\nname = \"x\"\n").text("study.name"), "x");
-  for (const std::string letter : {"\u00e9", "\u00a0", "\u2e40", "\u3042", "\u0332", "\xff"})
-    for (const std::string& toml : {"[study]\nname =" + letter + "x\n", "[study]\n" + letter + " = 1\n", "[study]\nname = \"x\"" + letter})
-      expect_error(ExitCode::config, "line 2: a letter beyond ASCII", [&] { read(toml); });
+  EXPECT_EQ(read("[study]\nname = \"\\u0100\u3042\U0001F600\\U0001F600\"").text("study.name"), "\u0100\u3042\U0001F600\U0001F600");
+  for (const std::string letter : {"\u00e9", "\u00a0", "\u2e40", "\u3042", "\u0332", "\u044b", "\ufefe", "\uffff", "\xff"})
+    for (const std::string& toml : {"[study]\nname =" + letter + "x\n", "[study]\n" + letter + " = 1\n", "[study]\nname = \"x\"" + letter,
+                                    "[study]\nname = 1\"x" + letter + "\"", "[study]\nname = 1979-05-27 \"" + letter})
+      expect_error(ExitCode::config, "line 2: ", [&] { read(toml); });
+  expect_error(ExitCode::config, "saw '\u044b'", [&] { read("[study]\n\u044b = 1"); });
+  expect_error(ExitCode::config, "unknown key study.\u044b", [&] { read("[study]\n\"\u044b\" = 1"); });
+  for (const std::string letter : {"\U001000E9", "\\U001000E9"})
+    expect_error(ExitCode::config, "line 2: letters of the plane", [&] { read("[study]\nname = \"" + letter + "\""); });
 }
 
 TEST(Study, RefusesWrongTypesAndSyntax) {
