@@ -3,7 +3,7 @@
 # costs three times the compile time and a precompiled header of it has 700 MB). HOT: inner loops, compiled with -O3.
 function(concord_module name)
   cmake_parse_arguments(arg "TORCH;HOT" "" "LINKS" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp ${CMAKE_SOURCE_DIR}/src/${name}/*/*.cpp)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
   add_library(concord_${name} STATIC ${sources})
   target_include_directories(concord_${name} PUBLIC ${CMAKE_SOURCE_DIR}/include)
   target_include_directories(concord_${name} PRIVATE ${CMAKE_SOURCE_DIR}/src)

@@ -18,7 +18,7 @@
 #include "concord/features/encode.hpp"
 #include "concord/fused/recovered.hpp"
 #include "concord/io/claim.hpp"
-#include "concord/sae/trainings.hpp"
+#include "concord/sae/training/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 #include "concord/subspaces/subspaces.hpp"
 

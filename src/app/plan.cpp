@@ -16,7 +16,7 @@
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
 #include "concord/model/transformer.hpp"
-#include "concord/sae/device_step.hpp"
+#include "concord/sae/gpu/device_step.hpp"
 #include "concord/sae/memory_plan.hpp"
 #include "concord/similarity/file_bytes.hpp"
 #include "concord/similarity/memory_plan.hpp"

@@ -16,7 +16,7 @@
 #include "concord/io/claim.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
-#include "concord/sae/trainings.hpp"
+#include "concord/sae/training/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 
 #include <nlohmann/json.hpp>

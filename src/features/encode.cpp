@@ -15,8 +15,8 @@
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/output.hpp"
 #include "concord/io/row_source.hpp"
-#include "concord/sae/encoder.hpp"
 #include "concord/sae/sae.hpp"
+#include "concord/sae/search/encoder.hpp"
 
 #include "features/exact_sums.hpp"
 #include <algorithm>

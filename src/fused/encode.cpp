@@ -7,7 +7,7 @@
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
 #include "concord/features/code_spool.hpp"
-#include "concord/sae/encoder.hpp"
+#include "concord/sae/search/encoder.hpp"
 
 #include "fused/facts.hpp"
 #include <algorithm>

@@ -8,7 +8,7 @@
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
 #include "concord/io/claim.hpp"
-#include "concord/sae/encoder.hpp"
+#include "concord/sae/search/encoder.hpp"
 
 #include "fused/facts.hpp"
 #include <algorithm>

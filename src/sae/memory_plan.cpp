@@ -1,7 +1,7 @@
 #include "concord/sae/memory_plan.hpp"
 
-#include "concord/sae/architecture.hpp"
-#include "concord/sae/row_feed.hpp"
+#include "concord/sae/kinds/architecture.hpp"
+#include "concord/sae/rows/row_feed.hpp"
 
 #include <algorithm>
 

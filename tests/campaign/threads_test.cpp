@@ -5,7 +5,7 @@
 #include "concord/io/hdf5.hpp"
 #include "concord/io/row_writer.hpp"
 #include "concord/io/segments.hpp"
-#include "concord/sae/row_feed.hpp"
+#include "concord/sae/rows/row_feed.hpp"
 
 #include <gtest/gtest.h>
 

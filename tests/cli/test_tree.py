@@ -9,7 +9,7 @@ from support import CONCORD, SOURCE
 # stage word -> (header, source, test)
 STAGES = {
     "tokenize": ("corpus/tokenize", "tests/corpus/tokenize_test.cpp"), "extract": ("extract/extract", "tests/cli/test_extract_golden.py"),
-    "train-sae": ("sae/train", "tests/sae/train_test.cpp"), "encode": ("features/encode", "tests/cli/test_pipeline.py"),
+    "train-sae": ("sae/train", "tests/sae/training/train_test.cpp"), "encode": ("features/encode", "tests/cli/test_pipeline.py"),
     "correlate": ("correlate/correlate", "tests/correlate/correlate_test.cpp"), "compare": ("similarity/compare", "tests/similarity/similarity_test.cpp"),
     "subspaces": ("subspaces/subspaces", "tests/cli/test_subspaces_stage.py"),
 }

@@ -8,7 +8,7 @@
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/memory_plan.hpp"
-#include "concord/sae/trainings.hpp"
+#include "concord/sae/training/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 #include "concord/similarity/memory_plan.hpp"
 

@@ -1,8 +1,8 @@
 // SAE folders that concord writes itself; those of other programs are read in tests/cli/test_sae_formats.py.
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
-#include "concord/sae/encoder.hpp"
 #include "concord/sae/sae.hpp"
+#include "concord/sae/search/encoder.hpp"
 
 #include "support/support.hpp"
 

@@ -2,9 +2,9 @@
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
-#include "concord/sae/norm_limit.hpp"
+#include "concord/sae/rows/norm_limit.hpp"
 #include "concord/sae/sae.hpp"
-#include "concord/sae/trainings.hpp"
+#include "concord/sae/training/trainings.hpp"
 
 #include "support/support.hpp"
 #include <cmath>

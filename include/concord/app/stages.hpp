@@ -5,7 +5,7 @@
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/options.hpp"
 #include "concord/features/encode.hpp"
-#include "concord/sae/train.hpp"
+#include "concord/sae/training/train.hpp"
 #include "concord/similarity/compare.hpp"
 #include "concord/study/study.hpp"
 #include "concord/subspaces/subspaces.hpp"

@@ -7,9 +7,9 @@
 #include "concord/features/settings.hpp"
 #include "concord/io/claim.hpp"
 #include "concord/io/row_kinds.hpp"
-#include "concord/sae/encoder.hpp"
-#include "concord/sae/metrics.hpp"
-#include "concord/sae/norm_limit.hpp"
+#include "concord/sae/rows/norm_limit.hpp"
+#include "concord/sae/search/encoder.hpp"
+#include "concord/sae/training/metrics.hpp"
 
 #include <filesystem>
 #include <functional>

@@ -4,7 +4,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/extract/options.hpp"
-#include "concord/sae/train.hpp"
+#include "concord/sae/training/train.hpp"
 
 #include <functional>
 

@@ -2,7 +2,7 @@
 /// What training, loading and using an SAE take in memory (docs/memory.md). Local.
 
 #include "concord/core/memory_plan.hpp"
-#include "concord/sae/train.hpp"
+#include "concord/sae/training/train.hpp"
 
 namespace concord::sae {
 

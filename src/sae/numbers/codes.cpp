@@ -1,0 +1,62 @@
+#include "concord/sae/numbers/codes.hpp"
+
+#include "sae/numbers/rows.hpp"
+#include <algorithm>
+
+namespace concord::sae {
+
+void Codes::clear() {
+  ends.clear();
+  index.clear();
+  value.clear();
+  gradient.clear();
+  extra.clear();
+}
+
+void Codes::begin_gradients() {
+  gradient.assign(index.size(), 0.0F);
+  extra.assign(index.size() * at(extras), 0.0F);
+}
+
+void CodesPart::clear() {
+  sizes.clear();
+  index.clear();
+  value.clear();
+}
+
+void join_parts(const std::vector<CodesPart>& parts, Codes& codes) {
+  codes.ends.clear();
+  std::vector<Index> begins{0};
+  for (const auto& part : parts) {
+    Index end = begins.back();
+    for (const Index size : part.sizes) codes.ends.push_back(end += size);
+    begins.push_back(end);
+  }
+  codes.index.resize(at(begins.back()));
+  codes.value.resize(at(begins.back()));
+  for_pieces(static_cast<Index>(parts.size()), [&](Index p) {
+    std::copy(parts[at(p)].index.begin(), parts[at(p)].index.end(), codes.index.begin() + begins[at(p)]);
+    std::copy(parts[at(p)].value.begin(), parts[at(p)].value.end(), codes.value.begin() + begins[at(p)]);
+  });
+}
+
+void CodesByLatent::sort(const Codes& codes, const std::vector<Index>& order, Index first, Index count) {
+  begin.assign(at(count + 1), 0);
+  for (const auto j : codes.index)
+    if (j >= first && j < first + count) ++begin[at(j - first) + 1];
+  for (Index i = 0; i < count; ++i) begin[at(i + 1)] += begin[at(i)];
+  entries.resize(at(begin.back()));
+  extras = codes.extras;
+  extra.resize(entries.size() * at(extras));
+  std::vector<Index> next(begin.begin(), begin.end() - 1);
+  for (const Index r : order)
+    for (Index s = codes.begin(r); s < codes.end(r); ++s) {
+      const Index i = codes.index[at(s)] - first;
+      if (i < 0 || i >= count) continue;
+      const Index to = next[at(i)]++;
+      entries[at(to)] = {static_cast<std::int32_t>(r), codes.value[at(s)], codes.gradient[at(s)]};
+      std::copy_n(codes.extra.begin() + s * extras, extras, extra.begin() + to * extras);
+    }
+}
+
+} // namespace concord::sae

@@ -1,0 +1,450 @@
+#include "concord/sae/training/train.hpp"
+
+#include "concord/comm/decided.hpp"
+#include "concord/core/digest.hpp"
+#include "concord/core/json_text.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/memory.hpp"
+#include "concord/core/progress.hpp"
+#include "concord/core/provenance.hpp"
+#include "concord/core/text.hpp"
+#include "concord/io/output.hpp"
+#include "concord/sae/rows/norm_limit.hpp"
+#include "concord/sae/training/metrics.hpp"
+
+#include "sae/format/sae_folder.hpp"
+#include "sae/numbers/rows.hpp"
+#include "sae/step/step.hpp"
+#include "sae/step/stepper.hpp"
+#include "sae/training/start.hpp"
+#include "sae/training/training_log.hpp"
+#include <algorithm>
+#include <cmath>
+
+namespace concord::sae {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// Options with the defaults that depend on the data or the kind filled in.
+TrainOptions resolved(TrainOptions o, Index d) {
+  if (o.steps <= 0) o.steps = std::max<Index>(1, o.rows / o.batch);
+  if (o.learning_rate <= 0) o.learning_rate = architecture_kind(o.kind).learning_rate / std::sqrt(static_cast<double>(o.latents) / 16384.0);
+  o.warmup_steps = std::min(o.warmup_steps, std::max<Index>(1, o.steps / 10));
+  o.aux_k = static_cast<int>(dead_latents_a_row(o, d));
+  return o;
+}
+
+ArchitectureSettings architecture_settings(const TrainOptions& o, const RowFeed& feed) {
+  ArchitectureSettings s{o.kind,     feed.cols(), o.latents,   o.batch,     o.k,         o.prefixes,
+                         o.sparsity, o.penalty,   o.bandwidth, o.threshold, feed.parts()};
+  return with_defaults(s, norm_after(o.normalise, feed.cols()));
+}
+
+/// What the weights hang on. What another kind alone knows, and what was added later and has its default, is left out: older results stay
+/// valid.
+StageKey key_of(const TrainOptions& o, const ArchitectureSettings& a, const RowFeed& feed) {
+  StageKey key{"train-sae", settings::digest_of<TrainSettings>(o), {{"activations", feed.digest()}}};
+  auto& said = key.settings;
+  said["seed"] = o.seed;
+  said["layer"] = o.layer;
+  said["sparsity"] = a.sparsity;
+  said["bandwidth"] = a.bandwidth;
+  said["threshold"] = a.threshold;
+  const auto counts_where = [&](bool condition, std::initializer_list<const char*> names) {
+    if (!condition)
+      for (const char* name : names) said.erase(name);
+  };
+  const bool penalised = architecture_kind(o.kind).penalised;
+  counts_where(false, {"rows", "order"}); // they say how many steps there are, and whether there is a buffer
+  counts_where(o.kind != Kind::topk, {"kind"});
+  counts_where(penalised, {"sparsity", "sparsity_warmup"});
+  counts_where(!penalised, {"k"});
+  counts_where(o.kind == Kind::matryoshka, {"prefixes"});
+  counts_where(o.kind == Kind::jumprelu, {"penalty", "bandwidth", "threshold"});
+  counts_where(o.normalise != Normalisation::sqrt_d, {"normalise"});
+  counts_where(o.order != Order::global, {"buffer_rows"});
+  if (o.order_seed && *o.order_seed != o.seed) said["order_seed"] = *o.order_seed;
+  return key;
+}
+
+/// A number, or what stands for none.
+std::string shown(double value, int digits) {
+  return std::isnan(value) ? "none" : fmt::format("{:.{}f}", value, digits);
+}
+
+} // namespace
+
+class Trainer::Work {
+public:
+  Work(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed) : comm_(comm), feed_(feed) {
+    comm::agree(comm_, [&] {
+      check(options);
+      o_ = resolved(options, feed_.cols());
+      architecture_ = make_architecture(comm_, architecture_settings(o_, feed_));
+      key_ = key_of(o_, architecture_->settings(), feed_);
+      digest_ = key_.digest();
+    });
+  }
+
+  /// Unless it is done, this run claims it.
+  bool is_done() {
+    io::require_same_key(comm_, key_);
+    const auto look = [&](bool accept) {
+      return comm::decided(comm_, [&] {
+        const bool done = is_done_here();
+        if ((done || accept) && run_record().accepted) run_record().accepted();
+        return done;
+      });
+    };
+    const auto say = [&] { log_info("{}: {} is done", o_.stage_word, o_.out.string()); };
+    if (look(false)) {
+      say();
+      return true;
+    }
+    claim_.emplace(comm_, o_.out);
+    const bool done = look(true); // by another run meanwhile
+    if (done) claim_.reset();
+    if (done) say();
+    return done;
+  }
+
+  const TrainOptions& options() const { return o_; }
+  const std::string& digest() const { return digest_; }
+  Index step() const { return state_->step; }
+
+  void prepare() {
+    exchange_ = std::make_unique<Exchange>(comm_, *architecture_, o_.reduction);
+    comm::agree(comm_, [&] {
+      state_ = std::make_unique<TrainingState>(exchange_->parameters(), exchange_->count(), architecture_kind(o_.kind).beta1);
+      if (comm_.rank() == 0) make_folder(partial());
+    });
+    comm_.barrier();
+    stepper_ = make_stepper({comm_, o_, feed_.parts(), *architecture_, *exchange_, *state_});
+    const bool resumed = comm::decided(comm_, [&] { return has_checkpoint(); });
+    comm::agree(comm_, [&] {
+      if (resumed) sae::load_checkpoint(checkpoint(), feed_.parts().size(), *state_, *architecture_, *exchange_);
+    });
+    if (resumed) exchange_->spread();
+    if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
+    comm::agree(comm_, [&] {
+      log_ = std::make_unique<TrainingLog>(partial() / "training.jsonl", o_.steps);
+      if (comm_.rank() == 0) log_->go_on_behind(state_->step);
+    });
+  }
+
+  /// Trains until `end`.
+  void run_to(Index end) {
+    end = std::min(end, o_.steps);
+    if (state_->step >= end) return;
+    if (state_->step == 0) {
+      Step step(*architecture_, 0, 0);
+      const Start how{o_.normalise, o_.seed, o_.layer, o_.max_norm};
+      const Started started = start(comm_, feed_, how, *architecture_, step, *exchange_, state_->parameters);
+      state_->scales = started.scales;
+      state_->medians = started.medians;
+    }
+    limit_ = NormLimit(feed_.parts(), state_->medians, o_.max_norm);
+    stepper_->load();
+    if (!progress_) progress_ = std::make_unique<Progress>(o_.stage_word, o_.steps, "steps", state_->step);
+    while (state_->step < end) {
+      if (steps_here_++ == untimed_steps) timed_from_ = clock_.seconds();
+      one_step();
+      ++state_->step;
+      timed_until_ = clock_.seconds();
+      show();
+    }
+  }
+
+  void save_checkpoint() {
+    stepper_->store();
+    count_left_out();
+    sae::save_checkpoint(comm_, checkpoint(), *state_, *architecture_, digest_);
+    comm::agree(comm_, [&] {
+      if (comm_.rank() == 0) write_text_atomic(partial() / "digest", digest_);
+    });
+  }
+
+  void finish() {
+    stepper_->store();
+    gpu_memory_ = stepper_->gpu_memory();
+    stepper_.reset(); // room for the weights in the layout of the file
+    dead_latents();
+    check_ranks_agree();
+    const double screened = architecture_->computed_per_row();
+    const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
+    state_->adam = Adam(feed_.cols(), 0, 1, 0);
+    const Sae sae = folded();
+    count_left_out();
+    const Metrics metrics = evaluate(comm_, sae, feed_, NormLimit(feed_.parts(), state_->medians, o_.max_norm));
+    comm::agree(comm_, [&] {
+      if (comm_.rank() == 0) write(sae, metrics);
+    });
+    std::string traffic = comm_.size() > 1 ? fmt::format(" received/step={}", human_bytes(received)) : std::string();
+    say_stage_ok(o_.stage_word, clock_.seconds(),
+                 fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={} l0={} too_long={} dead={} ({:.1f}%) peak={}{}{}", o_.steps,
+                             rows_a_second(), screened, shown(metrics.fvu, 4), shown(metrics.l0, 2), state_->left_out, dead_count_,
+                             100.0 * static_cast<double>(dead_count_) / static_cast<double>(o_.latents),
+                             human_bytes(comm::max_of(comm_, peak_memory())), gpu_memory_, traffic),
+                 o_.out.string());
+  }
+
+private:
+  fs::path partial() const { return o_.out.string() + ".partial"; }
+  fs::path checkpoint() const { return partial() / "checkpoint.safetensors"; }
+
+  bool is_done_here() const {
+    const auto record = record_of_sae(o_.out);
+    if (!record) return false;
+    if (record->value("stage_digest", "") == digest_) return true;
+    if (o_.force) return false;
+    const auto part = [&](const char* name) { return record->at(name).is_object() ? record->at(name) : nlohmann::json::object(); };
+    fail(ExitCode::config,
+         "{} holds an SAE trained with other settings or inputs ({}); choose another output, or give --force to replace it",
+         o_.out.string(), difference({"train-sae", part("settings"), part("inputs")}, key_));
+  }
+
+  // --- a step -------------------------------------------------------------------------------------------------------
+
+  void one_step() {
+    comm::agree(comm_, [&] { feed_.batch(state_->step, batch_); });
+    left_out_here_ += limit_.thin(batch_);
+    const StepSeen seen = stepper_->make_gradients(batch_, dead_latents(), warmth());
+    penalty_ = seen.penalty;
+    norm_ = seen.norm;
+    check_finite_step(seen.moments.squared_error() + norm_);
+    stepper_->move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0);
+    note(*seen.rows, seen.moments);
+  }
+
+  /// Collective.
+  void count_left_out() {
+    state_->left_out += comm::sum_of(comm_, left_out_here_);
+    left_out_here_ = 0;
+  }
+
+  /// Counters and what progress shows.
+  void note(const StepRows& seen, const StepMoments& moments) {
+    const auto fired = exchange_->fired(seen);
+    for (std::size_t j = 0; j < fired.size(); ++j) state_->rows_since_fired[j] = fired[j] != 0 ? 0.0F : state_->rows_since_fired[j] + 1.0F;
+    batch_fvu_ = moments.squared_error() / std::max(moments.row_variance(o_.batch), 1e-300);
+    batch_loss_ = moments.squared_error() / static_cast<double>(o_.batch);
+    batch_l0_ = moments.active() / static_cast<double>(o_.batch);
+  }
+
+  /// Progress, and the line of the log where one is due; behind a step.
+  void show() {
+    progress_->update(state_->step, fmt::format("fvu={:.4f} l0={:.1f} dead={} rows/s={:.0f} screened={:.0f}", batch_fvu_, batch_l0_,
+                                                dead_count_, rows_a_second(), architecture_->computed_per_row()));
+    if (!log_->due(state_->step)) return;
+    const double penalty = comm::sum_of(comm_, penalty_) / static_cast<double>(o_.batch);
+    comm::agree(comm_, [&] {
+      if (comm_.rank() != 0) return;
+      log_->write({{"step", state_->step},
+                   {"rows", state_->step * o_.batch},
+                   {"fvu", batch_fvu_},
+                   {"loss", batch_loss_},
+                   {"penalty", penalty},
+                   {"l0", batch_l0_},
+                   {"dead", dead_count_},
+                   {"gradient_norm", norm_},
+                   {"learning_rate", learning_rate()},
+                   {"rows_per_second", std::round(rows_a_second())},
+                   {"seconds", std::round(100 * clock_.seconds()) / 100}});
+    });
+  }
+
+  std::vector<std::uint8_t> dead_latents() {
+    dead_count_ = 0;
+    std::vector<std::uint8_t> dead(at(o_.latents), 0);
+    for (std::size_t j = 0; j < dead.size(); ++j)
+      if (state_->rows_since_fired[j] * static_cast<float>(o_.batch) >= static_cast<float>(o_.dead_after)) {
+        dead[j] = 1;
+        ++dead_count_;
+      }
+    if (o_.aux_weight <= 0) return {};
+    return dead;
+  }
+
+  void check_finite_step(double sum) const {
+    if (std::isfinite(sum)) return;
+    throw Error(ExitCode::bad_data,
+                fmt::format("{}: the loss is not finite at step {} of layer {}; the last good checkpoint is {}; lower sae.learning_rate",
+                            o_.stage_word, state_->step, o_.layer, fs::exists(checkpoint()) ? checkpoint().string() : "none"),
+                /*agreed=*/true);
+  }
+
+  double learning_rate() const {
+    const auto step = static_cast<double>(state_->step);
+    const double warm = std::min(1.0, (step + 1) / static_cast<double>(o_.warmup_steps));
+    const double decay_steps = std::max(1.0, o_.decay_fraction * static_cast<double>(o_.steps));
+    return o_.learning_rate * std::min(warm, std::min(1.0, (static_cast<double>(o_.steps) - step) / decay_steps));
+  }
+
+  /// Share of lambda that counts at this step.
+  float warmth() const {
+    const double steps = o_.sparsity_warmup * static_cast<double>(o_.steps);
+    return static_cast<float>(std::min(1.0, (static_cast<double>(state_->step) + 1) / std::max(1.0, steps)));
+  }
+
+  // --- checkpoints --------------------------------------------------------------------------------------------------
+
+  bool has_checkpoint() const {
+    if (!fs::exists(checkpoint()) || !fs::exists(partial() / "digest")) return false;
+    if (read_text(partial() / "digest", "checkpoint digest") != digest_) {
+      if (o_.force) return false;
+      fail(ExitCode::config, "{} belongs to a training with other settings or inputs; choose another output, or give --force to start anew",
+           partial().string());
+    }
+    return true;
+  }
+
+  // --- end ----------------------------------------------------------------------------------------------------------
+
+  /// The SAE on unscaled rows. Of one model, codes shrink by the scale s: W_enc stays, biases and thresholds are divided by s. Of several
+  /// models, each with an s of its own, codes stay: W_enc s, W_dec / s, b_dec / s. Its matrices are those of the training, which ends
+  /// with it. Collective.
+  Sae folded() {
+    Sae sae;
+    sae.d = feed_.cols();
+    sae.latents = o_.latents;
+    auto& p = state_->parameters;
+    sae.encoder = {exchange_->memory(), p.encoder()};
+    sae.decoder = {exchange_->memory(), p.decoder()};
+    sae.b_enc.assign(p.b_enc().begin(), p.b_enc().end());
+    sae.b_dec.assign(p.b_dec().begin(), p.b_dec().end());
+    architecture_->describe(p, sae);
+    const auto parts = feed_.parts();
+    if (parts.size() == 1) {
+      const double scale = state_->scales[0];
+      for (auto* values : {&sae.b_enc, &sae.b_dec, &sae.threshold, &sae.b_mag})
+        for (float& b : *values) b = static_cast<float>(b / scale);
+      return sae;
+    }
+    sae.parts = parts;
+    std::vector<double> inverse;
+    for (const double scale : state_->scales) inverse.push_back(1 / scale);
+    const auto mine = [&](std::span<float> rows) { return rows.subspan(at(exchange_->first() * sae.d), at(exchange_->count() * sae.d)); };
+    scale_rows(mine(p.encoder()), parts, state_->scales);
+    scale_rows(mine(p.decoder()), parts, inverse);
+    exchange_->spread();
+    scale_rows(sae.b_dec, parts, inverse);
+    return sae;
+  }
+
+  /// Of the steps of this run behind the first few, which meet fresh memory.
+  double rows_a_second() const {
+    const auto steps = static_cast<double>(steps_here_ - untimed_steps);
+    return steps > 0 ? steps * static_cast<double>(o_.batch) / std::max(timed_until_ - timed_from_, 1e-9) : 0.0;
+  }
+
+  /// Every node holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
+  void check_ranks_agree() const {
+    const auto weights = std::as_const(state_->parameters).of_latents();
+    const auto b_dec = std::as_const(state_->parameters).b_dec();
+    Digest digest;
+    digest.add(weights);
+    digest.add(b_dec);
+    const std::string mine = digest.hex();
+    std::vector<char> root(mine.begin(), mine.end());
+    comm::broadcast(comm_, root);
+    comm::agree(comm_, [&] {
+      require(std::string(root.begin(), root.end()) == mine, ExitCode::internal,
+              "{}: the weights of the ranks drifted apart; the MPI library's allreduce does not give all ranks the same sum",
+              o_.stage_word);
+    });
+  }
+
+  void write(const Sae& sae, const Metrics& metrics) {
+    const std::string model = feed_.model();
+    save_sae(partial(), sae,
+             {{"model_name", model.empty() ? "unknown" : fs::path(model).filename().string()},
+              {"hook_name", fmt::format("blocks.{}.hook_resid_post", o_.layer)},
+              {"prepend_bos", true},
+              {"sae_lens_training_version", "concord " + version()}});
+    nlohmann::json record{{"stage_digest", digest_},
+                          {"settings", key_.settings},
+                          {"inputs", key_.inputs},
+                          {"weights_digest", digest_of_file(partial() / "sae_weights.safetensors")},
+                          {"kind", settings::word_of(o_.kind)},
+                          {"dead", dead_count_},
+                          {"latents", o_.latents},
+                          {"d", sae.d},
+                          {"scale", state_->scales},
+                          {"median_norm", state_->medians},
+                          {"rows_left_out", state_->left_out},
+                          {"rows", o_.steps * o_.batch},
+                          {"normalisation", settings::word_of(o_.normalise) + ": trained on s x, s = scale, folded into the saved weights"},
+                          {"software", "concord " + version()},
+                          {"git", git_state()},
+                          {"command", run_record().command},
+                          {"ranks", comm_.size()},
+                          {"date", utc_now()}};
+    record.update(metrics.json());
+    if (sae.parts.size() > 1) record["relative_decoder_norms"] = relative_decoder_norms(sae, state_->scales);
+    write_text_atomic(partial() / "training.json", json_text(record, 2) + "\n");
+    remove_sae(o_.out);
+    fs::rename(partial(), o_.out);
+    fs::remove(o_.out / "checkpoint.safetensors"); // last, so that a kill before the rename loses nothing
+    fs::remove(o_.out / "digest");
+  }
+
+  const comm::Communicator& comm_;
+  TrainOptions o_;
+  Progress clock_{"", 0, ""};
+  RowFeed& feed_;
+  StageKey key_;
+  std::string digest_;
+  std::optional<io::Claim> claim_;
+  std::unique_ptr<Architecture> architecture_;
+  std::unique_ptr<TrainingState> state_;
+  std::unique_ptr<Exchange> exchange_;
+  std::unique_ptr<Stepper> stepper_;
+  std::string gpu_memory_; ///< what it took of a GPU
+  std::unique_ptr<TrainingLog> log_;
+  Batch batch_;
+  std::unique_ptr<Progress> progress_;
+  Index dead_count_ = 0;
+  double penalty_ = 0; ///< sum over this rank's rows
+  double norm_ = 0;    ///< of the gradient
+  NormLimit limit_;
+  Index left_out_here_ = 0; ///< rows of this rank since the last count
+  double batch_fvu_ = 0;
+  double batch_loss_ = 0;
+  double batch_l0_ = 0;
+  static constexpr Index untimed_steps = 2;
+  Index steps_here_ = 0;
+  double timed_from_ = 0;
+  double timed_until_ = 0;
+};
+
+Trainer::Trainer(const comm::Communicator& comm, const TrainOptions& options, RowFeed& feed)
+    : work_(std::make_unique<Work>(comm, options, feed)) {}
+Trainer::~Trainer() = default;
+const std::string& Trainer::digest() const {
+  return work_->digest();
+}
+bool Trainer::is_done() {
+  return work_->is_done();
+}
+void Trainer::prepare() {
+  work_->prepare();
+}
+Index Trainer::step() const {
+  return work_->step();
+}
+Index Trainer::steps() const {
+  return work_->options().steps;
+}
+void Trainer::run_to(Index end) {
+  work_->run_to(end);
+}
+void Trainer::save_checkpoint() {
+  work_->save_checkpoint();
+}
+void Trainer::finish() {
+  work_->finish();
+}
+
+} // namespace concord::sae
