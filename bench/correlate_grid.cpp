@@ -6,7 +6,7 @@
 // spread over the grid; 0: all.
 #include "concord/comm/session.hpp"
 #include "concord/core/error.hpp"
-#include "concord/correlate/pearson.hpp"
+#include "concord/correlate/sums/pearson.hpp"
 
 #include <algorithm>
 #include <chrono>

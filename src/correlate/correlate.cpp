@@ -19,9 +19,9 @@
 #include "concord/features/features.hpp"
 #include "concord/io/output.hpp"
 
-#include "matrix_file.hpp"
-#include "pair_result.hpp"
-#include "side.hpp"
+#include "correlate/features/side.hpp"
+#include "correlate/matching/matrix_file.hpp"
+#include "correlate/matching/pair_result.hpp"
 #include <chrono>
 #include <fstream>
 #include <map>

@@ -1,7 +1,7 @@
 #include "concord/comm/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
-#include "concord/correlate/pearson.hpp"
+#include "concord/correlate/sums/pearson.hpp"
 
 #include "support/support.hpp"
 #include <algorithm>

@@ -1,0 +1,290 @@
+// Levels of what correlate prints: p of best correlations and the false discovery rate. Where nothing is shared, p <= alpha comes about in
+// a share alpha of the cases, however r is distributed; and what is shared is found among many features.
+#include "concord/core/philox.hpp"
+
+#include "correlate/matching/matching.hpp"
+#include "support/support.hpp"
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <map>
+#include <tuple>
+
+namespace concord::correlate {
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+/// A law of best r by chance: of a number u in (0, 1) and the rows on which the feature is active.
+struct Law {
+  const char* name;
+  std::function<double(double u, double count)> r;
+};
+
+/// The largest of 1,000 values whose upper tail is tail(x): its quantile at u has tail = -ln(u) / 1000.
+const std::vector<Law> laws{
+    {"normal", [](double u, double n) { return std::sqrt(-2 * std::log(-std::log(u) / 1000)) / std::sqrt(n) / 4; }},
+    {"exponential", [](double u, double n) { return -std::log(-std::log(u) / 1000) / std::sqrt(n) / 8; }},
+    {"heavy", [](double u, double n) { return std::pow(-std::log(u) / 1000, -0.2) / std::sqrt(n) / 8; }},
+    {"bounded", [](double u, double n) { return (1 - std::pow(-std::log(u) / 1000, 0.3)) / std::sqrt(n) / 2; }},
+    {"heavy where rare, light where frequent",
+     [](double u, double n) { return std::pow(-std::log(u) / 1000, -0.1 - 0.1 / std::log10(n)) / std::sqrt(n) / 8; }},
+    {"ties: few values, whatever the count", [](double u, double) { return std::floor(-std::log(-std::log(u) / 1000)) / 40; }},
+    {"ties: rare features share whole tokens",
+     [](double u, double n) { return std::floor(-2 * std::log(-std::log(u) / 1000) / 3) / std::sqrt(n * 40); }},
+};
+
+double spread(double mean) { // three standard deviations of a count of that mean, from overlapping windows: their values are shared
+  return 3 * std::sqrt(mean) + 0.15 * mean + 1;
+}
+
+struct Drawn {
+  std::vector<Index> counts;
+  std::vector<double> null; ///< [shifts, F]
+  std::vector<double> r;
+};
+
+/// p of the rarest, of the most frequent and of all features: the first and last share a window with others of one side alone.
+struct Group {
+  const char* name;
+  std::vector<double> p;
+};
+
+Drawn draw(const Law& law, Index features, Index shifts, std::uint64_t seed) {
+  const Philox random(seed, "levels");
+  Drawn d;
+  const auto r = [&](std::uint64_t i, Index f) { return law.r(random.uniform(i), static_cast<double>(d.counts[at(f)])); };
+  for (Index f = 0; f < features; ++f) // from rare to frequent
+    d.counts.push_back(10 + static_cast<Index>(std::pow(10.0, 4 * static_cast<double>(f) / static_cast<double>(features))));
+  for (Index i = 0; i < shifts * features; ++i) d.null.push_back(r(static_cast<std::uint64_t>(i), i % features));
+  for (Index f = 0; f < features; ++f) d.r.push_back(r(static_cast<std::uint64_t>(shifts * features + f), f));
+  return d;
+}
+
+TEST(Levels, OfBestCorrelationsHoldDownToTheTail) {
+  for (const auto& law : laws)
+    for (const auto& [features, trials] : {std::pair<Index, std::uint64_t>{1024, 16}, {12000, 2}}) {
+      std::vector<Group> groups{{"all", {}}, {"rarest", {}}, {"most frequent", {}}};
+      for (std::uint64_t seed = 0; seed < trials; ++seed) {
+        const auto d = draw(law, features, 4, seed);
+        const BestNull null(d.null, d.counts);
+        for (Index f = 0; f < features; ++f) {
+          const double p = null.p(f, d.r[at(f)]);
+          groups[0].p.push_back(p);
+          if (f < features / 32) groups[1].p.push_back(p);
+          if (f >= features - features / 32) groups[2].p.push_back(p);
+        }
+      }
+      const bool continuous = std::string(law.name).rfind("ties", 0) != 0;
+      for (const auto& [name, p] : groups)
+        for (const double alpha : {0.5, 0.05, 0.01, 0.001, 0.0003}) {
+          const double expected = alpha * static_cast<double>(p.size());
+          const auto found = static_cast<double>(std::count_if(p.begin(), p.end(), [&](double v) { return v <= alpha; }));
+          EXPECT_LE(found, expected + spread(expected)) << law.name << ", " << name << " of " << features << ", " << alpha;
+          if (continuous && alpha >= 0.05) { // below it ties and bounds make p larger, at most
+            EXPECT_GE(found, expected - spread(expected)) << law.name << ", " << name << " of " << features << ", " << alpha;
+          }
+        }
+    }
+}
+
+/// A window holds 4,096 values, of which none is as large: by counting alone p is 1 / 4,097, and no q is below 0.3.
+TEST(Levels, AHundredExactPairsAreFoundAmongManyFeatures) {
+  const Index features = 131072;
+  const Index pairs = 100;
+  for (const auto& law : {laws[0], laws[2], laws[laws.size() - 2]}) {
+    auto d = draw(law, features, 4, 7);
+    for (Index i = 0; i < pairs; ++i) d.r[at(i * (features / pairs))] = 1;
+    const BestNull null(d.null, d.counts);
+    std::vector<double> p;
+    for (Index f = 0; f < features; ++f) p.push_back(null.p(f, d.r[at(f)]));
+    const auto q = benjamini_hochberg(p);
+    Index found = 0;
+    Index wrong = 0;
+    for (Index f = 0; f < features; ++f) {
+      const bool planted = f % (features / pairs) == 0 && f / (features / pairs) < pairs;
+      found += planted && q[at(f)] <= 0.05 ? 1 : 0;
+      wrong += !planted && q[at(f)] <= 0.05 ? 1 : 0;
+    }
+    EXPECT_GE(found, 80) << law.name;
+    EXPECT_LE(wrong, 15) << law.name; // 5 % of what is found, and its spread
+  }
+}
+
+/// Of all features without a counterpart none is called, in all but 5 % of the cases.
+TEST(Levels, OfTheFalseDiscoveryRateHoldWhereNothingIsShared) {
+  for (const auto& law : laws) {
+    int called = 0;
+    const int trials = 40;
+    for (int t = 0; t < trials; ++t) {
+      const auto d = draw(law, 1024, 4, 100 + static_cast<std::uint64_t>(t));
+      const BestNull null(d.null, d.counts);
+      std::vector<double> p;
+      for (Index f = 0; f < 1024; ++f) p.push_back(null.p(f, d.r[at(f)]));
+      const auto q = benjamini_hochberg(p);
+      called += *std::min_element(q.begin(), q.end()) <= 0.05 ? 1 : 0;
+    }
+    EXPECT_LE(called, 2 + 3 * std::sqrt(2.0)) << law.name;
+  }
+}
+
+// --- draws of small models: features on rows, correlated for real --------------------------------------------------------------
+
+/// What an active feature's value is.
+struct Values {
+  const char* name;
+  std::function<double(double normal)> of;
+};
+const std::vector<Values> kinds_of_values{{"ties: one value", [](double) { return 1.0; }},
+                                          {"lognormal", [](double n) { return std::exp(n); }},
+                                          {"heavy tails", [](double n) { return std::exp(2.5 * n); }}};
+
+/// Features that fire on 2 % of the rows (the first) to 50 % (the last), each by itself: the rarest on some 12 of 600 rows.
+io::CsrMatrix draw_features(const Values& values, Index rows, Index cols, std::uint64_t seed) {
+  const Philox random(seed, "features");
+  io::CsrMatrix m{rows, cols, {0}, {}, {}};
+  for (Index r = 0; r < rows; ++r) {
+    for (Index c = 0; c < cols; ++c) {
+      const auto i = static_cast<std::uint64_t>(r * cols + c);
+      if (random.uniform(2 * i) > 0.02 * std::pow(25.0, static_cast<double>(c) / static_cast<double>(cols - 1))) continue;
+      m.indices.push_back(static_cast<std::int32_t>(c));
+      m.values.push_back(static_cast<float>(values.of(random.normal(2 * i + 1))));
+    }
+    m.indptr.push_back(m.nnz());
+  }
+  return m;
+}
+
+/// The features that `planted` names fire as those of `of` on 7 of 10 rows, and else as they did.
+io::CsrMatrix with_copies(const io::CsrMatrix& m, const io::CsrMatrix& of, const std::vector<Index>& planted, std::uint64_t seed) {
+  const Philox random(seed, "copies");
+  io::CsrMatrix out{m.rows, m.cols, {0}, {}, {}};
+  for (Index r = 0; r < m.rows; ++r) {
+    std::vector<float> row(at(m.cols), 0.0F);
+    for (Index e = m.indptr[at(r)]; e < m.indptr[at(r) + 1]; ++e) row[at(m.indices[at(e)])] = m.values[at(e)];
+    for (Index e = of.indptr[at(r)]; e < of.indptr[at(r) + 1]; ++e)
+      if (std::find(planted.begin(), planted.end(), of.indices[at(e)]) != planted.end() &&
+          random.uniform(static_cast<std::uint64_t>(r * m.cols + of.indices[at(e)])) < 0.7)
+        row[at(of.indices[at(e)])] = of.values[at(e)];
+    for (Index c = 0; c < m.cols; ++c) {
+      if (row[at(c)] == 0) continue;
+      out.indices.push_back(static_cast<std::int32_t>(c));
+      out.values.push_back(row[at(c)]);
+    }
+    out.indptr.push_back(out.nnz());
+  }
+  return out;
+}
+
+std::vector<Index> counts_of(const io::CsrMatrix& m) {
+  std::vector<Index> counts(at(m.cols), 0);
+  for (const auto c : m.indices) ++counts[at(c)];
+  return counts;
+}
+
+/// A pair of models with what correlate prints of it: on every feature of B, but for p of A.
+struct Pair {
+  PairCorrelation correlation;
+  MatchSide a, b;
+  std::vector<double> p_a, p_b, threshold_b;
+  Matching matching;
+};
+
+Pair pair_of(const io::CsrMatrix& a, const io::CsrMatrix& b, Index shifts) {
+  PearsonSettings settings;
+  settings.best = 2;
+  for (Index s = 1; s <= shifts; ++s) settings.shifts.push_back(s * a.rows / (shifts + 1));
+  Pair pair{best_correlations(test::world(), a, b, settings), {counts_of(a), {}}, {counts_of(b), {}}, {}, {}, {}, {}};
+  const MatchRules rules; // the matcher refers to it
+  const Matcher matcher(pair.correlation, rules, pair.a, pair.b);
+  for (Index f = 0; f < b.cols; ++f) {
+    pair.p_a.push_back(matcher.null_a().p(f, pair.correlation.a_to_b.r[at(2 * f)]));
+    pair.p_b.push_back(matcher.null_b().p(f, pair.correlation.b_to_a.r[at(2 * f)]));
+    pair.threshold_b.push_back(matcher.null_b().threshold(f, 0.05));
+  }
+  pair.matching = matcher.match(matcher.edges());
+  return pair;
+}
+
+/// Of values one of which comes from each of `draws` draws.
+void expect_level(const std::vector<double>& p, double draws, const std::vector<double>& alphas, const std::string& what) {
+  const auto n = static_cast<double>(p.size());
+  for (const double alpha : alphas) {
+    const auto found = static_cast<double>(std::count_if(p.begin(), p.end(), [&](double v) { return v <= alpha * (1 + 1e-9); }));
+    EXPECT_LE(found / n, alpha + 3.5 * std::sqrt(alpha * (1 - alpha) / draws)) << what << " at " << alpha << " of " << n;
+  }
+}
+
+/// Of 1,000 pairs of models of 32 features without anything in common: p of the rarest and most frequent features and of all, p and q of
+/// matches, and thresholds. All features share one window. 4 shifts are the default, of 39 q may get below 0.05.
+TEST(Levels, OfSmallUnrelatedModelsHold) {
+  const Index features = 32;
+  for (const auto& values : kinds_of_values)
+    for (const auto& [shifts, trials, rows] : {std::tuple<Index, int, Index>{4, 1000, 600}, {39, 400, 600}}) {
+      std::map<std::string, std::vector<double>> p;
+      for (int t = 0; t < trials; ++t) {
+        const auto seed = static_cast<std::uint64_t>(2 * t);
+        const auto pair = pair_of(draw_features(values, rows, features, seed), draw_features(values, rows, features, seed + 1), shifts);
+        for (const Index f : {0, 1}) {
+          p["rarest of A"].push_back(pair.p_a[at(f)]);
+          p["rarest of B"].push_back(pair.p_b[at(f)]);
+          p["most frequent of A"].push_back(pair.p_a[at(features - 1 - f)]);
+          p["most frequent of B"].push_back(pair.p_b[at(features - 1 - f)]);
+        }
+        double q = 1;
+        for (std::size_t f = 0; f < at(features); ++f) {
+          p["all"].push_back(pair.p_b[f]);
+          p["threshold"].push_back(pair.correlation.b_to_a.r[2 * f] > pair.threshold_b[f] ? 0.05 : 1);
+          p["match"].push_back(pair.matching.a[f] < 0 ? 1 : pair.matching.p[f]);
+          if (pair.matching.a[f] >= 0) q = std::min(q, pair.matching.q[f]);
+        }
+        p["smallest q"].push_back(q);
+      }
+      for (const auto& [name, list] : p)
+        expect_level(list, trials, {0.1, 0.05, 0.01, 0.001}, fmt::format("{}, {}, {} shifts", name, values.name, shifts));
+      const auto& all = p["all"];
+      const auto found = std::count_if(all.begin(), all.end(), [](double v) { return v <= 0.05; });
+      EXPECT_GE(static_cast<double>(found) / static_cast<double>(all.size()), 0.03) << values.name; // it is no p that never speaks
+    }
+}
+
+/// 8 of 32 features are copies by 7 of 10 rows: they are found, and of what is found no more than max_q is wrong on average.
+TEST(Power, CopiesAreFoundAmongFewFeaturesAtTheFalseDiscoveryRate) {
+  const std::vector<Index> planted{0, 4, 8, 12, 16, 20, 24, 28}; // rare and frequent
+  for (const auto& values : kinds_of_values) {
+    int found = 0;
+    double false_share = 0;
+    const int trials = 100;
+    for (int t = 0; t < trials; ++t) {
+      const auto seed = static_cast<std::uint64_t>(3 * t);
+      const auto a = draw_features(values, 600, 32, seed);
+      const auto pair = pair_of(a, with_copies(draw_features(values, 600, 32, seed + 1), a, planted, seed + 2), 39);
+      int right = 0;
+      int wrong = 0;
+      for (std::size_t f = 0; f < 32; ++f) {
+        if (pair.matching.a[f] < 0) continue;
+        const bool is_copy = pair.matching.a[f] == static_cast<std::int32_t>(f) &&
+                             std::find(planted.begin(), planted.end(), static_cast<Index>(f)) != planted.end();
+        ++(is_copy ? right : wrong);
+      }
+      found += right;
+      false_share += wrong > 0 ? static_cast<double>(wrong) / static_cast<double>(right + wrong) : 0.0;
+    }
+    // So few features give so small a null that heavy tails hide copies: their p stays near 0.003.
+    if (std::string(values.name) != "heavy tails") {
+      EXPECT_GE(found, 4 * trials) << values.name;
+    }
+    EXPECT_LE(false_share / trials, 0.05 + 3.5 * 0.1 / std::sqrt(trials)) << values.name;
+  }
+}
+
+TEST(Levels, EqualCorrelationsCountAsEqualWhateverTheOrderOfTheirSums) {
+  const std::vector<double> null(500, 0.25 * (1 - 4e-16));
+  const BestNull best(null, std::vector<Index>(500, 20));
+  EXPECT_EQ(best.p(3, 0.25), 1);
+}
+
+} // namespace
+} // namespace concord::correlate
