@@ -1,7 +1,7 @@
 #include "concord/app/app.hpp"
-#include "concord/comm/crash.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/comm/watch/crash.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/safetensors.hpp"
 

@@ -1,7 +1,7 @@
 #include "app/info.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/cores.hpp"
+#include "concord/comm/node/cores.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/io/hdf5.hpp"

@@ -1,7 +1,7 @@
 #include "concord/comm/stop.hpp"
 
 #include "concord/comm/failing_together.hpp"
-#include "concord/comm/watchdog.hpp"
+#include "concord/comm/watch/watchdog.hpp"
 #include "concord/core/heartbeat.hpp"
 
 #include <mpi.h>

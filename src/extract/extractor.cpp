@@ -11,7 +11,7 @@
 #include "concord/model/transformer.hpp"
 #include "concord/model/weights.hpp"
 
-#include "comm/gpu_memory.hpp"
+#include "comm/gpu/gpu_memory.hpp"
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <algorithm>

@@ -2,7 +2,7 @@
 
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
-#include "concord/comm/watchdog.hpp"
+#include "concord/comm/watch/watchdog.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"

@@ -2,7 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/require_memory.hpp"
+#include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"

@@ -1,12 +1,12 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/gpu.hpp"
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/gpu/gpu.hpp"
+#include "concord/comm/node/node_array.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 
 #include "comm/message_size.hpp"
-#include "comm/shared_memory.hpp"
+#include "comm/node/shared_memory.hpp"
 #include "support/support.hpp"
 #include <algorithm>
 #include <chrono>

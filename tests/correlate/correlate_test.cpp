@@ -1,4 +1,4 @@
-#include "concord/comm/gpu.hpp"
+#include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/correlate/sums/pearson.hpp"

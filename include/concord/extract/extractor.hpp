@@ -6,7 +6,7 @@
 /// mixture of replicas and shards computes the same numbers. Replica r takes blocks r, r + replicas, ... of a list. Inside
 /// a replica the blocks flow through the shards one behind the other, so that all shards work at once.
 
-#include "concord/comm/gpu.hpp"
+#include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/corpus/token_reader.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 /// A sparse autoencoder: its weights, what its encoder does, and the file formats of others. Local.
 
-#include "concord/comm/node_floats.hpp"
+#include "concord/comm/node/node_floats.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
 

@@ -9,7 +9,7 @@
 /// the largest; `qr` takes Householder QR and the SVD of R (ScaLAPACK), backward stable; `automatic` takes gram where its error is
 /// estimated below 1e-11 of a canonical correlation, else qr; `whole` is pdgesvd of the whole matrix, to measure against.
 
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/similarity/chance.hpp"
 #include "concord/similarity/cka.hpp"

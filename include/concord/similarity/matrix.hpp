@@ -1,7 +1,7 @@
 #pragma once
 /// A matrix whose rows are compared with those of another: M items of width d. Local.
 
-#include "concord/comm/node_floats.hpp"
+#include "concord/comm/node/node_floats.hpp"
 #include "concord/core/index.hpp"
 
 #include <vector>

@@ -3,7 +3,7 @@
 /// without them.
 
 #include "concord/agreement/subspace.hpp"
-#include "concord/comm/node_floats.hpp"
+#include "concord/comm/node/node_floats.hpp"
 #include "concord/io/row_source.hpp"
 #include "concord/subspaces/members.hpp"
 

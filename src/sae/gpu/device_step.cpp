@@ -2,7 +2,7 @@
 
 #include "concord/core/error.hpp"
 
-#include "comm/gpu_memory.hpp"
+#include "comm/gpu/gpu_memory.hpp"
 #include "sae/gpu/device_search.hpp"
 #include "sae/numbers/rows.hpp"
 

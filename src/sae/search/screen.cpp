@@ -1,7 +1,7 @@
 #include "concord/sae/search/screen.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 #include "concord/dist/partition.hpp"
 
 #include "sae/numbers/rows.hpp"

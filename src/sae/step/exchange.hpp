@@ -9,7 +9,7 @@
 /// The weights themselves are there once a node, in memory that its ranks share: each rank writes its own latents' and reads all. With B
 /// below F `reproducible` moves less.
 
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 #include "concord/comm/session.hpp"
 #include "concord/sae/kinds/architecture.hpp"
 #include "concord/sae/step/step_rows.hpp"

@@ -1,6 +1,6 @@
 #include "sae/step/stepper.hpp"
 
-#include "concord/comm/gpu.hpp"
+#include "concord/comm/gpu/gpu.hpp"
 
 #include "sae/numbers/rows.hpp"
 #include "sae/step/step.hpp"

@@ -2,8 +2,8 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/gpu.hpp"
-#include "concord/comm/require_memory.hpp"
+#include "concord/comm/gpu/gpu.hpp"
+#include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"

@@ -1,5 +1,5 @@
 // Training on planted sparse data at any number of ranks: quality, held-out rows, and continuation to the bit.
-#include "concord/comm/gpu.hpp"
+#include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"

@@ -6,7 +6,7 @@
 /// a copy: what adds up one feature of A against all of B in cache. Features that are active on more than a tenth of the rows lie densely,
 /// less a pilot value near their mean: so nothing cancels in the sums of an always-on feature.
 
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/correlate/features/feature_source.hpp"
 #include "concord/correlate/sums/elements.hpp"

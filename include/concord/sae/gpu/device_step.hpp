@@ -9,7 +9,7 @@
 /// Formulas: step.hpp, optimizer.hpp. The Trainer calls it where sae.device is not "cpu". Errors are libtorch's own (a GPU without memory)
 /// and end the job.
 
-#include "concord/comm/nccl.hpp"
+#include "concord/comm/gpu/nccl.hpp"
 #include "concord/sae/kinds/architecture.hpp"
 #include "concord/sae/step/optimizer.hpp"
 #include "concord/sae/step/step_rows.hpp"

@@ -1,4 +1,4 @@
-#include "concord/comm/node_floats.hpp"
+#include "concord/comm/node/node_floats.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"

@@ -1,5 +1,5 @@
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/node_floats.hpp"
+#include "concord/comm/node/node_floats.hpp"
 
 #include "support/support.hpp"
 #include <numeric>

@@ -1,6 +1,6 @@
-#include "comm/watchdog_states.hpp"
+#include "comm/watch/watchdog_states.hpp"
 
-#include "concord/comm/watchdog.hpp"
+#include "concord/comm/watch/watchdog.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>

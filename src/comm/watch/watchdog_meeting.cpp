@@ -1,4 +1,4 @@
-#include "comm/watchdog_meeting.hpp"
+#include "comm/watch/watchdog_meeting.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"

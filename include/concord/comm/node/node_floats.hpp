@@ -2,7 +2,7 @@
 /// Numbers that a process has for itself, or that lie once a node for all its ranks: what reads weights need not know which. Local where it
 /// does not say Collective.
 
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 
 #include <algorithm>
 #include <memory>

@@ -1,4 +1,4 @@
-#include "concord/comm/gpu.hpp"
+#include "concord/comm/gpu/gpu.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"

@@ -1,5 +1,5 @@
 // A crash says one line and where it was, and ends with 70.
-#include "concord/comm/crash.hpp"
+#include "concord/comm/watch/crash.hpp"
 
 #include <gtest/gtest.h>
 

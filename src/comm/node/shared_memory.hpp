@@ -1,7 +1,7 @@
 #pragma once
 /// Memory that processes of a node share. Local.
 
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 
 #include <fmt/format.h>
 

@@ -1,12 +1,12 @@
-#include "concord/comm/watchdog.hpp"
+#include "concord/comm/watch/watchdog.hpp"
 
 #include "concord/comm/decided.hpp"
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 #include "concord/core/heartbeat.hpp"
 #include "concord/core/text.hpp"
 
-#include "comm/watchdog_meeting.hpp"
-#include "comm/watchdog_states.hpp"
+#include "comm/watch/watchdog_meeting.hpp"
+#include "comm/watch/watchdog_states.hpp"
 #include <condition_variable>
 #include <csignal>
 #include <ctime>

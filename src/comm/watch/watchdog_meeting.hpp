@@ -2,7 +2,7 @@
 /// How the watchdogs of several nodes tell each other what they see: files in a folder that is there only while one of them suspects a
 /// stall. Called by the one watchdog that speaks for its node.
 
-#include "comm/watchdog_states.hpp"
+#include "comm/watch/watchdog_states.hpp"
 #include <chrono>
 #include <filesystem>
 #include <map>

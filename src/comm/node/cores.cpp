@@ -1,4 +1,4 @@
-#include "concord/comm/cores.hpp"
+#include "concord/comm/node/cores.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/log.hpp"

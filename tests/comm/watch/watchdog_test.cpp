@@ -1,11 +1,11 @@
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/watchdog.hpp"
+#include "concord/comm/watch/watchdog.hpp"
 #include "concord/core/heartbeat.hpp"
 
 #include <mpi.h>
 
-#include "comm/watchdog_meeting.hpp"
-#include "comm/watchdog_states.hpp"
+#include "comm/watch/watchdog_meeting.hpp"
+#include "comm/watch/watchdog_states.hpp"
 #include "support/support.hpp"
 #include <chrono>
 #include <memory>

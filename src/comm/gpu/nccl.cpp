@@ -1,4 +1,4 @@
-#include "concord/comm/nccl.hpp"
+#include "concord/comm/gpu/nccl.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/core/error.hpp"

@@ -1,4 +1,4 @@
-#include "concord/comm/crash.hpp"
+#include "concord/comm/watch/crash.hpp"
 
 #include "concord/core/error.hpp"
 

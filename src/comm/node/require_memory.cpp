@@ -1,4 +1,4 @@
-#include "concord/comm/require_memory.hpp"
+#include "concord/comm/node/require_memory.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"

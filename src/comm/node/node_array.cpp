@@ -1,4 +1,4 @@
-#include "concord/comm/node_array.hpp"
+#include "concord/comm/node/node_array.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
@@ -10,7 +10,7 @@
 #include <mpi.h>
 
 #include "comm/message_size.hpp"
-#include "comm/shared_memory.hpp"
+#include "comm/node/shared_memory.hpp"
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
