@@ -1,6 +1,6 @@
 // Write bandwidth of RowWriter (checksums, commit marks and all) beside a plain sequential write of the same bytes.
 //   build/bench_row_writer FOLDER [GIB]
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 
 #include "concord/io/hdf5.hpp"
 

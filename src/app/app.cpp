@@ -17,7 +17,7 @@
 #include "concord/extract/extract.hpp"
 #include "concord/features/encode.hpp"
 #include "concord/fused/recovered.hpp"
-#include "concord/io/claim.hpp"
+#include "concord/io/claim/claim.hpp"
 #include "concord/sae/training/trainings.hpp"
 #include "concord/similarity/compare.hpp"
 #include "concord/subspaces/subspaces.hpp"

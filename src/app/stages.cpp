@@ -13,7 +13,7 @@
 #include "concord/fused/encode.hpp"
 #include "concord/fused/recovered.hpp"
 #include "concord/fused/train.hpp"
-#include "concord/io/claim.hpp"
+#include "concord/io/claim/claim.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/training/trainings.hpp"

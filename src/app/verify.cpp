@@ -10,7 +10,7 @@
 #include "concord/correlate/correlate.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/contents.hpp"
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 #include "concord/sae/sae.hpp"
 
 #include <nlohmann/json.hpp>

@@ -5,7 +5,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/corpus/token_reader.hpp"
-#include "concord/io/npy_rows.hpp"
+#include "concord/io/npy/npy_rows.hpp"
 #include "concord/io/output.hpp"
 
 #include <algorithm>

@@ -9,7 +9,7 @@
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
 #include "concord/io/output.hpp"
-#include "concord/io/segments.hpp"
+#include "concord/io/rows/segments.hpp"
 
 #include <ATen/Parallel.h>
 #include <algorithm>

@@ -3,7 +3,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 
 #include <algorithm>
 #include <cerrno>

@@ -14,7 +14,7 @@
 #include "concord/features/features.hpp"
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/output.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
 

@@ -7,7 +7,7 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
-#include "concord/io/claim.hpp"
+#include "concord/io/claim/claim.hpp"
 #include "concord/sae/search/encoder.hpp"
 
 #include "fused/facts.hpp"

@@ -1,4 +1,4 @@
-#include "concord/io/file_system.hpp"
+#include "io/file_system.hpp"
 
 #include <fmt/format.h>
 

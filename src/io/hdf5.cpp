@@ -4,9 +4,9 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/failing_together.hpp"
 #include "concord/core/fields.hpp"
-#include "concord/io/file_system.hpp"
 
 #include "hdf5_refused.hpp"
+#include "io/file_system.hpp"
 #include <algorithm>
 #include <charconv>
 #include <cstring>

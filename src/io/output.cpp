@@ -6,8 +6,8 @@
 #include "concord/core/text.hpp"
 #include "concord/io/contents.hpp"
 #include "concord/io/dataset_bytes.hpp"
-#include "concord/io/file_system.hpp"
 
+#include "io/file_system.hpp"
 #include <cstdlib>
 #include <sys/statvfs.h>
 

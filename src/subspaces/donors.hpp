@@ -1,7 +1,7 @@
 #pragma once
 /// Whose rows take the place of a span's in a resampled removal. Local.
 
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/subspaces/effects.hpp"
 
 #include <array>

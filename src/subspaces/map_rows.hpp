@@ -3,7 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/corpus/token_reader.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/subspaces/ridge_map.hpp"
 #include "concord/subspaces/spans.hpp"
 

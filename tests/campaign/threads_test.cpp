@@ -3,8 +3,8 @@
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/io/hdf5.hpp"
-#include "concord/io/row_writer.hpp"
-#include "concord/io/segments.hpp"
+#include "concord/io/rows/row_writer.hpp"
+#include "concord/io/rows/segments.hpp"
 #include "concord/sae/rows/row_feed.hpp"
 
 #include <gtest/gtest.h>

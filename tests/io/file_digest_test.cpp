@@ -1,7 +1,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/file_digest.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/io/safetensors.hpp"
 
 #include <nlohmann/json.hpp>

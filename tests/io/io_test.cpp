@@ -4,12 +4,12 @@
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/io/contents.hpp"
-#include "concord/io/file_system.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 #include "concord/io/output.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/io/safetensors.hpp"
 
+#include "io/file_system.hpp"
 #include "support/support.hpp"
 #include <cmath>
 #include <csignal>

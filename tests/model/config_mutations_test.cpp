@@ -1,5 +1,5 @@
 // Configs of Llama and Gemma-2 changed key by key against what transformers computes under them (tests/golden/mutations).
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 #include "concord/model/transformer.hpp"
 
 #include "support/mutations.hpp"

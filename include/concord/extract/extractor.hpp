@@ -13,7 +13,7 @@
 #include "concord/dist/layer_shards.hpp"
 #include "concord/extract/memory_plan.hpp"
 #include "concord/extract/options.hpp"
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 #include "concord/model/config.hpp"
 
 #include <functional>

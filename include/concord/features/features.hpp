@@ -2,7 +2,7 @@
 /// Sparse features of the layers of a model, as `features.h5` holds them (docs/formats.md). Local.
 
 #include "concord/io/hdf5.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include <filesystem>
 #include <string>

@@ -6,7 +6,7 @@
 /// a stage continues behind the last committed unit.
 
 #include "concord/core/provenance.hpp"
-#include "concord/io/claim.hpp"
+#include "concord/io/claim/claim.hpp"
 #include "concord/io/hdf5.hpp"
 
 #include <functional>

@@ -4,7 +4,7 @@
 
 #include "concord/agreement/subspace.hpp"
 #include "concord/comm/node/node_floats.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/subspaces/members.hpp"
 
 #include <string>

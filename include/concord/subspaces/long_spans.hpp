@@ -3,7 +3,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/comm/stop.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/subspaces/spans.hpp"
 
 #include <vector>

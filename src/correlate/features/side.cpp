@@ -3,7 +3,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include <algorithm>
 

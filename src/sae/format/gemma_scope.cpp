@@ -1,7 +1,7 @@
 /// JumpReLU SAEs of Gemma Scope (params.npz) and Gemma Scope 2 (params.safetensors beside config.json): W_enc [d, F] and so on, in either
 /// case of letters; b_dec is not subtracted at the input.
 #include "concord/core/error.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include "sae/format/format.hpp"
 #include <algorithm>

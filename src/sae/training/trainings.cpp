@@ -8,7 +8,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/sae/memory_plan.hpp"
 
 #include <algorithm>

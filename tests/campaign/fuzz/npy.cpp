@@ -1,5 +1,5 @@
 // Arrays of NumPy, and their elements as the readers of the stages take them.
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include "fuzz.hpp"
 

@@ -1,5 +1,5 @@
 // Sparse matrices of scipy.
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include "fuzz.hpp"
 

@@ -1,5 +1,5 @@
 // SAE configs changed key by key against the answers of SAELens 3, 5 and 6, sparsify and Gemma Scope's loader (tests/golden/mutations).
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
 

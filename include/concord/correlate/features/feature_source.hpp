@@ -2,7 +2,7 @@
 /// The features of one layer as rows of non-zeros, wherever they lie. Local.
 
 #include "concord/features/features.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include <vector>
 

@@ -4,7 +4,7 @@
 /// without those before. Local.
 
 #include "concord/core/index.hpp"
-#include "concord/io/row_kinds.hpp"
+#include "concord/io/rows/row_kinds.hpp"
 
 #include <cstdint>
 #include <functional>

@@ -2,7 +2,7 @@
 /// Where the rows of a training come from, in an order that does not depend on ranks; each rank is handed its part. Local.
 
 #include "concord/comm/gpu/gpu.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/sae/rows/buffer_order.hpp"
 #include "concord/sae/rows/row_share.hpp"
 

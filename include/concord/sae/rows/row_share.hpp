@@ -2,7 +2,7 @@
 /// The training rows that a rank owns, served in the order of a global permutation. Local.
 
 #include "concord/core/philox.hpp"
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 
 #include <span>
 #include <vector>

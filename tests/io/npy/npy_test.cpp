@@ -1,8 +1,8 @@
 // Arrays and sparse matrices of others, right and hostile. Right ones are also read from files that numpy and scipy wrote (tests/cli).
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
-#include "concord/io/npy.hpp"
-#include "concord/io/npy_rows.hpp"
+#include "concord/io/npy/npy.hpp"
+#include "concord/io/npy/npy_rows.hpp"
 
 #include <zip.h>
 

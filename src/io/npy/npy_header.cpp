@@ -1,4 +1,4 @@
-#include "io/npy_header.hpp"
+#include "io/npy/npy_header.hpp"
 
 #include "concord/core/error.hpp"
 

@@ -1,6 +1,6 @@
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 
 #include "support/support.hpp"
 #include <cstring>

@@ -1,4 +1,4 @@
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 
 #include "concord/core/error.hpp"
 

@@ -1,11 +1,11 @@
-#include "concord/io/row_source.hpp"
+#include "concord/io/rows/row_source.hpp"
 
 #include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/io/file_digest.hpp"
 #include "concord/io/hdf5.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 #include "concord/io/safetensors.hpp"
 
 #include <cmath>

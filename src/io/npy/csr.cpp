@@ -1,5 +1,5 @@
 #include "concord/core/error.hpp"
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "concord/io/segments.hpp"
+#include "concord/io/rows/segments.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"

@@ -1,8 +1,8 @@
-#include "io/claim_renewal.hpp"
+#include "io/claim/claim_renewal.hpp"
 
 #include "concord/core/error.hpp"
 
-#include "io/claim_owner.hpp"
+#include "io/claim/claim_owner.hpp"
 #include <condition_variable>
 #include <csignal>
 #include <fcntl.h>

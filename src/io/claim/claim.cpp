@@ -1,4 +1,4 @@
-#include "concord/io/claim.hpp"
+#include "concord/io/claim/claim.hpp"
 
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
@@ -7,8 +7,8 @@
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 
-#include "io/claim_owner.hpp"
-#include "io/claim_renewal.hpp"
+#include "io/claim/claim_owner.hpp"
+#include "io/claim/claim_renewal.hpp"
 #include <cerrno>
 #include <chrono>
 #include <cstring>

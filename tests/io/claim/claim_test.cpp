@@ -1,8 +1,8 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/text.hpp"
-#include "concord/io/claim.hpp"
+#include "concord/io/claim/claim.hpp"
 
-#include "io/claim_owner.hpp"
+#include "io/claim/claim_owner.hpp"
 #include "support/support.hpp"
 #include <chrono>
 #include <sys/wait.h>

@@ -1,7 +1,7 @@
 #pragma once
 /// Rows of a .npy with two dimensions, read window by window: memory does not grow with the file. Local.
 
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include <filesystem>
 #include <memory>

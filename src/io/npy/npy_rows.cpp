@@ -1,8 +1,8 @@
-#include "concord/io/npy_rows.hpp"
+#include "concord/io/npy/npy_rows.hpp"
 
 #include "concord/core/error.hpp"
 
-#include "io/npy_header.hpp"
+#include "io/npy/npy_header.hpp"
 #include <cerrno>
 #include <cstring>
 #include <fstream>

@@ -1,11 +1,11 @@
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
 
 #include <zip.h>
 
-#include "io/npy_header.hpp"
+#include "io/npy/npy_header.hpp"
 #include <algorithm>
 #include <cstring>
 #include <memory>

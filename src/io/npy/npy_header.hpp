@@ -1,7 +1,7 @@
 #pragma once
 /// The header of a .npy: a Python dictionary of three keys in text. Local.
 
-#include "concord/io/npy.hpp"
+#include "concord/io/npy/npy.hpp"
 
 #include <string>
 #include <vector>

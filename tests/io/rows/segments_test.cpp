@@ -1,5 +1,5 @@
 #include "concord/core/text.hpp"
-#include "concord/io/segments.hpp"
+#include "concord/io/rows/segments.hpp"
 
 #include "support/support.hpp"
 #include <cstdlib>

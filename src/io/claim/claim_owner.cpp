@@ -1,4 +1,4 @@
-#include "io/claim_owner.hpp"
+#include "io/claim/claim_owner.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/digest.hpp"

@@ -4,7 +4,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/dtype.hpp"
-#include "concord/io/row_kinds.hpp"
+#include "concord/io/rows/row_kinds.hpp"
 
 #include <filesystem>
 #include <memory>

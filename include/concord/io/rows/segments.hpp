@@ -7,7 +7,7 @@
 /// the disk, which commits its blocks. A virtual dataset in the main file then shows the rows in their order.
 
 #include "concord/io/hdf5.hpp"
-#include "concord/io/row_writer.hpp"
+#include "concord/io/rows/row_writer.hpp"
 
 #include <condition_variable>
 #include <deque>
