@@ -13,8 +13,8 @@
 #include "concord/correlate/correlate.hpp"
 #include "concord/io/output.hpp"
 #include "concord/sae/sae.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 #include "concord/similarity/memory_plan.hpp"
-#include "concord/similarity/permutation.hpp"
 
 #include "similarity/pair_record.hpp"
 #include <algorithm>

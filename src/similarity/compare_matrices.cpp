@@ -6,10 +6,10 @@
 #include "concord/core/text.hpp"
 #include "concord/io/claim/claim.hpp"
 #include "concord/io/rows/row_source.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 #include "concord/similarity/compare.hpp"
-#include "concord/similarity/permutation.hpp"
-#include "concord/similarity/procrustes.hpp"
 
+#include "similarity/measures/procrustes.hpp"
 #include <cmath>
 
 namespace concord::similarity {

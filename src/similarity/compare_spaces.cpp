@@ -6,9 +6,9 @@
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/linalg/dense.hpp"
-#include "concord/similarity/permutation.hpp"
-#include "concord/similarity/procrustes.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 
+#include "similarity/measures/procrustes.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cmath>

@@ -1,7 +1,7 @@
 #include "concord/subspaces/alike.hpp"
 
 #include "concord/core/philox.hpp"
-#include "concord/similarity/permutation.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,8 +2,8 @@
 
 #include "concord/agreement/ranks.hpp"
 #include "concord/linalg/dense.hpp"
-#include "concord/similarity/cka.hpp"
-#include "concord/similarity/rdm.hpp"
+#include "concord/similarity/measures/cka.hpp"
+#include "concord/similarity/rsa/rdm.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,7 +2,7 @@
 // Plain reference implementations of the measures, and matrices to try them on. Slow on purpose; Gram-Schmidt and Jacobi in long double.
 
 #include "concord/core/philox.hpp"
-#include "concord/similarity/matrix.hpp"
+#include "concord/similarity/measures/matrix.hpp"
 
 #include <algorithm>
 #include <cmath>

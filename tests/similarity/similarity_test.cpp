@@ -3,10 +3,10 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 #include "concord/similarity/compare.hpp"
-#include "concord/similarity/permutation.hpp"
-#include "concord/similarity/procrustes.hpp"
 
+#include "similarity/measures/procrustes.hpp"
 #include "similarity/oracle.hpp"
 #include "support/support.hpp"
 #include <cmath>

@@ -1,9 +1,9 @@
 #pragma once
 /// All measures of two spaces with matched rows, each beside chance. Collective over `comm`.
 
-#include "concord/similarity/factor.hpp"
-#include "concord/similarity/measure.hpp"
-#include "concord/similarity/rsa.hpp"
+#include "concord/similarity/factor/factor.hpp"
+#include "concord/similarity/measures/measure.hpp"
+#include "concord/similarity/rsa/rsa.hpp"
 #include "concord/similarity/settings.hpp"
 
 #include <functional>

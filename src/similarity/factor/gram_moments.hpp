@@ -1,7 +1,7 @@
 #pragma once
 /// Sums over W = U diag(weights) U^T that moments of the RV coefficient ask for (chance.hpp).
 
-#include "concord/similarity/factor.hpp"
+#include "concord/similarity/factor/factor.hpp"
 
 namespace concord::similarity {
 

@@ -2,8 +2,8 @@
 // ties, heavy tails and strata that allow few permutations; and a planted likeness is found. Of each sampled or rounded estimate: it is
 // the exact value where that can be had, and its error covers the truth.
 #include "concord/core/philox.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 #include "concord/similarity/compare_spaces.hpp"
-#include "concord/similarity/permutation.hpp"
 
 #include "similarity/oracle.hpp"
 #include "support/support.hpp"

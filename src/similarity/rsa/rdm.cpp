@@ -1,4 +1,4 @@
-#include "concord/similarity/rdm.hpp"
+#include "concord/similarity/rsa/rdm.hpp"
 
 #include "concord/linalg/dense.hpp"
 

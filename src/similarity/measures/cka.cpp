@@ -1,4 +1,4 @@
-#include "concord/similarity/cka.hpp"
+#include "concord/similarity/measures/cka.hpp"
 
 #include <cmath>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "similarity/gram_moments.hpp"
+#include "similarity/factor/gram_moments.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/philox.hpp"

@@ -1,4 +1,4 @@
-#include "concord/similarity/matrix.hpp"
+#include "concord/similarity/measures/matrix.hpp"
 
 #include <algorithm>
 #include <cmath>

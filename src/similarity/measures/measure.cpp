@@ -1,4 +1,4 @@
-#include "concord/similarity/measure.hpp"
+#include "concord/similarity/measures/measure.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -11,10 +11,10 @@
 
 #include "concord/comm/node/node_array.hpp"
 #include "concord/comm/session.hpp"
-#include "concord/similarity/chance.hpp"
-#include "concord/similarity/cka.hpp"
-#include "concord/similarity/matrix.hpp"
-#include "concord/similarity/svcca.hpp"
+#include "concord/similarity/chance/chance.hpp"
+#include "concord/similarity/measures/cka.hpp"
+#include "concord/similarity/measures/matrix.hpp"
+#include "concord/similarity/measures/svcca.hpp"
 
 #include <limits>
 #include <map>

@@ -1,4 +1,4 @@
-#include "concord/similarity/factor.hpp"
+#include "concord/similarity/factor/factor.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
@@ -7,7 +7,7 @@
 #include "concord/linalg/decompose.hpp"
 #include "concord/linalg/dense.hpp"
 
-#include "similarity/gram_moments.hpp"
+#include "similarity/factor/gram_moments.hpp"
 #include <algorithm>
 #include <cmath>
 

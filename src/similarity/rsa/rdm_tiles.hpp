@@ -1,9 +1,9 @@
 #pragma once
 /// The upper triangle of an RDM in tiles, shared out to ranks, and the keys of two RDMs over them.
 
-#include "concord/similarity/rdm.hpp"
+#include "concord/similarity/rsa/rdm.hpp"
 
-#include "similarity/key_map.hpp"
+#include "similarity/rsa/key_map.hpp"
 
 namespace concord::similarity {
 

@@ -1,4 +1,4 @@
-#include "similarity/rdm_tiles.hpp"
+#include "similarity/rsa/rdm_tiles.hpp"
 
 namespace concord::similarity {
 namespace {

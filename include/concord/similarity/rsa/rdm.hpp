@@ -2,7 +2,7 @@
 /// Dissimilarities of a matrix's rows (its RDM), a tile at a time, as whole numbers of a step: what ranks, ties and sums are then exact.
 /// Local.
 
-#include "concord/similarity/matrix.hpp"
+#include "concord/similarity/measures/matrix.hpp"
 #include "concord/similarity/settings.hpp"
 
 #include <cstdint>

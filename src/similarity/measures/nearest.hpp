@@ -2,7 +2,7 @@
 /// The nearest neighbours of all items, gathered from tiles of an RDM.
 
 #include "concord/comm/session.hpp"
-#include "concord/similarity/mutual_knn.hpp"
+#include "concord/similarity/measures/mutual_knn.hpp"
 
 #include <cstdint>
 #include <vector>

@@ -1,4 +1,4 @@
-#include "concord/similarity/permutation.hpp"
+#include "concord/similarity/chance/permutation.hpp"
 
 #include "concord/core/philox.hpp"
 

@@ -1,4 +1,4 @@
-#include "similarity/nearest.hpp"
+#include "similarity/measures/nearest.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/philox.hpp"

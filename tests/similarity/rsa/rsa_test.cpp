@@ -1,10 +1,10 @@
 // RSA and mutual k-nearest neighbours against plain references; tiles, ranks, threads and memory change nothing.
 #include "concord/core/philox.hpp"
-#include "concord/similarity/rsa.hpp"
+#include "concord/similarity/rsa/rsa.hpp"
 
-#include "similarity/key_map.hpp"
-#include "similarity/nearest.hpp"
+#include "similarity/measures/nearest.hpp"
 #include "similarity/oracle.hpp"
+#include "similarity/rsa/key_map.hpp"
 #include "support/support.hpp"
 #include <cmath>
 #include <functional>

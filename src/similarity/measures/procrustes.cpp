@@ -1,4 +1,4 @@
-#include "concord/similarity/procrustes.hpp"
+#include "similarity/measures/procrustes.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "similarity/key_map.hpp"
+#include "similarity/rsa/key_map.hpp"
 
 #include <algorithm>
 #include <limits>

@@ -1,4 +1,4 @@
-#include "similarity/third_moment.hpp"
+#include "similarity/factor/third_moment.hpp"
 
 #include "concord/linalg/dense.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 /// Third moments of what permutations and random subspaces give (chance.hpp).
 
-#include "concord/similarity/chance.hpp"
+#include "concord/similarity/chance/chance.hpp"
 
 namespace concord::similarity {
 

@@ -1,13 +1,13 @@
-#include "concord/similarity/rsa.hpp"
+#include "concord/similarity/rsa/rsa.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/linalg/dense.hpp"
 
-#include "similarity/kendall.hpp"
-#include "similarity/nearest.hpp"
-#include "similarity/rdm_tiles.hpp"
+#include "similarity/measures/nearest.hpp"
+#include "similarity/rsa/kendall.hpp"
+#include "similarity/rsa/rdm_tiles.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cmath>

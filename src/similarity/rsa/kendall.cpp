@@ -1,4 +1,4 @@
-#include "similarity/kendall.hpp"
+#include "similarity/rsa/kendall.hpp"
 
 #include <algorithm>
 #include <utility>

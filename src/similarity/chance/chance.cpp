@@ -1,8 +1,8 @@
-#include "concord/similarity/chance.hpp"
+#include "concord/similarity/chance/chance.hpp"
 
 #include <boost/math/special_functions/gamma.hpp>
 
-#include "similarity/third_moment.hpp"
+#include "similarity/factor/third_moment.hpp"
 #include <algorithm>
 #include <cmath>
 #include <limits>

@@ -9,9 +9,9 @@
 /// between the passes where memory allows, else made again; an M x M matrix is held for permutations alone, where it fits.
 
 #include "concord/comm/session.hpp"
-#include "concord/similarity/chance.hpp"
-#include "concord/similarity/mutual_knn.hpp"
-#include "concord/similarity/rdm.hpp"
+#include "concord/similarity/chance/chance.hpp"
+#include "concord/similarity/measures/mutual_knn.hpp"
+#include "concord/similarity/rsa/rdm.hpp"
 
 namespace concord::similarity {
 

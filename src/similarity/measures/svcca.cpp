@@ -1,4 +1,4 @@
-#include "concord/similarity/svcca.hpp"
+#include "concord/similarity/measures/svcca.hpp"
 
 #include "concord/linalg/dense.hpp"
 

@@ -1,4 +1,4 @@
-#include "concord/similarity/mutual_knn.hpp"
+#include "concord/similarity/measures/mutual_knn.hpp"
 
 namespace concord::similarity {
 

@@ -1,6 +1,6 @@
 // Closed forms of chance against known values and against all permutations of small cases; false discovery rates and the max-statistic.
-#include "concord/similarity/chance.hpp"
-#include "concord/similarity/measure.hpp"
+#include "concord/similarity/chance/chance.hpp"
+#include "concord/similarity/measures/measure.hpp"
 
 #include "similarity/oracle.hpp"
 #include "support/support.hpp"
