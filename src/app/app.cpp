@@ -11,7 +11,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/documents.hpp"
+#include "concord/corpus/text/documents.hpp"
 #include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"

@@ -8,7 +8,7 @@
 #include "concord/core/text.hpp"
 #include "concord/core/threads.hpp"
 #include "concord/corpus/memory_plan.hpp"
-#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/text/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/memory_plan.hpp"
 #include "concord/extract/memory_plan.hpp"

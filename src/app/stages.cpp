@@ -5,7 +5,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/provenance.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/text/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/correlate.hpp"
 #include "concord/extract/extract.hpp"

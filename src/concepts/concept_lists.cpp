@@ -2,7 +2,7 @@
 
 #include "concord/comm/decided.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/documents.hpp"
+#include "concord/corpus/text/documents.hpp"
 
 #include "concepts/folded_text.hpp"
 #include <algorithm>

@@ -4,7 +4,7 @@
 #include "concord/core/provenance.hpp"
 #include "concord/corpus/tokenize.hpp"
 
-#include "corpus/text_tokens.hpp"
+#include "corpus/text/text_tokens.hpp"
 
 namespace concord::corpus {
 

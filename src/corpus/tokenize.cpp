@@ -9,7 +9,7 @@
 #include "concord/io/output.hpp"
 
 #include "corpus/id_tokens.hpp"
-#include "corpus/text_tokens.hpp"
+#include "corpus/text/text_tokens.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cstring>

@@ -3,7 +3,7 @@
 /// strongest tokens is a keyword of the concept, as a whole word. Local.
 
 #include "concord/concepts/concept_lists.hpp"
-#include "concord/corpus/token_texts.hpp"
+#include "concord/corpus/text/token_texts.hpp"
 #include "concord/features/features.hpp"
 
 #include <set>

@@ -2,7 +2,7 @@
 #include "concord/concepts/mining.hpp"
 #include "concord/concepts/occurrences.hpp"
 #include "concord/core/philox.hpp"
-#include "concord/corpus/documents.hpp"
+#include "concord/corpus/text/documents.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include "concepts/token_file.hpp"

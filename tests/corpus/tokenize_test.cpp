@@ -1,9 +1,9 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/documents.hpp"
-#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/text/documents.hpp"
+#include "concord/corpus/text/text_files.hpp"
+#include "concord/corpus/text/token_texts.hpp"
 #include "concord/corpus/token_reader.hpp"
-#include "concord/corpus/token_texts.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include <nlohmann/json.hpp>

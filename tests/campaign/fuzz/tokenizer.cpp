@@ -1,5 +1,5 @@
 // SentencePiece models, and a document through what was loaded.
-#include "corpus/tokenizer.hpp"
+#include "corpus/text/tokenizer.hpp"
 
 #include "fuzz.hpp"
 

@@ -1,4 +1,4 @@
-#include "corpus/text_tokens.hpp"
+#include "corpus/text/text_tokens.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
@@ -8,11 +8,11 @@
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/documents.hpp"
+#include "concord/corpus/text/documents.hpp"
 #include "concord/io/output.hpp"
 
-#include "corpus/token_pieces.hpp"
-#include "corpus/tokenizer.hpp"
+#include "corpus/text/token_pieces.hpp"
+#include "corpus/text/tokenizer.hpp"
 #include <algorithm>
 #include <array>
 #include <cerrno>

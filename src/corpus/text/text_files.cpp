@@ -1,4 +1,4 @@
-#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/text/text_files.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"

@@ -1,4 +1,4 @@
-#include "corpus/tokenizer.hpp"
+#include "corpus/text/tokenizer.hpp"
 
 #include "concord/core/error.hpp"
 

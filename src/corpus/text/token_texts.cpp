@@ -1,4 +1,4 @@
-#include "concord/corpus/token_texts.hpp"
+#include "concord/corpus/text/token_texts.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/corpus/tokens.hpp"

@@ -5,7 +5,7 @@
 /// owns the documents that begin in it; so pieces of equal size share the work, whatever the files are.
 
 #include "concord/corpus/settings.hpp"
-#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/text/text_files.hpp"
 
 #include <iosfwd>
 #include <string>

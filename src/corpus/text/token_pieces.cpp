@@ -1,4 +1,4 @@
-#include "corpus/token_pieces.hpp"
+#include "corpus/text/token_pieces.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"

@@ -1,4 +1,4 @@
-#include "concord/corpus/documents.hpp"
+#include "concord/corpus/text/documents.hpp"
 
 #include "concord/core/error.hpp"
 

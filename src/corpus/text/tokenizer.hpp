@@ -3,7 +3,7 @@
 
 #include <sentencepiece_processor.h>
 
-#include "corpus/token_pieces.hpp"
+#include "corpus/text/token_pieces.hpp"
 #include <filesystem>
 #include <string>
 #include <string_view>
