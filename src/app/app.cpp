@@ -9,7 +9,7 @@
 #include "concord/comm/watch/watchdog.hpp"
 #include "concord/concepts/mining.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/corpus/text/documents.hpp"
 #include "concord/corpus/tokenize.hpp"

@@ -1,6 +1,6 @@
 #include "app/command_pages.hpp"
 
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
 

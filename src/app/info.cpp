@@ -3,7 +3,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/node/cores.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/linalg/decompose.hpp"
 

@@ -1,9 +1,9 @@
 #include "concord/app/stages.hpp"
 
 #include "concord/comm/decided.hpp"
-#include "concord/core/heartbeat.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/heartbeat.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/corpus/text/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"

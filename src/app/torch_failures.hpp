@@ -1,7 +1,7 @@
 #pragma once
 /// What libtorch's exceptions mean to a user. Local.
 
-#include "concord/core/failure_reader.hpp"
+#include "concord/core/run/failure_reader.hpp"
 
 namespace concord::app {
 

@@ -2,7 +2,7 @@
 
 #include "concord/comm/failing_together.hpp"
 #include "concord/comm/watch/watchdog.hpp"
-#include "concord/core/heartbeat.hpp"
+#include "concord/core/run/heartbeat.hpp"
 
 #include <mpi.h>
 

@@ -1,4 +1,4 @@
-#include "concord/core/failure_reader.hpp"
+#include "concord/core/run/failure_reader.hpp"
 
 #include <filesystem>
 #include <new>

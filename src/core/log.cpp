@@ -1,8 +1,8 @@
 #include "concord/core/log.hpp"
 
 #include "concord/core/error.hpp"
-#include "concord/core/heartbeat.hpp"
 #include "concord/core/progress.hpp"
+#include "concord/core/run/heartbeat.hpp"
 #include "concord/core/text.hpp"
 
 #include <spdlog/sinks/stdout_color_sinks.h>

@@ -1,7 +1,7 @@
 #pragma once
 // Token ids made elsewhere -> tokens.h5, some MB at a time. Collective over `comm`.
 
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/corpus/tokenize.hpp"
 
 #include "corpus/text/text_tokens.hpp"

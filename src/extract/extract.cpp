@@ -4,7 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"

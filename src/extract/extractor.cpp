@@ -5,7 +5,7 @@
 #include "concord/comm/pipe.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/output.hpp"
 #include "concord/model/transformer.hpp"

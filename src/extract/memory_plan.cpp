@@ -1,7 +1,7 @@
 #include "concord/extract/memory_plan.hpp"
 
 #include "concord/core/error.hpp"
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
 #include "concord/dist/layer_shards.hpp"
 #include "concord/model/transformer.hpp"
 

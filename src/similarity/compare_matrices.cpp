@@ -1,7 +1,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/json_text.hpp"
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/claim/claim.hpp"

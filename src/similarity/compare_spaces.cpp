@@ -3,8 +3,8 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
-#include "concord/core/threads.hpp"
 #include "concord/linalg/dense.hpp"
 #include "concord/similarity/chance/permutation.hpp"
 

@@ -3,7 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/philox.hpp"
-#include "concord/core/stopwatch.hpp"
+#include "concord/core/run/stopwatch.hpp"
 
 #include "subspaces/dealt_ranking.hpp"
 #include "subspaces/one_concept.hpp"

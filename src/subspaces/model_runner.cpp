@@ -4,7 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/model/weights.hpp"
 
 #include <algorithm>

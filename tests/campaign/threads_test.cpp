@@ -1,7 +1,7 @@
 // Threads of concord's own, for ThreadSanitizer (tests/campaign/sanitize thread): no MPI, no libtorch, whose threads it does not know.
 #include "concord/core/error.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
-#include "concord/core/threads.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/rows/row_writer.hpp"
 #include "concord/io/rows/segments.hpp"

@@ -1,11 +1,11 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/dtype.hpp"
 #include "concord/core/fields.hpp"
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
-#include "concord/core/threads.hpp"
 
 #include <gtest/gtest.h>
 

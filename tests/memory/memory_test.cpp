@@ -1,9 +1,9 @@
 // What stages allocate against the formulas of their plans, at 1 to 4 ranks and several sizes. Each formula must be within a tenth of what
 // was counted, blocks below 32 KiB and what libraries keep for themselves apart.
 #include "concord/comm/collectives.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
-#include "concord/core/threads.hpp"
 #include "concord/correlate/memory_plan.hpp"
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"

@@ -3,7 +3,7 @@
 /// GPU in LoopWarp, that all lanes share the variables outside of Lanes, does not here. In two orders of lanes, so that a kernel whose
 /// lanes race within a phase gives two results.
 
-#include "concord/core/warp.hpp"
+#include "concord/core/machine/warp.hpp"
 
 #include <array>
 #include <cstring>

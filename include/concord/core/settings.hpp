@@ -17,10 +17,10 @@
 /// the digest of the stage's result must hang on. A member is a bool, an int, an Index, a double, a text, a path, a list of texts, or an
 /// enum whose words WordsOf lists; a text that means a choice exists only where it is read or written.
 
-#include "concord/core/device.hpp"
 #include "concord/core/dtype.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/index.hpp"
+#include "concord/core/machine/device.hpp"
 
 #include <nlohmann/json.hpp>
 

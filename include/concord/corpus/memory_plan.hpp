@@ -2,7 +2,7 @@
 /// What `tokenize` takes in memory (docs/memory.md). Local.
 
 #include "concord/core/index.hpp"
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 
 namespace concord::corpus {
 

@@ -1,7 +1,7 @@
 #pragma once
 /// What `correlate` takes in memory (docs/memory.md). Local.
 
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 #include "concord/correlate/correlate.hpp"
 
 namespace concord::correlate {

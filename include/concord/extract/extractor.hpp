@@ -8,7 +8,7 @@
 
 #include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/session.hpp"
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/corpus/token_reader.hpp"
 #include "concord/dist/layer_shards.hpp"
 #include "concord/extract/memory_plan.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 /// What an extraction takes on each rank, by arithmetic alone: shown by `concord plan`, and checked before a run. Local.
 
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 #include "concord/extract/options.hpp"
 #include "concord/model/config.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 /// What `encode` takes in memory (docs/memory.md). Local.
 
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 #include "concord/features/encode.hpp"
 
 namespace concord::features {

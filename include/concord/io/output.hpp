@@ -5,7 +5,7 @@
 /// are safely in it; finish() renames it to `NAME`. A file under its final name is therefore whole. Killed at any moment,
 /// a stage continues behind the last committed unit.
 
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/io/claim/claim.hpp"
 #include "concord/io/hdf5.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 /// What training, loading and using an SAE take in memory (docs/memory.md). Local.
 
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 #include "concord/sae/training/train.hpp"
 
 namespace concord::sae {

@@ -1,7 +1,7 @@
 #pragma once
 /// What `compare` takes in memory (docs/memory.md). Local.
 
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 #include "concord/similarity/compare_spaces.hpp"
 
 namespace concord::similarity {

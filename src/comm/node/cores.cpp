@@ -2,7 +2,7 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 
 #include <algorithm>
 #include <sched.h>

@@ -2,7 +2,7 @@
 
 #include "concord/comm/decided.hpp"
 #include "concord/comm/node/node_array.hpp"
-#include "concord/core/heartbeat.hpp"
+#include "concord/core/run/heartbeat.hpp"
 #include "concord/core/text.hpp"
 
 #include "comm/watch/watchdog_meeting.hpp"

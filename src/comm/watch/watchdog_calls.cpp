@@ -1,7 +1,7 @@
 // The calls of MPI that may wait for other ranks, seen through MPI's profiling interface: each of them notes that this rank is in it. So
 // the watchdog knows where a rank waits, whichever library called (HDF5, ScaLAPACK, Boost.MPI).
 #include "concord/comm/watch/watchdog.hpp"
-#include "concord/core/heartbeat.hpp"
+#include "concord/core/run/heartbeat.hpp"
 
 #include <mpi.h>
 

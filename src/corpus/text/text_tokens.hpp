@@ -1,7 +1,7 @@
 #pragma once
 // Text -> tokens.h5, piece by piece: what a rank holds does not grow with the corpus. Collective over `comm`.
 
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/corpus/text/text_files.hpp"
 #include "concord/corpus/tokenize.hpp"
 

@@ -6,7 +6,7 @@
 /// the bits that the CPU's kernels give it (kernels.hpp). Sums of a chunk of A's features lie in the device's memory until they have been
 /// looked through; of most pairs there is nothing, which a bit says, so that they are neither written nor read.
 
-#include "concord/core/warp.hpp"
+#include "concord/core/machine/warp.hpp"
 #include "concord/correlate/sums/elements.hpp"
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-#include "concord/core/warp_launch.hpp"
+#include "concord/core/machine/warp_launch.hpp"
 
 #include "correlate/device/device_launch.hpp"
 

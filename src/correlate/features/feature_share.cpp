@@ -3,7 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/error.hpp"
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
 #include "concord/dist/partition.hpp"
 
 #include <cstring>

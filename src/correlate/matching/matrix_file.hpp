@@ -1,7 +1,7 @@
 #pragma once
 /// All correlations of a pair of layers in a file of their own (docs/formats.md). Collective over `comm`.
 
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/correlate/sums/pearson.hpp"
 
 #include <filesystem>

@@ -1,6 +1,6 @@
 #include "correlate/sums/found.hpp"
 
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 
 namespace concord::correlate {
 namespace {

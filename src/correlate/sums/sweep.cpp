@@ -1,7 +1,7 @@
 #include "correlate/sums/sweep.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 
 #include <limits>
 #include <numeric>

@@ -2,7 +2,7 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/digest.hpp"
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>

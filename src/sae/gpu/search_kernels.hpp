@@ -1,7 +1,7 @@
 #pragma once
 /// The search for active latents among the pre-activations of some rows, for GPUs (core/warp.hpp): a warp a row, which is read once. Local.
 
-#include "concord/core/warp.hpp"
+#include "concord/core/machine/warp.hpp"
 
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "concord/core/warp_launch.hpp"
+#include "concord/core/machine/warp_launch.hpp"
 
 #include "sae/gpu/search_kernels.hpp"
 

@@ -3,7 +3,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/io/hdf5.hpp"
 
 #include <algorithm>

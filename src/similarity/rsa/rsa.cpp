@@ -2,7 +2,7 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/linalg/dense.hpp"
 
 #include "similarity/measures/nearest.hpp"

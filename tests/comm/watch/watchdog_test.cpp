@@ -1,6 +1,6 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/watch/watchdog.hpp"
-#include "concord/core/heartbeat.hpp"
+#include "concord/core/run/heartbeat.hpp"
 
 #include <mpi.h>
 

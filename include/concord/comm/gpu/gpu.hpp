@@ -2,7 +2,7 @@
 /// Which GPU a rank owns, and memory that it copies from.
 
 #include "concord/comm/session.hpp"
-#include "concord/core/device.hpp"
+#include "concord/core/machine/device.hpp"
 
 #include <cstddef>
 #include <string>

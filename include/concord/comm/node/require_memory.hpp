@@ -2,7 +2,7 @@
 /// Refuses work that does not fit, before its memory is taken. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 
 namespace concord::comm {
 

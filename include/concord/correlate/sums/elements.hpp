@@ -1,7 +1,7 @@
 #pragma once
 /// What the large arrays of the correlation consist of, and r from sums: for the host and for GPUs alike. Local.
 
-#include "concord/core/warp.hpp"
+#include "concord/core/machine/warp.hpp"
 
 #include <cmath>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "concord/core/warp.hpp"
+#include "concord/core/machine/warp.hpp"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "concord/core/memory.hpp"
+#include "concord/core/machine/memory.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,7 +1,7 @@
 #pragma once
 /// Starts kernels of core/warp.hpp on the current GPU, in its default stream. For sources of the GPU's compiler alone. Local.
 
-#include "concord/core/warp.hpp"
+#include "concord/core/machine/warp.hpp"
 
 #ifdef __CUDACC__
 

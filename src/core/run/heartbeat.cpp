@@ -1,4 +1,4 @@
-#include "concord/core/heartbeat.hpp"
+#include "concord/core/run/heartbeat.hpp"
 
 #include <fmt/format.h>
 

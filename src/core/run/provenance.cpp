@@ -1,4 +1,4 @@
-#include "concord/core/provenance.hpp"
+#include "concord/core/run/provenance.hpp"
 
 #include "concord/core/digest.hpp"
 #include "concord/core/json_text.hpp"

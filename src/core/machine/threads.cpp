@@ -1,6 +1,6 @@
-#include "concord/core/threads.hpp"
+#include "concord/core/machine/threads.hpp"
 
-#include "concord/core/heartbeat.hpp"
+#include "concord/core/run/heartbeat.hpp"
 
 #include <atomic>
 #include <cstdlib>

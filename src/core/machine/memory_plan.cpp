@@ -1,4 +1,4 @@
-#include "concord/core/memory_plan.hpp"
+#include "concord/core/machine/memory_plan.hpp"
 
 #include <algorithm>
 #include <iterator>
