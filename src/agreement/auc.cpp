@@ -1,4 +1,4 @@
-#include "concord/agreement/auc.hpp"
+#include "agreement/auc.hpp"
 
 #include "concord/agreement/ranks.hpp"
 

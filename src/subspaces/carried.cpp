@@ -1,7 +1,7 @@
 #include "concord/subspaces/carried.hpp"
 
 #include "concord/agreement/bootstrap.hpp"
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/agreement/ranks.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 /// Do alike concepts act alike? The matrices of effects of two models against each other and against meaning (agreement/).
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/dist/partition.hpp"
 
 #include "subspaces/effect_means.hpp"

@@ -1,6 +1,6 @@
 #include "subspaces/geometry.hpp"
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 

@@ -1,7 +1,7 @@
 #pragma once
 /// How subspaces.h5 is laid out (docs/formats.md), and its parts as units of work write them. Local: rank 0 has the file.
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/concepts/occurrences.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/subspaces/alike.hpp"

@@ -14,7 +14,7 @@
 /// grow from the smallest s to 1: then the change of the predictions, not the direction, does it. The first tokens stand for the concept's
 /// words; a direction that writes c as the second token of a word, or later in the text, is not seen to.
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/corpus/token_reader.hpp"
 #include "concord/model/transformer.hpp"
 #include "concord/subspaces/bases.hpp"

@@ -1,8 +1,8 @@
 // AUC and its p against scikit-learn, scipy and worked numbers, and against all labellings.
-#include "concord/agreement/auc.hpp"
 #include "concord/agreement/ranks.hpp"
 #include "concord/core/philox.hpp"
 
+#include "agreement/auc.hpp"
 #include "agreement/golden.hpp"
 #include "support/support.hpp"
 #include <cmath>

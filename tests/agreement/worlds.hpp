@@ -1,7 +1,7 @@
 #pragma once
 // Planted worlds: two models' matrices of concepts by concepts with chosen things in common.
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/core/philox.hpp"
 
 #include <cmath>

@@ -5,7 +5,7 @@
 /// other's best, r above 0); what is compared are their decoder rows, which took no part in pairing. Rows of the C x C matrix are concepts
 /// of A, columns those of B. Chance: the same rows, paired at random.
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/subspaces/bases.hpp"
 #include "concord/subspaces/small_spaces.hpp"

@@ -1,6 +1,6 @@
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 
-#include "agreement/crossing.hpp"
+#include "agreement/matrix/crossing.hpp"
 #include <algorithm>
 #include <cmath>
 

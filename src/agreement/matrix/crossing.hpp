@@ -1,9 +1,9 @@
 #pragma once
 /// One matrix of A against one of B, made ready for permutations; and what of a pair's concepts is defined. Local.
 
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 
-#include "agreement/two_way.hpp"
+#include "agreement/matrix/two_way.hpp"
 
 namespace concord::agreement {
 

@@ -1,8 +1,8 @@
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/agreement/ranks.hpp"
 #include "concord/core/philox.hpp"
 
-#include "agreement/crossing.hpp"
+#include "agreement/matrix/crossing.hpp"
 #include <algorithm>
 #include <cmath>
 #include <numeric>

@@ -1,7 +1,7 @@
 // What is asked of concept matrices beside their agreement: do the same concepts match, and do pairs near in meaning differ from others?
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 
-#include "agreement/crossing.hpp"
+#include "agreement/matrix/crossing.hpp"
 #include <algorithm>
 #include <cmath>
 

@@ -1,5 +1,5 @@
 // The agreement test against worked numbers, against dummies and least squares over all permutations (numpy), and its parts by hand.
-#include "concord/agreement/matrix_agreement.hpp"
+#include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/agreement/ranks.hpp"
 #include "concord/core/philox.hpp"
 

@@ -1,4 +1,4 @@
-#include "agreement/crossing.hpp"
+#include "agreement/matrix/crossing.hpp"
 
 #include "concord/agreement/ranks.hpp"
 

@@ -1,4 +1,4 @@
-#include "agreement/two_way.hpp"
+#include "agreement/matrix/two_way.hpp"
 
 #include <algorithm>
 #include <cmath>
