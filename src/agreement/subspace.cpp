@@ -1,5 +1,6 @@
 #include "concord/agreement/subspace.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/linalg/dense.hpp"
 
 #include <algorithm>
@@ -12,10 +13,6 @@ namespace {
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr double eps = std::numeric_limits<double>::epsilon();
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 void require_finite(const std::vector<double>& values, const char* what) {
   require(std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); }), ExitCode::bad_data,

@@ -6,6 +6,7 @@
 #include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
@@ -29,10 +30,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// A layer of one side and what matching needs of it.
 struct Layer {

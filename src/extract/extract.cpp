@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/progress.hpp"
@@ -18,10 +19,6 @@
 namespace concord::extract {
 
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// activations.h5 while it is made: where each block of each layer belongs, and which blocks are there.
 class ActivationsFile {

@@ -4,6 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/pipe.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/text.hpp"
@@ -19,14 +20,6 @@
 namespace concord::extract {
 
 using at::Tensor;
-
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
 
 struct Extractor::Model {
   template <typename... Args>

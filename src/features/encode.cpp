@@ -5,6 +5,7 @@
 #include "concord/comm/decided.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/progress.hpp"
@@ -27,10 +28,6 @@ namespace concord::features {
 namespace fs = std::filesystem;
 
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Keeps the strongest activations of one feature, strongest first.
 class TopList {

@@ -1,5 +1,7 @@
 #include "concord/features/piece_windows.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <algorithm>
 
 namespace concord::features {
@@ -7,10 +9,6 @@ namespace {
 
 constexpr Index windows_wanted = Index{1} << 16;
 constexpr Index most_pieces_a_window = 64;
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 } // namespace
 

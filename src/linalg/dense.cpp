@@ -1,5 +1,6 @@
 #include "concord/linalg/dense.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 
 #include "linalg/scalapack.hpp"
@@ -10,10 +11,6 @@
 
 namespace concord::linalg {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
 

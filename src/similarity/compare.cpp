@@ -4,6 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/machine/threads.hpp"
@@ -24,10 +25,6 @@
 
 namespace concord::similarity {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Decoders of one side's SAEs: those of the last few layers stay for the next pair.
 class Decoders {

@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
 #include "concord/linalg/dense.hpp"
@@ -17,10 +18,6 @@
 
 namespace concord::similarity {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 using Scores = std::map<std::string, double>;
 

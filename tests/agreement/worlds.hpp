@@ -2,6 +2,7 @@
 // Planted worlds: two models' matrices of concepts by concepts with chosen things in common.
 
 #include "concord/agreement/matrix/matrix_agreement.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include <cmath>
@@ -31,10 +32,6 @@ struct Shape {
   Index size = 4;
   Index concepts() const { return groups * size; }
 };
-
-inline std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 inline Values normals(std::uint64_t seed, const char* purpose, std::uint64_t number, Index n) {
   const Philox random(seed, purpose, number);

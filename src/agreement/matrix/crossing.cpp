@@ -1,6 +1,7 @@
 #include "agreement/matrix/crossing.hpp"
 
 #include "concord/agreement/ranks.hpp"
+#include "concord/core/at.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -10,10 +11,6 @@ namespace concord::agreement {
 namespace {
 
 constexpr double nothing = 1e-20; ///< of a sum of squares: rounding of what is left of it
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 double dot(const Matrix& x, const Matrix& y) {
   // Four sums at once, in an order of their own: the compiler may not reorder one.

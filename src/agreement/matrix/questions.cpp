@@ -1,5 +1,6 @@
 // What is asked of concept matrices beside their agreement: do the same concepts match, and do pairs near in meaning differ from others?
 #include "concord/agreement/matrix/matrix_agreement.hpp"
+#include "concord/core/at.hpp"
 
 #include "agreement/matrix/crossing.hpp"
 #include <algorithm>
@@ -7,10 +8,6 @@
 
 namespace concord::agreement {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Means of the entries (i, order[i]) and of all others, of those that are defined.
 struct Means {

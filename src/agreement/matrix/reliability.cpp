@@ -1,5 +1,6 @@
 #include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/agreement/ranks.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include "agreement/matrix/crossing.hpp"
@@ -9,10 +10,6 @@
 
 namespace concord::agreement {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// r of the two halves of one model.
 double half_r(const MatrixPair& pair, const std::vector<Matrix>& halves) {

@@ -1,17 +1,11 @@
 #include "agreement/matrix/two_way.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <algorithm>
 #include <cmath>
 
 namespace concord::agreement {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 TwoWay::TwoWay(Index concepts, const Mask& mask) : c_(concepts), mask_(&mask), in_row_(at(c_), 0.0), in_column_(at(c_), 0.0) {
   for (Index i = 0; i < c_; ++i)
     for (Index j = 0; j < c_; ++j) {

@@ -1,6 +1,7 @@
 #include "concord/comm/gpu/nccl.hpp"
 
 #include "concord/comm/agree.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 
 #ifdef CONCORD_NCCL
@@ -17,10 +18,6 @@ namespace {
 void check(ncclResult_t result, const char* what) {
   require(result == ncclSuccess, ExitCode::unavailable, "NCCL cannot {}: {}; set sae.gpu_exchange = \"host\" to go through MPI", what,
           ncclGetErrorString(result));
-}
-
-std::size_t at(Index count) {
-  return static_cast<std::size_t>(count);
 }
 
 } // namespace

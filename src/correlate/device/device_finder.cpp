@@ -1,11 +1,9 @@
+#include "concord/core/at.hpp"
+
 #include "correlate/device/device_sweep.hpp"
 
 namespace concord::correlate::device {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Partners of columns, for one shift after another; the null needs the best one alone.
 class ColumnTables {

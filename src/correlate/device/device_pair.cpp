@@ -1,15 +1,13 @@
 #include "correlate/device/device_pair.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <limits>
 
 namespace concord::correlate::device {
 namespace {
 
 static_assert(strip_a == PostingsView::strip && strip_b == RowsView::strip);
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 DeviceArray<float> upload_strips(Device& device, const Share& share, Index width) {
   DeviceArray<float> strips(device, at(Strips::size(share.rows, share.dense, width)));

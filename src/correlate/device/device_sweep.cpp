@@ -1,13 +1,10 @@
 #include "correlate/device/device_sweep.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 
 namespace concord::correlate::device {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Of one of A's features with all columns.
 double sums_bytes(Index columns) {

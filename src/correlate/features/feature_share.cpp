@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/dist/partition.hpp"
@@ -12,10 +13,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// An active feature on its way to the ranks of its part.
 struct Item {

@@ -1,13 +1,11 @@
 #include "correlate/features/moments.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <limits>
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 void add_dense_moments(const Share& share, Index width, Moments& moments) {
   for (Index j = 0; j < share.dense; ++j) {

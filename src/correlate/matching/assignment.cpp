@@ -1,5 +1,7 @@
 #include "correlate/matching/assignment.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -9,10 +11,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double unit = 0x1p40; ///< gains are integers of this fraction
 

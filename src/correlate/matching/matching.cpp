@@ -1,5 +1,6 @@
 #include "correlate/matching/matching.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 
 #include <algorithm>
@@ -10,11 +11,6 @@ namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
-
-template <typename Integer>
-std::size_t at(Integer i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// First place of a feature in a list of best partners.
 std::size_t first(const BestPartners& best, std::size_t feature) {

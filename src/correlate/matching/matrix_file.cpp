@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 #include "concord/io/output.hpp"
 
@@ -12,10 +13,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Rows of pairs that wait on disk, since where they belong is known when all are counted. The file has no name: nothing is left behind
 /// by a run that was killed.

@@ -1,5 +1,6 @@
 #include "correlate/matching/pair_result.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/correlate/correlate.hpp"
 
 #include <limits>
@@ -10,11 +11,6 @@ namespace {
 
 constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
 constexpr double fixed_cut = 0.1; ///< the papers'
-
-template <typename Integer>
-std::size_t at(Integer i) {
-  return static_cast<std::size_t>(i);
-}
 
 SideResult side_result(BestPartners best, std::vector<double> null_r, const BestNull& null, double level) {
   const std::size_t features = best.partner.size() / at(best.places);

@@ -1,5 +1,7 @@
 #include "correlate/matching/significance.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,10 +9,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Features that share a window, and the values that a window should have: a sixteenth of all, within limits.
 constexpr Index block = 64;

@@ -1,6 +1,7 @@
 #include "concord/correlate/sums/best_partners.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 
 #include <algorithm>
 #include <array>
@@ -9,10 +10,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// The most values that are told apart by counting for each how many are larger: a sort would wait for a wrong guess at every other step.
 constexpr std::size_t most_counted = 64;

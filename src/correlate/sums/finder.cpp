@@ -1,3 +1,5 @@
+#include "concord/core/at.hpp"
+
 #include "correlate/sums/sweep.hpp"
 #include <array>
 #include <bit>
@@ -10,10 +12,6 @@
 
 namespace concord::correlate {
 namespace {
-
-constexpr std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Looks through the sums of one feature of A with a block of B's: best partners both ways, the largest r of shifted rows.
 class Finder {

@@ -1,16 +1,9 @@
 #include "correlate/sums/found.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 
 namespace concord::correlate {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 Found::Found(std::size_t features_a, std::size_t features_b, Index best, Index shifts, int threads)
     : best_of_a(static_cast<Index>(features_a), best), best_of_b(at(threads), BestTable(static_cast<Index>(features_b), best)),
       largest_a(at(shifts) * features_a, 0.0), largest_b(at(threads), std::vector<double>(at(shifts) * features_b, 0.0)) {}

@@ -1,5 +1,7 @@
 #include "correlate/sums/kernels.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <array>
 #include <bit>
 #include <cstring>
@@ -40,10 +42,6 @@ Doubles<width> loaded(const double* values) {
   Doubles<width> x;
   std::memcpy(&x, values, sizeof x);
   return x;
-}
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
 }
 
 /// Most rows of a block are a line or two long: those are fetched without a guess at how many they are. `level` as __builtin_prefetch has

@@ -1,6 +1,7 @@
 #include "concord/correlate/sums/pearson.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 
 #include "correlate/device/device_sweep.hpp"
 #include "correlate/sums/sweep.hpp"
@@ -11,10 +12,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// What is kept of a layer for the next pairs, within a limit of bytes; what was not used for longest goes first.
 template <typename ShareType>

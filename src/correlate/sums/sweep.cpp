@@ -1,6 +1,7 @@
 #include "correlate/sums/sweep.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 
 #include <limits>
@@ -12,10 +13,6 @@ namespace {
 /// The share of a block's features up to which those touched are listed: looking at a listed one costs several times as much as passing by
 /// one of all in their order (measured).
 constexpr double worth_listing = 0.2;
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 } // namespace
 

@@ -251,17 +251,17 @@ double DeviceStep::forward(const FlatParameters& parameters, std::span<const flo
   rows_.with_aux = false;
   t.centred = on(t.device, rows, at::kFloat).view({rows_.count(), t.d}).mul_(t.scales).sub_(t.b_dec());
   t.search.look_at(t.centred, t.encoder(), t.b_enc());
-  architecture_.search_by(&t.search);
-  architecture_.encode(parameters, {}, rows_.codes);
-  architecture_.search_by(nullptr);
+  {
+    const auto searching = architecture_.search_by(t.search);
+    architecture_.encode(parameters, {}, rows_.codes);
+  }
   rows_.codes.begin_gradients();
   decode();
   double penalty = 0;
   if (penalised_) {
     to_host<float>(t.codes.gradients, rows_.codes.gradient);
-    architecture_.decode_by(&t);
+    const auto decoding = architecture_.decode_by(t);
     penalty = architecture_.backward(parameters, rows_, warmth);
-    architecture_.decode_by(nullptr);
     t.codes.gradients = on<float>(t.device, rows_.codes.gradient, at::kFloat);
   }
   has_dead_ = find_dead(t.search, {}, {}, {}, dead, k_aux_, rows_.aux);

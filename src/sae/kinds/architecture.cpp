@@ -2,23 +2,10 @@
 
 #include "concord/core/error.hpp"
 
-#include "sae/kinds/gated.hpp"
-#include "sae/kinds/jump_relu.hpp"
-#include "sae/kinds/matryoshka.hpp"
-#include "sae/kinds/relu.hpp"
-#include "sae/kinds/top_k.hpp"
+#include "sae/kinds/kinds.hpp"
 #include <cmath>
 
 namespace concord::sae {
-namespace {
-
-template <typename Made>
-std::unique_ptr<Architecture> make(const comm::Communicator& comm, const ArchitectureSettings& settings) {
-  return std::make_unique<Made>(comm, settings);
-}
-
-} // namespace
-
 Architecture::Architecture(const comm::Communicator& comm, const ArchitectureSettings& settings)
     : comm_(comm), settings_(settings), screen_(settings.d, Screen::Precision::int8, comm.size() > 1 ? &comm : nullptr) {
   if (settings_.parts.empty()) settings_.parts = {settings.d};
@@ -29,12 +16,12 @@ void Architecture::set_state(std::span<const double> state) {
 }
 
 const std::vector<ArchitectureKind>& architecture_kinds() {
-  static const std::vector<ArchitectureKind> kinds{{Kind::topk, 2e-4, 0.9, false, make<TopK>},
-                                                   {Kind::batch_topk, 2e-4, 0.9, false, make<BatchTopK>},
-                                                   {Kind::matryoshka, 2e-4, 0.9, false, make<Matryoshka>},
-                                                   {Kind::relu, 2e-4, 0.9, true, make<Relu>},
-                                                   {Kind::gated, 2e-4, 0.9, true, make<Gated>},
-                                                   {Kind::jumprelu, 7e-5, 0.0, true, make<JumpRelu>}};
+  static const std::vector<ArchitectureKind> kinds{{Kind::topk, 2e-4, 0.9, false, make_top_k},
+                                                   {Kind::batch_topk, 2e-4, 0.9, false, make_batch_top_k},
+                                                   {Kind::matryoshka, 2e-4, 0.9, false, make_matryoshka},
+                                                   {Kind::relu, 2e-4, 0.9, true, make_relu},
+                                                   {Kind::gated, 2e-4, 0.9, true, make_gated},
+                                                   {Kind::jumprelu, 7e-5, 0.0, true, make_jump_relu}};
   return kinds;
 }
 

@@ -2,6 +2,7 @@
 
 #include "concord/comm/collectives.hpp"
 
+#include "sae/kinds/kinds.hpp"
 #include "sae/numbers/rows.hpp"
 #include <algorithm>
 #include <bit>
@@ -68,6 +69,10 @@ void BatchTopK::set_state(std::span<const double> state) {
   floor_ = static_cast<float>(state[1]);
   threshold_ = state[2];
   steps_ = state[3];
+}
+
+std::unique_ptr<Architecture> make_batch_top_k(const comm::Communicator& comm, const ArchitectureSettings& settings) {
+  return std::make_unique<BatchTopK>(comm, settings);
 }
 
 } // namespace concord::sae

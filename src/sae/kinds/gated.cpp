@@ -1,5 +1,12 @@
-#include "sae/kinds/gated.hpp"
+// Gated SAE (Rajamanoharan et al. 2024, arXiv 2404.16014). Local.
+//   gate p = W_enc (x - b_dec) + b_gate;  magnitude m = exp(r_mag) (p - b_gate) + b_mag;  a = relu(m) where p > 0, else 0;
+//   penalty = sum_j relu(p_j), and the loss has the error |x^' - x|^2 of x^' = relu(p) W_dec + b_dec with W_dec and b_dec
+//   held constant (SAELens lets both move, against the paper).
+// With g_m = dL/da where m > 0 and g_p = lambda/B + 2/B <x^' - x, W_dec[j]>, all where p > 0:
+//   dL/d(W_enc[j] (x - b_dec)) = g_p + exp(r_mag) g_m,  b_gate: g_p,  b_mag: g_m,  r_mag: g_m (m - b_mag).
+// The scalars of a latent: b_gate (in the place of b_enc), b_mag, r_mag.
 
+#include "sae/kinds/kinds.hpp"
 #include "sae/numbers/decode.hpp"
 #include <cmath>
 
@@ -13,7 +20,20 @@ float magnitude(const FlatParameters& p, float gate, std::int32_t j) {
   return std::exp(p.scalar(r_mag)[at(j)]) * (gate - p.b_enc()[at(j)]) + p.scalar(b_mag)[at(j)];
 }
 
-} // namespace
+class Gated final : public Architecture {
+public:
+  using Architecture::Architecture;
+  Index scalars() const override { return 3; }
+  void encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) override;
+  double backward(const FlatParameters& parameters, StepRows& rows, float warmth) override;
+  void finish_gradients(const FlatParameters& parameters, Index j, float values, FlatParameters& gradients, Index i) const override;
+  void describe(const FlatParameters& parameters, Sae& sae) const override;
+
+private:
+  void take_gradients(const FlatParameters& parameters, Codes& codes, float strength) const;
+  double add_pull(const FlatParameters& parameters, StepRows& rows) const;
+  std::vector<float> gates_; ///< relu(p) of each entry
+};
 
 void Gated::encode(const FlatParameters& parameters, std::span<const float> centred, Codes& codes) {
   search().update(parameters.encoder(), parameters.b_enc(), {}, {});
@@ -81,6 +101,12 @@ void Gated::describe(const FlatParameters& parameters, Sae& sae) const {
   sae.architecture = Sae::Architecture::gated;
   sae.b_mag.assign(parameters.scalar(b_mag).begin(), parameters.scalar(b_mag).end());
   sae.r_mag.assign(parameters.scalar(r_mag).begin(), parameters.scalar(r_mag).end());
+}
+
+} // namespace
+
+std::unique_ptr<Architecture> make_gated(const comm::Communicator& comm, const ArchitectureSettings& settings) {
+  return std::make_unique<Gated>(comm, settings);
 }
 
 } // namespace concord::sae

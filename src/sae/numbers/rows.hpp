@@ -1,6 +1,7 @@
 #pragma once
 /// Arithmetic on single rows, in an order of its own that does not depend on threads. Local.
 
+#include "concord/core/at.hpp"
 #include "concord/core/index.hpp"
 
 #include <ATen/Parallel.h>
@@ -12,10 +13,6 @@
 #include <vector>
 
 namespace concord::sae {
-
-constexpr std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 namespace dots {
 

@@ -1,5 +1,6 @@
 #include "concord/sae/rows/buffer_order.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/philox.hpp"
 
@@ -8,14 +9,6 @@
 #include <algorithm>
 
 namespace concord::sae {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 std::function<std::vector<bool>(Index, Index)> usable_rows_of(const io::RowKinds& kinds, bool keep_special) {
   return [kinds, keep_special](Index begin, Index end) {
     std::vector<bool> usable;

@@ -1,5 +1,6 @@
 #include "concord/sae/rows/row_feed.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
@@ -11,10 +12,6 @@
 
 namespace concord::sae {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr Index sample_size = 32768;
 constexpr std::size_t held_out_piece = 1024;

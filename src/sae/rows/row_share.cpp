@@ -1,5 +1,6 @@
 #include "concord/sae/rows/row_share.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 #include "concord/dist/partition.hpp"
 
@@ -8,14 +9,6 @@
 #include <numeric>
 
 namespace concord::sae {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 RowOrder::RowOrder(Index usable, Index held_out, std::uint64_t seed, int layer)
     : usable_(usable), held_out_(held_out), seed_(seed), layer_(layer),
       split_(usable, Philox(seed, "sae-split", static_cast<std::uint64_t>(layer))),

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/linalg/decompose.hpp"
@@ -15,10 +16,6 @@ namespace concord::similarity {
 namespace {
 
 using linalg::view;
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
 constexpr Index shuffled_elements = Index{1} << 25; ///< of Y that a permutation puts in order at once

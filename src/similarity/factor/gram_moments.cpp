@@ -1,6 +1,7 @@
 #include "similarity/factor/gram_moments.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
 
@@ -9,10 +10,6 @@
 
 namespace concord::similarity {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Sum over i != j of W_ij^3, from some rows where there are many.
 double off_diagonal_cubes(const comm::Communicator& comm, const Factor& f, const std::vector<double>& weights) {

@@ -1,6 +1,7 @@
 #include "similarity/measures/nearest.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/dist/partition.hpp"
 
@@ -8,10 +9,6 @@
 
 namespace concord::similarity {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr std::uint32_t factors[] = {0x9E3779B1U, 0x85EBCA77U, 0xC2B2AE3DU};
 constexpr unsigned shifts[] = {15, 13, 16};

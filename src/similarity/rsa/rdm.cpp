@@ -1,5 +1,6 @@
 #include "concord/similarity/rsa/rdm.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/linalg/dense.hpp"
 
 #include <algorithm>
@@ -8,10 +9,6 @@
 
 namespace concord::similarity {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double eps = std::numeric_limits<double>::epsilon();
 

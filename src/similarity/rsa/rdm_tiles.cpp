@@ -1,14 +1,8 @@
 #include "similarity/rsa/rdm_tiles.hpp"
 
+#include "concord/core/at.hpp"
+
 namespace concord::similarity {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 std::vector<Tile> own_tiles(Index m, Index size, int rank, int ranks) {
   std::vector<Tile> tiles;
   Index number = 0;

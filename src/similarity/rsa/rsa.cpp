@@ -2,6 +2,7 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/linalg/dense.hpp"
 
@@ -17,10 +18,6 @@ namespace concord::similarity {
 namespace {
 
 __extension__ typedef __int128 Int128;
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();

@@ -1,5 +1,6 @@
 // Levels of what correlate prints: p of best correlations and the false discovery rate. Where nothing is shared, p <= alpha comes about in
 // a share alpha of the cases, however r is distributed; and what is shared is found among many features.
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include "correlate/matching/matching.hpp"
@@ -12,10 +13,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// A law of best r by chance: of a number u in (0, 1) and the rows on which the feature is active.
 struct Law {

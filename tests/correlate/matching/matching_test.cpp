@@ -1,4 +1,5 @@
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include "correlate/matching/matching.hpp"
@@ -11,10 +12,6 @@
 
 namespace concord::correlate {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Lists of one place, as given; r of B's choices, 1 for A's.
 PairCorrelation hand_made(std::vector<std::int32_t> b_to_a, std::vector<double> r, std::vector<std::int32_t> a_to_b) {

@@ -68,10 +68,22 @@ public:
   /// lambda/B of a penalty sum_j a_j |W_dec[j]| by models, which moves the decoder; 0: there is none.
   virtual float decoder_penalty() const { return 0; }
 
-  /// Lets encode() ask another search than its own, which must outlive it; none: its own again.
-  void search_by(LatentSearch* search) { search_ = search; }
-  /// Lets backward() ask who holds the decoder, instead of reading it from the parameters; likewise.
-  void decode_by(Decoding* decoding) { decoding_ = decoding; }
+  /// What the architecture has of another's while this lives.
+  template <typename T>
+  class [[nodiscard]] Loan {
+  public:
+    Loan(T*& place, T& lent) : place_(place) { place_ = &lent; }
+    ~Loan() { place_ = nullptr; }
+    Loan(const Loan&) = delete;
+    Loan& operator=(const Loan&) = delete;
+
+  private:
+    T*& place_;
+  };
+  /// Lets encode() ask another search than its own.
+  Loan<LatentSearch> search_by(LatentSearch& search) { return {search_, search}; }
+  /// Lets backward() ask who holds the decoder, instead of reading it from the parameters.
+  Loan<Decoding> decode_by(Decoding& decoding) { return {decoding_, decoding}; }
   /// Latents computed in f32 in the last encode(), a row.
   double computed_per_row() const { return screen_.computed_per_row(); }
   const ArchitectureSettings& settings() const { return settings_; }
