@@ -6,8 +6,8 @@
 // spread over the grid; 0: all.
 #include "concord/comm/session.hpp"
 #include "concord/core/error.hpp"
-#include "concord/correlate/sums/pearson.hpp"
 
+#include "correlate/pair_correlator.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cstdio>

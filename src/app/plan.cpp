@@ -16,7 +16,6 @@
 #include "concord/io/hdf5.hpp"
 #include "concord/model/config.hpp"
 #include "concord/model/transformer.hpp"
-#include "concord/sae/gpu/device_step.hpp"
 #include "concord/sae/memory_plan.hpp"
 #include "concord/similarity/file_bytes.hpp"
 #include "concord/similarity/memory_plan.hpp"
@@ -351,19 +350,8 @@ std::vector<StagePlan> stage_plans(const Sizes& sizes) {
 
 /// Of a training on GPUs, whose ranks train one SAE together.
 double gpu_training_memory(const Study& study, Index d, int ranks) {
-  const auto o = train_options(study);
-  sae::ArchitectureSettings s;
-  s.kind = o.kind;
-  s.d = d;
-  s.latents = o.latents;
-  s.batch = o.batch;
-  s.k = o.k;
-  s.prefixes = o.prefixes;
-  s.parts = {d};
   ranks = std::max(1, ranks / static_cast<int>(std::max<Index>(1, study.integer("sae.groups"))));
-  const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
-  return sae::DeviceStep::bytes(*sae::make_architecture(self, s), s.latents / ranks + 1, s.batch / ranks + 1,
-                                o.aux_weight > 0 ? sae::dead_latents_a_row(o, d) : 0);
+  return sae::gpu_training_bytes(train_options(study), d, ranks);
 }
 
 } // namespace

@@ -33,15 +33,15 @@ struct Header {
 };
 
 std::vector<char> payload_of(const sae::SparseRows& codes) {
-  std::vector<char> bytes(8 * codes.row_ends.size() + 8 * codes.values.size());
+  std::vector<char> bytes(8 * codes.ends.size() + 8 * codes.value.size());
   char* to = bytes.data();
   const auto add = [&](const void* from, std::size_t size) {
     if (size > 0) std::memcpy(to, from, size);
     to += size;
   };
-  add(codes.row_ends.data(), 8 * codes.row_ends.size());
-  add(codes.indices.data(), 4 * codes.indices.size());
-  add(codes.values.data(), 4 * codes.values.size());
+  add(codes.ends.data(), 8 * codes.ends.size());
+  add(codes.index.data(), 4 * codes.index.size());
+  add(codes.value.data(), 4 * codes.value.size());
   return bytes;
 }
 
@@ -151,8 +151,8 @@ void CodeSpool::append(int layer, Index first_row, Index latents, Index left_out
   header.first_row = first_row;
   header.latents = latents;
   header.left_out = left_out;
-  header.rows = static_cast<Index>(codes.row_ends.size());
-  header.values = static_cast<Index>(codes.values.size());
+  header.rows = static_cast<Index>(codes.ends.size());
+  header.values = static_cast<Index>(codes.value.size());
   header.checksum = io::block_checksum(payload.data(), payload.size());
   write_all(out_, &header, sizeof header, mine_);
   write_all(out_, payload.data(), payload.size(), mine_);
@@ -187,25 +187,25 @@ void CodeSpool::codes(Index begin, Index end, sae::SparseRows& out) {
     std::vector<char> payload;
     require(read_record(file, place.offset, header, payload), ExitCode::bad_data, "{}: the record at byte {} is damaged; remove the folder",
             file.path.string(), place.offset);
-    block_.row_ends.resize(static_cast<std::size_t>(header.rows));
-    block_.indices.resize(static_cast<std::size_t>(header.values));
-    block_.values.resize(static_cast<std::size_t>(header.values));
+    block_.ends.resize(static_cast<std::size_t>(header.rows));
+    block_.index.resize(static_cast<std::size_t>(header.values));
+    block_.value.resize(static_cast<std::size_t>(header.values));
     const char* from = payload.data();
-    std::memcpy(block_.row_ends.data(), from, 8 * block_.row_ends.size());
+    std::memcpy(block_.ends.data(), from, 8 * block_.ends.size());
     if (header.values > 0) { // memcpy takes no null pointer, which an empty array has
-      std::memcpy(block_.indices.data(), from + 8 * header.rows, 4 * block_.indices.size());
-      std::memcpy(block_.values.data(), from + 8 * header.rows + 4 * header.values, 4 * block_.values.size());
+      std::memcpy(block_.index.data(), from + 8 * header.rows, 4 * block_.index.size());
+      std::memcpy(block_.value.data(), from + 8 * header.rows + 4 * header.values, 4 * block_.value.size());
     }
     read_first_ = place.first_row;
   }
-  const Index rows = static_cast<Index>(block_.row_ends.size());
+  const Index rows = static_cast<Index>(block_.ends.size());
   require(place.layer == layer_ && end - read_first_ <= rows, ExitCode::internal, "rows [{}, {}) span records", begin, end);
   for (Index r = begin - read_first_; r < end - read_first_; ++r) {
-    const Index first = r == 0 ? 0 : block_.row_ends[static_cast<std::size_t>(r) - 1];
-    const Index last = block_.row_ends[static_cast<std::size_t>(r)];
-    out.indices.insert(out.indices.end(), block_.indices.begin() + first, block_.indices.begin() + last);
-    out.values.insert(out.values.end(), block_.values.begin() + first, block_.values.begin() + last);
-    out.row_ends.push_back(static_cast<Index>(out.indices.size()));
+    const Index first = r == 0 ? 0 : block_.ends[static_cast<std::size_t>(r) - 1];
+    const Index last = block_.ends[static_cast<std::size_t>(r)];
+    out.index.insert(out.index.end(), block_.index.begin() + first, block_.index.begin() + last);
+    out.value.insert(out.value.end(), block_.value.begin() + first, block_.value.begin() + last);
+    out.ends.push_back(static_cast<Index>(out.index.size()));
   }
 }
 

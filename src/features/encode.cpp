@@ -20,6 +20,8 @@
 #include "concord/sae/search/encoder.hpp"
 
 #include "features/exact_sums.hpp"
+#include "features/file_codes.hpp"
+#include "features/layer_totals.hpp"
 #include <algorithm>
 #include <cmath>
 
@@ -28,201 +30,6 @@ namespace concord::features {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Keeps the strongest activations of one feature, strongest first.
-class TopList {
-public:
-  struct Entry {
-    float value;
-    Index row;
-  };
-  static bool stronger(const Entry& a, const Entry& b) { return a.value > b.value || (a.value == b.value && a.row < b.row); }
-  void offer(float value, Index row, std::size_t places) {
-    if (entries_.size() == places && !stronger({value, row}, entries_.back())) return;
-    const Entry entry{value, row};
-    entries_.insert(std::upper_bound(entries_.begin(), entries_.end(), entry, stronger), entry);
-    if (entries_.size() > places) entries_.pop_back();
-  }
-  const std::vector<Entry>& entries() const { return entries_; }
-
-private:
-  std::vector<Entry> entries_;
-};
-
-/// Entries that a rank writes at once.
-constexpr std::size_t entries_a_write = std::size_t{1} << 22;
-
-/// What a layer's features come to, on this rank's rows; then on all.
-struct LayerTotals {
-  Index entries = 0;
-  FeatureStatistics statistics; ///< sums follow when the codes are written
-  std::vector<float> largest;   ///< |value|
-  std::vector<TopList> top;
-  explicit LayerTotals(Index latents)
-      : statistics{std::vector<Index>(at(latents), 0), {}, {}, std::vector<float>(at(latents), 0.0F)}, largest(at(latents), 0.0F),
-        top(at(latents)) {}
-};
-
-/// Encodes the rows of an activations file. Local where it does not say Collective.
-class FileEncoder {
-public:
-  FileEncoder(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options) {}
-
-  /// Turns to a layer. Collective.
-  void open(int layer) {
-    encoder_.reset(); // the last layer's weights first
-    sae_ = {};
-    sae_ = sae::load_sae_on_nodes(comm_, sae::sae_path(options_.saes, layer));
-    encoder_ = std::make_unique<sae::Encoder>(sae_, options_.before_top_k, &comm_);
-    comm::agree(comm_, [&] { open_rows(layer); });
-    limit_ = norm_limit(comm_, options_, layer, sae_.d, [&] { return some_rows(); });
-  }
-
-  Index latents() const { return sae_.latents; }
-  const sae::Sae& sae() const { return sae_; }
-  /// Rows between two looks for a stop: some seconds' work.
-  Index rows_at_once() const { return encode_rows_at_once(sae_.latents, sae_.d, thread_count()); }
-  double value_bytes() const { return static_cast<double>(size_of(source_->dtype())); }
-
-  /// Appends the codes of rows [begin, end); returns how many of them are too long to have any.
-  Index encode(Index begin, Index end, sae::SparseRows& out) {
-    rows_.resize(at((end - begin) * sae_.d));
-    source_->read_float(begin, end - begin, rows_);
-    encoder_->encode(rows_, out);
-    return limit_.blank(rows_, out);
-  }
-
-  /// How well the SAE fits some of the rows.
-  std::optional<sae::Fit> fit() const {
-    std::vector<float> kept;
-    const auto rows = some_rows();
-    for (auto row = rows.begin(); row != rows.end(); row += sae_.d)
-      if (limit_.keeps(&*row)) kept.insert(kept.end(), row, row + sae_.d);
-    if (kept.empty()) return std::nullopt;
-    return sae::fit_of(sae_, *encoder_, kept);
-  }
-
-private:
-  void open_rows(int layer) {
-    source_ = std::make_unique<io::RowSource>(options_.activations.string() + ":/" + layer_name(layer) + "/x");
-    require(source_->cols() == sae_.d, ExitCode::bad_data, "the SAE {} is {} wide, {} of {} is {} wide",
-            sae::sae_path(options_.saes, layer).string(), sae_.d, layer_name(layer), options_.activations.string(), source_->cols());
-  }
-
-  /// Rows from all over the file, BOS rows not among them.
-  std::vector<float> some_rows() const {
-    constexpr Index windows = 8;
-    constexpr Index window_rows = 64;
-    std::vector<float> rows;
-    Index end = 0; // windows of a short file do not overlap
-    for (Index w = 0; w < windows; ++w) {
-      const Index begin = std::max(end, w * source_->rows() / windows);
-      end = std::min(source_->rows(), std::max(begin, w * source_->rows() / windows + window_rows));
-      const auto kinds = source_->row_kinds(begin, end);
-      for (Index r = begin; r < end; ++r) {
-        if (kinds[at(r - begin)] != 0) continue;
-        rows.resize(rows.size() + at(sae_.d));
-        source_->read_float(r, 1, std::span(rows).last(at(sae_.d)));
-      }
-    }
-    return rows;
-  }
-
-  const comm::Communicator& comm_;
-  const EncodeOptions& options_;
-  sae::Sae sae_;
-  std::unique_ptr<sae::Encoder> encoder_;
-  std::unique_ptr<io::RowSource> source_;
-  std::vector<float> rows_;
-  sae::NormLimit limit_;
-};
-
-/// Codes of the rows of an activations file. A layer is encoded into a spool beside its file, window by window: no rank holds more than a
-/// window, and a run that ends early goes on behind its last whole one.
-class FileCodes final : public CodeSource {
-public:
-  FileCodes(const comm::Communicator& comm, const EncodeOptions& options) : comm_(comm), options_(options), encoder_(comm, options) {}
-
-  void make_ready(int layer, const fs::path& folder, const std::string& digest, const PieceWindows& windows) override {
-    encoder_.open(layer);
-    require_memory(windows);
-    spool_ = std::make_unique<CodeSpool>(comm_, folder, digest, options_.force);
-    const auto missing = windows.without([&](Index first_row) { return spool_->has(layer, first_row); });
-    const dist::Partition share{static_cast<Index>(missing.size()), comm_.size()};
-    const Index begin = share.begin(comm_.rank());
-    const Index end = share.end(comm_.rank());
-    bool stopped = false;
-    const Index rounds = comm::max_of(comm_, end - begin); // ranks stop together: one that is asked to tells the others
-    for (Index round = 0; round < rounds && !stopped; ++round) {
-      comm::agree(comm_, [&] {
-        if (begin + round < end) encode_window(layer, windows, missing[at(begin + round)]);
-      });
-      stopped = comm::stop_requested(comm_);
-    }
-    spool_->share();
-    if (stopped) comm::throw_stopped(options_.stage_word.c_str());
-  }
-
-  Index open(int layer) override { return spool_->open(layer); }
-  void codes(Index begin, Index end, sae::SparseRows& out) override { spool_->codes(begin, end, out); }
-  Index left_out() const override { return spool_->left_out(); }
-  std::optional<sae::Fit> fit() override { return encoder_.fit(); }
-
-  void layer_done() override {
-    spool_->remove();
-    spool_.reset();
-  }
-
-private:
-  void require_memory(const PieceWindows& windows) const {
-    const auto& sae = encoder_.sae();
-    const auto rows = static_cast<double>(windows.rows());
-    const auto plan = encode_memory(options_, {.rows = rows,
-                                               .blocks = rows / static_cast<double>(rows_a_piece),
-                                               .latents = static_cast<double>(sae.latents),
-                                               .d = static_cast<double>(sae.d),
-                                               .value = encoder_.value_bytes(),
-                                               .active = static_cast<double>(sae.k), // of other kinds not known
-                                               .ranks = comm_.size()});
-    comm::require_memory(comm_, plan.without_node_arrays("loading"), "start fewer ranks a node");
-  }
-
-  void encode_window(int layer, const PieceWindows& windows, Index window) {
-    codes_.clear();
-    Index left_out = 0;
-    bool whole = true;
-    const comm::StopWithin stop; // a window of a large SAE takes long on few threads
-    windows.for_pieces(window, [&](Index begin, Index end) {
-      for (Index here = begin; here < end && whole; here += encoder_.rows_at_once()) {
-        whole = !stop.wanted_here();
-        if (whole) left_out += encoder_.encode(here, std::min(end, here + encoder_.rows_at_once()), codes_);
-      }
-    });
-    if (whole) spool_->append(layer, windows.first_row(window), encoder_.latents(), left_out, codes_);
-  }
-
-  const comm::Communicator& comm_;
-  const EncodeOptions& options_;
-  FileEncoder encoder_;
-  std::unique_ptr<CodeSpool> spool_;
-  sae::SparseRows codes_;
-};
-
-/// What can be told of activations from their file.
-ActivationsFacts facts_of(const EncodeOptions& options) {
-  const auto file = io::File::open(options.activations);
-  require(file.has_attribute("layers") && file.has_attribute("token_hash") && file.has("/block_offsets"), ExitCode::bad_data,
-          "{} is no activations file; make it with `concord extract`", options.activations.string());
-  ActivationsFacts facts;
-  facts.layers = file.integers("layers");
-  facts.token_hash = file.attribute("token_hash");
-  facts.digest = file.attribute("stage_digest");
-  const auto kinds = std::make_shared<const io::Dataset>(file.dataset("/row_kind"));
-  facts.rows = kinds->rows();
-  facts.row_kinds = [kinds](Index begin, Index end) { return kinds->read<std::uint8_t>(begin, end - begin); };
-  facts.block_offsets = file.read<Index>("/block_offsets");
-  return facts;
-}
 
 class Encoding {
 public:
@@ -338,7 +145,7 @@ private:
       const Index first_row = windows_.first_row(window);
       counted.clear();
       comm::agree(comm_, [&] {
-        for (; window < end && counted.indices.size() < entries_a_write; ++window)
+        for (; window < end && counted.index.size() < entries_a_write; ++window)
           windows_.for_pieces(window, [&](Index first, Index last) {
             read.clear();
             source.codes(first, last, read);
@@ -351,15 +158,15 @@ private:
   }
 
   void add_counted(const sae::SparseRows& block, Index first, sae::SparseRows& counted) const {
-    const auto kinds = facts_.row_kinds(first, first + static_cast<Index>(block.row_ends.size()));
+    const auto kinds = facts_.row_kinds(first, first + static_cast<Index>(block.ends.size()));
     Index begin = 0;
-    for (std::size_t r = 0; r < block.row_ends.size(); ++r) {
-      const Index end = block.row_ends[r];
+    for (std::size_t r = 0; r < block.ends.size(); ++r) {
+      const Index end = block.ends[r];
       if (options_.keep_special || kinds[r] == 0) {
-        counted.indices.insert(counted.indices.end(), block.indices.begin() + begin, block.indices.begin() + end);
-        counted.values.insert(counted.values.end(), block.values.begin() + begin, block.values.begin() + end);
+        counted.index.insert(counted.index.end(), block.index.begin() + begin, block.index.begin() + end);
+        counted.value.insert(counted.value.end(), block.value.begin() + begin, block.value.begin() + end);
       }
-      counted.row_ends.push_back(static_cast<Index>(counted.indices.size()));
+      counted.ends.push_back(static_cast<Index>(counted.index.size()));
       begin = end;
     }
   }
@@ -368,10 +175,10 @@ private:
     for_codes(source, [&](const sae::SparseRows& codes, Index first_row) {
       comm::agree(comm_, [&] {
         Index begin = 0;
-        for (std::size_t r = 0; r < codes.row_ends.size(); ++r) {
-          for (Index e = begin; e < codes.row_ends[r]; ++e)
-            add_value(codes.indices[at(e)], codes.values[at(e)], first_row + static_cast<Index>(r), totals);
-          begin = codes.row_ends[r];
+        for (std::size_t r = 0; r < codes.ends.size(); ++r) {
+          for (Index e = begin; e < codes.ends[r]; ++e)
+            add_value(codes.index[at(e)], codes.value[at(e)], first_row + static_cast<Index>(r), totals);
+          begin = codes.ends[r];
         }
         totals.entries += begin;
       });
@@ -453,20 +260,20 @@ private:
     auto data = file.dataset("/data");
     std::vector<Index> starts; // of the rows; the end follows the last row of all
     for_codes(source, [&](const sae::SparseRows& codes, Index first_row) {
-      const auto rows = static_cast<Index>(codes.row_ends.size());
-      const auto count = static_cast<Index>(codes.indices.size());
+      const auto rows = static_cast<Index>(codes.ends.size());
+      const auto count = static_cast<Index>(codes.index.size());
       starts.assign(1, entry);
-      for (const Index end : codes.row_ends) starts.push_back(entry + end);
+      for (const Index end : codes.ends) starts.push_back(entry + end);
       const bool last = rows > 0 && first_row + rows == rows_;
       if (last) require(starts.back() == nnz, ExitCode::internal, "{} entries are not the {} counted", starts.back(), nnz);
       comm::agree(comm_, [&] {
         if (rows == 0) return;
         indptr.write_rows(first_row, last ? rows + 1 : rows, starts.data());
         if (count == 0) return;
-        indices.write_rows(entry, count, codes.indices.data());
-        data.write_rows(entry, count, codes.values.data());
+        indices.write_rows(entry, count, codes.index.data());
+        data.write_rows(entry, count, codes.value.data());
       });
-      for (std::size_t e = 0; e < codes.values.size(); ++e) sums.add(codes.indices[e], codes.values[e]);
+      for (std::size_t e = 0; e < codes.value.size(); ++e) sums.add(codes.index[e], codes.value[e]);
       entry += count;
     });
   }
@@ -549,33 +356,6 @@ Index encode_rows_at_once(Index latents, Index d, int threads) {
   const Index a_block = 96 * static_cast<Index>(threads); // the search gives each thread 96 rows at a time
   const double rows = products_a_thread * threads / (static_cast<double>(latents) * static_cast<double>(d));
   return std::min(rows_a_piece, a_block * std::max<Index>(1, static_cast<Index>(rows) / a_block));
-}
-
-namespace {
-
-constexpr double not_known = -1;
-
-double median_norm_of(const EncodeOptions& options, int layer, Index d, const std::function<std::vector<float>()>& rows) {
-  const fs::path record = sae::sae_path(options.saes, layer) / "training.json";
-  std::error_code ignored;
-  if (fs::exists(record, ignored)) {
-    const auto json = nlohmann::json::parse(read_text(record, "training record"), nullptr, /*allow_exceptions=*/false);
-    const auto medians = json.is_object() && json.contains("median_norm") ? json["median_norm"] : nlohmann::json();
-    if (medians.is_array() && medians.size() == 1 && medians[0].is_number()) return medians[0].get<double>();
-  }
-  const auto at_hand = rows();
-  return at_hand.empty() ? not_known : sae::median_norm(at_hand, d);
-}
-
-} // namespace
-
-sae::NormLimit norm_limit(const comm::Communicator& comm, const EncodeOptions& options, int layer, Index d,
-                          const std::function<std::vector<float>()>& rows) {
-  if (options.max_norm <= 0) return {};
-  const double median = comm::decided(comm, [&] { return median_norm_of(options, layer, d, rows); });
-  if (median != not_known) return {{d}, std::vector<double>{median}, options.max_norm};
-  log_warn("{}: the median norm of {} is not known; encode.max_norm is not applied", options.stage_word, layer_name(layer));
-  return {};
 }
 
 void encode_codes(const comm::Communicator& comm, const EncodeOptions& options, const ActivationsFacts& facts, CodeSource& source) {

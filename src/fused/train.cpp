@@ -9,6 +9,7 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/extractor.hpp"
+#include "concord/sae/rows/window_feed.hpp"
 #include "concord/sae/training/trainings.hpp"
 
 #include "fused/facts.hpp"

@@ -1,8 +1,9 @@
 #include "concord/sae/memory_plan.hpp"
 
-#include "concord/sae/kinds/architecture.hpp"
 #include "concord/sae/rows/row_feed.hpp"
 
+#include "sae/gpu/device_step.hpp"
+#include "sae/kinds/architecture.hpp"
 #include <algorithm>
 
 namespace concord::sae {
@@ -11,6 +12,35 @@ namespace {
 /// Weights that a search rounds, and its numbers a latent: bias, scale, offset, norm, loss, unit.
 double rounded_weights(Screen::Precision roughest, double latents, double d) {
   return (Screen::bytes_a_weight(roughest) * d + 24) * latents;
+}
+
+void add_rows(MemoryPlan& plan, const TrainOptions& o, const TrainingSize& size, bool window) {
+  const auto d = static_cast<double>(size.d);
+  const auto r = static_cast<double>(size.ranks);
+  const double layers = size.layers;
+  const double share = size.rows * d * size.value / r;
+  if (window) {
+    plan.each_rank("window of rows", "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
+    plan.each_rank("places of the window's rows", "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));
+  } else {
+    const bool fits = share / size.models <= o.memory_gib * 0x1p30; // each model's by themselves
+    plan.each_rank("rows in memory", "T d v / R, if that of a model is at most sae.memory_gib", fits ? share : 0);
+    plan.each_rank("places of the rank's rows", size.models > 1 ? "16 T / R" : "8 T / R", 8 * size.models * size.rows / r);
+  }
+}
+
+void add_end(MemoryPlan& plan, const TrainOptions& o, const TrainingSize& size) {
+  const auto f = static_cast<double>(o.latents);
+  const auto d = static_cast<double>(size.d);
+  const auto r = static_cast<double>(size.ranks);
+  plan.begin_phase("end");
+  plan.each_node("encoder rounded to bf16", "2 F d + 24 F; without such instructions 24 F", rounded_weights(Screen::Precision::bf16, f, d));
+  plan.rank_0("encoder as the file has it", size.models > 1 ? "8 F d" : "4 F d", (size.models > 1 ? 8 : 4) * f * d);
+  plan.each_rank("held-out rows, a piece", "12 x 1024 d", 12 * 1024 * d);
+  if (size.models > 1) {
+    plan.each_rank("held-out rows of A", "4 H d_a / R", 4 * std::min(65536.0, o.held_out * size.rows) * d / size.models / r);
+    plan.at_most();
+  }
 }
 
 } // namespace
@@ -32,23 +62,14 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   // The penalised kinds begin with half of the latents active.
   const double active = penalised ? f / 2 : o.kind == Kind::batch_topk ? 1.5 * static_cast<double>(o.k) : static_cast<double>(o.k);
   const double entry = 12 + 4 * (scalars - 1);
-  const double layers = size.layers;
-  const double trainings = layers * size.trainings;
+  const double trainings = size.layers * size.trainings;
   const double search = rounded_weights(Screen::Precision::int8, f, d);
   const bool gathers = size.ranks > 1 && o.reduction == Reduction::reproducible;
 
   MemoryPlan plan("train-sae");
   plan.each_node("weights", "8 F d + 4 s F", trainings * (8 * f * d + 4 * scalars * f));
-  const double share = size.rows * d * size.value / r;
   const bool window = size.fused || o.order == Order::buffer;
-  if (window) {
-    plan.each_rank("window of rows", "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
-    plan.each_rank("places of the window's rows", "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));
-  } else {
-    const bool fits = share / size.models <= o.memory_gib * 0x1p30; // each model's by themselves
-    plan.each_rank("rows in memory", "T d v / R, if that of a model is at most sae.memory_gib", fits ? share : 0);
-    plan.each_rank("places of the rank's rows", size.models > 1 ? "16 T / R" : "8 T / R", 8 * size.models * size.rows / r);
-  }
+  add_rows(plan, o, size, window);
   plan.each_rank("counters of latents", "4 F", trainings * 4 * f);
 
   const auto with_moments = [&](const char* phase) { // they are given up before the end
@@ -80,15 +101,16 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   with_moments("checkpoint");
   plan.rank_0("moments of one rank's latents", "4 F d / R", 4 * f * d / r);
 
-  plan.begin_phase("end");
-  plan.each_node("encoder rounded to bf16", "2 F d + 24 F; without such instructions 24 F", rounded_weights(Screen::Precision::bf16, f, d));
-  plan.rank_0("encoder as the file has it", size.models > 1 ? "8 F d" : "4 F d", (size.models > 1 ? 8 : 4) * f * d);
-  plan.each_rank("held-out rows, a piece", "12 x 1024 d", 12 * 1024 * d);
-  if (size.models > 1) {
-    plan.each_rank("held-out rows of A", "4 H d_a / R", 4 * std::min(65536.0, o.held_out * size.rows) * d / size.models / r);
-    plan.at_most();
-  }
+  add_end(plan, o, size);
   return plan;
+}
+
+double gpu_training_bytes(const TrainOptions& o, Index d, int ranks) {
+  const ArchitectureSettings s{
+      .kind = o.kind, .d = d, .latents = o.latents, .batch = o.batch, .k = o.k, .prefixes = o.prefixes, .parts = {d}};
+  const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
+  return DeviceStep::bytes(*make_architecture(self, s), s.latents / ranks + 1, s.batch / ranks + 1,
+                           o.aux_weight > 0 ? dead_latents_a_row(o, d) : 0);
 }
 
 } // namespace concord::sae

@@ -5,10 +5,10 @@
 #include "concord/io/hdf5.hpp"
 #include "concord/io/rows/row_writer.hpp"
 #include "concord/io/rows/segments.hpp"
-#include "concord/sae/rows/row_feed.hpp"
 
 #include <gtest/gtest.h>
 
+#include "sae/rows/file_feed.hpp"
 #include <atomic>
 #include <cstring>
 #include <filesystem>

@@ -1,8 +1,8 @@
 #include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
-#include "concord/correlate/sums/pearson.hpp"
 
+#include "correlate/pair_correlator.hpp"
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>

@@ -37,13 +37,13 @@ TEST(Saelens, RoundTripsAndEncodesTheSame) {
   for (auto& v : x) v = static_cast<float>(random.normal(i++));
   SparseRows codes;
   Encoder(back).encode(x, codes);
-  ASSERT_EQ(codes.row_ends.size(), 2U);
-  for (std::size_t e = 0; e < codes.indices.size(); ++e) {
-    const std::size_t row = static_cast<Index>(e) < codes.row_ends[0] ? 0 : 1;
-    const auto j = static_cast<std::size_t>(codes.indices[e]);
+  ASSERT_EQ(codes.ends.size(), 2U);
+  for (std::size_t e = 0; e < codes.index.size(); ++e) {
+    const std::size_t row = static_cast<Index>(e) < codes.ends[0] ? 0 : 1;
+    const auto j = static_cast<std::size_t>(codes.index[e]);
     double h = sae.b_enc[j];
     for (std::size_t c = 0; c < 6; ++c) h += (x[row * 6 + c] - sae.b_dec[c]) * static_cast<double>(sae.encoder[j * 6 + c]);
-    EXPECT_NEAR(codes.values[e], h, 1e-5);
+    EXPECT_NEAR(codes.value[e], h, 1e-5);
   }
 }
 
@@ -83,8 +83,8 @@ TEST(SaeOnNodes, IsTheSaeOfTheFileOnEveryRank) {
     sharing.clear();
     encoder.encode(rows, sharing);
   }
-  EXPECT_EQ(sharing.indices, alone.indices);
-  EXPECT_EQ(sharing.values, alone.values);
+  EXPECT_EQ(sharing.index, alone.index);
+  EXPECT_EQ(sharing.value, alone.value);
   test::expect_error(ExitCode::input_missing, "no SAE", [&] { load_sae_on_nodes(test::world(), folder / "none"); });
 }
 

@@ -22,4 +22,7 @@ MemoryPlan training_memory(const TrainOptions& options, const TrainingSize& size
 /// Adds an SAE of `latents` on width d that lies once a node, and its encoder's rounded weights.
 void add_sae_on_nodes(MemoryPlan& plan, double latents, double d);
 
+/// Bytes that each of `ranks` ranks takes of its GPU to train an SAE on rows of width d. Local.
+double gpu_training_bytes(const TrainOptions& options, Index d, int ranks);
+
 } // namespace concord::sae

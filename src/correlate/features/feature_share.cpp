@@ -1,4 +1,4 @@
-#include "concord/correlate/features/feature_share.hpp"
+#include "correlate/features/feature_share.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
@@ -7,121 +7,12 @@
 #include "concord/core/machine/memory.hpp"
 #include "concord/dist/partition.hpp"
 
+#include "correlate/features/routes.hpp"
 #include <cstring>
 #include <numeric>
-#include <queue>
 
 namespace concord::correlate {
 namespace {
-
-/// An active feature on its way to the ranks of its part.
-struct Item {
-  std::int32_t row;
-  std::int32_t local;
-  float value;
-};
-
-/// Items of some rows, part after part, each part's in row order. Kept from piece to piece, whose memory is the same.
-struct Sorted {
-  std::vector<Item> items;  ///< more where there once were more
-  std::vector<Index> begin; ///< [parts + 1]
-  std::span<const Item> of(int part) const {
-    return std::span(items).subspan(at(begin[at(part)]), at(begin[at(part) + 1] - begin[at(part)]));
-  }
-};
-
-/// Items of each part of one layer, to the ranks that take them: of all rows that are read at once those of the rank's slice.
-struct Routes {
-  struct Taker {
-    int part;
-    int slice = 0;
-    int slices = 1;
-  };
-  const comm::Communicator& comm;
-  std::vector<Taker> takers; ///< of each rank
-  int parts;
-
-  const Taker& mine() const { return takers[at(comm.rank())]; }
-
-  /// Whether each rank takes just what it reads: ranks read in order and in like shares, and so do slices follow one another.
-  bool nothing_travels() const {
-    for (std::size_t rank = 0; rank < takers.size(); ++rank)
-      if (takers[rank].slices != comm.size() || takers[rank].slice != static_cast<int>(rank)) return false;
-    return parts == 1;
-  }
-
-  /// What all ranks hold of this rank's part and slice, in rank order. `sorted`: rows [first, first + count).
-  std::vector<Item> exchange(const Sorted& sorted, Index first, Index count) const {
-    std::vector<Index> begin, counts;
-    for (const Taker& taker : takers) { // runs may overlap
-      const auto part = sorted.of(taker.part);
-      const dist::Partition slices{count, taker.slices};
-      const auto before = [&](Index row) {
-        return std::partition_point(part.begin(), part.end(), [&](const Item& item) { return item.row < row; }) - part.begin();
-      };
-      const Index from = before(first + slices.begin(taker.slice));
-      begin.push_back(sorted.begin[at(taker.part)] + from);
-      counts.push_back(before(first + slices.end(taker.slice)) - from);
-    }
-    return comm::exchange(comm, sorted.items, begin, counts);
-  }
-};
-
-/// Rows that a rank reads at once: few enough for buffers that stay in cache, and are not fresh memory each time.
-Index rows_a_read(const FeatureSource& source) {
-  const Index per_row = source.entries() / std::max<Index>(1, source.rows()) + 1;
-  return std::clamp<Index>((Index{1} << 18) / per_row, 1, Index{1} << 15);
-}
-
-/// Reads rows [begin, end) and sorts their items by parts; `first` is the row that counts as 0.
-void read_items(const FeatureSource& source, const Deal& deal, int parts, Index begin, Index end, Index first, Sorted& sorted) {
-  sorted.begin.assign(at(parts) + 1, 0);
-  if (begin == end) return;
-  const io::CsrMatrix rows = source.read(begin, end);
-  const auto entries = rows.indices.size();
-  for (std::size_t e = 0; e < entries; ++e) {
-    const int part = deal.place(rows.indices[e]).part;
-    require(part >= 0, ExitCode::bad_data, "feature {} is active on a row from {} to {} but counted as dead; make the features anew",
-            rows.indices[e], begin, end - 1);
-    if (parts > 1) ++sorted.begin[at(part) + 1];
-  }
-  std::partial_sum(sorted.begin.begin(), sorted.begin.end(), sorted.begin.begin());
-  sorted.begin.back() = static_cast<Index>(entries);
-  if (sorted.items.size() < entries) sorted.items.resize(entries);
-  std::vector<Index> next(sorted.begin.begin(), sorted.begin.end() - 1);
-  for (Index r = 0; r < rows.rows; ++r)
-    for (Index e = rows.indptr[at(r)]; e < rows.indptr[at(r) + 1]; ++e) {
-      const auto& place = deal.place(rows.indices[at(e)]);
-      const Item item{static_cast<std::int32_t>(begin + r - first), place.local, rows.values[at(e)]};
-      sorted.items[at(parts == 1 ? e : next[at(place.part)]++)] = item;
-    }
-}
-
-/// Calls `take(items, first, count)` with this rank's items of rows [first, first + count), in row order, for all of [begin, end) piece by
-/// piece; rows are counted from `begin`. @throws Error stopped.
-template <typename Take>
-void for_each_piece_of(const Routes& routes, const FeatureSource& source, const Deal& deal, Index begin, Index end,
-                       const comm::StopWithin* stop, Take&& take) {
-  const auto& comm = routes.comm;
-  const Index rows = source.rows();
-  const bool travels = !routes.nothing_travels();
-  Sorted sorted;
-  std::vector<Item> received;
-  Index here = begin;
-  while (here < end) {
-    const Index first = here % rows; // behind the last row follows the first
-    const Index count = std::min({rows_a_read(source) * comm.size(), end - here, rows - first});
-    const dist::Partition shares{count, comm.size()};
-    comm::agree(comm, [&] {
-      read_items(source, deal, routes.parts, first + shares.begin(comm.rank()), first + shares.end(comm.rank()), first - (here - begin),
-                 sorted);
-    });
-    if (travels) received = routes.exchange(sorted, here - begin, count);
-    take(travels ? std::span<const Item>(received) : sorted.of(0), here - begin, count);
-    here += count;
-    if (stop != nullptr) stop->throw_if_wanted(comm, "correlate");
-  }
-}
 
 void lay_out(Share& share, const FeatureSource& source, const Deal& deal, int part, Strips strips, Index rows, Index width) {
   share.rows = rows;
@@ -291,66 +182,6 @@ double loading_bytes(const FeatureSource& source) {
 }
 
 } // namespace
-
-Deal::Deal(const FeatureSource& source, int parts, const DenseWork& dense, Index block)
-    : places_(at(source.features())), features_(at(parts)), dense_(at(parts), 0), block_ends_(at(parts)) {
-  const auto& count = source.totals().count;
-  const auto rows = static_cast<double>(source.rows());
-  std::vector<std::int32_t> order(count.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](auto x, auto y) { return count[at(x)] > count[at(y)]; });
-  const auto first_where = [&](auto&& holds) {
-    return std::partition_point(order.begin(), order.end(), [&](auto j) { return !holds(j); });
-  };
-  const auto sparse = first_where([&](auto j) { return static_cast<double>(count[at(j)]) <= dense_above * rows; });
-  const auto dead = first_where([&](auto j) { return count[at(j)] == 0; });
-
-  using Load = std::pair<double, int>; // of a part
-  std::priority_queue<Load, std::vector<Load>, std::greater<>> loads;
-  for (int part = 0; part < parts; ++part) loads.emplace(0, part);
-  const auto give_to_least = [&](auto begin, auto end, double work) {
-    const auto [load, part] = loads.top();
-    loads.pop();
-    loads.emplace(load + work, part);
-    features_[at(part)].insert(features_[at(part)].end(), begin, end);
-    return at(part);
-  };
-  for (auto strip = order.begin(); strip != sparse;) {
-    const auto end = strip + std::min<std::ptrdiff_t>(dense.strip, sparse - strip);
-    dense_[give_to_least(strip, end, dense.a_row * rows)] += end - strip;
-    strip = end;
-  }
-  for (auto feature = sparse; feature != dead; ++feature) give_to_least(feature, feature + 1, static_cast<double>(count[at(*feature)]));
-
-  for (std::size_t part = 0; part < features_.size(); ++part) {
-    deal_blocks(part, block);
-    for (std::size_t i = 0; i < features_[part].size(); ++i)
-      places_[at(features_[part][i])] = {static_cast<std::int32_t>(part), static_cast<std::int32_t>(i)};
-  }
-}
-
-void Deal::deal_blocks(std::size_t part, Index block) {
-  auto& features = features_[part];
-  const Index dense = dense_[part];
-  const Index sparse = static_cast<Index>(features.size()) - dense;
-  const Index blocks = block > 0 ? std::max<Index>(1, (sparse + block - 1) / block) : 1;
-  const std::vector<std::int32_t> by_count(features.begin() + dense, features.end());
-  Index place = dense;
-  for (Index k = 0; k < blocks; ++k) {
-    for (Index i = k; i < sparse; i += blocks) features[at(place++)] = by_count[at(i)];
-    block_ends_[part].push_back(place);
-  }
-}
-
-Strips::Strips(Index rows, Index features, Index width) : Strips(rows, features, width, nullptr) {
-  const auto floats = static_cast<std::size_t>(size(rows, features, width));
-  reserve_huge(own_, floats);
-  own_.resize(floats, 0.0F);
-  values_ = own_.data();
-}
-
-Strips::Strips(Index rows, Index features, Index width, float* elsewhere)
-    : rows_(rows), width_(width), count_((features + width - 1) / width), values_(elsewhere) {}
 
 PostingShare load_postings(const comm::Communicator& comm, const ShareGrid& grid, const FeatureSource& source, const Deal& deal,
                            Index begin, Index end, const comm::StopWithin* stop) {

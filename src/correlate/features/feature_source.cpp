@@ -1,4 +1,4 @@
-#include "concord/correlate/features/feature_source.hpp"
+#include "correlate/features/feature_source.hpp"
 
 #include "concord/core/error.hpp"
 

@@ -2,8 +2,8 @@
 /// One model's features as correlate takes them: a features.h5, or a single matrix as layer 0. Local.
 
 #include "concord/corpus/text/token_texts.hpp"
-#include "concord/correlate/features/feature_source.hpp"
 
+#include "correlate/features/feature_source.hpp"
 #include "correlate/matching/matching.hpp"
 #include <filesystem>
 #include <optional>

@@ -2,10 +2,10 @@
 /// From best partners to matched features: pairing rules, the paper's filters, significance. Local.
 
 #include "concord/correlate/settings.hpp"
-#include "concord/correlate/sums/pearson.hpp"
 
 #include "correlate/matching/assignment.hpp"
 #include "correlate/matching/significance.hpp"
+#include "correlate/pair_correlator.hpp"
 #include <array>
 #include <set>
 #include <string>

@@ -2,8 +2,8 @@
 /// All correlations of a pair of layers in a file of their own (docs/formats.md). Collective over `comm`.
 
 #include "concord/core/run/provenance.hpp"
-#include "concord/correlate/sums/pearson.hpp"
 
+#include "correlate/pair_correlator.hpp"
 #include <filesystem>
 
 namespace concord::correlate {

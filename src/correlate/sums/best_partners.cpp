@@ -1,4 +1,4 @@
-#include "concord/correlate/sums/best_partners.hpp"
+#include "correlate/sums/best_partners.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"

@@ -1,7 +1,7 @@
 #pragma once
 /// What is found of the features of a rank's shares while sums stream by. Local.
 
-#include "concord/correlate/sums/best_partners.hpp"
+#include "correlate/sums/best_partners.hpp"
 
 namespace concord::correlate {
 

@@ -1,4 +1,4 @@
-#include "concord/sae/gpu/device_step.hpp"
+#include "sae/gpu/device_step.hpp"
 
 #include "concord/core/error.hpp"
 

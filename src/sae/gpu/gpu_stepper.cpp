@@ -2,9 +2,9 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/gpu/gpu.hpp"
 #include "concord/core/text.hpp"
-#include "concord/sae/gpu/device_step.hpp"
 
 #include "comm/gpu/gpu_memory.hpp"
+#include "sae/gpu/device_step.hpp"
 #include "sae/numbers/rows.hpp"
 #include "sae/step/stepper.hpp"
 #include <algorithm>

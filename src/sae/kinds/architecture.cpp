@@ -1,4 +1,4 @@
-#include "concord/sae/kinds/architecture.hpp"
+#include "sae/kinds/architecture.hpp"
 
 #include "concord/core/error.hpp"
 

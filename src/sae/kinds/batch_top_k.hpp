@@ -4,7 +4,7 @@
 /// A row by itself has no batch: the saved SAE is a JumpReLU whose threshold is the moving average, in f64, of the smallest kept
 /// entry: the mean of the first hundred steps, then 0.99 of it and 0.01 of the step's.
 
-#include "concord/sae/kinds/architecture.hpp"
+#include "sae/kinds/architecture.hpp"
 
 namespace concord::sae {
 

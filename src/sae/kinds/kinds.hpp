@@ -1,8 +1,7 @@
 #pragma once
 /// The kinds of SAE, one source each, which gives its formulas. The communicator must outlive what is made. Local.
 
-#include "concord/sae/kinds/architecture.hpp"
-
+#include "sae/kinds/architecture.hpp"
 #include <memory>
 
 namespace concord::sae {

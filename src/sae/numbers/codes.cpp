@@ -5,10 +5,14 @@
 
 namespace concord::sae {
 
-void Codes::clear() {
+void SparseRows::clear() {
   ends.clear();
   index.clear();
   value.clear();
+}
+
+void Codes::clear() {
+  SparseRows::clear();
   gradient.clear();
   extra.clear();
 }
@@ -18,19 +22,13 @@ void Codes::begin_gradients() {
   extra.assign(index.size() * at(extras), 0.0F);
 }
 
-void CodesPart::clear() {
-  sizes.clear();
-  index.clear();
-  value.clear();
-}
-
-void join_parts(const std::vector<CodesPart>& parts, Codes& codes) {
+void join_parts(const std::vector<SparseRows>& parts, Codes& codes) {
   codes.ends.clear();
   std::vector<Index> begins{0};
   for (const auto& part : parts) {
-    Index end = begins.back();
-    for (const Index size : part.sizes) codes.ends.push_back(end += size);
-    begins.push_back(end);
+    const Index begin = begins.back();
+    for (const Index end : part.ends) codes.ends.push_back(begin + end);
+    begins.push_back(begin + part.entries());
   }
   codes.index.resize(at(begins.back()));
   codes.value.resize(at(begins.back()));

@@ -52,24 +52,24 @@ Index NormLimit::blank(std::span<const float> rows, SparseRows& codes) const {
   if (parts_.empty()) return 0;
   const auto d = at(std::accumulate(parts_.begin(), parts_.end(), Index{0}));
   const std::size_t n = rows.size() / d;
-  const std::size_t before = codes.row_ends.size() - n;
+  const std::size_t before = codes.ends.size() - n;
   Index gone = 0;
-  Index from = before == 0 ? 0 : codes.row_ends[before - 1];
+  Index from = before == 0 ? 0 : codes.ends[before - 1];
   Index to = from;
   for (std::size_t r = 0; r < n; ++r) {
-    const Index end = codes.row_ends[before + r];
+    const Index end = codes.ends[before + r];
     if (keeps(rows.data() + r * d)) {
-      std::copy(codes.indices.begin() + from, codes.indices.begin() + end, codes.indices.begin() + to);
-      std::copy(codes.values.begin() + from, codes.values.begin() + end, codes.values.begin() + to);
+      std::copy(codes.index.begin() + from, codes.index.begin() + end, codes.index.begin() + to);
+      std::copy(codes.value.begin() + from, codes.value.begin() + end, codes.value.begin() + to);
       to += end - from;
     } else {
       ++gone;
     }
     from = end;
-    codes.row_ends[before + r] = to;
+    codes.ends[before + r] = to;
   }
-  codes.indices.resize(at(to));
-  codes.values.resize(at(to));
+  codes.index.resize(at(to));
+  codes.value.resize(at(to));
   return gone;
 }
 

@@ -9,16 +9,10 @@
 
 namespace concord::sae {
 
-void SparseRows::clear() {
-  row_ends.clear();
-  indices.clear();
-  values.clear();
-}
-
 void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<float> row) {
   std::copy(sae.b_dec.begin(), sae.b_dec.end(), row.begin());
-  for (Index e = r == 0 ? 0 : codes.row_ends[at(r - 1)]; e < codes.row_ends[at(r)]; ++e)
-    add_scaled(row.data(), sae.decoder.data() + codes.indices[at(e)] * sae.d, codes.values[at(e)], sae.d);
+  for (Index e = r == 0 ? 0 : codes.ends[at(r - 1)]; e < codes.ends[at(r)]; ++e)
+    add_scaled(row.data(), sae.decoder.data() + codes.index[at(e)] * sae.d, codes.value[at(e)], sae.d);
 }
 
 Encoder::Encoder(const Sae& sae, bool before_top_k, const comm::Communicator* sharing)
@@ -59,10 +53,10 @@ void Encoder::encode(std::span<const float> rows, SparseRows& out, bool before_t
     for (Index s = codes_.begin(r); s < codes_.end(r); ++s) {
       const float a = value(codes_.index[at(s)], codes_.value[at(s)]);
       if (a <= 0) continue;
-      out.indices.push_back(codes_.index[at(s)]);
-      out.values.push_back(a);
+      out.index.push_back(codes_.index[at(s)]);
+      out.value.push_back(a);
     }
-    out.row_ends.push_back(static_cast<Index>(out.indices.size()));
+    out.ends.push_back(static_cast<Index>(out.index.size()));
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "sae/numbers/rows.hpp"
 #include "sae/search/screen_kernels.hpp"
+#include "sae/search/screen_row.hpp"
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -16,68 +17,12 @@
 namespace concord::sae {
 namespace {
 
-constexpr Index block_rows = 96;  ///< rows that one thread screens at once: they and a panel of weights fit its cache
-constexpr float hoeffding = 3.0F; ///< t
-constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
-
-bool can(Screen::Precision precision) {
-  return precision == Screen::Precision::f32 || (precision == Screen::Precision::bf16 ? screen::has_bf16 : screen::has_int8);
-}
-
-Screen::Precision finer(Screen::Precision precision) {
-  return precision == Screen::Precision::int8 ? Screen::Precision::bf16 : Screen::Precision::f32;
-}
-
 /// Part of |x| |w| that the sums of screening and of the f32 computation may be off by.
 float sums_error(Index d) {
   return 4.0F * static_cast<float>(d) * 0x1p-24F;
 }
 
 } // namespace
-
-/// A row while its latents are screened.
-struct Screen::Row {
-  struct Candidate {
-    float score;
-    float error;
-    std::int32_t latent; ///< place among the weights
-  };
-  std::vector<Candidate> candidates;
-  float threshold = 0; ///< of score + error
-  float error = 0;     ///< of a latent of error unit 1
-  float scale = 1;     ///< of scores
-  std::size_t limit = 0;
-  std::vector<std::pair<float, std::int32_t>> chosen; ///< h and latent
-
-  /// Takes scores of a panel of latents from `first`, as candidates for the k largest.
-  void take(const float* scores, const float* units, std::int32_t first, int k) {
-    for (std::uint32_t bits = screen::reaching(scores, units, error, threshold); bits != 0; bits &= bits - 1) {
-      const int i = std::countr_zero(bits);
-      candidates.push_back({scores[i], error * units[i], first + i});
-    }
-    if (candidates.size() <= limit) return;
-    shrink(k);
-    limit = std::max(limit, 2 * candidates.size());
-  }
-
-  /// Drops what is surely below k others.
-  void shrink(int k) {
-    if (static_cast<int>(candidates.size()) <= k) return;
-    const auto kth = candidates.begin() + (k - 1);
-    std::nth_element(candidates.begin(), kth, candidates.end(),
-                     [](const Candidate& a, const Candidate& b) { return a.score - a.error > b.score - b.error; });
-    threshold = std::max(threshold, kth->score - kth->error);
-    std::erase_if(candidates, [&](const Candidate& c) { return c.score + c.error < threshold; });
-  }
-
-  void give(CodesPart& part) const {
-    part.sizes.push_back(static_cast<Index>(chosen.size()));
-    for (const auto& [value, latent] : chosen) {
-      part.index.push_back(latent);
-      part.value.push_back(value);
-    }
-  }
-};
 
 /// The latents that are screened, as the screening product wants them: in panels.
 struct Screen::Weights {

@@ -11,9 +11,9 @@
 
 #include "concord/comm/node/node_array.hpp"
 #include "concord/comm/session.hpp"
-#include "concord/sae/kinds/architecture.hpp"
-#include "concord/sae/step/step_rows.hpp"
 
+#include "sae/kinds/architecture.hpp"
+#include "sae/step/step_rows.hpp"
 #include <functional>
 #include <memory>
 #include <span>

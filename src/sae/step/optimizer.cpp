@@ -1,8 +1,7 @@
-#include "concord/sae/step/optimizer.hpp"
-
-#include "concord/sae/step/step_rows.hpp"
+#include "sae/step/optimizer.hpp"
 
 #include "sae/numbers/rows.hpp"
+#include "sae/step/step_rows.hpp"
 #include <algorithm>
 #include <cmath>
 

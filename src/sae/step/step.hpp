@@ -8,8 +8,7 @@
 /// The gradient of b_dec through the encoder is -W_enc (sum of encoder gradients): no input-gradient product. Codes come
 /// from a Screen, and everything behind them touches active latents alone; nothing of size rows x F exists.
 
-#include "concord/sae/kinds/architecture.hpp"
-
+#include "sae/kinds/architecture.hpp"
 #include <span>
 #include <vector>
 

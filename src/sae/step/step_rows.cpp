@@ -1,7 +1,6 @@
-#include "concord/sae/step/step_rows.hpp"
+#include "sae/step/step_rows.hpp"
 
-#include "concord/sae/kinds/architecture.hpp"
-
+#include "sae/kinds/architecture.hpp"
 #include "sae/numbers/dense.hpp"
 #include "sae/numbers/rows.hpp"
 #include <algorithm>

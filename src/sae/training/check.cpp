@@ -1,7 +1,7 @@
 #include "concord/core/error.hpp"
-#include "concord/sae/kinds/architecture.hpp"
 #include "concord/sae/training/train.hpp"
 
+#include "sae/kinds/architecture.hpp"
 #include <algorithm>
 
 namespace concord::sae {

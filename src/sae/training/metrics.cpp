@@ -26,11 +26,8 @@ public:
   Sums(const Sae& sae, Encoder& encoder) : sae_(sae), encoder_(encoder), columns_(at(4 * sae.d), 0.0), firings_(at(sae.latents), 0) {}
 
   void add(std::span<const float> x) {
-    sparse_.clear();
-    encoder_.encode(x, sparse_, /*before_top_k=*/false); // how good the SAE is, whatever is asked of its codes
-    codes_.ends = sparse_.row_ends;
-    codes_.index = sparse_.indices;
-    codes_.value = sparse_.values;
+    codes_.clear();
+    encoder_.encode(x, codes_, /*before_top_k=*/false); // how good the SAE is, whatever is asked of its codes
     const Index d = sae_.d;
     const Index n = static_cast<Index>(x.size()) / d;
     reconstruction_.resize(x.size());
@@ -123,7 +120,6 @@ private:
 
   const Sae& sae_;
   Encoder& encoder_;
-  SparseRows sparse_;
   Codes codes_;
   std::vector<float> reconstruction_;
   std::vector<double> columns_;

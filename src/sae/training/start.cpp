@@ -5,9 +5,9 @@
 #include "concord/core/error.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/sae/rows/norm_limit.hpp"
-#include "concord/sae/step/optimizer.hpp"
 
 #include "sae/numbers/rows.hpp"
+#include "sae/step/optimizer.hpp"
 #include <algorithm>
 #include <cmath>
 

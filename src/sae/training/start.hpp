@@ -3,9 +3,9 @@
 /// any number of ranks.
 
 #include "concord/comm/session.hpp"
-#include "concord/sae/numbers/parameters.hpp"
 #include "concord/sae/rows/row_feed.hpp"
 
+#include "sae/numbers/parameters.hpp"
 #include "sae/step/exchange.hpp"
 #include "sae/step/step.hpp"
 #include <string>

@@ -16,6 +16,7 @@
 #include "sae/numbers/rows.hpp"
 #include "sae/step/step.hpp"
 #include "sae/step/stepper.hpp"
+#include "sae/training/resolved.hpp"
 #include "sae/training/start.hpp"
 #include "sae/training/training_log.hpp"
 #include <algorithm>
@@ -26,48 +27,6 @@ namespace concord::sae {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// Options with the defaults that depend on the data or the kind filled in.
-TrainOptions resolved(TrainOptions o, Index d) {
-  if (o.steps <= 0) o.steps = std::max<Index>(1, o.rows / o.batch);
-  if (o.learning_rate <= 0) o.learning_rate = architecture_kind(o.kind).learning_rate / std::sqrt(static_cast<double>(o.latents) / 16384.0);
-  o.warmup_steps = std::min(o.warmup_steps, std::max<Index>(1, o.steps / 10));
-  o.aux_k = static_cast<int>(dead_latents_a_row(o, d));
-  return o;
-}
-
-ArchitectureSettings architecture_settings(const TrainOptions& o, const RowFeed& feed) {
-  ArchitectureSettings s{o.kind,     feed.cols(), o.latents,   o.batch,     o.k,         o.prefixes,
-                         o.sparsity, o.penalty,   o.bandwidth, o.threshold, feed.parts()};
-  return with_defaults(s, norm_after(o.normalise, feed.cols()));
-}
-
-/// What the weights hang on. What another kind alone knows, and what was added later and has its default, is left out: older results stay
-/// valid.
-StageKey key_of(const TrainOptions& o, const ArchitectureSettings& a, const RowFeed& feed) {
-  StageKey key{"train-sae", settings::digest_of<TrainSettings>(o), {{"activations", feed.digest()}}};
-  auto& said = key.settings;
-  said["seed"] = o.seed;
-  said["layer"] = o.layer;
-  said["sparsity"] = a.sparsity;
-  said["bandwidth"] = a.bandwidth;
-  said["threshold"] = a.threshold;
-  const auto counts_where = [&](bool condition, std::initializer_list<const char*> names) {
-    if (!condition)
-      for (const char* name : names) said.erase(name);
-  };
-  const bool penalised = architecture_kind(o.kind).penalised;
-  counts_where(false, {"rows", "order"}); // they say how many steps there are, and whether there is a buffer
-  counts_where(o.kind != Kind::topk, {"kind"});
-  counts_where(penalised, {"sparsity", "sparsity_warmup"});
-  counts_where(!penalised, {"k"});
-  counts_where(o.kind == Kind::matryoshka, {"prefixes"});
-  counts_where(o.kind == Kind::jumprelu, {"penalty", "bandwidth", "threshold"});
-  counts_where(o.normalise != Normalisation::sqrt_d, {"normalise"});
-  counts_where(o.order != Order::global, {"buffer_rows"});
-  if (o.order_seed && *o.order_seed != o.seed) said["order_seed"] = *o.order_seed;
-  return key;
-}
 
 /// A number, or what stands for none.
 std::string shown(double value, int digits) {
@@ -171,7 +130,7 @@ public:
     gpu_memory_ = stepper_->gpu_memory();
     stepper_.reset(); // room for the weights in the layout of the file
     dead_latents();
-    check_ranks_agree();
+    require_same_weights(comm_, *state_, o_.stage_word);
     const double screened = architecture_->computed_per_row();
     const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
     state_->adam = Adam(feed_.cols(), 0, 1, 0);
@@ -210,11 +169,11 @@ private:
   void one_step() {
     comm::agree(comm_, [&] { feed_.batch(state_->step, batch_); });
     left_out_here_ += limit_.thin(batch_);
-    const StepSeen seen = stepper_->make_gradients(batch_, dead_latents(), warmth());
+    const StepSeen seen = stepper_->make_gradients(batch_, dead_latents(), penalty_share(o_, state_->step));
     penalty_ = seen.penalty;
     norm_ = seen.norm;
     check_finite_step(seen.moments.squared_error() + norm_);
-    stepper_->move(learning_rate(), norm_ > o_.clip ? o_.clip / norm_ : 1.0);
+    stepper_->move(learning_rate(o_, state_->step), norm_ > o_.clip ? o_.clip / norm_ : 1.0);
     note(*seen.rows, seen.moments);
   }
 
@@ -249,7 +208,7 @@ private:
                    {"l0", batch_l0_},
                    {"dead", dead_count_},
                    {"gradient_norm", norm_},
-                   {"learning_rate", learning_rate()},
+                   {"learning_rate", learning_rate(o_, state_->step)},
                    {"rows_per_second", std::round(rows_a_second())},
                    {"seconds", std::round(100 * clock_.seconds()) / 100}});
     });
@@ -273,19 +232,6 @@ private:
                 fmt::format("{}: the loss is not finite at step {} of layer {}; the last good checkpoint is {}; lower sae.learning_rate",
                             o_.stage_word, state_->step, o_.layer, fs::exists(checkpoint()) ? checkpoint().string() : "none"),
                 /*agreed=*/true);
-  }
-
-  double learning_rate() const {
-    const auto step = static_cast<double>(state_->step);
-    const double warm = std::min(1.0, (step + 1) / static_cast<double>(o_.warmup_steps));
-    const double decay_steps = std::max(1.0, o_.decay_fraction * static_cast<double>(o_.steps));
-    return o_.learning_rate * std::min(warm, std::min(1.0, (static_cast<double>(o_.steps) - step) / decay_steps));
-  }
-
-  /// Share of lambda that counts at this step.
-  float warmth() const {
-    const double steps = o_.sparsity_warmup * static_cast<double>(o_.steps);
-    return static_cast<float>(std::min(1.0, (static_cast<double>(state_->step) + 1) / std::max(1.0, steps)));
   }
 
   // --- checkpoints --------------------------------------------------------------------------------------------------
@@ -337,23 +283,6 @@ private:
   double rows_a_second() const {
     const auto steps = static_cast<double>(steps_here_ - untimed_steps);
     return steps > 0 ? steps * static_cast<double>(o_.batch) / std::max(timed_until_ - timed_from_, 1e-9) : 0.0;
-  }
-
-  /// Every node holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen.
-  void check_ranks_agree() const {
-    const auto weights = std::as_const(state_->parameters).of_latents();
-    const auto b_dec = std::as_const(state_->parameters).b_dec();
-    Digest digest;
-    digest.add(weights);
-    digest.add(b_dec);
-    const std::string mine = digest.hex();
-    std::vector<char> root(mine.begin(), mine.end());
-    comm::broadcast(comm_, root);
-    comm::agree(comm_, [&] {
-      require(std::string(root.begin(), root.end()) == mine, ExitCode::internal,
-              "{}: the weights of the ranks drifted apart; the MPI library's allreduce does not give all ranks the same sum",
-              o_.stage_word);
-    });
   }
 
   void write(const Sae& sae, const Metrics& metrics) {

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/digest.hpp"
 #include "concord/io/safetensors.hpp"
 
 #include <algorithm>
@@ -96,6 +97,19 @@ void load_checkpoint(const std::filesystem::path& path, std::size_t parts, Train
   std::memcpy(&state.left_out, file.tensor("left_out").data, sizeof(Index));
   architecture.set_state(wide(file.tensor("architecture")));
   std::memcpy(&state.step, file.tensor("step").data, sizeof(Index));
+}
+
+void require_same_weights(const comm::Communicator& comm, const TrainingState& state, const std::string& stage_word) {
+  Digest digest;
+  digest.add(state.parameters.of_latents());
+  digest.add(state.parameters.b_dec());
+  const std::string mine = digest.hex();
+  std::vector<char> root(mine.begin(), mine.end());
+  comm::broadcast(comm, root);
+  comm::agree(comm, [&] {
+    require(std::string(root.begin(), root.end()) == mine, ExitCode::internal,
+            "{}: the weights of the ranks drifted apart; the MPI library's allreduce does not give all ranks the same sum", stage_word);
+  });
 }
 
 } // namespace concord::sae

@@ -2,9 +2,8 @@
 /// All that a training is besides its data: weights, Adam's moments, counters and position, and its checkpoint. Collective where it says
 /// so.
 
-#include "concord/sae/step/optimizer.hpp"
-
 #include "sae/step/exchange.hpp"
+#include "sae/step/optimizer.hpp"
 #include <filesystem>
 #include <string>
 
@@ -30,5 +29,8 @@ void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path
 /// Reads one, for the latents that this rank owns now. `parts`: models that the rows come from. Local. @throws Error bad_data.
 void load_checkpoint(const std::filesystem::path& path, std::size_t parts, TrainingState& state, Architecture& architecture,
                      const Exchange& exchange);
+/// Every node holds its own copy of the weights; sums that differed between ranks would let them drift apart unseen. Collective. @throws
+/// Error internal; agreed.
+void require_same_weights(const comm::Communicator& comm, const TrainingState& state, const std::string& stage_word);
 
 } // namespace concord::sae

@@ -10,7 +10,9 @@
 #include "concord/core/text.hpp"
 #include "concord/io/rows/row_source.hpp"
 #include "concord/sae/memory_plan.hpp"
+#include "concord/sae/rows/window_feed.hpp"
 
+#include "sae/rows/file_feed.hpp"
 #include <algorithm>
 #include <map>
 #include <set>

@@ -24,9 +24,9 @@ std::vector<double> answer_of(const Sae& sae) {
   std::vector<double> answer(static_cast<std::size_t>(rows * sae.latents));
   Index begin = 0;
   for (Index r = 0; r < rows; ++r) {
-    for (; begin < codes.row_ends[static_cast<std::size_t>(r)]; ++begin)
-      answer[static_cast<std::size_t>(r * sae.latents + codes.indices[static_cast<std::size_t>(begin)])] =
-          codes.values[static_cast<std::size_t>(begin)];
+    for (; begin < codes.ends[static_cast<std::size_t>(r)]; ++begin)
+      answer[static_cast<std::size_t>(r * sae.latents + codes.index[static_cast<std::size_t>(begin)])] =
+          codes.value[static_cast<std::size_t>(begin)];
   }
   for (Index r = 0; r < rows; ++r) {
     std::vector<float> row(static_cast<std::size_t>(sae.d));

@@ -3,11 +3,11 @@
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/sae/sae.hpp"
-#include "concord/sae/step/optimizer.hpp"
 #include "concord/sae/training/train.hpp"
 #include "concord/sae/training/trainings.hpp"
 
 #include "sae/kinds/batch_top_k.hpp"
+#include "sae/step/optimizer.hpp"
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>

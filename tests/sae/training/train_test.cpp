@@ -4,10 +4,10 @@
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
-#include "concord/sae/rows/row_share.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/training/trainings.hpp"
 
+#include "sae/rows/owned_rows.hpp"
 #include "support/support.hpp"
 #include <csignal>
 #include <set>

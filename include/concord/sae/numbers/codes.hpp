@@ -1,5 +1,5 @@
 #pragma once
-/// Active latents of a batch of rows during training, and the same sorted by latent. Local.
+/// Active latents of rows, the same during training, and sorted by latent. Local.
 
 #include "concord/core/index.hpp"
 
@@ -9,18 +9,23 @@
 
 namespace concord::sae {
 
-/// Entries of rows, behind one another; those of a row ascend by latent.
-struct Codes {
-  Index extras = 0;        ///< further numbers an entry: gradients of the latent's scalars behind b_enc
+/// Active latents of rows, behind one another; those of a row ascend.
+struct SparseRows {
   std::vector<Index> ends; ///< row r is the entries [ends[r - 1], ends[r])
   std::vector<std::int32_t> index;
-  std::vector<float> value;    ///< a; 0 for a latent that takes part without being active
-  std::vector<float> gradient; ///< dL/da, then dL/dh
-  std::vector<float> extra;    ///< [entries, extras]
+  std::vector<float> value; ///< a
   Index rows() const { return static_cast<Index>(ends.size()); }
   Index entries() const { return static_cast<Index>(index.size()); }
   Index begin(Index r) const { return r == 0 ? 0 : ends[static_cast<std::size_t>(r - 1)]; }
   Index end(Index r) const { return ends[static_cast<std::size_t>(r)]; }
+  void clear();
+};
+
+/// The same in training; a is 0 for a latent that takes part without being active.
+struct Codes : SparseRows {
+  Index extras = 0;            ///< further numbers an entry: gradients of the latent's scalars behind b_enc
+  std::vector<float> gradient; ///< dL/da, then dL/dh
+  std::vector<float> extra;    ///< [entries, extras]
   void clear();
   /// Makes room for gradients and extras, all 0.
   void begin_gradients();
@@ -49,15 +54,8 @@ inline void keep_positive(Codes& codes) {
   keep_if(codes, [&](Index s) { return codes.value[static_cast<std::size_t>(s)] > 0; });
 }
 
-/// Entries of a run of rows, as a thread finds them.
-struct CodesPart {
-  std::vector<Index> sizes; ///< of each row
-  std::vector<std::int32_t> index;
-  std::vector<float> value;
-  void clear();
-};
 /// Puts parts behind one another. Threads share the work.
-void join_parts(const std::vector<CodesPart>& parts, Codes& codes);
+void join_parts(const std::vector<SparseRows>& parts, Codes& codes);
 
 /// The entries of some latents, by latent and then in the order of rows: what gradients of weights are summed over.
 struct CodesByLatent {

@@ -9,14 +9,6 @@
 
 namespace concord::sae {
 
-/// Rows of active latents, indices ascending within a row, values > 0.
-struct SparseRows {
-  std::vector<Index> row_ends;
-  std::vector<std::int32_t> indices;
-  std::vector<float> values;
-  void clear();
-};
-
 /// The reconstruction of row r of `codes` into `row` [d]: its codes by the decoder, and b_dec.
 void decode_row(const Sae& sae, const SparseRows& codes, Index r, std::span<float> row);
 

@@ -55,7 +55,7 @@ private:
   const comm::Communicator* comm_;
   Counting counting_;
   std::unique_ptr<Weights> weights_;
-  std::vector<CodesPart> parts_; ///< keep their memory
+  std::vector<SparseRows> parts_; ///< keep their memory
   double computed_per_row_ = 0;
 };
 

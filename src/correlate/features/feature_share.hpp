@@ -8,9 +8,9 @@
 
 #include "concord/comm/node/node_array.hpp"
 #include "concord/comm/stop.hpp"
-#include "concord/correlate/features/feature_source.hpp"
-#include "concord/correlate/sums/elements.hpp"
 
+#include "correlate/features/feature_source.hpp"
+#include "correlate/sums/elements.hpp"
 #include <algorithm>
 #include <memory>
 #include <span>

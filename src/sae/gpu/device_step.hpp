@@ -10,10 +10,10 @@
 /// and end the job.
 
 #include "concord/comm/gpu/nccl.hpp"
-#include "concord/sae/kinds/architecture.hpp"
-#include "concord/sae/step/optimizer.hpp"
-#include "concord/sae/step/step_rows.hpp"
 
+#include "sae/kinds/architecture.hpp"
+#include "sae/step/optimizer.hpp"
+#include "sae/step/step_rows.hpp"
 #include <memory>
 #include <span>
 #include <vector>

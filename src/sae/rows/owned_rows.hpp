@@ -33,9 +33,9 @@ private:
 
 /// Usable rows [begin, end) of a source as floats, from memory when they fit `memory_bytes`, else read in windows that are
 /// sorted and merged so that the disk sees long runs.
-class RowShare {
+class OwnedRows {
 public:
-  RowShare(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes);
+  OwnedRows(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes);
   Index usable() const { return static_cast<Index>(usable_total_); }
   bool owns(Index usable_row) const { return usable_row >= begin_ && usable_row < end_; }
   /// Rows in the order given (all owned) into out [n, d]. @throws Error bad_data when not finite.

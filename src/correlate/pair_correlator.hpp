@@ -8,9 +8,9 @@
 /// partners of each feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
 
 #include "concord/comm/session.hpp"
-#include "concord/correlate/features/feature_share.hpp"
-#include "concord/correlate/sums/best_partners.hpp"
 
+#include "correlate/features/feature_share.hpp"
+#include "correlate/sums/best_partners.hpp"
 #include <functional>
 #include <memory>
 #include <vector>

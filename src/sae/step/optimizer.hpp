@@ -5,7 +5,7 @@
 ///
 /// Adam: Kingma and Ba 2015, beta = (0.9 or the kind's, 0.999), epsilon 1e-8. Projection and unit rows: Bricken et al. 2023.
 
-#include "concord/sae/numbers/parameters.hpp"
+#include "sae/numbers/parameters.hpp"
 
 namespace concord::sae {
 

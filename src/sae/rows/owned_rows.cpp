@@ -1,4 +1,4 @@
-#include "concord/sae/rows/row_share.hpp"
+#include "sae/rows/owned_rows.hpp"
 
 #include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
@@ -24,7 +24,7 @@ Index RowOrder::training_row(Index position) {
   return split_(held_out_ + pass_order_(position % training_rows()));
 }
 
-RowShare::RowShare(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes) : source_(source) {
+OwnedRows::OwnedRows(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes) : source_(source) {
   io::for_row_kinds(source.row_kinds(), source.rows(), [&](Index, std::uint8_t kind) {
     usable_total_ += keep_special || kind == 0 ? 1 : 0;
     return true;
@@ -46,7 +46,7 @@ RowShare::RowShare(const io::RowSource& source, bool keep_special, int part, int
   if (bytes <= memory_bytes) load();
 }
 
-void RowShare::load() {
+void OwnedRows::load() {
   const Index row_bytes = source_.cols() * static_cast<Index>(size_of(source_.dtype()));
   memory_.resize(rows_.size() * at(row_bytes));
   for (std::size_t i = 0; i < rows_.size();) { // special rows cut the file into runs
@@ -57,7 +57,7 @@ void RowShare::load() {
   }
 }
 
-void RowShare::gather(std::span<const Index> usable_rows, std::span<float> out) const {
+void OwnedRows::gather(std::span<const Index> usable_rows, std::span<float> out) const {
   const Index d = source_.cols();
   if (memory_.empty()) {
     read_sorted(usable_rows, out);
@@ -72,7 +72,7 @@ void RowShare::gather(std::span<const Index> usable_rows, std::span<float> out) 
   }
 }
 
-void RowShare::read_sorted(std::span<const Index> usable_rows, std::span<float> out) const {
+void OwnedRows::read_sorted(std::span<const Index> usable_rows, std::span<float> out) const {
   constexpr Index gap = 16; // rows worth reading through rather than seeking over
   const Index d = source_.cols();
   std::vector<std::size_t> order(usable_rows.size());

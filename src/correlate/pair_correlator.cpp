@@ -1,4 +1,4 @@
-#include "concord/correlate/sums/pearson.hpp"
+#include "correlate/pair_correlator.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"

@@ -3,8 +3,8 @@
 /// the order of the batch, so their bits depend neither on threads nor on which rank computed which row.
 
 #include "concord/sae/numbers/codes.hpp"
-#include "concord/sae/numbers/parameters.hpp"
 
+#include "sae/numbers/parameters.hpp"
 #include <functional>
 #include <span>
 

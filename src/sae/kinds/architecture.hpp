@@ -8,12 +8,12 @@
 /// B rows of all ranks. Decoder rows are unit vectors, so a |W_dec[j]|, which some sources penalise, is a.
 
 #include "concord/comm/session.hpp"
-#include "concord/sae/gpu/decoding.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/screen.hpp"
 #include "concord/sae/settings.hpp"
-#include "concord/sae/step/step_rows.hpp"
 
+#include "sae/gpu/decoding.hpp"
+#include "sae/step/step_rows.hpp"
 #include <memory>
 #include <span>
 #include <string>

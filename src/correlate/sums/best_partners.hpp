@@ -3,8 +3,8 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"
-#include "concord/correlate/sums/elements.hpp"
 
+#include "correlate/sums/elements.hpp"
 #include <cstdint>
 #include <span>
 #include <vector>
