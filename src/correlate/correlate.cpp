@@ -2,7 +2,6 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/decided.hpp"
 #include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"

@@ -2,8 +2,6 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/decided.hpp"
-#include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
@@ -11,11 +9,7 @@
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
-#include "concord/features/code_spool.hpp"
-#include "concord/features/features.hpp"
-#include "concord/features/memory_plan.hpp"
 #include "concord/io/output.hpp"
-#include "concord/io/rows/row_source.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
 

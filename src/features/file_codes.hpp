@@ -3,27 +3,20 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/decided.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/at.hpp"
-#include "concord/core/log.hpp"
 #include "concord/core/machine/threads.hpp"
-#include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/features/code_spool.hpp"
 #include "concord/features/encode.hpp"
-#include "concord/features/features.hpp"
 #include "concord/features/memory_plan.hpp"
-#include "concord/io/output.hpp"
 #include "concord/io/rows/row_source.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
 
-#include "features/exact_sums.hpp"
 #include <algorithm>
-#include <cmath>
 
 namespace concord::features {
 

@@ -3,9 +3,7 @@
 
 #include "concord/features/encode.hpp"
 
-#include "features/exact_sums.hpp"
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 namespace concord::features {

@@ -1,18 +1,14 @@
+
 #include "concord/io/hdf5.hpp"
 
-#include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/failing_together.hpp"
-#include "concord/core/fields.hpp"
 
 #include "io/file_system.hpp"
 #include "io/hdf5_errors.hpp"
 #include "io/hdf5_refused.hpp"
 #include <algorithm>
-#include <charconv>
-#include <cstring>
 #include <exception>
-#include <numeric>
 
 namespace concord::io {
 namespace {

@@ -1,5 +1,4 @@
 #include "concord/core/fields.hpp"
-#include "concord/io/hdf5.hpp"
 
 #include "io/hdf5_errors.hpp"
 #include <charconv>

@@ -49,8 +49,6 @@ public:
   // What follows is Local but where it says otherwise.
   /// The wanted layers that this rank computes; empty on an idle rank.
   const std::vector<int>& my_layers() const { return my_layers_; }
-  /// Whether this rank computes the loss.
-  bool has_head() const { return has_head_; }
   Index blocks() const { return static_cast<Index>(block_offsets_.size()) - 1; }
   /// Block b is the rows [block_offsets()[b], block_offsets()[b + 1]).
   const std::vector<Index>& block_offsets() const { return block_offsets_; }

@@ -1,9 +1,5 @@
-#include "concord/comm/agree.hpp"
-#include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"
-#include "concord/core/error.hpp"
 #include "concord/core/machine/memory.hpp"
-#include "concord/dist/partition.hpp"
 
 #include "correlate/features/feature_share.hpp"
 #include <numeric>

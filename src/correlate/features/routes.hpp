@@ -5,11 +5,9 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
-#include "concord/core/machine/memory.hpp"
 #include "concord/dist/partition.hpp"
 
 #include "correlate/features/feature_share.hpp"
-#include <cstring>
 
 namespace concord::correlate {
 

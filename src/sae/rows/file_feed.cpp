@@ -3,18 +3,14 @@
 #include "concord/core/at.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
-#include "concord/core/log.hpp"
 #include "concord/core/machine/threads.hpp"
-#include "concord/io/hdf5.hpp"
 
+#include "sae/rows/feed_sizes.hpp"
 #include <algorithm>
 #include <cmath>
 
 namespace concord::sae {
 namespace {
-
-constexpr Index sample_size = 32768;
-constexpr std::size_t held_out_piece = 1024;
 
 Index held_out_count(Index usable, double share) {
   const auto wanted = std::min<Index>(65536, static_cast<Index>(std::llround(share * static_cast<double>(usable))));

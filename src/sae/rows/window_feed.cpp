@@ -4,12 +4,11 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/machine/threads.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/rows/row_source.hpp"
 
+#include "sae/rows/feed_sizes.hpp"
 #include <algorithm>
-#include <cmath>
 
 namespace concord::sae {
 

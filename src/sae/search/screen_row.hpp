@@ -1,19 +1,12 @@
 #pragma once
 /// A row while its latents are screened. Local.
 
-#include "concord/comm/collectives.hpp"
-#include "concord/comm/node/node_array.hpp"
-#include "concord/dist/partition.hpp"
 #include "concord/sae/search/screen.hpp"
 
-#include "sae/numbers/rows.hpp"
 #include "sae/search/screen_kernels.hpp"
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cmath>
 #include <limits>
-#include <memory>
 
 namespace concord::sae {
 

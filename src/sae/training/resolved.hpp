@@ -1,7 +1,7 @@
 #pragma once
 /// The options of a training with what depends on its rows, and the key of its result. Local.
 
-#include "concord/core/digest.hpp"
+#include "concord/core/run/provenance.hpp"
 #include "concord/sae/training/train.hpp"
 
 #include "sae/kinds/architecture.hpp"

@@ -3,14 +3,9 @@
 /// not say Collective.
 
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/stop.hpp"
 #include "concord/core/at.hpp"
-#include "concord/core/machine/threads.hpp"
-#include "concord/linalg/dense.hpp"
 #include "concord/similarity/rsa/rsa.hpp"
 
-#include "similarity/measures/nearest.hpp"
-#include "similarity/rsa/kendall.hpp"
 #include "similarity/rsa/rdm_tiles.hpp"
 #include <algorithm>
 #include <chrono>

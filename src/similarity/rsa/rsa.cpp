@@ -1,7 +1,6 @@
 #include "concord/similarity/rsa/rsa.hpp"
 
 #include "concord/comm/collectives.hpp"
-#include "concord/comm/stop.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/linalg/dense.hpp"
@@ -11,7 +10,6 @@
 #include "similarity/rsa/rank_sums.hpp"
 #include "similarity/rsa/rdm_tiles.hpp"
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <numeric>
 
