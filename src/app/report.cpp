@@ -132,7 +132,6 @@ void make_report(const comm::Communicator& comm, const ReportOptions& o) {
   std::error_code error;
   comm::agree(comm, [&] {
     if (comm.rank() != 0) return;
-    check_inputs(o);
     before = fs::last_write_time(page, error);
   });
   // -I: neither PYTHONPATH nor the folder of the script or of the user reaches it.

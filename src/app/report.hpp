@@ -21,10 +21,6 @@ struct ReportOptions {
 /// Whether a Python with the needed packages is there, to say so before hours of work. Rank 0 looks. Collective. @throws Error unavailable.
 void check_report_python(const comm::Communicator& comm, const std::string& python);
 
-/// Whether each result was made from those that are there now. Local. @throws Error input_missing, bad_data, or config with the stage to
-/// run.
-void check_inputs(const ReportOptions& options);
-
 /// Rank 0 runs the script; every rank waits. @throws Error unavailable (no Python with the needed packages), input_missing, config
 /// (results that do not belong together), stopped, or internal.
 void make_report(const comm::Communicator& comm, const ReportOptions& options);

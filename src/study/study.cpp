@@ -171,6 +171,25 @@ template const double& Study::get(const std::string&) const;
 template const std::string& Study::get(const std::string&) const;
 template const std::vector<std::string>& Study::get(const std::string&) const;
 
+std::vector<Model> Study::models() const {
+  std::vector<Model> all;
+  for (const char* name : {"a", "b"}) {
+    const std::string table = std::string("model.") + name;
+    const std::string saes = text(table + ".saes");
+    all.push_back(
+        {name, table, static_cast<int>(all.size()), path(table + ".path"), list(table + ".layers"), saes.empty() ? "" : location(saes)});
+  }
+  return all;
+}
+
+std::vector<Pair> Study::pairs() const {
+  const auto all = models();
+  std::vector<Pair> pairs;
+  for (std::size_t a = 0; a < all.size(); ++a)
+    for (std::size_t b = a + 1; b < all.size(); ++b) pairs.push_back({all[a], all[b]});
+  return pairs;
+}
+
 std::filesystem::path Study::path(const std::string& key) const {
   const std::string value = text(key);
   return value.empty() ? std::filesystem::path() : std::filesystem::path(location(value));

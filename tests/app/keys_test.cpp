@@ -20,7 +20,7 @@ fs::path source() {
   return std::getenv("CONCORD_SOURCE");
 }
 
-constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces"};
+constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces"};
 
 /// A study of one layer of each model on 3,000 tokens, whose results lie in `scratch/keys/NAME`.
 class SmallStudy {
@@ -372,16 +372,18 @@ TEST_F(Keys, ThatAskForMoreGetIt) {
   for (const auto& row : adding) {
     SCOPED_TRACE(row.key);
     EXPECT_FALSE(fs::exists(study.output() / row.made));
-    study.run("train-sae", {assignment(row.key, row.value), "sae.recovered_contexts=0"});
+    study.run("train-sae", {assignment(row.key, row.value)});
     EXPECT_TRUE(fs::exists(study.output() / row.made));
   }
-  EXPECT_FALSE(fs::exists(study.output() / "a/recovered.json"));
   study.run("train-sae", {});
+  study.run("recovered", {"sae.recovered_contexts=0"});
   const auto path = study.output() / "a/recovered.json";
+  EXPECT_FALSE(fs::exists(path));
+  study.run("recovered", {});
   const auto before = read_text(path, "record");
-  study.run("train-sae", {});
+  study.run("recovered", {});
   EXPECT_EQ(read_text(path, "record"), before);
-  study.run("train-sae", {"sae.recovered_contexts=32"});
+  study.run("recovered", {"sae.recovered_contexts=32"});
   EXPECT_NE(read_text(path, "record"), before);
 }
 

@@ -24,7 +24,8 @@ from support import CONCORD, MPIRUN, RANKS, datasets, run, small_study  # noqa: 
 WRITES = {
     "tokenize": ["tokens.h5"],
     "extract": ["a/activations.h5", "b/activations.h5"],
-    "train-sae": ["a/saes", "b/saes", "a/recovered.json", "b/recovered.json"],
+    "train-sae": ["a/saes", "b/saes"],
+    "recovered": ["a/recovered.json", "b/recovered.json"],
     "encode": ["a/features.h5", "b/features.h5", "a/features.h5.layers", "b/features.h5.layers"],
     "correlate": ["matches.h5"],
     "compare": ["similarity.h5"],

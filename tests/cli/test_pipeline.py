@@ -39,6 +39,25 @@ class Pipeline(unittest.TestCase):
             self.assertNotIn(f"concord {stage}: OK", second)
         self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*.h5")})
 
+    def test_status_follows_what_results_were_made_from(self):
+        out = self.folder / "status"
+        shutil.copytree(self.out, out)
+
+        def states():
+            lines = run("status", self.study, "--set", f"study.output={out}", ranks=1).splitlines()[1:]
+            return {re.split("  +", line)[0]: re.split("  +", line)[1] for line in lines}
+
+        units = ["tokenize", "extract a", "extract b", "encode a", "encode b", "correlate", "compare", "subspaces"]
+        self.assertEqual(states(), dict.fromkeys(units, "done"))
+        (out / "similarity.h5").rename(out / "similarity.h5.partial")
+        (out / "a/features.h5").unlink()
+        (out / "a/activations.h5").unlink()
+        changed = {"extract a": "missing", "encode a": "missing", "compare": "unfinished"}
+        self.assertEqual(states(), dict.fromkeys(units, "done") | changed)
+        shutil.copy(out / "b/features.h5", out / "a/features.h5")
+        stale = {"extract a": "missing", "compare": "unfinished", "encode a": "stale", "correlate": "stale", "subspaces": "stale"}
+        self.assertEqual(states(), dict.fromkeys(units, "done") | stale)
+
     def test_verify_knows_every_file(self):
         files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "subspaces.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]
         self.assertEqual(run("verify", *files).count(": OK, "), len(files))
@@ -320,7 +339,7 @@ class Pipeline(unittest.TestCase):
         self.assertIn("of its GPU", run("plan", self.study, "--set", "sae.device=cuda", ranks=1))
         self.assertIn("BLAS from libtorch_cpu.so", run("info"))
         self.assertIn("`latents`", run("keys", ranks=1))
-        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered"):
+        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered", "status", "stages"):
             self.assertIn("--help", run(word, "--help", ranks=1))
 
 

@@ -26,6 +26,21 @@ std::string keys_as_markdown();
 /// A JSON schema of a study, by which editors complete and check TOML.
 std::string keys_as_json_schema();
 
+/// A model of a study.
+struct Model {
+  std::string name;
+  std::string table;               ///< of its keys: "model.a"
+  int number = 0;                  ///< in the order of the study
+  std::filesystem::path path;      ///< absolute; empty when the study gives none
+  std::vector<std::string> layers; ///< "all", or numbers
+  std::string saes;                ///< trained SAEs that the study gives, with {layer}; empty: train-sae makes them
+};
+
+/// Two models that are compared.
+struct Pair {
+  Model a, b;
+};
+
 class Study {
 public:
   /// Reads `path`, then applies `overrides` ("table.key=value"). Relative paths inside are relative to the study's folder.
@@ -39,6 +54,8 @@ public:
   double real(const std::string& key) const { return get<double>(key); }
   std::string text(const std::string& key) const { return get<std::string>(key); }
   std::vector<std::string> list(const std::string& key) const { return get<std::vector<std::string>>(key); }
+  std::vector<Model> models() const;
+  std::vector<Pair> pairs() const;
   /// A path key, made absolute; empty when the key is empty.
   std::filesystem::path path(const std::string& key) const;
   /// A path-like text that may hold {layer} or a pattern, made absolute.
