@@ -64,18 +64,21 @@ ResultState state_of(const StageResult& result) {
 }
 
 void check_results(const study::Study& study) {
+  std::vector<std::pair<StageResult, std::string>> there; // with the word of the stage
   for (const Stage& stage : stages()) {
     if (!stage.results) continue;
-    for (const auto& result : stage.results(study)) {
-      const auto state = state_of(result);
-      if (state.is == ResultState::Is::stale)
-        fail(ExitCode::config,
-             "{} was made from another {} than the one that is there now; run `concord {}` with --force, then the stages behind it",
-             result.path.string(), state.why, stage.word);
-      require(!result.needed || state.is == ResultState::Is::done, ExitCode::input_missing, "the report needs {}; run `concord {}` first",
-              result.path.string(), stage.word);
+    for (auto& result : stage.results(study)) {
+      const bool found = is_there(result.path);
+      require(found || !result.needed, ExitCode::input_missing, "the report needs {}; run `concord {}` first", result.path.string(),
+              stage.word);
+      if (found) there.emplace_back(std::move(result), stage.word);
     }
   }
+  for (const auto& [result, word] : there)
+    if (const auto state = state_of(result); state.is == ResultState::Is::stale)
+      fail(ExitCode::config,
+           "{} was made from another {} than the one that is there now; run `concord {}` with --force, then the stages behind it",
+           result.path.string(), state.why, word);
 }
 
 void print_status(const study::Study& study) {

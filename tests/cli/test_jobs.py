@@ -74,7 +74,7 @@ class Jobs(unittest.TestCase):
             for stage, call in zip(STAGES, self.submitted()):
                 given = dict(word[2:].split("=", 1) for word in call if word.startswith("--") and "=" in word)  # the later one holds
                 with self.subTest(site=site, stage=stage):
-                    gpu = stage in ("extract", "train-sae") and site == "gpu-cluster"
+                    gpu = stage in ("extract", "train-sae", "recovered") and site == "gpu-cluster"
                     self.assertEqual(any(word.startswith("--gpus") for word in call), gpu)
                     self.assertEqual(given.get("partition"), {"gpu-cluster": "gpu" if gpu else "cpu"}.get(site))
                     self.assertNotEqual("ntasks" in given, "ntasks-per-node" in given)

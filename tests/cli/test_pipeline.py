@@ -51,11 +51,10 @@ class Pipeline(unittest.TestCase):
         self.assertEqual(states(), dict.fromkeys(units, "done"))
         (out / "similarity.h5").rename(out / "similarity.h5.partial")
         (out / "a/features.h5").unlink()
-        (out / "a/activations.h5").unlink()
-        changed = {"extract a": "missing", "encode a": "missing", "compare": "unfinished"}
+        changed = {"encode a": "missing", "compare": "unfinished"}
         self.assertEqual(states(), dict.fromkeys(units, "done") | changed)
         shutil.copy(out / "b/features.h5", out / "a/features.h5")
-        stale = {"extract a": "missing", "compare": "unfinished", "encode a": "stale", "correlate": "stale", "subspaces": "stale"}
+        stale = {"compare": "unfinished", "encode a": "stale", "correlate": "stale", "subspaces": "stale"}
         self.assertEqual(states(), dict.fromkeys(units, "done") | stale)
 
     def test_verify_knows_every_file(self):
@@ -287,7 +286,7 @@ class Pipeline(unittest.TestCase):
         cfg.write_text(cfg.read_text() + " ")
         self.assertIn("another SAE", run("report", *flags, code=78))
         (out / "similarity.h5").unlink()
-        self.assertIn("similarity.h5; run its stage first", run("report", *flags, code=66))
+        self.assertIn("similarity.h5; run `concord compare` first", run("report", *flags, code=66))
 
     def test_a_program_that_makes_no_report_is_no_python(self):
         for program, reason in (("/bin/true", "made no"), ("/nowhere/python", "cannot start")):
