@@ -3,6 +3,7 @@
 #include "concord/app/stages.hpp"
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
+#include "concord/subspaces/settings.hpp"
 
 #include "support/support.hpp"
 #include <cstdlib>
@@ -233,7 +234,7 @@ const std::vector<Neutral> neutral{{"study.name", "compare", "other"},
                                    {"compare.groups", "compare", "1"}};
 
 /// Keys of which no stage's digest can say anything: where results lie, what the report shows.
-const std::set<std::string> without_digest{"study.output", "report.python", "report.top_matches"};
+const std::set<std::string> without_digest{"study.output", "study.pairs", "model.NAME.same_as", "report.python", "report.top_matches"};
 
 std::string assignment(const std::string& key, const std::string& value) {
   return key + "=" + value;
@@ -331,6 +332,11 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
   listed.insert("sae.recovered_contexts");
   std::set<std::string> all;
   for (const auto& key : study::keys()) all.insert(key.name);
+  for (const std::string model : {"model.a", "model.b"}) // each key of a model is changed for both
+    for (const char* key : {".path", ".layers", ".saes"}) {
+      EXPECT_EQ(listed.erase(model + key), 1U) << model << key;
+      listed.insert(std::string("model.NAME") + key);
+    }
   EXPECT_EQ(listed, all);
 }
 
@@ -338,6 +344,8 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
 TEST_F(Keys, SayWhetherResultsHangOnThem) {
   std::map<std::string, bool> says;
   for (const auto& key : study::keys()) says[key.name] = key.in_digest;
+  for (const char* key : {".path", ".layers", ".saes"})
+    for (const std::string model : {"model.a", "model.b"}) says[model + key] = says[std::string("model.NAME") + key];
   for (const auto& row : changing()) EXPECT_TRUE(says[row.key]) << row.key;
   for (const auto& row : adding) EXPECT_TRUE(says[row.key]) << row.key;
   for (const auto& row : neutral) EXPECT_FALSE(says[row.key]) << row.key;

@@ -16,12 +16,14 @@ struct StudyFiles {
   std::filesystem::path report() const { return output / "report"; }
   std::filesystem::path resolved() const { return output / "study.resolved.toml"; }
 
-  std::filesystem::path activations(const study::Model& model) const { return of(model) / "activations.h5"; }
+  std::filesystem::path activations(const study::Model& model) const { return output / model.extracted / "activations.h5"; }
   std::filesystem::path features(const study::Model& model) const { return of(model) / "features.h5"; }
   std::filesystem::path recovered(const study::Model& model) const { return of(model) / "recovered.json"; }
   /// Folder of trained SAEs, or the location that the study gives.
   std::string saes(const study::Model& model) const { return model.saes.empty() ? (of(model) / "saes").string() : model.saes; }
 
+  /// Folder of a pair's results.
+  std::filesystem::path of(const study::Pair& pair) const { return output / pair.folder; }
   std::filesystem::path matches(const study::Pair& pair) const { return of(pair) / "matches.h5"; }
   std::filesystem::path similarity(const study::Pair& pair) const { return of(pair) / "similarity.h5"; }
   std::filesystem::path subspaces(const study::Pair& pair) const { return of(pair) / "subspaces.h5"; }
@@ -32,8 +34,7 @@ struct StudyFiles {
   std::string skyline_saes(const study::Study& study) const;
 
 private:
-  std::filesystem::path of(const study::Model& model) const { return output / model.name; }
-  std::filesystem::path of(const study::Pair& /*pair*/) const { return output; }
+  std::filesystem::path of(const study::Model& model) const { return output / model.folder; }
 };
 
 } // namespace concord::app

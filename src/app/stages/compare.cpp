@@ -71,7 +71,7 @@ std::vector<StageResult> results(const study::Study& study) {
   const StudyFiles files(study);
   std::vector<StageResult> all;
   for (const auto& pair : study.pairs())
-    all.push_back({"compare",
+    all.push_back({named("compare", pair),
                    files.similarity(pair),
                    {{"matches", files.matches(pair).string()},
                     {"sae_a/", files.saes(pair.a), StageInput::Kind::saes},

@@ -62,7 +62,8 @@ std::vector<StageResult> results(const study::Study& study) {
   const StudyFiles files(study);
   std::vector<StageResult> all;
   for (const auto& pair : study.pairs())
-    all.push_back({"correlate", files.matches(pair), {{"a", files.features(pair.a).string()}, {"b", files.features(pair.b).string()}}});
+    all.push_back(
+        {named("correlate", pair), files.matches(pair), {{"a", files.features(pair.a).string()}, {"b", files.features(pair.b).string()}}});
   return all;
 }
 

@@ -36,6 +36,7 @@ void run(const StageRun& run) {
     return;
   }
   for (const auto& model : run.study.models()) {
+    if (!model.is_extracted()) continue;
     auto o = comm::agreed(run.comm, [&] { return extract_options(run.study, model); });
     o.force = run.force;
     extract::extract(run.comm, o);
@@ -45,12 +46,14 @@ void run(const StageRun& run) {
 std::vector<StageResult> results(const study::Study& study) {
   const StudyFiles files(study);
   std::vector<StageResult> all;
-  for (const auto& model : study.models())
+  for (const auto& model : study.models()) {
+    if (!model.is_extracted()) continue;
     all.push_back({.unit = named("extract", model),
                    .path = files.activations(model),
                    .reads = {{"tokens", files.tokens().string(), StageInput::Kind::tokens}},
                    .wanted = !study.flag("extract.fused"),
                    .needed = false}); // it may have been put away
+  }
   return all;
 }
 
@@ -72,6 +75,7 @@ extract::RankMemory rank_memory(const PlanSizes& s, const ModelPlan& m) {
 std::vector<StagePlan> plan(const PlanSizes& s) {
   std::vector<StagePlan> all;
   for (const auto& m : s.models) {
+    if (!m.model.is_extracted()) continue;
     const auto memory = rank_memory(s, m);
     const double attention = 4.0 * static_cast<double>(m.config.heads * m.config.head_dim) * s.context() * m.config.layers;
     const double of_token = 2 * m.parameters + attention;

@@ -7,6 +7,8 @@
 #include "concord/extract/extract.hpp"
 #include "concord/io/hdf5.hpp"
 
+#include <algorithm>
+
 namespace concord::app {
 
 using study::Model;
@@ -37,6 +39,7 @@ features::EncodeOptions encode_options(const Study& study, const Model& model) {
   static_cast<features::EncodeSettings&>(o) = study.stage_settings<features::EncodeSettings>("encode");
   o.activations = files.activations(model);
   o.saes = files.saes(model);
+  if (!model.is_extracted()) o.layers = extract::parse_layers(join(model.layers, ","));
   o.stage_word = named("encode", model);
   o.out = files.features(model);
   return o;
@@ -49,6 +52,7 @@ correlate::CorrelateOptions correlate_options(const Study& study, const Pair& pa
   o.a = files.features(pair.a);
   o.b = files.features(pair.b);
   o.tokens = files.tokens();
+  o.stage_word = named("correlate", pair);
   o.out = files.matches(pair);
   return o;
 }
@@ -61,6 +65,7 @@ similarity::CompareOptions compare_options(const Study& study, const Pair& pair)
   o.saes_b = files.saes(pair.b);
   o.settings = study.stage_settings<similarity::CompareSettings>("compare");
   o.settings.spaces.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
+  o.stage_word = named("compare", pair);
   o.out = files.similarity(pair);
   return o;
 }
@@ -81,6 +86,7 @@ subspaces::SubspacesOptions subspaces_options(const Study& study, const Pair& pa
   o.b = inputs(pair.b);
   o.tokens = files.tokens();
   o.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
+  o.stage_word = named("subspaces", pair);
   o.out = files.subspaces(pair);
   return o;
 }
@@ -89,15 +95,27 @@ std::string named(const char* stage, const Model& model) {
   return std::string(stage) + " " + model.name;
 }
 
-std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations) {
-  return comm::decided(comm, [&] { return io::File::open(activations).integers("layers"); });
+std::string named(const char* stage, const Pair& pair) {
+  return pair.name.empty() ? stage : std::string(stage) + " " + pair.name;
+}
+
+std::vector<int> extracted_layers(const comm::Communicator& comm, const Model& model, const StudyFiles& files) {
+  const auto there = comm::decided(comm, [&] { return io::File::open(files.activations(model)).integers("layers"); });
+  if (model.is_extracted()) return there; // by its own settings
+  const auto wanted = comm::agreed(comm, [&] { return extract::parse_layers(join(model.layers, ",")); });
+  comm::agree(comm, [&] {
+    for (const int layer : wanted)
+      require(std::find(there.begin(), there.end(), layer) != there.end(), ExitCode::config,
+              "{}.layers names layer {}, which {} does not hold", model.table, layer, files.activations(model).string());
+  });
+  return wanted.empty() ? there : wanted;
 }
 
 std::vector<int> skyline_layers(const comm::Communicator& comm, const Study& study, const StudyFiles& files) {
   const auto list = study.list("skyline.layers");
   if (list.empty()) return {};
   auto layers = comm::agreed(comm, [&] { return extract::parse_layers(join(list, ",")); });
-  return layers.empty() ? extracted_layers(comm, files.activations(study.models().front())) : layers; // "all"
+  return layers.empty() ? extracted_layers(comm, study.models().front(), files) : layers; // "all"
 }
 
 } // namespace concord::app

@@ -24,8 +24,10 @@ subspaces::SubspacesOptions subspaces_options(const study::Study& study, const s
 
 /// "encode a".
 std::string named(const char* stage, const study::Model& model);
-/// What the extraction of a model found to be its layers. Collective over `comm`. @throws Error input_missing; agreed.
-std::vector<int> extracted_layers(const comm::Communicator& comm, const std::filesystem::path& activations);
+/// "correlate small vs large"; the stage's word alone where a study has one pair.
+std::string named(const char* stage, const study::Pair& pair);
+/// Layers of a model whose residual streams are there. Collective over `comm`. @throws Error input_missing; agreed.
+std::vector<int> extracted_layers(const comm::Communicator& comm, const study::Model& model, const StudyFiles& files);
 /// Layers of the first model with a second SAE; none without a skyline. Collective over `comm`.
 std::vector<int> skyline_layers(const comm::Communicator& comm, const study::Study& study, const StudyFiles& files);
 

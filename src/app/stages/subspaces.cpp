@@ -102,7 +102,7 @@ std::vector<StageResult> results(const study::Study& study) {
   const StudyFiles files(study);
   std::vector<StageResult> all;
   for (const auto& pair : study.pairs())
-    all.push_back({.unit = "subspaces",
+    all.push_back({.unit = named("subspaces", pair),
                    .path = files.subspaces(pair),
                    .reads = {{"tokens", files.tokens().string(), StageInput::Kind::tokens},
                              {"features_a", files.features(pair.a).string()},

@@ -49,8 +49,8 @@ sae::TrainOptions layer_options(const StageRun& run, const Model& model, int lay
   o.activations = run.files.activations(model).string() + ":/" + layer_name(layer) + "/x";
   o.layer = layer;
   o.models = 2; // no two trainings of a study have a seed in common, though rows of their own key their random streams, too
-  o.model = model.number;
-  o.seed = 2 * static_cast<std::uint64_t>(run.study.integer("study.seed")) + static_cast<std::uint64_t>(o.model);
+  o.model = model.stream;
+  o.seed = 2 * static_cast<std::uint64_t>(run.study.integer("study.seed")) + o.model;
   o.stage_word = named("train-sae", model) + " " + layer_name(layer);
   o.out = sae::sae_path(run.files.saes(model), layer);
   o.force = run.force;
@@ -112,14 +112,16 @@ void run(const StageRun& run) {
       fused::train(run.comm, o, options, variants);
       continue;
     }
-    for (const int layer : extracted_layers(run.comm, run.files.activations(model))) trainings.push_back(options(layer));
+    for (const int layer : extracted_layers(run.comm, model, run.files)) trainings.push_back(options(layer));
   }
   const auto crosscoders = study.list("sae.crosscoders");
   comm::agree(run.comm, [&] {
     require(crosscoders.empty() || !study.flag("extract.fused"), ExitCode::config,
             "sae.crosscoders need the activations of both models in files; they are not trained with extract.fused");
-    for (const auto& pair : study.pairs())
-      for (const auto& words : crosscoders) trainings.push_back(crosscoder_options(run, pair, words));
+    const auto pairs = study.pairs();
+    require(crosscoders.empty() || !pairs.empty(), ExitCode::config,
+            "sae.crosscoders are of the first pair of models; this study has none");
+    for (const auto& words : crosscoders) trainings.push_back(crosscoder_options(run, pairs.front(), words));
   });
   sae::train_side_by_side(run.comm, trainings, static_cast<int>(study.integer("sae.groups")), variants);
   train_skyline(run);
