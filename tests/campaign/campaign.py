@@ -129,7 +129,10 @@ def ranks_of(process):
 
 
 def last_lines(output, lines=3):
-    return " | ".join(output.strip().splitlines()[-lines:])[-600:]
+    """What a run said at its end: from its error on, with the functions that a crash names, else the last lines."""
+    said = output.strip().splitlines()
+    errors = [i for i, line in enumerate(said) if line.startswith("concord: error")]
+    return " | ".join(said[errors[0]:errors[0] + 40] if errors else said[-lines:])[:4000]
 
 
 def wrong_words(code, output):
