@@ -6,10 +6,7 @@
 namespace concord::app {
 
 void Command::run_without_study() const {
-  if (action_)
-    action_();
-  else
-    need(false, "nothing else");
+  action_();
 }
 
 void Command::need(bool given, const char* flags) const {

@@ -18,6 +18,7 @@ public:
   CLI::App& flags() { return flags_; }
   /// What the command does without a study. Collective over world().
   void without_study(std::function<void()> action) { action_ = std::move(action); }
+  /// Only of a stage that said what this is. Collective over world().
   void run_without_study() const;
   const comm::Communicator& world() const { return world_; }
   bool force() const { return force_; }

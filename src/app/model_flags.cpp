@@ -13,12 +13,11 @@ ModelFlags::ModelFlags(CLI::App& command, std::set<std::string> without) {
   given_ = add_setting_flags(command, settings::list_of<extract::ExtractSettings>(*options_), {.also = {}, .without = std::move(without)});
 }
 
-const extract::ExtractOptions& ModelFlags::take(const comm::Communicator& comm) {
+void ModelFlags::take(const comm::Communicator& comm) {
   comm::agree(comm, [&] {
     options_->layers = extract::parse_layers(*layers_);
     assign_given<extract::ExtractSettings>(*options_, *given_);
   });
-  return *options_;
 }
 
 } // namespace concord::app

@@ -15,8 +15,8 @@ class ModelFlags {
 public:
   /// Those of the extraction's settings, but for `without`, and --model, --tokens and --layers.
   explicit ModelFlags(CLI::App& command, std::set<std::string> without = {});
-  /// What was given. Collective over `comm`. @throws Error usage or config; agreed.
-  const extract::ExtractOptions& take(const comm::Communicator& comm);
+  /// Puts what was given into options(). Collective over `comm`. @throws Error usage or config; agreed.
+  void take(const comm::Communicator& comm);
   extract::ExtractOptions& options() { return *options_; }
 
 private:

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
@@ -137,7 +138,7 @@ void run_script(const comm::Communicator& comm, const ReportOptions& o, const ch
   std::error_code error;
   if (comm.rank() == 0) before = fs::last_write_time(page, error);
   // -I: neither PYTHONPATH nor the folder of the script or of the user reaches it.
-  std::vector<std::string> command{python, "-I", comm::agreed(comm, [&] { return script(name).string(); }), "--name=" + o.name};
+  std::vector<std::string> command{python, "-I", comm::decided(comm, [&] { return script(name).string(); }), "--name=" + o.name};
   command.insert(command.end(), words.begin(), words.end());
   const int status = run_program(comm, command);
   comm::agree(comm, [&] {

@@ -31,21 +31,42 @@ bool is_model_name(const std::string& name) {
          std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || c == '.' || c == '-' || c == '_'; });
 }
 
-Setting known_key(const std::string& name, const std::string& where) {
+/// The same key of the model that keys() names: "model.NAME.path" of "model.small.path".
+std::string listed_name(const std::string& name) {
+  return model_of(name).empty() ? name : std::string(model_table) + "NAME" + name.substr(name.rfind('.'));
+}
+
+/// Nothing where there is no such key.
+const Setting* find_key(const std::string& name) {
+  const std::string listed = listed_name(name);
+  const auto found = std::find_if(keys().begin(), keys().end(), [&](const Setting& key) { return key.name == listed; });
+  return found == keys().end() ? nullptr : &*found;
+}
+
+/// Of a model: this model's name in the place of the one that keys() has.
+Setting of_model(Setting key, const std::string& model) {
+  key.name = model_table + model + key.name.substr(key.name.rfind('.'));
+  return key;
+}
+
+[[noreturn]] void fail_unknown(const std::string& name, const std::string& where) {
   const std::string model = model_of(name);
   std::vector<std::string> names;
-  for (Setting key : keys()) {
-    if (!model.empty() && key.name.starts_with(model_table)) key.name = model_table + model + key.name.substr(key.name.rfind('.'));
-    if (key.name == name) {
-      require(model.empty() || is_model_name(model), ExitCode::config,
-              "{}: {} cannot be the name of a model: take letters, digits, '.', '-' and '_', a letter or digit first", where, model);
-      return key;
-    }
-    names.push_back(key.name);
-  }
+  for (const Setting& key : keys())
+    names.push_back(!model.empty() && key.name.starts_with(model_table) ? of_model(key, model).name : key.name);
   const auto near = nearest(name, names);
   fail(ExitCode::config, "{}: unknown key {}{} (docs/configuration.md lists all keys)", where, name,
        near ? "; did you mean " + *near + "?" : std::string());
+}
+
+Setting known_key(const std::string& name, const std::string& where) {
+  const Setting* key = find_key(name);
+  if (key == nullptr) fail_unknown(name, where);
+  const std::string model = model_of(name);
+  if (model.empty()) return *key;
+  require(is_model_name(model), ExitCode::config,
+          "{}: {} cannot be the name of a model: take letters, digits, '.', '-' and '_', a letter or digit first", where, model);
+  return of_model(*key, model);
 }
 
 /// Random numbers of a model hang on its name: not on which models stand beside it.
@@ -63,7 +84,7 @@ std::vector<std::string> names_of_models(const toml::table& study) {
   std::vector<std::pair<toml::source_position, std::string>> found;
   for (const auto& [name, node] : *models)
     if (node.is_table()) found.emplace_back(name.source().begin, letters_moved_back(name.str()));
-  std::sort(found.begin(), found.end(), [](const auto& x, const auto& y) { return x.first < y.first; });
+  std::stable_sort(found.begin(), found.end(), [](const auto& x, const auto& y) { return x.first < y.first; });
   std::vector<std::string> names;
   for (auto& one : found) names.push_back(std::move(one.second));
   return names;
@@ -193,6 +214,8 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
   models_ = names_of_models(given);
   apply();
   if (std::all_of(models_.begin(), models_.end(), [](const auto& name) { return name == "a" || name == "b"; })) models_ = {"a", "b"};
+  for (const auto& [name, value] : values_) // [model.x.y] is a table inside of x, and no model
+    if (const auto model = model_of(name); !model.empty() && !has_model(model)) fail_unknown(name, where);
   for (const auto& key : own_keys()) values_.try_emplace(key.name, key.value);
   if (flag("study.paper")) {
     for (const auto& [name, value] : paper_defaults()) values_[name] = value;
@@ -204,6 +227,7 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
 void Study::check(const std::string& where) const {
   for (const auto& key : own_keys()) settings::check(key.name, values_.at(key.name), key.allowed, where);
   check_models(where);
+  check_pairs(where);
   const bool top_k = text("sae.kind") == "topk" || text("sae.kind") == "batch-topk" || text("sae.kind") == "matryoshka";
   require(!top_k || integer("sae.k") <= integer("sae.latents"), ExitCode::config, "{}: sae.k = {} must not be above sae.latents = {}",
           where, integer("sae.k"), integer("sae.latents"));
@@ -225,19 +249,16 @@ template const std::vector<std::string>& Study::get(const std::string&) const;
 
 std::vector<Setting> Study::own_keys() const {
   std::vector<Setting> own;
-  std::vector<Setting> of_model; // one behind the other in keys()
+  std::vector<Setting> of_a_model; // one behind the other in keys()
   for (const auto& key : keys()) {
     if (key.name.starts_with(model_table)) {
-      of_model.push_back(key);
+      of_a_model.push_back(key);
       continue;
     }
-    if (!of_model.empty())
+    if (!of_a_model.empty())
       for (const auto& name : models_)
-        for (Setting one : of_model) {
-          one.name = model_table + name + one.name.substr(one.name.rfind('.'));
-          own.push_back(std::move(one));
-        }
-    of_model.clear();
+        for (const Setting& one : of_a_model) own.push_back(of_model(one, name));
+    of_a_model.clear();
     own.push_back(key);
   }
   return own;
@@ -253,25 +274,33 @@ bool Study::has_model(const std::string& name) const {
 }
 
 void Study::check_models(const std::string& where) const {
+  const bool named = models_ != Texts{"a", "b"};
   for (const auto& name : models_) {
     const std::string key = model_table + name + ".same_as";
     const std::string other = text(key);
+    const bool has_path = !text(model_table + name + ".path").empty();
+    require(!named || has_path || !other.empty(), ExitCode::config, "{}: {}{} has neither path nor same_as; give one of them", where,
+            model_table, name);
     if (other.empty()) continue;
     require(other != name && has_model(other), ExitCode::config, "{}: {} = \"{}\" names no other model of this study", where, key, other);
     require(text(model_table + other + ".same_as").empty(), ExitCode::config, "{}: {} = \"{}\", which has same_as itself; name that model",
             where, key, other);
-    require(text(model_table + name + ".path").empty(), ExitCode::config, "{}: {}{} has path and same_as; give one of them", where,
-            model_table, name);
+    require(!has_path, ExitCode::config, "{}: {}{} has path and same_as; give one of them", where, model_table, name);
   }
-  require(list("skyline.layers").empty() || models_.size() > 1, ExitCode::config,
-          "{}: a skyline stands beside a pair of models; this study has one model", where);
+  require(!named || list("skyline.layers").empty(), ExitCode::config,
+          "{}: [skyline] goes with [model.a] and [model.b]; with other names give a third model with same_as", where);
+}
+
+void Study::check_pairs(const std::string& where) const {
   const auto wanted = list("study.pairs");
   if (wanted == Texts{"all"}) return;
   require(!wanted.empty(), ExitCode::config, "{}: study.pairs is empty; write \"all\", or pairs of models", where);
   std::set<std::string> seen;
   for (const auto& pair : wanted) {
-    const std::size_t colon = std::min(pair.find(':'), pair.size());
-    const std::string a = pair.substr(0, colon), b = pair.substr(std::min(colon + 1, pair.size()));
+    const std::size_t colon = pair.find(':');
+    require(colon != std::string::npos, ExitCode::config, "{}: study.pairs holds \"{}\"; write \"all\", or pairs: [[\"A\", \"B\"]]", where,
+            pair);
+    const std::string a = pair.substr(0, colon), b = pair.substr(colon + 1);
     for (const auto& name : {a, b})
       require(has_model(name), ExitCode::config, "{}: study.pairs names a model \"{}\"; the models are {}", where, name,
               join(models_, ", "));
@@ -339,8 +368,9 @@ std::string Study::location(const std::string& value) const {
 
 Value Study::setting(const std::string& key) const {
   const auto value = values_.find(key);
-  require(value != values_.end(), ExitCode::internal, "no study key {}", key);
-  return known_key(key, "the study").allowed.is_path ? located(value->second) : value->second;
+  const Setting* known = find_key(key);
+  require(known != nullptr && value != values_.end(), ExitCode::internal, "no study key {}", key);
+  return known->allowed.is_path ? located(value->second) : value->second;
 }
 
 std::string Study::resolved() const {

@@ -21,7 +21,8 @@ fs::path source() {
   return std::getenv("CONCORD_SOURCE");
 }
 
-constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces"};
+constexpr const char* stages_of_results[] = {"tokenize", "extract",   "train-sae", "recovered",
+                                             "encode",   "correlate", "compare",   "subspaces"};
 
 /// A study of one layer of each model on 3,000 tokens, whose results lie in `scratch/keys/NAME`.
 class SmallStudy {

@@ -172,7 +172,12 @@ TEST(Study, RefusesModelsAndPairsThatCannotBe) {
   expect_error(ExitCode::config, "study.pairs names a model \"z\"; the models are x, y", [&] { study(two, {"study.pairs=[\"x:z\"]"}); });
   expect_error(ExitCode::config, "are one model", [&] { study(two, {"study.pairs=[\"x:x\"]"}); });
   expect_error(ExitCode::config, "stand there twice", [&] { study(two, {"study.pairs=[\"x:y\", \"y:x\"]"}); });
-  expect_error(ExitCode::config, "names a model", [&] { study(two, {"study.pairs=x"}); });
+  expect_error(ExitCode::config, "study.pairs holds \"x\"", [&] { study(two, {"study.pairs=x"}); });
+  expect_error(ExitCode::config, "study.pairs holds \"all\"", [&] { study(two, {"study.pairs=[\"all\", \"x:y\"]"}); });
+  expect_error(ExitCode::config, "study.pairs is empty", [&] { study(two, {"study.pairs=[]"}); });
+  expect_error(ExitCode::config, "unknown key model.x.y.path", [&] { study("[model.x]\npath = \"s\"\n[model.x.y]\npath = \"l\"\n"); });
+  expect_error(ExitCode::config, "model.A has neither path nor same_as", [&] { study("", {"model.A.layers=[1]"}); });
+  expect_error(ExitCode::config, "[skyline] goes with [model.a] and [model.b]", [&] { study(two, {"skyline.layers=[1]"}); });
   expect_error(ExitCode::config, "names no other model", [&] { study(two, {"model.z.same_as=w"}); });
   expect_error(ExitCode::config, "names no other model", [&] { study(two, {"model.x.same_as=x"}); });
   expect_error(ExitCode::config, "has path and same_as", [&] { study(two, {"model.x.same_as=y"}); });

@@ -97,6 +97,7 @@ private:
   bool has_model(const std::string& name) const;
   Model model(const std::string& name) const;
   void check_models(const std::string& where) const;
+  void check_pairs(const std::string& where) const;
   std::filesystem::path folder_;
   std::map<std::string, Value> values_;
   std::vector<std::string> models_; ///< names

@@ -24,7 +24,7 @@ subspaces::SubspacesOptions subspaces_options(const study::Study& study, const s
 
 /// "encode a".
 std::string named(const char* stage, const study::Model& model);
-/// "correlate small vs large"; the stage's word alone where a study has one pair.
+/// "correlate small vs large"; the stage's word alone in a study of "a" and "b".
 std::string named(const char* stage, const study::Pair& pair);
 /// Layers of a model whose residual streams are there. Collective over `comm`. @throws Error input_missing; agreed.
 std::vector<int> extracted_layers(const comm::Communicator& comm, const study::Model& model, const StudyFiles& files);

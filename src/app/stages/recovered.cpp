@@ -4,7 +4,6 @@
 
 #include "app/command.hpp"
 #include "app/model_flags.hpp"
-#include "app/plan_sizes.hpp"
 #include "app/stages/options.hpp"
 #include "app/stages/stages.hpp"
 
