@@ -9,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 
 import h5py
@@ -22,8 +23,8 @@ DEMO = SOURCE / "data" / "demo"
 GOLDEN = SOURCE / "tests" / "golden"
 
 
-def command(*arguments, ranks=None):
-    return [*MPIRUN, "-np", str(ranks or RANKS), CONCORD, *map(str, arguments)]
+def command(*arguments, ranks=None, program=CONCORD):
+    return [*MPIRUN, "-np", str(ranks or RANKS), str(program), *map(str, arguments)]
 
 
 class Loaded:
@@ -47,6 +48,34 @@ class Loaded:
         return code if code < 256 else 256 - code, self.said.read_text(errors="replace")
 
 
+class LoadedRanks:
+    """The program, loaded once for many runs below mpirun (tests/cli/ranks.c)."""
+
+    def __init__(self):
+        folder = tempfile.TemporaryDirectory(prefix="concord")  # the path of a socket must be short
+        atexit.register(folder.cleanup)
+        self.rank, server, self.socket = (pathlib.Path(folder.name, name) for name in ("rank", "server.so", "socket"))
+        source = SOURCE / "tests/cli/ranks.c"
+        subprocess.run(["cc", "-O1", "-o", self.rank, source], check=True)
+        subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-DSERVER", "-o", server, source, "-ldl"], check=True)
+        program = subprocess.Popen([CONCORD], stdin=subprocess.PIPE, env={**os.environ, "CONCORD_LOADED": str(self.socket), "LD_PRELOAD": str(server)})
+        atexit.register(program.communicate)  # it ends with its input
+        while not self.socket.exists():
+            assert program.poll() is None, "the program ended before it could be asked"
+            time.sleep(0.01)
+
+    def run(self, arguments, ranks):
+        """Exit code and output of a run."""
+        result = subprocess.run(command(*arguments, ranks=ranks, program=self.rank), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                                timeout=600, env={**os.environ, "CONCORD_LOADED": str(self.socket)})
+        return result.returncode, result.stdout
+
+
+@functools.lru_cache(1)
+def loaded_ranks():
+    return LoadedRanks()
+
+
 @functools.lru_cache(1)
 def loaded():
     return Loaded(pathlib.Path("scratch", "loaded").resolve())
@@ -66,10 +95,12 @@ def alone(*arguments):
     return code, said
 
 
-def run(*arguments, ranks=None, code=0, **options):
-    """Runs the program, expects its exit code, and returns its output (stdout and stderr together)."""
-    if (ranks or RANKS) == 1 and not options:
+def run(*arguments, ranks=None, code=0, started=False, **options):
+    """Runs the program, expects its exit code, and returns its output (stdout and stderr together). `started`: as a program of its own."""
+    if (ranks or RANKS) == 1 and not options and not started:
         got, said = alone(*arguments)
+    elif not options and not started and "ASAN_OPTIONS" not in os.environ:  # its library must be the first
+        got, said = loaded_ranks().run(arguments, ranks)
     else:
         result = subprocess.run(command(*arguments, ranks=ranks), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=600, **options)
         got, said = result.returncode, result.stdout
