@@ -2,7 +2,6 @@
 #include "concord/comm/crash.hpp"
 
 #include "support/support.hpp"
-
 #include <csignal>
 #include <cstdlib>
 
