@@ -46,7 +46,7 @@ class Study:
         self.folder = pathlib.Path(folder).resolve()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.file = small_study(self.folder, drawn, **{"corpus__max_tokens": 2600, "sae__steps": 60, "sae__recovered_contexts": 4, **settings})
+        self.file = small_study(self.folder, drawn, **{"corpus__max_tokens": 2600, "sae__steps": 60, **settings})
         self.reference = self.folder / "out"
         self.seconds = {}
         for stage in stages or STAGES:

@@ -155,7 +155,7 @@ def small_study(folder, drawn=False, **overrides):
         "model.a": {"path": str(DEMO / "models" / "small"), "layers": [2, 3]},
         "model.b": {"path": str(DEMO / "models" / "large"), "layers": [4, 6]},
         "extract": {"dtype": "f32", "batch": 8, "commit_seconds": 0.0},
-        "sae": {"latents": 256, "k": 8, "batch": 512, "steps": 120, "dead_after": 20000, "checkpoint_seconds": 0.0},
+        "sae": {"latents": 256, "k": 8, "batch": 512, "steps": 120, "dead_after": 20000, "checkpoint_seconds": 0.0, "recovered_contexts": 4},
         "correlate": {"best": 4, "min_firings": 3},
         "compare": {"svcca_k": 5, "permutations": 19},
         "subspaces": {"concepts": str(write_concepts(folder / "concepts.tsv")), "min_occurrences": 10, "min_phrases": 2, "k": 2, "min_auc": 0.6, "max_q": 1.0,
