@@ -118,6 +118,20 @@ class Pipeline(unittest.TestCase):
             for name in ("reference_fvu", "reference_l0"):
                 self.assertEqual(f["layer_003"].attrs[name], plain["layer_003"].attrs[name])
 
+    def test_a_moved_program_takes_the_report_beside_it(self):
+        moved = fresh("moved")
+        scripts = moved / "share/concord/scripts"
+        scripts.mkdir(parents=True)
+        (moved / "bin").mkdir()
+        shutil.copy(CONCORD, moved / "bin/concord")
+        (scripts / "report.py").write_text("import pathlib, sys\nfolder = pathlib.Path(sys.argv[-1], 'report')\nfolder.mkdir(exist_ok=True)\n"
+                                           "(folder / 'index.html').write_text('of the moved tree')\n")
+        out = moved / "out"
+        shutil.copytree(self.out, out)
+        shutil.rmtree(out / "report")
+        subprocess.run([*MPIRUN, "-np", "1", moved / "bin/concord", "report", self.study, "--set", f"study.output={out}"], check=True)
+        self.assertEqual((out / "report/index.html").read_text(), "of the moved tree")
+
     def test_skyline_stands_above_the_pairs(self):
         summary = json.loads((self.out / "report/summary.json").read_text())
         self.assertEqual([(row["layer_a"], row["layer_b"]) for row in summary["skyline"]], [(2, 2)])
