@@ -208,11 +208,11 @@ void Dataset::append_chunk(Index begin, Index chunk_rows, const std::vector<unsi
         ExitCode::io, "cannot write rows from {} of {} (is the disk full?)", begin, name_);
 }
 
-/// HDF5 locks every file by flock(2) while it is open, unless HDF5_USE_FILE_LOCKING says FALSE.
 void silence_hdf5() {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
 }
 
+/// HDF5 locks every file by flock(2) while it is open, unless HDF5_USE_FILE_LOCKING says FALSE.
 void refuse_file(const std::filesystem::path& path, ExitCode code, const std::string& text) {
   const std::string reason = hdf5_reason();
   if (reason.find("unable to lock file") == std::string::npos) throw Error(code, text + ": " + reason);
