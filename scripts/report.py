@@ -316,11 +316,11 @@ def measure_table(row, results):
 
 
 def skyline_html(skyline, shown, formats):
-    """The same layers by two SAEs of different seeds: the most that any comparison can be expected to give."""
+    """Pairs of models of one residual stream, with SAEs of different seeds: the most that any comparison can be expected to give."""
     if not skyline:
         return ""
-    return ("<h2>Skyline: one layer, two SAEs</h2><p>A's SAE beside one trained on the same rows from another seed, through the same stages. "
-            "No pair of models can be expected to come out more alike than this.</p>" + html_table(skyline, shown, formats))
+    return ("<h2>Skyline: one layer, two SAEs</h2><p>Two SAEs that were trained on the same rows from different seeds, through the same stages. "
+            "No pair of models can be expected to come out more alike than this.</p>" + html_table(skyline, [("pair", "pair"), *shown], formats))
 
 
 def page(name, results, images, rows, best, matches, records, skyline, subspaces):
@@ -362,12 +362,18 @@ Features that are active together on fewer than 30 tokens are left out.</p>{''.j
 {subspaces}{training}<h2>How this was made</h2><dl>{provenance}</dl></body></html>"""
 
 
+def named_folder(text):
+    name, _, folder = text.partition("=")
+    return name, pathlib.Path(folder)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=pathlib.Path, help="folder of the study's results")
     parser.add_argument("--name", default="study")
     parser.add_argument("--saes-a", default="")
     parser.add_argument("--saes-b", default="")
+    parser.add_argument("--skyline", action="append", default=[], type=named_folder, help="NAME=FOLDER of a pair of models of one residual stream")
     parser.add_argument("--top", type=int, default=10, help="best matched features shown")
     arguments = parser.parse_args()
     for needed in ("tokens.h5", "a/features.h5", "b/features.h5", "matches.h5", "similarity.h5"):
@@ -380,9 +386,7 @@ def main():
     folder.mkdir(exist_ok=True)
     i, j = results.best_pair()
     rows = pair_rows(results)
-    skyline = []
-    if (arguments.output / "skyline" / "similarity.h5").exists():
-        skyline = [row for row in pair_rows(Results(arguments.output / "skyline")) if row["layer_a"] == row["layer_b"]]
+    skyline = [{"pair": name} | row for name, folder in arguments.skyline for row in pair_rows(Results(folder)) if row["layer_a"] == row["layer_b"]]
     best = rows[i * len(results.layers_b) + j]
     records, courses = training_records({"a": arguments.saes_a, "b": arguments.saes_b},
                                         {"a": results.layers_a, "b": results.layers_b}, arguments.output)

@@ -217,6 +217,13 @@ int node_rank(const Communicator& comm) {
   return rank;
 }
 
+int node_number(const Communicator& comm) {
+  const Node node(comm);
+  int lowest = comm.rank();
+  MPI_Allreduce(MPI_IN_PLACE, &lowest, 1, MPI_INT, MPI_MIN, node.get());
+  return lowest;
+}
+
 int node_size(const Communicator& comm) {
   const Node node(comm);
   int size = 1;

@@ -102,8 +102,17 @@ void Progress::print(const std::string& extra, bool redraw) {
   std::fflush(stdout);
 }
 
+namespace {
+Index said = 0;
+}
+
 void say_stage_ok(const std::string& stage, double wall_seconds, const std::string& details, const std::string& file) {
+  ++said;
   say("concord {}: OK wall={:.1f}s {}{}file={}", stage, wall_seconds, details, details.empty() ? "" : " ", file);
+}
+
+Index stages_said() {
+  return said;
 }
 
 } // namespace concord

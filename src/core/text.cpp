@@ -1,6 +1,7 @@
 #include "concord/core/text.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/run/spent.hpp"
 
 #include <algorithm>
 #include <array>
@@ -141,6 +142,7 @@ std::string read_text(const std::filesystem::path& path, std::string_view what) 
 }
 
 void sync_path(const std::filesystem::path& path) {
+  const Spend spend(Spending::files, "fsync");
   const int fd = ::open(path.c_str(), O_RDONLY);
   require(fd >= 0, ExitCode::io, "cannot open {} to flush it: {}", path.string(), std::strerror(errno));
   const int result = ::fsync(fd);

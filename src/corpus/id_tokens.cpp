@@ -5,9 +5,9 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/log.hpp"
 #include "concord/corpus/token_reader.hpp"
-#include "concord/io/npy/npy_rows.hpp"
 #include "concord/io/output.hpp"
 
+#include "corpus/id_array.hpp"
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -35,20 +35,21 @@ public:
   virtual const io::File* file() const { return nullptr; }
 };
 
-class NpyIds final : public IdSource {
+/// An integer array [contexts, length] of a .npy, .npz or safetensors file.
+class ArrayIds final : public IdSource {
 public:
-  NpyIds(const std::filesystem::path& path, std::int32_t bos_id) : path_(path), array_(path), bos_id_(bos_id) {
-    require(array_.rows() > 0 && array_.cols() > 1, ExitCode::bad_data, "{} must be an integer array [contexts, length]", path.string());
+  ArrayIds(const std::filesystem::path& path, std::int32_t bos_id) : path_(path), array_(open_id_array(path)), bos_id_(bos_id) {
+    require(array_.rows > 0 && array_.cols > 1, ExitCode::bad_data, "{} must be an integer array [contexts, length]", path.string());
   }
-  Index contexts() const override { return array_.rows(); }
-  Index offset(Index context) const override { return context * array_.cols(); }
+  Index contexts() const override { return array_.rows; }
+  Index offset(Index context) const override { return context * array_.cols; }
   std::int32_t bos_id() const override { return bos_id_; }
 
   std::vector<std::int32_t> ids(Index begin, Index count) const override {
-    const Index length = array_.cols();
+    const Index length = array_.cols;
     const Index first = begin / length;
     const Index end = (begin + count + length - 1) / length;
-    const auto rows = array_.read(first, end - first).as_index();
+    const auto rows = array_.read(first, end - first);
     std::vector<std::int32_t> ids;
     ids.reserve(static_cast<std::size_t>(count));
     for (Index row = begin; row < begin + count; ++row) {
@@ -62,7 +63,7 @@ public:
 
 private:
   std::filesystem::path path_;
-  io::NpyRows array_;
+  IdArray array_;
   std::int32_t bos_id_;
 };
 
@@ -114,7 +115,7 @@ private:
     if (options_.token_ids.extension() == ".h5")
       source_ = std::make_unique<TokensFile>(options_.token_ids);
     else
-      source_ = std::make_unique<NpyIds>(options_.token_ids, options_.bos_id);
+      source_ = std::make_unique<ArrayIds>(options_.token_ids, options_.bos_id);
     all_ = contexts_ = source_->contexts();
     if (options_.max_tokens > 0) { // contexts behind the last that fits are dropped
       contexts_ = 0;
@@ -168,7 +169,7 @@ private:
       for (; source_->file() == nullptr && context < contexts_ && source_->offset(context) < end; ++context)
         without_bos_ += ids[static_cast<std::size_t>(source_->offset(context) - begin)] == source_->bos_id() ? 0 : 1;
     });
-    if (without_bos_ > 0) // a .npy does not say which id opens contexts
+    if (without_bos_ > 0) // an array does not say which id opens contexts
       log_warn("{} of {} contexts do not open with the BOS id {}", without_bos_, contexts_, source_->bos_id());
     comm::agree(comm_, [&] {
       require(!reads() || source_->hash().empty() || source_->hash() == hash_of_all_, ExitCode::bad_data,

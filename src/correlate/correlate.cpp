@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/gpu/gpu.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
@@ -146,12 +147,18 @@ private:
     check_options();
     std::vector<Index> starts;
     if (!options_.tokens.empty() && a_->file() != nullptr) starts = read_starts();
-    shifts_ = null_shifts(options_.null_shifts, a_->rows(), starts, [&](Index start) { return a_->file()->counted_before(start); });
-    require(static_cast<Index>(shifts_.size()) == options_.null_shifts, ExitCode::config,
-            "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), options_.null_shifts);
+    const Index wanted = options_.shifted ? 1 : options_.null_shifts;
+    shifts_ = null_shifts(wanted, a_->rows(), starts, [&](Index start) { return a_->file()->counted_before(start); });
+    require(static_cast<Index>(shifts_.size()) == wanted, ExitCode::config,
+            "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), wanted);
+    if (options_.shifted) {
+      shift_ = shifts_.front();
+      shifts_.clear();
+    }
     key_ = {"correlate", settings::digest_of<CorrelateSettings>(options_), {{"a", a_->digest()}, {"b", b_->digest()}}};
     auto& said = key_.settings; // as older versions said it, so that their results are known again
     said["null_shifts"] = shifts_;
+    if (options_.shifted) said["shift"] = shift_;
     said["pairing"] = static_cast<int>(options_.rules.pairing);
     said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
     said.erase("matrix_coactive");
@@ -174,6 +181,8 @@ private:
     settings::check_all<CorrelateSettings>(options_, "correlate", "this run");
     require(options_.device == Device::cpu || options_.best <= most_partners_on_gpu, ExitCode::config,
             "correlate.best must be at most {} on a GPU, not {}", most_partners_on_gpu, options_.best);
+    const bool more = options_.matrix || options_.matrix_coactive || options_.null_shifts > 0 || options_.rules.pairing == Pairing::optimal;
+    require(!options_.shifted || !more, ExitCode::internal, "of shifted rows there are best partners alone");
     require(!options_.matrix || !options_.matrix_coactive, ExitCode::config,
             "correlate.matrix and correlate.matrix_coactive exclude each other; take one");
   }
@@ -196,6 +205,7 @@ private:
   PearsonSettings settings() const {
     PearsonSettings s;
     s.best = options_.best;
+    s.shift = shift_;
     s.shifts = shifts_;
     s.memory = options_.memory_gib * 0x1p30;
     s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
@@ -339,6 +349,7 @@ private:
   std::unique_ptr<Side> a_;
   std::unique_ptr<Side> b_;
   std::optional<corpus::TokenTexts> tokens_; ///< with the filters, on the first rank of each group
+  Index shift_ = 0;                          ///< of B's rows
   std::vector<Index> shifts_;
   StageKey key_;
   int groups_ = 1;
@@ -352,6 +363,16 @@ private:
 
 void correlate(const comm::Communicator& comm, const CorrelateOptions& options) {
   Correlation(comm, options).run();
+}
+
+CorrelateOptions shifted(CorrelateOptions options) {
+  options.shifted = true;
+  options.best = 2; // the least
+  options.null_shifts = 0;
+  options.matrix = options.matrix_coactive = false;
+  options.rules = {};
+  options.csv.clear();
+  return options;
 }
 
 int groups_for(const CorrelateOptions& options, Index pairs, int ranks) {

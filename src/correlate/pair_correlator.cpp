@@ -176,7 +176,7 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
 
 PairCorrelation PairCorrelator::correlate() {
   State& s = *state_;
-  std::vector<Index> shifts{0};
+  std::vector<Index> shifts{s.settings.shift};
   shifts.insert(shifts.end(), s.settings.shifts.begin(), s.settings.shifts.end());
   const auto nulls = s.settings.shifts.size();
   const auto& names_a = s.sums->features_a();

@@ -25,6 +25,7 @@ inline constexpr Index most_partners_on_gpu = 64;
 
 struct PearsonSettings {
   Index best = 16;                 ///< partners kept a feature
+  Index shift = 0;                 ///< row t of A stands beside row (t + shift) mod N of B; exceeding() and for_each_row() want 0
   std::vector<Index> shifts;       ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
   double memory = 4.0 * (1 << 30); ///< bytes a rank
   int threads = 1;

@@ -1,7 +1,9 @@
 #pragma once
 /// What a layer's features come to, and the strongest activations of each. Local.
 
+#include "concord/core/at.hpp"
 #include "concord/features/encode.hpp"
+#include "concord/features/features.hpp"
 
 #include <algorithm>
 #include <vector>

@@ -3,6 +3,7 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/failing_together.hpp"
+#include "concord/core/run/spent.hpp"
 
 #include "io/file_system.hpp"
 #include "io/hdf5_errors.hpp"
@@ -70,7 +71,7 @@ void check_sources(hid_t dataset, const std::filesystem::path& path, const std::
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return;
   std::size_t count = 0;
-  H5Pget_virtual_count(creation.get(), &count);
+  check(H5Pget_virtual_count(creation.get(), &count) >= 0, ExitCode::io, "cannot read the sources of {}:{}", path.string(), name);
   std::string last;
   for (std::size_t i = 0; i < count; ++i) {
     std::string source(static_cast<std::size_t>(std::max<ssize_t>(0, H5Pget_virtual_filename(creation.get(), i, nullptr, 0))), '\0');
@@ -92,7 +93,7 @@ void check_stored(hid_t dataset, const std::string& name, Index bytes) {
           "dataset {} keeps its rows in a raw file, which concord does not read", name);
   const Handle file(H5Iget_file_id(dataset), H5Fclose); // behind an external link it is another file
   hsize_t file_bytes = 0;
-  H5Fget_filesize(file.get(), &file_bytes);
+  check(H5Fget_filesize(file.get(), &file_bytes) >= 0, ExitCode::io, "cannot ask for the size of the file of dataset {}", name);
   const hsize_t stored = H5Dget_storage_size(dataset);
   const bool packed = layout == H5D_CHUNKED && H5Pget_nfilters(creation.get()) > 0;
   constexpr hsize_t most_packed = 2048; // deflate makes 1032 bytes of one at most
@@ -145,6 +146,8 @@ void Dataset::check_rows(Index begin, Index count) const {
 
 void Dataset::transfer(Index begin, Index count, void* data, bool writing) const {
   check_rows(begin, count);
+  const Spend spend(Spending::files, writing ? "H5Dwrite" : "H5Dread");
+  note_file_bytes(count * row_bytes());
   const Handle file_space(H5Dget_space(id_.get()), H5Sclose);
   std::vector<hsize_t> start(std::max<std::size_t>(1, dims_.size()), 0);
   std::vector<hsize_t> extent(dims_.begin(), dims_.end());
@@ -179,6 +182,8 @@ void Dataset::write_rows(Index begin, Index count, const void* in) {
 
 void Dataset::append_chunk(Index begin, Index chunk_rows, const std::vector<unsigned char>& filtered) {
   dims_[0] = begin + chunk_rows;
+  const Spend spend(Spending::files, "H5Dwrite_chunk");
+  note_file_bytes(static_cast<Index>(filtered.size()));
   const std::vector<hsize_t> dims(dims_.begin(), dims_.end());
   const std::vector<hsize_t> offset{static_cast<hsize_t>(begin), 0};
   check(H5Dset_extent(id_.get(), dims.data()) >= 0 &&
@@ -237,7 +242,14 @@ bool File::has(const std::string& name) const {
   while (true) { // H5Lexists needs every group on the way to exist
     position = name.find('/', position + 1);
     const std::string prefix = name.substr(0, position);
-    if (H5Lexists(id_.get(), prefix.c_str(), H5P_DEFAULT) <= 0) return false;
+    const auto there = H5Lexists(id_.get(), prefix.c_str(), H5P_DEFAULT);
+    if (there < 0) { // what is on the way is no group or a link to nothing; or it is one, and damaged or not to be read
+      const Handle parent(H5Oopen(id_.get(), std::max<std::string>("/", prefix.substr(0, prefix.rfind('/'))).c_str(), H5P_DEFAULT),
+                          H5Oclose);
+      require(!parent || H5Iget_type(parent.get()) != H5I_GROUP, ExitCode::io, "cannot look for {} in {}: its disk fails, or it is damaged",
+              prefix, path_.string());
+    }
+    if (there <= 0) return false;
     if (position == std::string::npos) return true;
   }
 }
@@ -345,13 +357,14 @@ std::vector<std::string> File::members(const std::string& group) const {
   const Handle id(H5Gopen2(id_.get(), group.c_str(), H5P_DEFAULT), H5Gclose);
   check(static_cast<bool>(id), ExitCode::bad_data, "{} has no group {}", path_.string(), group);
   std::vector<std::string> names;
-  H5Literate(
+  const auto done = H5Literate(
       id.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
       [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
         static_cast<std::vector<std::string>*>(out)->emplace_back(name);
         return 0;
       },
       &names);
+  check(done >= 0, ExitCode::io, "cannot list the group {} of {}", group, path_.string());
   return names;
 }
 

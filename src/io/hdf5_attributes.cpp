@@ -14,6 +14,14 @@ std::string place_of_long(const std::string& name, const std::string& object) {
   return (object == "/" ? "" : object) + "/attributes/" + name;
 }
 
+bool attribute_exists(hid_t file, const std::string& name, const std::string& object, const std::filesystem::path& path) {
+  const auto there = H5Aexists_by_name(file, object.c_str(), name.c_str(), H5P_DEFAULT);
+  const bool of_nothing = there < 0 && H5Lexists(file, object.c_str(), H5P_DEFAULT) <= 0;
+  require(there >= 0 || of_nothing, ExitCode::io, "cannot look for the attribute {} of {} in {}: its disk fails, or it is damaged", name,
+          object, path.string());
+  return there > 0;
+}
+
 } // namespace
 
 void File::write_attribute(const std::string& name, const std::string& value, const std::string& object) {
@@ -32,7 +40,7 @@ void File::write_attribute(const std::string& name, const std::string& value, co
 }
 
 std::string File::attribute(const std::string& name, const std::string& object) const {
-  if (H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) <= 0 && has(place_of_long(name, object))) {
+  if (!attribute_exists(id_.get(), name, object, path_) && has(place_of_long(name, object))) {
     const auto bytes = read<std::uint8_t>(place_of_long(name, object));
     return {bytes.begin(), bytes.end()};
   }
@@ -51,7 +59,7 @@ std::string File::attribute(const std::string& name, const std::string& object) 
 }
 
 bool File::has_attribute(const std::string& name, const std::string& object) const {
-  return H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) > 0 || has(place_of_long(name, object));
+  return attribute_exists(id_.get(), name, object, path_) || has(place_of_long(name, object));
 }
 
 Index File::integer(const std::string& attribute_name) const {

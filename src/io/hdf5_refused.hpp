@@ -1,5 +1,5 @@
 #pragma once
-/// What is said of a file that HDF5 does not open. Local.
+/// What is said where HDF5 fails. Local.
 
 #include "concord/core/error.hpp"
 

@@ -112,7 +112,7 @@ public:
       for (const auto& name : headline_datasets()) file.create_dataset(name, {span_sets, basis_kinds, extent_.pairs()}, Dtype::f64);
     });
     const Index units = units_before_carrying() + directions * static_cast<Index>(carried_pairs().size()) / 2;
-    Progress progress("subspaces", units, "units", output.units_done());
+    Progress progress(options_.stage_word, units, "units", output.units_done());
     for (Index unit = output.units_done(); unit < units; ++unit) {
       stop_ = comm::StopWithin();
       run_unit(output, unit);
@@ -121,7 +121,7 @@ public:
       if (unit + 1 < units && comm::stop_requested(comm_)) comm::throw_stopped("subspaces");
     }
     output.finish();
-    say_stage_ok("subspaces", progress.seconds(),
+    say_stage_ok(options_.stage_word, progress.seconds(),
                  fmt::format("concepts={} spans={} layers={} pairs={} occurrences={:.3f} values={:.3f} membership={:.3f} members={:.3f} "
                              "alike={:.3f} peak={}",
                              defined_count(), spans_.size(), extent_.layers(), extent_.pairs(), longest(seconds_.occurrences),

@@ -3,6 +3,7 @@
 #include "concord/app/stages.hpp"
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
+#include "concord/subspaces/settings.hpp"
 
 #include "support/support.hpp"
 #include <cstdlib>
@@ -20,7 +21,8 @@ fs::path source() {
   return std::getenv("CONCORD_SOURCE");
 }
 
-constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces"};
+constexpr const char* stages_of_results[] = {"tokenize", "extract",   "train-sae", "recovered",
+                                             "encode",   "correlate", "compare",   "subspaces"};
 
 /// A study of one layer of each model on 3,000 tokens, whose results lie in `scratch/keys/NAME`.
 class SmallStudy {
@@ -114,7 +116,7 @@ std::vector<Changing> changing() {
   const std::string small = (source() / "data/demo/models/small").string();
   const std::string ids = (source() / "tests/golden/demo_small_ids.npy").string();
   const Sets matryoshka{"sae.kind=matryoshka"}, relu{"sae.kind=relu"}, jumprelu{"sae.kind=jumprelu"}, buffer{"sae.order=buffer"},
-      by_rows{"sae.steps=0", "sae.rows=512"}, longer{"sae.steps=40"}, from_ids{"corpus.token_ids=" + ids}, skyline{"skyline.layers=[2]"};
+      by_rows{"sae.steps=0", "sae.rows=512"}, longer{"sae.steps=40"}, from_ids{"corpus.token_ids=" + ids};
   return {
       {"study.seed", "train-sae", "4", "setting seed: 6 -> 8"},
       {"study.seed", "compare", "4", "setting seed: 3 -> 4"},
@@ -167,7 +169,6 @@ std::vector<Changing> changing() {
       {"encode.keep_special", "encode", "true", "setting keep_special: false -> true"},
       {"encode.max_norm", "encode", "3.5", "setting max_norm: 10.0 -> 3.5"},
       {"encode.before_top_k", "encode", "true", "setting before_top_k is new"},
-      {"skyline.saes", "encode", "variants/a/saes@k=5", "input sae/layer_002:", skyline},
       {"correlate.best", "correlate", "5", "setting best: 4 -> 5"},
       {"correlate.pairing", "correlate", "greedy", "setting pairing: 0 -> 1"},
       {"correlate.min_r", "correlate", "0.125", "setting min_r: 0.0 -> 0.125"},
@@ -202,8 +203,7 @@ struct Adding {
   const char* made; ///< by train-sae
 };
 const std::vector<Adding> adding{{"sae.crosscoders", "[\"2:4\"]", "crosscoders/layer_002_layer_004"},
-                                 {"sae.variants", "[\"k=6\"]", "a/saes@k=6/layer_002"},
-                                 {"skyline.layers", "[2]", "skyline/saes/layer_002"}};
+                                 {"sae.variants", "[\"k=6\"]", "a/saes@k=6/layer_002"}};
 
 /// Keys that may not change a result: the stage finds it done.
 struct Neutral {
@@ -233,7 +233,7 @@ const std::vector<Neutral> neutral{{"study.name", "compare", "other"},
                                    {"compare.groups", "compare", "1"}};
 
 /// Keys of which no stage's digest can say anything: where results lie, what the report shows.
-const std::set<std::string> without_digest{"study.output", "report.python", "report.top_matches"};
+const std::set<std::string> without_digest{"study.output", "study.pairs", "subspaces.pairs", "model.NAME.same_as", "report.python", "report.top_matches"};
 
 std::string assignment(const std::string& key, const std::string& value) {
   return key + "=" + value;
@@ -331,6 +331,11 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
   listed.insert("sae.recovered_contexts");
   std::set<std::string> all;
   for (const auto& key : study::keys()) all.insert(key.name);
+  for (const std::string model : {"model.a", "model.b"}) // each key of a model is changed for both
+    for (const char* key : {".path", ".layers", ".saes"}) {
+      EXPECT_EQ(listed.erase(model + key), 1U) << model << key;
+      listed.insert(std::string("model.NAME") + key);
+    }
   EXPECT_EQ(listed, all);
 }
 
@@ -338,6 +343,8 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
 TEST_F(Keys, SayWhetherResultsHangOnThem) {
   std::map<std::string, bool> says;
   for (const auto& key : study::keys()) says[key.name] = key.in_digest;
+  for (const char* key : {".path", ".layers", ".saes"})
+    for (const std::string model : {"model.a", "model.b"}) says[model + key] = says[std::string("model.NAME") + key];
   for (const auto& row : changing()) EXPECT_TRUE(says[row.key]) << row.key;
   for (const auto& row : adding) EXPECT_TRUE(says[row.key]) << row.key;
   for (const auto& row : neutral) EXPECT_FALSE(says[row.key]) << row.key;
@@ -372,16 +379,18 @@ TEST_F(Keys, ThatAskForMoreGetIt) {
   for (const auto& row : adding) {
     SCOPED_TRACE(row.key);
     EXPECT_FALSE(fs::exists(study.output() / row.made));
-    study.run("train-sae", {assignment(row.key, row.value), "sae.recovered_contexts=0"});
+    study.run("train-sae", {assignment(row.key, row.value)});
     EXPECT_TRUE(fs::exists(study.output() / row.made));
   }
-  EXPECT_FALSE(fs::exists(study.output() / "a/recovered.json"));
   study.run("train-sae", {});
+  study.run("recovered", {"sae.recovered_contexts=0"});
   const auto path = study.output() / "a/recovered.json";
+  EXPECT_FALSE(fs::exists(path));
+  study.run("recovered", {});
   const auto before = read_text(path, "record");
-  study.run("train-sae", {});
+  study.run("recovered", {});
   EXPECT_EQ(read_text(path, "record"), before);
-  study.run("train-sae", {"sae.recovered_contexts=32"});
+  study.run("recovered", {"sae.recovered_contexts=32"});
   EXPECT_NE(read_text(path, "record"), before);
 }
 

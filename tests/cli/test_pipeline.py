@@ -20,13 +20,12 @@ class Pipeline(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh("pipeline")
-        cls.study = small_study(cls.folder, drawn=True, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2, skyline__layers=[2])
+        cls.study = small_study(cls.folder, drawn=True, sae__recovered_contexts=16, sae__crosscoders=["2:4"], sae__variants=["k=4"], sae__groups=2)
         cls.first = run("run", cls.study)
         cls.out = cls.folder / "out"
 
     def test_every_stage_says_ok(self):
-        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "train-sae 2:4", "train-sae skyline layer_002", "recovered b", "encode b", "encode skyline", "correlate",
-                      "correlate skyline", "compare", "subspaces", "report"):
+        for stage in ("tokenize", "extract a", "extract b", "train-sae a layer_002", "train-sae 2:4", "recovered b", "encode b", "correlate", "compare", "subspaces", "report"):
             self.assertIn(f"concord {stage}: OK", self.first)
 
     def test_rerun_does_nothing_and_keeps_every_byte(self):
@@ -38,6 +37,24 @@ class Pipeline(unittest.TestCase):
         for stage in ("tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces"):
             self.assertNotIn(f"concord {stage}: OK", second)
         self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*.h5")})
+
+    def test_status_follows_what_results_were_made_from(self):
+        out = self.folder / "status"
+        shutil.copytree(self.out, out)
+
+        def states():
+            lines = run("status", self.study, "--set", f"study.output={out}", ranks=1).splitlines()[1:]
+            return {re.split("  +", line)[0]: re.split("  +", line)[1] for line in lines}
+
+        units = ["tokenize", "extract a", "extract b", "encode a", "encode b", "correlate", "compare", "subspaces"]
+        self.assertEqual(states(), dict.fromkeys(units, "done"))
+        (out / "similarity.h5").rename(out / "similarity.h5.partial")
+        (out / "a/features.h5").unlink()
+        changed = {"encode a": "missing", "compare": "unfinished"}
+        self.assertEqual(states(), dict.fromkeys(units, "done") | changed)
+        shutil.copy(out / "b/features.h5", out / "a/features.h5")
+        stale = {"compare": "unfinished", "encode a": "stale", "correlate": "stale", "subspaces": "stale"}
+        self.assertEqual(states(), dict.fromkeys(units, "done") | stale)
 
     def test_verify_knows_every_file(self):
         files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "subspaces.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]
@@ -100,12 +117,19 @@ class Pipeline(unittest.TestCase):
             for name in ("reference_fvu", "reference_l0"):
                 self.assertEqual(f["layer_003"].attrs[name], plain["layer_003"].attrs[name])
 
-    def test_skyline_stands_above_the_pairs(self):
-        summary = json.loads((self.out / "report/summary.json").read_text())
-        self.assertEqual([(row["layer_a"], row["layer_b"]) for row in summary["skyline"]], [(2, 2)])
-        self.assertGreater(summary["skyline"][0]["mppc_a"], max(row["mppc_a"] for row in summary["pairs"] if row["layer_a"] == 2))
-        first, second = (read_safetensors(self.out / folder / "layer_002/sae_weights.safetensors") for folder in ("a/saes", "skyline/saes"))
-        self.assertGreater(np.abs(first["W_dec"] - second["W_dec"]).max(), 0.1)
+    def test_a_moved_program_takes_the_report_beside_it(self):
+        moved = fresh("moved")
+        scripts = moved / "share/concord/scripts"
+        scripts.mkdir(parents=True)
+        (moved / "bin").mkdir()
+        shutil.copy(CONCORD, moved / "bin/concord")
+        (scripts / "report.py").write_text("import pathlib, sys\nfolder = pathlib.Path(sys.argv[-1], 'report')\nfolder.mkdir(exist_ok=True)\n"
+                                           "(folder / 'index.html').write_text('of the moved tree')\n")
+        out = moved / "out"
+        shutil.copytree(self.out, out)
+        shutil.rmtree(out / "report")
+        subprocess.run([*MPIRUN, "-np", "1", moved / "bin/concord", "report", self.study, "--set", f"study.output={out}"], check=True)
+        self.assertEqual((out / "report/index.html").read_text(), "of the moved tree")
 
     def test_every_measure_has_its_chance_in_every_pair(self):
         with h5py.File(self.out / "similarity.h5") as f:
@@ -129,7 +153,7 @@ class Pipeline(unittest.TestCase):
         for part in ("a", "b"):
             shutil.copytree(self.out / part, out / part)
         shutil.copy(self.out / "tokens.h5", out / "tokens.h5")
-        flags = ["--set", "study.paper=true", "--set", f"study.output={out}", "--set", "skyline.layers=[]", "--set", "compare.svcca_k=1", "--force"]
+        flags = ["--set", "study.paper=true", "--set", f"study.output={out}", "--set", "compare.svcca_k=1", "--force"]
         for stage in ("encode", "correlate", "compare"):
             run(stage, self.study, *flags)
         with h5py.File(out / "similarity.h5") as f, h5py.File(out / "matches.h5") as m:
@@ -268,7 +292,7 @@ class Pipeline(unittest.TestCase):
         cfg.write_text(cfg.read_text() + " ")
         self.assertIn("another SAE", run("report", *flags, code=78))
         (out / "similarity.h5").unlink()
-        self.assertIn("similarity.h5; run its stage first", run("report", *flags, code=66))
+        self.assertIn("similarity.h5; run `concord compare` first", run("report", *flags, code=66))
 
     def test_a_program_that_makes_no_report_is_no_python(self):
         for program, reason in (("/bin/true", "made no"), ("/nowhere/python", "cannot start")):
@@ -320,7 +344,7 @@ class Pipeline(unittest.TestCase):
         self.assertIn("of its GPU", run("plan", self.study, "--set", "sae.device=cuda", ranks=1))
         self.assertIn("BLAS from libtorch_cpu.so", run("info"))
         self.assertIn("`latents`", run("keys", ranks=1))
-        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered"):
+        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered", "status", "stages"):
             self.assertIn("--help", run(word, "--help", ranks=1))
 
 

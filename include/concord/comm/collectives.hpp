@@ -92,6 +92,8 @@ void gather_each(const Communicator& comm, std::span<const char> mine,
 std::string host_names(const Communicator& comm);
 /// This rank's number among the ranks of its node.
 int node_rank(const Communicator& comm);
+/// The lowest rank of its node: a number of the node.
+int node_number(const Communicator& comm);
 /// How many ranks its node has.
 int node_size(const Communicator& comm);
 /// The sum of `value` over the ranks of this rank's node.

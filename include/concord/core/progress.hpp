@@ -35,5 +35,7 @@ private:
 
 /// The last line of a stage: `concord STAGE: OK wall=12.3s DETAILS file=PATH`.
 void say_stage_ok(const std::string& stage, double wall_seconds, const std::string& details, const std::string& file);
+/// How many such lines this process came to, said or not.
+Index stages_said();
 
 } // namespace concord

@@ -26,4 +26,9 @@ struct TokenizeOptions : CorpusSettings {
 /// pieces wait in `out`.pieces for the next run; agreed.
 void tokenize(const comm::Communicator& comm, const TokenizeOptions& options);
 
+/// `given` itself, but for token ids [contexts, length] of an array (.npy, .npz, .safetensors): the tokens.h5 that tokenize() makes of them
+/// in `folder`, NAME.tokens.h5. @throws as tokenize().
+std::filesystem::path tokens_file(const comm::Communicator& comm, const std::filesystem::path& given, std::int32_t bos_id,
+                                  const std::filesystem::path& folder);
+
 } // namespace concord::corpus

@@ -19,9 +19,13 @@ struct CorrelateOptions : CorrelateSettings {
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size
   std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;
+  bool shifted = false; ///< what chance gives: B's documents are shifted by about half of them, best partners alone, without a null
   bool force = false;
   std::string stage_word = "correlate";
 };
+
+/// The options under which rows are shifted: best partners alone, two a feature. Local.
+CorrelateOptions shifted(CorrelateOptions options);
 
 /// Writes the best partners both ways with their null, and the matches, of every pair; committed as pairs are done.
 /// @throws Error input_missing, bad_data (different tokens), config, io, stopped; agreed.

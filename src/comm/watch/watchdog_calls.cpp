@@ -2,6 +2,7 @@
 // the watchdog knows where a rank waits, whichever library called (HDF5, ScaLAPACK, Boost.MPI).
 #include "concord/comm/watch/watchdog.hpp"
 #include "concord/core/run/heartbeat.hpp"
+#include "concord/core/run/spent.hpp"
 
 #include <mpi.h>
 
@@ -74,9 +75,15 @@ void leave() {
   beat();
 }
 
+bool of_files(Call call) {
+  return call == Call::File_open || call == Call::File_close || call == Call::File_sync || call == Call::File_set_size ||
+         call == Call::File_set_view || call == Call::File_read_at_all || call == Call::File_write_at_all;
+}
+
 class Waiting {
 public:
-  explicit Waiting(Call call) : outermost_(enter(call)) {}
+  explicit Waiting(Call call)
+      : outermost_(enter(call)), spend_(of_files(call) ? Spending::files : Spending::mpi, names[static_cast<std::size_t>(call)]) {}
   ~Waiting() {
     if (outermost_) leave();
   }
@@ -85,6 +92,7 @@ public:
 
 private:
   bool outermost_;
+  Spend spend_;
 };
 
 } // namespace

@@ -31,7 +31,7 @@ public:
   PairSums& operator=(const PairSums&) = delete;
   virtual ~PairSums() = default;
 
-  /// Best partners of r at the first shift of B's rows, which is 0; the largest r at each of the others. Collective.
+  /// Best partners of r at the first shift of B's rows, mostly 0; the largest r at each of the others. Collective.
   virtual void find_best(const std::vector<Index>& shifts, Index best, Found& found) = 0;
   /// Pairs with r > limit_a + limit_b among the features of A that are wanted, in no order; each rank has its own. Collective.
   virtual std::vector<Exceeding> find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,

@@ -1,6 +1,7 @@
 #include "concord/io/rows/row_writer.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/run/spent.hpp"
 
 #include <xxhash.h>
 
@@ -86,6 +87,8 @@ void RowWriter::throw_failure() {
 }
 
 void RowWriter::write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset) {
+  const Spend spend(Spending::files, "wait for the row writer");
+  note_file_bytes(static_cast<Index>(block.size));
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return !failure_.empty() || queue_.empty() || queued_bytes_ + block.size <= queue_limit_; });
   throw_failure();
@@ -96,6 +99,7 @@ void RowWriter::write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_
 }
 
 void RowWriter::commit() {
+  const Spend spend(Spending::files, "commit rows");
   std::unique_lock lock(mutex_);
   commit_wanted_ = true;
   changed_.notify_all();

@@ -1,6 +1,7 @@
 #include "concord/io/rows/segments.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/run/spent.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>
@@ -57,6 +58,7 @@ fs::path SegmentWriter::segment_path() const {
 }
 
 void SegmentWriter::write(const std::string& dataset, Index block, RowBuffer rows) {
+  const Spend spend(Spending::files, "write a segment");
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !failure_.empty() || queued_bytes_ == 0 || queued_bytes_ + rows.size <= settings_.queue_bytes; });
@@ -69,6 +71,7 @@ void SegmentWriter::write(const std::string& dataset, Index block, RowBuffer row
 }
 
 void SegmentWriter::commit() {
+  const Spend spend(Spending::files, "commit segments");
   {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return !failure_.empty() || (waiting_.empty() && packing_ == 0); });

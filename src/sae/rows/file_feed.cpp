@@ -4,6 +4,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/machine/threads.hpp"
+#include "concord/core/run/spent.hpp"
 
 #include "sae/rows/feed_sizes.hpp"
 #include <algorithm>
@@ -53,6 +54,7 @@ void FileFeed::take(Index begin, Index count, Batch& batch) const {
 
 /// One thread at a time calls HDF5. What the thread met, batch() throws.
 void FileFeed::wait_for_reader() const {
+  const Spend spend(Spending::files, "wait for the reader");
   if (ahead_.done.valid()) ahead_.done.wait();
 }
 
@@ -142,6 +144,7 @@ void PairFeed::read(Index step) {
 
 /// Takes of_a_ and of_b_ back from the reader, and what it has read away: others are going to fill them.
 void PairFeed::stop_reader() {
+  const Spend spend(Spending::files, "wait for the reader");
   if (ahead_.valid()) ahead_.wait();
   ahead_step_ = -1;
 }

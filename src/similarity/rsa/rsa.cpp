@@ -1,6 +1,7 @@
 #include "concord/similarity/rsa/rsa.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/linalg/dense.hpp"

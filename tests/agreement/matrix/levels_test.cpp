@@ -306,12 +306,12 @@ TEST(AgreementLevels, OfTheContrastHoldWhereGroupsAreAlike) {
     std::vector<Index> groups;
     for (Index i = 0; i < 32; ++i) {
       groups.push_back(i / 4);
-      for (Index j = 0; j < 32; ++j) m[worlds::at(i * 32 + j)] += i / 4 == j / 4 ? 1 : 0;
+      for (Index j = 0; j < 32; ++j) m[at(i * 32 + j)] += i / 4 == j / 4 ? 1 : 0;
     }
     const auto null = same_concept_contrast(m, 32, groups, {199, t});
     free += null.p_free <= alpha ? 1 : 0;
     grouped += null.p_grouped <= alpha ? 1 : 0;
-    for (Index i = 0; i < 32; ++i) m[worlds::at(i * 33)] += 1;
+    for (Index i = 0; i < 32; ++i) m[at(i * 33)] += 1;
     found += same_concept_contrast(m, 32, groups, {199, t}).p_grouped <= alpha ? 1 : 0;
   }
   EXPECT_LE(static_cast<double>(grouped), draws * alpha + 3.5 * std::sqrt(draws * alpha * (1 - alpha)));

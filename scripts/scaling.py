@@ -1,0 +1,181 @@
+"""A scaling study: stages of a study at several numbers of ranks, as often as wanted, and a page of what came of it.
+
+    scaling.py STUDY.toml --ranks 1,2,4 [--stages extract,train-sae,correlate,compare] [--mode strong|weak|both] [--repeat 3] [--out FOLDER]
+
+What stands before the first measured stage is made once, at the largest number of ranks. Each run of a stage then begins from hard links to the
+results of the stages before it, and leaves its profile (profile.json) in FOLDER/runs. Strong: the same study at each size. Weak: tokens, or for
+train-sae rows a step, grow with the ranks. The time of a stage is that between its first and its last line: starting the program is left out. One
+run of each stage at the first size warms files and caches up and is not counted.
+
+FOLDER gets scaling.csv, index.html with its figures, and talp/, which TALP-Pages reads. `--steps` does a part alone, for jobs: base, runs, page."""
+import argparse
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+
+sys.dont_write_bytecode = True  # a program leaves nothing beside itself
+sys.path.append(str(pathlib.Path(__file__).resolve().parent))  # python -I leaves it out
+
+WEAK_BY_BATCH = {"train-sae"}
+NOT_WEAK = {"compare", "graph", "subspaces", "report"}  # their sizes do not follow the tokens
+
+
+def refuse(code, text):
+    print(f"scaling: {text}", file=sys.stderr)
+    sys.exit(code)
+
+
+class Scaling:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.study = arguments.study.resolve()
+        self.out = arguments.out.resolve()
+        self.program = arguments.program
+        self.words = self.concord(["stages"]).split()
+        unknown = [stage for stage in arguments.stages if stage not in self.words]
+        if unknown:
+            refuse(64, f"there is no stage {unknown[0]}; the stages are {', '.join(self.words)}")
+
+    def concord(self, words, ranks=None):
+        """The program's output; ends where it fails."""
+        launcher = shlex.split(self.arguments.launcher.format(ranks=ranks)) if ranks else []
+        result = subprocess.run([*launcher, self.program, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+        if result.returncode != 0:
+            print(result.stdout, file=sys.stderr)
+            refuse(result.returncode, f"concord {' '.join(map(str, words))} ended with {result.returncode}")
+        return result.stdout
+
+    def sets(self, mode, ranks, stage=None):
+        """Overrides of a size: none of the strong one."""
+        words = list(self.arguments.set)
+        if mode == "weak":
+            tokens = self.arguments.weak_tokens * ranks // self.arguments.ranks[0]
+            if stage in WEAK_BY_BATCH:
+                batch = self.of_study("sae", "batch", 4096) * ranks // self.arguments.ranks[0]
+                words.append(f"sae.batch={batch}")
+                tokens = self.arguments.weak_tokens
+            words.append(f"corpus.max_tokens={tokens}")
+        return [word for text in words for word in ("--set", text)]
+
+    def of_study(self, table, key, default):
+        return tomllib.loads(self.study.read_text(encoding="utf-8")).get(table, {}).get(key, default)
+
+    def base(self, mode, ranks):
+        """The folder with all results of a size, and which files each stage made."""
+        by_tokens = mode == "weak"
+        return self.out / "base" / (f"weak_{ranks}" if by_tokens else "strong")
+
+    def make_base(self, mode, ranks):
+        folder = self.base(mode, ranks)
+        record = folder / "files.json"
+        if record.exists():
+            return
+        last = max(self.words.index(stage) for stage in self.arguments.stages)
+        made = {}
+        for stage in self.words[:last]:
+            before = set(files_below(folder / "results"))
+            self.concord([stage, self.study, "--set", f"study.output={folder / 'results'}", *self.sets(mode, ranks)], max(self.arguments.ranks))
+            made[stage] = sorted(str(p.relative_to(folder / "results")) for p in set(files_below(folder / "results")) - before)
+        folder.mkdir(parents=True, exist_ok=True)
+        record.write_text(json.dumps(made), encoding="utf-8")
+
+    def run(self, mode, stage, ranks, name):
+        """One run; its profile lies in runs/MODE/STAGE/NAME.json."""
+        target = self.out / "runs" / mode / stage / f"{name}.json"
+        if target.exists():
+            return
+        base = self.base(mode, self.arguments.ranks[0] if stage in WEAK_BY_BATCH else ranks)
+        made = json.loads((base / "files.json").read_text(encoding="utf-8"))
+        work = self.out / "work"
+        shutil.rmtree(work, ignore_errors=True)
+        for earlier in self.words[:self.words.index(stage)]:
+            for file in made[earlier]:
+                if pathlib.PurePath(file).name != "profile.json":
+                    link(base / "results" / file, work / file)
+        said = self.concord([stage, self.study, "--set", f"study.output={work}", *self.sets(mode, ranks, stage)], ranks)
+        profile = json.loads((work / "profile.json").read_text(encoding="utf-8"))
+        profile["said"] = [line for line in said.splitlines() if line.startswith("concord ")]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(profile, indent=1), encoding="utf-8")
+        shutil.rmtree(work)
+        print(f"scaling {mode} {stage} {name}: {profile['Application'][stage]['seconds']['elapsed']:.2f} s", flush=True)
+
+    def modes(self, stage):
+        wanted = ["strong", "weak"] if self.arguments.mode == "both" else [self.arguments.mode]
+        return [mode for mode in wanted if mode == "strong" or stage not in NOT_WEAK]
+
+    def bases(self):
+        for stage in self.arguments.stages:
+            for mode in self.modes(stage):
+                for ranks in self.arguments.ranks if mode == "weak" and stage not in WEAK_BY_BATCH else self.arguments.ranks[:1]:
+                    self.make_base(mode, ranks)
+
+    def runs(self):
+        for stage in self.arguments.stages:
+            for mode in self.modes(stage):
+                self.run(mode, stage, self.arguments.ranks[0], "warm_up")
+                for repeat in range(self.arguments.repeat):  # sizes in turn, so that a slow minute of the machine meets all of them
+                    for ranks in self.arguments.ranks:
+                        self.run(mode, stage, ranks, f"ranks_{ranks}_run_{repeat}")
+
+
+def files_below(folder):
+    return [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+
+
+def link(source, target):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        os.symlink(os.readlink(source), target)
+    else:
+        os.link(source, target)
+
+
+def numbers(text):
+    try:
+        values = sorted({int(word) for word in text.split(",")})
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is no list such as 1,2,4') from None
+    if not values or values[0] < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is no list such as 1,2,4')
+    return values
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=pathlib.Path)
+    parser.add_argument("--ranks", type=numbers, default=[1, 2], help="sizes, such as 1,2,4; the first is the base case")
+    parser.add_argument("--stages", type=lambda text: text.split(","), default=["extract", "train-sae", "correlate", "compare"])
+    parser.add_argument("--mode", choices=["strong", "weak", "both"], default="strong")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--weak-tokens", type=int, default=0, help="tokens at the first size; default: those of the study over the largest size")
+    parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("scaling"))
+    parser.add_argument("--launcher", default=os.environ.get("CONCORD_LAUNCHER", "mpirun -np {ranks}"), help="what starts so many ranks")
+    parser.add_argument("--program", default=os.environ.get("CONCORD", "concord"))
+    parser.add_argument("--steps", type=lambda text: text.split(","), default=["base", "runs", "page"], help="base, runs and page, or some of them")
+    arguments = parser.parse_args()
+    if not arguments.study.exists():
+        refuse(66, f"there is no study {arguments.study}")
+    if arguments.mode != "strong" and arguments.weak_tokens == 0:
+        tokens = tomllib.loads(arguments.study.read_text(encoding="utf-8")).get("corpus", {}).get("max_tokens", 0)
+        if tokens == 0:
+            refuse(64, "give --weak-tokens, the tokens at the first size; the study has no corpus.max_tokens")
+        arguments.weak_tokens = tokens * arguments.ranks[0] // arguments.ranks[-1]
+    scaling = Scaling(arguments)
+    if "base" in arguments.steps:
+        scaling.bases()
+    if "runs" in arguments.steps:
+        scaling.runs()
+    if "page" in arguments.steps:
+        import scaling_page
+        scaling_page.write(scaling.out, arguments.study.stem)
+
+
+if __name__ == "__main__":
+    main()

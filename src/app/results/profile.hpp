@@ -1,0 +1,52 @@
+#pragma once
+// Where the time of a stage's ranks goes: useful work, communication, waiting, files. Collective over `comm`.
+
+#include "concord/comm/session.hpp"
+#include "concord/core/run/spent.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace concord::app {
+
+/// What one rank did in a stage.
+struct RankTimes {
+  double elapsed = 0; ///< seconds
+  double mpi = 0;
+  double files = 0;
+  double calls = 0; ///< of MPI
+  double bytes = 0; ///< from and to files
+  double node = 0;  ///< number of its node
+  double useful() const { return elapsed > mpi + files ? elapsed - mpi - files : 0; }
+};
+
+/// The metrics of POP (Rosas, Gimenez and Labarta 2014) from all ranks, under the keys of TALP: load balance = mean / largest useful time,
+/// within and between nodes; communication efficiency = largest useful time / run time; parallel efficiency = their product. Beside them
+/// the split into useful, communication, waiting and files: least, mean and largest over ranks, in seconds. The rank that is least in MPI
+/// waits for nobody: its time there is communication, what others spend there beyond it is waiting. Local. @param ranks  not empty
+nlohmann::json pop_metrics(std::span<const RankTimes> ranks);
+
+/// Measures a stage from its beginning to finish().
+class StageProfile {
+public:
+  /// Local.
+  explicit StageProfile(const comm::Communicator& comm);
+  /// Adds the stage to `folder`/profile.json, as a region of what TALP-Pages reads, where the stage did something; and this rank's trace to
+  /// `folder`/trace where one is kept. @throws Error io; agreed.
+  void finish(const std::string& stage, const std::filesystem::path& folder);
+
+private:
+  const comm::Communicator& comm_;
+  Spent before_;
+  double begin_;
+  Index stages_;
+};
+
+/// Ranks [0, ranks) keep a trace of the stages that follow; 0: none. Local.
+void trace_ranks(int ranks);
+
+} // namespace concord::app

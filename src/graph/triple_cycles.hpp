@@ -1,0 +1,21 @@
+#pragma once
+/// Cycles through all layer triples of three models. Collective over `comm`.
+
+#include "concord/comm/session.hpp"
+
+#include "graph/pair_links.hpp"
+
+namespace concord::graph {
+
+/// [layers of A, of B, of C, 2]: paths begun, and closed; on every rank.
+struct TripleCycles {
+  std::vector<Index> best;
+  std::vector<Index> mutual;
+  std::vector<Index> shifted_best; ///< empty without a null, as the next
+  std::vector<Index> shifted_mutual;
+};
+
+/// The pairs in the order of the cycle: A to B, B to C, C to A. @throws Error bad_data, stopped; agreed.
+TripleCycles triple_cycles(const comm::Communicator& comm, const DirectedPair& ab, const DirectedPair& bc, const DirectedPair& ca);
+
+} // namespace concord::graph

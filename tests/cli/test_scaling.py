@@ -1,0 +1,86 @@
+"""`concord scaling` runs stages at several sizes, keeps what each run's profile says, and writes a page, CSV and what TALP-Pages reads."""
+import csv
+import json
+import os
+import subprocess
+import unittest
+
+from support import CONCORD, MPIRUN, fresh, run, small_study
+
+LAUNCHER = " ".join([*MPIRUN, "-np", "{ranks}"])
+# What TALP-Pages 3.8 reads of a run of DLB 3.6.
+TALP_KEYS = {"cycles", "instructions", "usefulTime", "elapsedTime", "numCpus", "parallelEfficiency", "mpiParallelEfficiency", "mpiCommunicationEfficiency",
+             "mpiLoadBalance", "mpiLoadBalanceIn", "mpiLoadBalanceOut"}
+
+
+def scaling(*words, code=0):
+    result = subprocess.run([CONCORD, "scaling", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env={**os.environ, "CONCORD_LAUNCHER": LAUNCHER})
+    assert result.returncode == code, result.stdout
+    return result.stdout
+
+
+class Scaling(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = fresh("scaling")
+        cls.study = small_study(cls.folder, corpus__max_tokens=2600, sae__steps=20, subspaces__concepts="", model__a__layers=[2], model__b__layers=[4])
+        cls.out = cls.folder / "with space"
+        cls.words = [cls.study, "--ranks", "1,2", "--stages", "train-sae,correlate,compare", "--mode", "both", "--weak-tokens", 1200, "--repeat", 1, "--out", cls.out]
+        cls.said = scaling(*cls.words)
+
+    def test_every_size_is_a_row(self):
+        rows = list(csv.DictReader((self.out / "scaling.csv").open()))
+        self.assertEqual({(row["mode"], row["stage"], row["ranks"]) for row in rows},
+                         {("strong", stage, ranks) for stage in ("train-sae", "correlate", "compare") for ranks in "12"}
+                         | {("weak", stage, ranks) for stage in ("train-sae", "correlate") for ranks in "12"})
+        for row in rows:
+            self.assertGreater(float(row["seconds"]), 0)
+            self.assertAlmostEqual(float(row["parallel_efficiency"]), float(row["load_balance"]) * float(row["communication_efficiency"]), places=6)
+            self.assertTrue(0 < float(row["parallel_efficiency"]) <= 1, row)
+            if row["ranks"] == "1":
+                self.assertEqual((float(row["speed_up"]), float(row["efficiency"]), float(row["load_balance"])), (1, 1, 1))
+        self.assertEqual(len(list(csv.DictReader((self.out / "runs.csv").open()))), len(rows))
+
+    def test_the_page_shows_both_kinds(self):
+        page = (self.out / "index.html").read_text()
+        for words in ("Strong scaling", "Weak scaling", "parallel efficiency", "data:image/png"):
+            self.assertIn(words, page)
+
+    def test_profiles_are_what_talp_pages_reads(self):
+        files = sorted((self.out / "talp").rglob("*.json"))
+        self.assertEqual(len(files), 10)
+        for path in files:
+            profile = json.loads(path.read_text())
+            self.assertTrue(profile["dlbVersion"].startswith("3.6"))
+            self.assertEqual(profile["resources"]["numMpiRanks"], int(path.stem.split("_")[1]))
+            for region in profile["Application"].values():
+                self.assertLessEqual(TALP_KEYS, set(region))
+
+    def test_what_is_there_is_not_run_again(self):
+        self.assertNotIn("scaling strong", scaling(*self.words))
+        self.assertIn("index.html", scaling(*self.words, "--steps", "page"))
+
+    def test_weak_runs_have_more_to_do(self):
+        files = json.loads((self.out / "base/weak_2/files.json").read_text())
+        self.assertIn("tokens.h5", files["tokenize"])
+        self.assertFalse((self.out / "work").exists())
+
+    def test_wrong_words_are_refused(self):
+        self.assertIn("there is no stage fly", scaling(self.study, "--stages", "fly", "--out", self.out, code=64))
+        self.assertIn("there is no study", scaling(self.folder / "none.toml", code=66))
+        self.assertIn("is no list such as", scaling(self.study, "--ranks", "1,x", code=2))
+
+    def test_a_study_leaves_profile_and_trace(self):
+        out = self.folder / "traced"
+        run("tokenize", self.study, "--set", f"study.output={out}", "--trace", "1", ranks=2)
+        profile = json.loads((out / "profile.json").read_text())
+        self.assertEqual(profile["Application"]["tokenize"]["numMpiRanks"], 2)
+        self.assertGreater(profile["Application"]["tokenize"]["fileBytes"], 0)
+        trace = json.loads((out / "trace/tokenize_rank0000.json").read_text())
+        self.assertIn("MPI_Allreduce", {event["name"] for event in trace["traceEvents"]})
+        self.assertFalse((out / "trace/tokenize_rank0001.json").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
