@@ -92,13 +92,13 @@ std::pair<Layers, Layers> both_sides(const comm::Communicator& comm, const io::F
   return sides;
 }
 
-void resample_claim(const comm::Communicator& comm, io::File* file, const Extent& e, const ClaimInputs& inputs) {
-  auto [a, b] =
-      both_sides(comm, file, e, [&](char side, Index layer) { return read_effects(*file, e, group_of(side, "resample"), layer); });
+/// Of effects that lie as those of removals do. @param act resample or equal
+void removal_claim(const comm::Communicator& comm, io::File* file, const Extent& e, const ClaimInputs& inputs, const char* act) {
+  auto [a, b] = both_sides(comm, file, e, [&](char side, Index layer) { return read_effects(*file, e, group_of(side, act), layer); });
   const auto values = claim_values(comm, std::move(a), std::move(b), inputs);
   const auto names = claim_datasets(inputs.similarity);
   comm::agree(comm, [&] {
-    for (std::size_t i = 0; i < names.size() && file != nullptr; ++i) file->dataset(act_name(names[i], "resample")).write_all(values[i]);
+    for (std::size_t i = 0; i < names.size() && file != nullptr; ++i) file->dataset(act_name(names[i], act)).write_all(values[i]);
   });
 }
 
@@ -133,6 +133,11 @@ void lay_out_acts(io::File& file, const Extent& e, const std::map<std::string, s
   for (const auto& [side, layers] : {std::pair{'a', &e.layers_a}, std::pair{'b', &e.layers_b}}) {
     const auto count = static_cast<Index>(layers->size());
     if (e.resampled) lay_out_effects(file, e, group_of(side, "resample"), count);
+    if (e.equal_energy) {
+      lay_out_effects(file, e, group_of(side, "equal"), count);
+      for (const char* name : {"excess", "excess_error"})
+        file.create_dataset(group_of(side, "equal") + name, {count, span_sets, basis_kinds, halves, e.concepts, e.concepts}, Dtype::f64);
+    }
     if (e.strengths == 0) continue;
     const std::string group = group_of(side, "steering");
     for (const char* name : {"kl", "kl_error", "writes"})
@@ -140,9 +145,10 @@ void lay_out_acts(io::File& file, const Extent& e, const std::map<std::string, s
     file.create_dataset(group + "length", {count, basis_kinds, e.concepts}, Dtype::f64);
     for (const char* name : contrast_names) file.create_dataset(group + name, {count, e.strengths, basis_kinds}, Dtype::f64);
   }
-  if (e.resampled)
-    for (const auto& name : claim_datasets(similarity))
-      file.create_dataset(act_name(name, "resample"), {span_sets, basis_kinds, e.pairs()}, Dtype::f64);
+  for (const auto& [act, measured] : {std::pair{"resample", e.resampled}, std::pair{"equal", e.equal_energy}})
+    if (measured)
+      for (const auto& name : claim_datasets(similarity))
+        file.create_dataset(act_name(name, act), {span_sets, basis_kinds, e.pairs()}, Dtype::f64);
   if (e.strengths == 0) return;
   for (const auto& name : claim_datasets(no_similarity))
     file.create_dataset(act_name(name, "steering"), {e.strengths, basis_kinds, e.pairs()}, Dtype::f64);
@@ -150,14 +156,33 @@ void lay_out_acts(io::File& file, const Extent& e, const std::map<std::string, s
   file.write("/steering/tokens", tokens.count);
 }
 
+double acts_bytes(const Extent& e) {
+  const auto layers = static_cast<double>(e.layers());
+  const auto c = static_cast<double>(e.concepts);
+  const auto s = static_cast<double>(e.strengths);
+  const double matrices = basis_kinds * halves * c * c * 8;
+  double bytes = e.resampled ? effects_bytes(e, layers) : 0;
+  if (e.equal_energy) bytes += effects_bytes(e, layers) + 2 * layers * span_sets * matrices;
+  if (e.strengths == 0) return bytes;
+  const auto contrasts = static_cast<double>(contrast_names.size());
+  return bytes + layers * (s * 3 * matrices + basis_kinds * c * 8 + contrasts * s * basis_kinds * 8) + 8 * s + 4 * c;
+}
+
 void write_acts(io::File& file, const Extent& e, char side, Index layer, const LayerActs& acts, const std::vector<Index>& groups,
                 const agreement::AgreementOptions& options) {
   if (e.resampled) write_effects(file, group_of(side, "resample"), layer, acts.resampled);
+  if (e.equal_energy) {
+    const std::string group = group_of(side, "equal");
+    write_effects(file, group, layer, acts.equal.control);
+    file.dataset(group + "excess").write_rows(layer, 1, acts.equal.excess.data());
+    file.dataset(group + "excess_error").write_rows(layer, 1, acts.equal.excess_error.data());
+  }
   if (e.strengths > 0) write_steering(file, e, side, layer, acts, groups, options);
 }
 
 void run_act_claims(const comm::Communicator& comm, io::File* file, const Extent& e, const ClaimInputs& inputs) {
-  if (e.resampled) resample_claim(comm, file, e, inputs);
+  if (e.resampled) removal_claim(comm, file, e, inputs, "resample");
+  if (e.equal_energy) removal_claim(comm, file, e, inputs, "equal");
   for (Index strength = 0; strength < e.strengths; ++strength) steering_claim(comm, file, e, inputs, strength);
 }
 

@@ -1,7 +1,9 @@
 #pragma once
-/// Further ways in which subspaces act, in subspaces.h5 (docs/formats.md): groups resample/ and steering/ of a model, and their claims.
+/// Further ways in which subspaces act, in subspaces.h5 (docs/formats.md): groups resample/, equal/ and steering/ of a model, and their
+/// claims.
 
 #include "subspaces/claim_tests.hpp"
+#include "subspaces/equal_energy.hpp"
 #include "subspaces/steering.hpp"
 
 namespace concord::subspaces {
@@ -13,11 +15,16 @@ std::vector<double> strengths_of(const std::vector<std::string>& steering);
 void lay_out_acts(io::File& file, const Extent& extent, const std::map<std::string, std::vector<double>>& similarity,
                   const std::vector<double>& strengths, const ConceptTokens& tokens);
 
+/// Bytes of its datasets but for those of the claim.
+double acts_bytes(const Extent& extent);
+
 /// What is measured of a layer.
 struct LayerActs {
   explicit LayerActs(const Extent& extent)
-      : resampled(extent.concepts), steered(static_cast<std::size_t>(extent.strengths), SteeringMatrices(extent.concepts)) {}
+      : resampled(extent.concepts), equal(extent.concepts),
+        steered(static_cast<std::size_t>(extent.strengths), SteeringMatrices(extent.concepts)) {}
   EffectMatrices resampled;
+  EqualEffects equal;
   SteeringDirections directions;
   std::vector<SteeringMatrices> steered; ///< at each strength
 };
@@ -25,8 +32,9 @@ struct LayerActs {
 void write_acts(io::File& file, const Extent& extent, char side, Index layer, const LayerActs& acts, const std::vector<Index>& groups,
                 const agreement::AgreementOptions& options);
 
-/// Tests the claim of resampled removals and of steering (what is written takes the place of the loss) and writes what they say.
-/// `file` is read and written on rank 0 alone; nullptr elsewhere. Collective over `comm`. @throws Error stopped, agreed.
+/// Tests the claim of resampled removals, of word sets of equal energy and of steering (what is written takes the place of the loss) and
+/// writes what they say. `file` is read and written on rank 0 alone; nullptr elsewhere. Collective over `comm`. @throws Error stopped,
+/// agreed.
 void run_act_claims(const comm::Communicator& comm, io::File* file, const Extent& extent, const ClaimInputs& inputs);
 
 } // namespace concord::subspaces

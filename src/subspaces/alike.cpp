@@ -101,8 +101,8 @@ AgainstShuffled against_shuffled(const SmallSide& x, const SmallSide& y, Index s
 }
 
 /// The means of phrases of a concept that occur, matched by phrase: the spans are the same for both models.
-AgainstShuffled compare_phrases(const SmallSpace& a, const SmallSpace& b, const std::vector<Index>& places, Index shuffles,
-                                std::uint64_t seed) {
+AgainstShuffled phrases_of_one(const SmallSpace& a, const SmallSpace& b, const std::vector<Index>& places, Index shuffles,
+                               std::uint64_t seed) {
   const Index k = components(static_cast<Index>(places.size()));
   return against_shuffled(SmallSide(a, places, k), SmallSide(b, places, k), shuffles, seed);
 }
@@ -178,13 +178,20 @@ Alike compare_concepts(const std::vector<Span>& spans, const LayerMembers& a, co
       alike.matrix[at(c * concepts + other)] = small_scores(x, y, in_order(m));
       if (c == other) alike.features[at(c)] = against_shuffled(x, y, shuffles, seed + static_cast<std::uint64_t>(2 * c));
     }
-  if (phrases_a == nullptr || phrases_b == nullptr) return alike;
-  const SmallSpace means_a(phrases_a->means, static_cast<Index>(phrases_a->phrase.size()), phrases_a->d);
-  const SmallSpace means_b(phrases_b->means, static_cast<Index>(phrases_b->phrase.size()), phrases_b->d);
-  for (const auto& [c, places] : phrases_of_concepts(spans, *phrases_a))
-    if (c >= first && c < last && !stop.wanted_here())
-      alike.phrases[at(c)] = compare_phrases(means_a, means_b, places, shuffles, seed + static_cast<std::uint64_t>(2 * c + 1));
+  if (phrases_a != nullptr && phrases_b != nullptr)
+    alike.phrases = compare_phrases(spans, *phrases_a, *phrases_b, concepts, first, last, shuffles, seed, stop);
   return alike;
+}
+
+std::vector<AgainstShuffled> compare_phrases(const std::vector<Span>& spans, const PhraseMeans& a, const PhraseMeans& b, Index concepts,
+                                             Index first, Index last, Index shuffles, std::uint64_t seed, const comm::StopWithin& stop) {
+  std::vector<AgainstShuffled> found(at(concepts), not_compared());
+  const SmallSpace means_a(a.means, static_cast<Index>(a.phrase.size()), a.d);
+  const SmallSpace means_b(b.means, static_cast<Index>(b.phrase.size()), b.d);
+  for (const auto& [c, places] : phrases_of_concepts(spans, a))
+    if (c >= first && c < last && !stop.wanted_here())
+      found[at(c)] = phrases_of_one(means_a, means_b, places, shuffles, seed + static_cast<std::uint64_t>(2 * c + 1));
+  return found;
 }
 
 } // namespace concord::subspaces

@@ -5,6 +5,7 @@
 #include "concord/core/philox.hpp"
 #include "concord/dist/partition.hpp"
 
+#include "subspaces/linear_bases.hpp"
 #include <algorithm>
 #include <array>
 #include <cmath>
@@ -129,11 +130,36 @@ std::vector<Basis> of_phrases(const PhraseMeans& means, const std::vector<double
   return bases;
 }
 
+void add_further(LayerBases& bases, const RowsOfConcepts& rows, const std::vector<ConceptMembers>& members,
+                 const std::vector<BasisKind>& further) {
+  const auto asked = [&](BasisKind kind) { return std::find(further.begin(), further.end(), kind) != further.end(); };
+  const auto of = [&](BasisKind kind) -> std::vector<Basis>& { return bases.of[static_cast<std::size_t>(kind)]; };
+  std::vector<bool> wanted;
+  for (const auto& of_concept : members) wanted.push_back(of_concept.defined);
+  if (!asked(BasisKind::lda) && !asked(BasisKind::leace)) {
+    if (asked(BasisKind::means)) of(BasisKind::means) = means_bases(rows, wanted);
+    return;
+  }
+  bases.whitening = layer_whitening(rows);
+  auto linear = linear_bases(rows, *bases.whitening, wanted);
+  if (asked(BasisKind::means)) of(BasisKind::means) = std::move(linear.means);
+  if (asked(BasisKind::lda)) of(BasisKind::lda) = std::move(linear.lda);
+  if (asked(BasisKind::leace)) of(BasisKind::leace) = std::move(linear.leace);
+}
+
+constexpr std::array<const char*, basis_kinds> kind_names{"sae",   "residual", "random", "matched", "dealt",
+                                                          "means", "lda",      "leace",  "pseudo"};
+
 } // namespace
 
 const char* name_of(BasisKind kind) {
-  constexpr std::array<const char*, basis_kinds> names{"sae", "residual", "random", "matched", "dealt"};
-  return names[static_cast<std::size_t>(kind)];
+  return kind_names[static_cast<std::size_t>(kind)];
+}
+
+BasisKind basis_kind_of(const std::string& name) {
+  const auto found = std::find(kind_names.begin(), kind_names.end(), name);
+  require(found != kind_names.end(), ExitCode::internal, "no subspace is called {}", name);
+  return static_cast<BasisKind>(found - kind_names.begin());
 }
 
 std::vector<double> PhraseMeans::centre(const std::vector<std::int8_t>& half_of_phrase, int half) const {
@@ -204,7 +230,8 @@ std::pair<PhraseMeans, PhraseMeans> of_common_phrases(const PhraseMeans& a, cons
 }
 
 LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const LayerFeatures& features,
-                      const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed) {
+                      const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed,
+                      const std::vector<BasisKind>& further) {
   LayerBases bases;
   bases.d = features.d;
   bases.centre.assign(at(features.d), 0);
@@ -237,7 +264,30 @@ LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptM
   bases.of[static_cast<std::size_t>(BasisKind::residual)] = of_phrases(*means, bases.centre, facts, members, k);
   bases.of[static_cast<std::size_t>(BasisKind::dealt)] =
       of_phrases(*means, bases.centre, facts_of(dealt_anew(spans, seed, dealt_draw)), members, k);
+  if (!further.empty()) add_further(bases, rows_chosen_on(spans, *means), members, further);
   return bases;
+}
+
+std::vector<Basis> phrase_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const PhraseMeans& means,
+                                Index k) {
+  const auto facts = facts_of(spans);
+  std::vector<std::int8_t> halves;
+  for (const auto phrase : means.phrase) halves.push_back(facts.half.at(phrase));
+  if (std::find(halves.begin(), halves.end(), 0) == halves.end()) return std::vector<Basis>(members.size(), Basis{means.d, 0, {}, 0});
+  return of_phrases(means, means.centre(halves, 0), facts, members, k);
+}
+
+RowsOfConcepts rows_chosen_on(const std::vector<Span>& spans, const PhraseMeans& means) {
+  const auto facts = facts_of(spans);
+  RowsOfConcepts rows;
+  rows.d = means.d;
+  for (std::size_t i = 0; i < means.phrase.size(); ++i) {
+    if (facts.half.at(means.phrase[i]) != 0) continue;
+    const auto row = means.means.begin() + static_cast<std::ptrdiff_t>(i * at(means.d));
+    rows.rows.insert(rows.rows.end(), row, row + static_cast<std::ptrdiff_t>(means.d));
+    rows.concept_number.push_back(facts.concept_number.at(means.phrase[i]));
+  }
+  return rows;
 }
 
 std::vector<double> dealt_counts(const std::vector<Span>& spans, Index concepts, std::uint64_t seed) {

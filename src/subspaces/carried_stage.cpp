@@ -127,7 +127,7 @@ double carried_bytes(Index pairs, Index concepts) {
     for (const Index length : field.dims) values *= static_cast<double>(length);
     bytes += values * static_cast<double>(size_of(field.dtype)) * directions * static_cast<double>(pairs);
   }
-  return bytes + (1 << 15);
+  return bytes + 8 * static_cast<double>(pairs); // and the pairs themselves
 }
 
 } // namespace concord::subspaces

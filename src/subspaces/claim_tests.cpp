@@ -236,7 +236,8 @@ Alike gathered(const comm::Communicator& comm, const Alike& mine, const dist::Pa
     const auto first = values.begin() + static_cast<std::ptrdiff_t>(shares.begin(comm.rank()) * width);
     return comm::all_gather(comm, std::vector(first, first + static_cast<std::ptrdiff_t>(shares.size(comm.rank()) * width)));
   };
-  return {part(mine.pairs, shares.n), part(mine.matrix, shares.n), part(mine.features, 1), part(mine.phrases, 1)};
+  return {part(mine.pairs, shares.n), part(mine.matrix, shares.n), part(mine.features, 1), part(mine.phrases, 1),
+          mine.pseudo.empty() ? std::vector<AgainstShuffled>() : part(mine.pseudo, 1)};
 }
 
 agreement::MatrixPair matrices_of(const EffectMatrices& a, const EffectMatrices& b, std::size_t measure, int set, int kind,

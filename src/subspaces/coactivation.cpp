@@ -25,12 +25,20 @@ double number_of_windows(const std::vector<Index>& offsets, Index window) {
   return static_cast<double>(all);
 }
 
+Together nothing_together(Index concepts) {
+  const std::vector<double> unknown(at(concepts * concepts), std::numeric_limits<double>::quiet_NaN());
+  return {unknown, unknown, unknown};
+}
+
 /// By the windows that hold the one, the other, and both.
-double log_odds_of(Index one, Index other, Index both, double windows) {
+void put(Together& together, std::size_t place, Index one, Index other, Index both, double windows) {
   const auto n11 = static_cast<double>(both);
   const double n10 = static_cast<double>(one) - n11;
   const double n01 = static_cast<double>(other) - n11;
-  return agreement::log_odds({n11, n10, n01, windows - n11 - n10 - n01});
+  const agreement::TwoByTwo table{n11, n10, n01, windows - n11 - n10 - n01};
+  together.log_odds[place] = agreement::log_odds(table);
+  together.phi[place] = agreement::phi(table);
+  together.npmi[place] = agreement::npmi(table);
 }
 
 /// A set of members, by their places.
@@ -94,10 +102,10 @@ public:
   }
 
   /// Of all ranks' windows. Collective.
-  std::vector<double> log_odds(const comm::Communicator& comm, double windows) {
+  Together together(const comm::Communicator& comm, double windows) {
     comm::sum(comm, one_);
     comm::sum(comm, both_);
-    std::vector<double> odds(both_.size(), std::numeric_limits<double>::quiet_NaN());
+    Together found = nothing_together(concepts_);
     const auto empty = [](const Bits& bits) { return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; }); };
     for (Index c = 0; c < concepts_; ++c)
       for (Index other = 0; other < concepts_; ++other) {
@@ -105,9 +113,9 @@ public:
         const bool shared = own != apart_.end();
         if (c == other || empty(shared ? own->second.first : all_[at(c)]) || empty(shared ? own->second.second : all_[at(other)])) continue;
         const std::size_t place = at(c * concepts_ + other);
-        odds[place] = log_odds_of(one_[place], one_[at(other * concepts_ + c)], both_[place], windows);
+        put(found, place, one_[place], one_[at(other * concepts_ + c)], both_[place], windows);
       }
-    return odds;
+    return found;
   }
 
 private:
@@ -140,9 +148,8 @@ void count(const features::FeaturesFile& file, int layer, const std::vector<Inde
 
 } // namespace
 
-std::vector<double> members_together(const comm::Communicator& comm, const features::FeaturesFile& file, int layer,
-                                     const std::vector<std::vector<std::int32_t>>& members, const std::vector<Index>& offsets,
-                                     Index window) {
+Together members_together(const comm::Communicator& comm, const features::FeaturesFile& file, int layer,
+                          const std::vector<std::vector<std::int32_t>>& members, const std::vector<Index>& offsets, Index window) {
   Windows windows(members);
   const comm::StopWithin stop;
   comm::agree(comm, [&] {
@@ -155,11 +162,11 @@ std::vector<double> members_together(const comm::Communicator& comm, const featu
     }
   });
   stop.throw_if_wanted(comm, "subspaces");
-  return windows.log_odds(comm, number_of_windows(offsets, window));
+  return windows.together(comm, number_of_windows(offsets, window));
 }
 
-std::vector<double> words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine,
-                                   const concepts::ConceptLists& lists, const std::vector<Index>& offsets, Index window) {
+Together words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine, const concepts::ConceptLists& lists,
+                        const std::vector<Index>& offsets, Index window) {
   const auto count = static_cast<Index>(lists.concepts.size());
   std::vector<Index> both(at(count * count));
   std::set<Index> present;
@@ -179,12 +186,11 @@ std::vector<double> words_together(const comm::Communicator& comm, const std::ve
   end_window();
   comm::sum(comm, both);
   const double windows = number_of_windows(offsets, window);
-  std::vector<double> odds(both.size());
+  Together found = nothing_together(count);
   for (Index c = 0; c < count; ++c)
     for (Index other = 0; other < count; ++other)
-      odds[at(c * count + other)] =
-          log_odds_of(both[at(c * count + c)], both[at(other * count + other)], both[at(c * count + other)], windows);
-  return odds;
+      put(found, at(c * count + other), both[at(c * count + c)], both[at(other * count + other)], both[at(c * count + other)], windows);
+  return found;
 }
 
 } // namespace concord::subspaces

@@ -35,9 +35,15 @@ Removals::Removals(const model::Transformer& model, int layer, const std::vector
   for (const Basis* basis : bases) k = std::max(k, basis->k);
   const auto d = static_cast<Index>(centre.size());
   bases_ = at::zeros({static_cast<Index>(bases.size()) + 1, d, k}, at::kFloat); // the last takes nothing: what the others are held against
+  const auto put = [&](const Tensor& into, std::size_t b, const std::vector<double>& columns) {
+    into[static_cast<Index>(b)].slice(1, 0, bases[b]->k).copy_(at::tensor(columns, at::kDouble).view({d, bases[b]->k}));
+  };
   for (std::size_t b = 0; b < bases.size(); ++b)
-    if (bases[b]->k > 0)
-      bases_[static_cast<Index>(b)].slice(1, 0, bases[b]->k).copy_(at::tensor(bases[b]->u, at::kDouble).view({d, bases[b]->k}));
+    if (bases[b]->k > 0) put(bases_, b, bases[b]->u);
+  const bool oblique = std::any_of(bases.begin(), bases.end(), [](const Basis* basis) { return !basis->read.empty(); });
+  reads_ = oblique ? bases_.clone() : bases_;
+  for (std::size_t b = 0; b < bases.size(); ++b)
+    if (!bases[b]->read.empty()) put(reads_, b, bases[b]->read);
 }
 
 void Removals::run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const {
@@ -68,7 +74,7 @@ void Removals::of_span(const ChangedRuns& runs, const ContextSpans& context, con
   const Index count = bases_.size(0) - 1;
   const Tensor x = runs.clean_rows(rows).slice(0, 0, rows.in_span()).to(at::kFloat);
   const Tensor away = swap == nullptr ? x - centre_ : away_from(x, *swap); // [span, d] or [bases, span, d]
-  const Tensor coefficients = at::matmul(away, bases_);                    // [bases, span, k]
+  const Tensor coefficients = at::matmul(away, reads_);                    // [bases, span, k]
   Tensor copies = runs.copies(rows, count);
   copies.slice(1, 0, rows.in_span()).sub_(at::matmul(coefficients, bases_.transpose(1, 2)).to(copies.scalar_type()));
   const Changes changes = runs.measure(std::move(copies), rows);

@@ -93,7 +93,8 @@ void lay_out_geometry(io::File& file, const Extent& extent) {
   for (const auto& [side, layers] : {std::pair{"/a/", &extent.layers_a}, std::pair{"/b/", &extent.layers_b}}) {
     const auto count = static_cast<Index>(layers->size());
     if (extent.effects) file.create_dataset(std::string(side) + "logits", {count, basis_kinds, c, c}, Dtype::f64);
-    file.create_dataset(std::string(side) + "coactivation", {count, c, c}, Dtype::f64);
+    for (const char* name : {"coactivation", "coactivation_phi", "coactivation_npmi"})
+      file.create_dataset(std::string(side) + name, {count, c, c}, Dtype::f64);
   }
   for (const Kind& kind : kinds_of(extent))
     for (const auto& name : single_names()) file.create_dataset(claim_name(kind, name), {kind.matrices, extent.pairs()}, Dtype::f64);
@@ -107,7 +108,9 @@ void write_geometry(io::File& file, char side, Index layer, const LayerGeometry&
     dataset.write_rows(layer, 1, values.data());
   };
   if (!geometry.logits.empty()) write("logits", geometry.logits);
-  write("coactivation", geometry.coactivation);
+  write("coactivation", geometry.coactivation.log_odds);
+  write("coactivation_phi", geometry.coactivation.phi);
+  write("coactivation_npmi", geometry.coactivation.npmi);
 }
 
 void test_geometry(const comm::Communicator& comm, io::File* file, const Extent& extent, const GeometryClaims& claims) {
@@ -133,10 +136,13 @@ void test_geometry(const comm::Communicator& comm, io::File* file, const Extent&
 }
 
 double geometry_bytes(const Extent& extent) {
+  constexpr double layer_matrices = 3; // of co-activation
   const auto c = static_cast<double>(extent.concepts);
-  const double matrices = static_cast<double>(extent.layers()) * (extent.effects ? basis_kinds + 1 : 1) * c * c;
-  const double tests = static_cast<double>(extent.pairs() * static_cast<Index>(single_names().size())) * (2 * basis_kinds + 1);
-  return 8 * (matrices + tests) + (1 << 16);
+  const double matrices = static_cast<double>(extent.layers()) * (layer_matrices + (extent.effects ? basis_kinds : 0)) * c * c;
+  double tests = 0;
+  for (const Kind& kind : kinds_of(extent))
+    tests += static_cast<double>(kind.matrices * extent.pairs()) * static_cast<double>(single_names().size());
+  return 8 * (matrices + tests);
 }
 
 } // namespace concord::subspaces

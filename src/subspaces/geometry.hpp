@@ -4,13 +4,14 @@
 
 #include "concord/io/hdf5.hpp"
 
+#include "subspaces/coactivation.hpp"
 #include "subspaces/result_file.hpp"
 
 namespace concord::subspaces {
 
 struct LayerGeometry {
-  std::vector<double> logits;       ///< [basis_kinds, C, C]; empty: not measured
-  std::vector<double> coactivation; ///< [C, C]
+  std::vector<double> logits; ///< [basis_kinds, C, C]; empty: not measured
+  Together coactivation;
 };
 
 /// Datasets of layers, and of the tests. Local.

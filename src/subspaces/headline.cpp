@@ -16,7 +16,8 @@ std::size_t at(Index i) {
 }
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
-constexpr std::array<BasisKind, 3> looked_at{BasisKind::sae, BasisKind::residual, BasisKind::dealt};
+constexpr std::array<BasisKind, 7> looked_at{BasisKind::sae, BasisKind::residual, BasisKind::dealt, BasisKind::means,
+                                             BasisKind::lda, BasisKind::leace,    BasisKind::pseudo};
 constexpr Index level_permutations = 199;
 constexpr double alpha = 0.05;
 

@@ -46,21 +46,32 @@ Norms norms_of(const comm::Communicator& comm, const io::RowSource& rows, const 
   return norms;
 }
 
+/// limit times the median of the occurrences' last rows; infinite without any.
+double bound(const Norms& norms, const std::vector<Span>& spans, double limit) {
+  std::vector<double> of_occurrences;
+  for (std::size_t i = 0; i < spans.size(); ++i)
+    if (!spans[i].random) of_occurrences.push_back(norms.last[i]);
+  if (of_occurrences.empty()) return std::numeric_limits<double>::infinity();
+  const auto middle = of_occurrences.begin() + static_cast<std::ptrdiff_t>(of_occurrences.size() / 2);
+  std::nth_element(of_occurrences.begin(), middle, of_occurrences.end());
+  return limit * *middle;
+}
+
 } // namespace
+
+double longest_row(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, double limit,
+                   const comm::StopWithin& stop) {
+  return limit <= 0 ? std::numeric_limits<double>::infinity() : bound(norms_of(comm, rows, spans, stop), spans, limit);
+}
 
 std::vector<std::int32_t> long_spans(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans,
                                      double limit, const comm::StopWithin& stop) {
   if (limit <= 0) return {};
   const auto norms = norms_of(comm, rows, spans, stop);
-  std::vector<double> of_occurrences;
-  for (std::size_t i = 0; i < spans.size(); ++i)
-    if (!spans[i].random) of_occurrences.push_back(norms.last[i]);
-  if (of_occurrences.empty()) return {};
-  const auto middle = of_occurrences.begin() + static_cast<std::ptrdiff_t>(of_occurrences.size() / 2);
-  std::nth_element(of_occurrences.begin(), middle, of_occurrences.end());
+  const double most = bound(norms, spans, limit);
   std::vector<std::int32_t> numbers;
   for (std::size_t i = 0; i < spans.size(); ++i)
-    if (norms.longest[i] > limit * *middle) numbers.push_back(static_cast<std::int32_t>(i));
+    if (norms.longest[i] > most) numbers.push_back(static_cast<std::int32_t>(i));
   return numbers;
 }
 

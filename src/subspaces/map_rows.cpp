@@ -8,6 +8,7 @@
 #include "concord/dist/partition.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <numeric>
 #include <set>
@@ -63,12 +64,38 @@ std::vector<Index> block_starts(const std::vector<Index>& contexts, const std::v
   return starts;
 }
 
-/// The rows of a block of contexts that are no opening ones.
+/// The rows of a block of contexts that are no opening ones, and none of them too long in either model.
 class BlockReader {
 public:
   BlockReader(const PairedRows& rows, const std::vector<Index>& contexts)
       : rows_(rows), contexts_(contexts), starts_(block_starts(contexts, rows.tokens.context_offsets())) {}
   Index blocks() const { return static_cast<Index>(starts_.size()) - 1; }
+  struct Block {
+    std::vector<double> x, y;
+  };
+  Block read(Index block) const {
+    Block kept{read(rows_.x, block), read(rows_.y, block)};
+    if (std::isinf(rows_.longest_x) && std::isinf(rows_.longest_y)) return kept;
+    const Index dx = rows_.x.cols();
+    const Index dy = rows_.y.cols();
+    Index rows = 0;
+    for (Index row = 0; row * dx < static_cast<Index>(kept.x.size()); ++row) {
+      if (is_long(kept.x, row, dx, rows_.longest_x) || is_long(kept.y, row, dy, rows_.longest_y)) continue;
+      std::copy_n(kept.x.begin() + static_cast<std::ptrdiff_t>(row * dx), dx, kept.x.begin() + static_cast<std::ptrdiff_t>(rows * dx));
+      std::copy_n(kept.y.begin() + static_cast<std::ptrdiff_t>(row * dy), dy, kept.y.begin() + static_cast<std::ptrdiff_t>(rows * dy));
+      ++rows;
+    }
+    kept.x.resize(at(rows * dx));
+    kept.y.resize(at(rows * dy));
+    return kept;
+  }
+
+private:
+  static bool is_long(const std::vector<double>& rows, Index row, Index d, double longest) {
+    double squares = 0;
+    for (Index j = row * d; j < (row + 1) * d; ++j) squares += rows[at(j)] * rows[at(j)];
+    return std::sqrt(squares) > longest;
+  }
   std::vector<double> read(const io::RowSource& source, Index block) const {
     std::vector<double> all;
     std::vector<float> values;
@@ -88,8 +115,6 @@ public:
     }
     return all;
   }
-
-private:
   const PairedRows& rows_;
   const std::vector<Index>& contexts_;
   std::vector<Index> starts_;
@@ -139,8 +164,8 @@ PairMoments map_moments(const comm::Communicator& comm, const PairedRows& rows, 
     const BlockReader reader(rows, contexts);
     const dist::Partition share{reader.blocks(), comm.size()};
     for (Index block = share.begin(comm.rank()); block < share.end(comm.rank()) && !stop.wanted_here(); ++block) {
-      const auto x = reader.read(rows.x, block);
-      auto y = reader.read(rows.y, shuffled ? (block + 1) % reader.blocks() : block);
+      auto [x, y] = reader.read(block);
+      if (shuffled && reader.blocks() > 1) y = reader.read((block + 1) % reader.blocks()).y;
       const Index count = std::min(static_cast<Index>(x.size()) / moments.dx, static_cast<Index>(y.size()) / moments.dy);
       if (shuffled) y = reordered(y, moments.dy, Philox(seed, "shuffled rows", static_cast<std::uint64_t>(block)), count);
       moments.add(x, y, count);

@@ -8,6 +8,7 @@
 #include "concord/subspaces/spans.hpp"
 
 #include <array>
+#include <limits>
 
 namespace concord::subspaces {
 
@@ -28,11 +29,15 @@ struct PairedRows {
   const io::RowSource& x;
   const io::RowSource& y;
   const corpus::TokenReader& tokens;
+  /// Norms above which rows are left out: attention sinks, as those of spans are.
+  double longest_x = std::numeric_limits<double>::infinity();
+  double longest_y = std::numeric_limits<double>::infinity();
 };
 
-/// Over the rows of these contexts but those that open them (bos). `shuffled`: x of a row against y of another one, of another block of
-/// contexts where there are several. The blocks are the same for any number of ranks, each rank has its share of them, and a rank holds one
-/// at a time; the sums are equal to rounding for any number of ranks. Looks for the stop signal between blocks. Collective over `comm`.
+/// Over the rows of these contexts but those that open them (bos) and those that are too long in either model. `shuffled`: x of a row
+/// against y of another one, of another block of contexts where there are several. The blocks are the same for any number of ranks, each
+/// rank has its share of them, and a rank holds one at a time; the sums are equal to rounding for any number of ranks. Looks for the stop
+/// signal between blocks. Collective over `comm`.
 /// @throws Error bad_data, io, stopped; agreed.
 PairMoments map_moments(const comm::Communicator& comm, const PairedRows& rows, const std::vector<Index>& contexts, bool shuffled,
                         std::uint64_t seed);

@@ -4,6 +4,7 @@
 
 #include "subspaces/map_rows.hpp"
 #include "subspaces/result_file.hpp"
+#include <algorithm>
 
 namespace concord::subspaces {
 
@@ -14,6 +15,10 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   constexpr double rows_a_span = 2;
   plan.each_rank("where contexts and their documents lie", "32 C", 32 * size.contexts);
   plan.each_rank("spans", "48 s", 48 * spans);
+  plan.at_most();
+  constexpr double kept = 64.0 * (1 << 20);
+  plan.each_rank("values of members on spans that are kept for pairs", "64 MiB",
+                 std::min(kept, spans * static_cast<double>(s.max_members) * c * size.layers));
   plan.at_most();
   plan.begin_phase("occurrences");
   constexpr double words_of_concepts = 0.05; // of all tokens
@@ -36,11 +41,20 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   plan.each_rank("norms of spans' rows", "24 s", s.residual ? 24 * spans : 0);
   plan.at_most();
   plan.each_rank("means of phrases", "8 w d", s.residual ? 8 * size.phrases * size.d : 0);
-  plan.each_rank("bases", "40 c k d", 8 * basis_kinds * c * static_cast<double>(s.k) * size.d);
+  plan.each_rank("bases", "72 c k d", 8 * basis_kinds * c * static_cast<double>(s.k) * size.d);
+  const auto asked = [&](const char* name) {
+    return std::find(s.further_bases.begin(), s.further_bases.end(), name) != s.further_bases.end();
+  };
+  if (asked("lda") || asked("leace"))
+    plan.each_rank("covariance of phrases, its root and what is made of them", "48 d^2", 48 * size.d * size.d);
+  if (asked("pseudo")) {
+    plan.each_rank("words that stand in for phrases: their means, their spans", "8 w d + 24 s", 8 * size.phrases * size.d + 24 * spans);
+    plan.at_most();
+  }
   if (size.model > 0) plan.each_rank("directions of words' first tokens", "8 w d", 8 * size.phrases * size.d);
   if (size.model > 0) plan.at_most();
   if (size.model > 0) {
-    const double bases = static_cast<double>(s.effect_bases.size()) * c;
+    const double bases = static_cast<double>(s.effect_bases.size() + s.further_bases.size()) * c;
     const double removals = c * static_cast<double>(concepts::span_kinds) * halves * static_cast<double>(s.effect_occurrences);
     plan.begin_phase("effects");
     plan.each_rank("the whole model and a context's way through it", "v_c (parameters + 2 V d) + 4 T_c l (h + 2 g) e", size.model);
@@ -51,6 +65,12 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
     plan.each_rank("predictions of a piece of rows", "16 V 256 + 4 V a", size.vocabulary * (16 * 256 + 4 * rows));
     plan.rank_0("effects on spans", "48 b u", 48 * bases * removals);
     plan.at_most();
+    if (s.equal_energy) {
+      constexpr double copies = 3; // rows, coefficients and a set's basis beside them
+      plan.each_rank("rows of the spans at which sets of words are held against", "24 d u",
+                     8 * copies * rows_a_span * removals * size.d / 2);
+      plan.at_most();
+    }
     if (!s.steering.empty()) {
       plan.rank_0("what steering writes, on spans", "16 c^2 u", 16 * c * c * removals);
       plan.at_most();
@@ -67,7 +87,7 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
       plan.each_rank("a block of rows", "48 d (1024 + T_c)", 48 * size.d * (map_block_rows + size.context));
       plan.at_most();
       plan.each_rank("changed rows of a span, carried", "144 c a d", 16 * carried * rows * size.d);
-      plan.each_rank("bases, own and carried, and in the model's type", "188 c k d",
+      plan.each_rank("bases, own and carried, and in the model's type", "252 c k d",
                      (8 * 2 * basis_kinds + 8 * carried_kinds + 4 * carried_kinds) * c * static_cast<double>(s.k) * size.d);
       plan.at_most();
       plan.each_rank("attention of changed rows, carried", "108 c h a T_c", 12 * carried * size.heads * rows * size.context);
@@ -75,8 +95,8 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
       plan.at_most();
     }
     plan.begin_phase("claim");
-    plan.each_rank("matrices of effects", "1280 c^2 l", 4 * 8.0 * span_sets * basis_kinds * halves * c * c * size.layers);
-    plan.each_rank("effects on single spans", "20 c u l", 4 * basis_kinds * c * removals * size.layers);
+    plan.each_rank("matrices of effects", "2304 c^2 l", 4 * 8.0 * span_sets * basis_kinds * halves * c * c * size.layers);
+    plan.each_rank("effects on single spans", "36 c u l", 4 * basis_kinds * c * removals * size.layers);
     plan.at_most();
   }
   plan.begin_phase("pairs");

@@ -50,4 +50,9 @@ std::vector<float> read_removals(const io::File& file, char side, Index layer) {
   return file.has(dataset_of(side)) ? file.dataset(dataset_of(side)).read<float>(layer, 1) : std::vector<float>{};
 }
 
+double removals_bytes(const Extent& extent, double removals) {
+  constexpr double of_span = 8 + 8 + 1 + 1 + 4; // row, document, half, kind, concept
+  return removals * (of_span + static_cast<double>(extent.layers() * basis_kinds * extent.concepts) * 4);
+}
+
 } // namespace concord::subspaces

@@ -13,4 +13,7 @@ void write_removals(io::File& file, char side, Index layer, const EffectMatrices
 /// [removals, basis_kinds, concepts] of a layer that was written; empty without such spans. @throws Error bad_data.
 std::vector<float> read_removals(const io::File& file, char side, Index layer);
 
+/// Bytes of the datasets, of so many spans.
+double removals_bytes(const Extent& extent, double removals);
+
 } // namespace concord::subspaces

@@ -32,7 +32,9 @@ std::vector<Field> member_fields(const Extent& e) {
           {"probe_auc", Dtype::f64, {c, static_cast<Index>(probe_members.size())}},
           {"dimensions", Dtype::i32, {basis_kinds, c}},
           {"variance_share", Dtype::f64, {basis_kinds, c}},
-          {"overlap_excess", Dtype::f64, {basis_kinds, c, c}}};
+          {"overlap_excess", Dtype::f64, {basis_kinds, c, c}},
+          {"overlap_whitened", Dtype::f64, {basis_kinds, c, c}},
+          {"whitening", Dtype::f64, {3}}};
 }
 
 std::vector<Field> effect_fields(const Extent& e) {
@@ -52,7 +54,9 @@ std::vector<Field> pair_fields(const Extent& e) {
                             {"alike/contrast", Dtype::f64, {small_measures}},
                             {"alike/contrast_p", Dtype::f64, {small_measures}},
                             {"alike/contrast_p_grouped", Dtype::f64, {small_measures}}};
-  for (const std::string of : {"alike/features/", "alike/phrases/"}) {
+  std::vector<std::string> scored{"alike/features/", "alike/phrases/"};
+  if (e.pseudo) scored.emplace_back("alike/pseudo/");
+  for (const auto& of : scored) {
     fields.push_back({of + "count", Dtype::i32, {c}});
     for (const char* name : {"score", "shuffled_mean", "p"}) fields.push_back({of + name, Dtype::f64, {c, small_measures}});
   }
@@ -65,6 +69,17 @@ void create(io::File& file, const std::string& group, const std::vector<Field>& 
     dims.insert(dims.end(), field.dims.begin(), field.dims.end());
     file.create_dataset(group + field.name, dims, field.dtype);
   }
+}
+
+/// Of a row of each.
+double bytes_of(const std::vector<Field>& fields) {
+  double bytes = 0;
+  for (const auto& field : fields) {
+    double values = 1;
+    for (const Index length : field.dims) values *= static_cast<double>(length);
+    bytes += values * static_cast<double>(size_of(field.dtype));
+  }
+  return bytes;
 }
 
 template <typename T>
@@ -122,6 +137,22 @@ void write_members(io::File& file, const Extent& e, const std::string& group, In
   write_row(file, group + "probe_auc", layer, probes);
 }
 
+/// Overlaps of the bases of each kind in the inner product in which the phrases' covariance is 1; NaN where it is not known.
+std::vector<double> overlap_whitened(const LayerBases& bases) {
+  std::vector<double> overlap;
+  for (const auto& of_kind : bases.of) {
+    if (!bases.whitening) {
+      overlap.insert(overlap.end(), of_kind.size() * of_kind.size(), not_known);
+      continue;
+    }
+    std::vector<Basis> moved;
+    for (const Basis& basis : of_kind) moved.push_back(basis.k > 0 ? agreement::whitened(basis, bases.whitening->whitening) : basis);
+    for (const Basis& basis : moved)
+      for (const Basis& other : moved) overlap.push_back(agreement::overlap_excess(basis, other));
+  }
+  return overlap;
+}
+
 void write_bases(io::File& file, const Extent& e, const std::string& group, Index layer, const LayerBases& bases) {
   std::vector<std::int32_t> dimensions;
   std::vector<double> share;
@@ -136,6 +167,10 @@ void write_bases(io::File& file, const Extent& e, const std::string& group, Inde
   write_row(file, group + "dimensions", layer, dimensions);
   write_row(file, group + "variance_share", layer, share);
   write_row(file, group + "overlap_excess", layer, overlap);
+  write_row(file, group + "overlap_whitened", layer, overlap_whitened(bases));
+  std::vector<double> whitening(3, not_known);
+  if (const auto& of = bases.whitening) whitening = {static_cast<double>(of->rows), of->shrinkage, static_cast<double>(of->whitening.cut)};
+  write_row(file, group + "whitening", layer, whitening);
 }
 
 void write_against_shuffled(io::File& file, const std::string& group, Index pair, const std::vector<AgainstShuffled>& of_concepts) {
@@ -241,6 +276,16 @@ void write_layer(io::File& file, const Extent& e, char side, Index layer, const 
   if (e.effects) write_effects(file, group, layer, result.effects);
 }
 
+double result_bytes(const Extent& e) {
+  const auto layers = static_cast<double>(e.layers());
+  const auto pairs = static_cast<double>(e.pairs());
+  return layers * bytes_of(member_fields(e)) + (e.effects ? effects_bytes(e, layers) : 0) + pairs * (8 + bytes_of(pair_fields(e)));
+}
+
+double effects_bytes(const Extent& e, double layers) {
+  return layers * bytes_of(effect_fields(e));
+}
+
 void lay_out_effects(io::File& file, const Extent& e, const std::string& group, Index layers) {
   create(file, group, effect_fields(e), layers);
 }
@@ -293,6 +338,7 @@ void write_pair(io::File& file, Index pair, const Alike& alike, const std::vecto
   write_row(file, "/alike/contrast_p_grouped", pair, p_grouped);
   write_against_shuffled(file, "/alike/features/", pair, alike.features);
   write_against_shuffled(file, "/alike/phrases/", pair, alike.phrases);
+  if (!alike.pseudo.empty()) write_against_shuffled(file, "/alike/pseudo/", pair, alike.pseudo);
 }
 
 } // namespace concord::subspaces

@@ -19,8 +19,10 @@ struct Extent {
   Index members = 0; ///< most of a concept
   std::vector<int> layers_a, layers_b;
   bool effects = false;
-  bool resampled = false; ///< effects of resampled removals, too
-  Index strengths = 0;    ///< of steering
+  bool resampled = false;    ///< effects of resampled removals, too
+  Index strengths = 0;       ///< of steering
+  bool equal_energy = false; ///< effects of word sets that take as much energy
+  bool pseudo = false;       ///< words that stand in for phrases
   Index layers() const { return static_cast<Index>(layers_a.size() + layers_b.size()); }
   Index pairs() const { return static_cast<Index>(layers_a.size() * layers_b.size()); }
 };
@@ -58,6 +60,10 @@ std::vector<ConceptMembers> read_members(const io::File& file, const Extent& ext
 void lay_out_effects(io::File& file, const Extent& extent, const std::string& group, Index layers);
 void write_effects(io::File& file, const std::string& group, Index layer, const EffectMatrices& effects);
 EffectMatrices read_effects(const io::File& file, const Extent& extent, const std::string& group, Index layer);
+/// Bytes of what lay_out() makes.
+double result_bytes(const Extent& extent);
+/// Bytes of lay_out_effects() for so many layers.
+double effects_bytes(const Extent& extent, double layers);
 void write_pair(io::File& file, Index pair, const Alike& alike, const std::vector<agreement::Contrast>& contrasts);
 
 } // namespace concord::subspaces

@@ -24,7 +24,8 @@
 
 namespace concord::subspaces {
 
-inline constexpr std::array<BasisKind, 4> steered_kinds{BasisKind::sae, BasisKind::residual, BasisKind::random, BasisKind::dealt};
+inline constexpr std::array<BasisKind, 6> steered_kinds{BasisKind::sae,   BasisKind::residual, BasisKind::random,
+                                                        BasisKind::dealt, BasisKind::means,    BasisKind::lda};
 
 /// The kinds among `removed` that are steered with.
 std::vector<BasisKind> kinds_to_steer(const std::vector<BasisKind>& removed);

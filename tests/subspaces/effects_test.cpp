@@ -24,12 +24,13 @@ struct Slow {
 Slow slow_effect(int layer, const std::vector<double>& centre, const Basis& basis, const Span& span, Index after) {
   const Tensor mu = at::tensor(centre, at::kDouble);
   const Tensor u = columns_of(basis);
+  const Tensor reads = basis.read.empty() ? u : at::tensor(basis.read, at::kDouble).view({basis.d, basis.k});
   Slow slow;
   const auto change = slow_change(layer, span, after, [&](const Tensor& x) {
     const Tensor away = x - mu;
     slow.energy_of_span = away.square().sum().item<double>();
-    slow.effect.energy = away.matmul(u).square().sum().item<double>();
-    return x - away.matmul(u).matmul(u.t());
+    slow.effect.energy = away.matmul(reads).square().sum().item<double>();
+    return x - away.matmul(reads).matmul(u.t());
   });
   slow.effect.kl = change.kl;
   slow.effect.loss = change.loss;
@@ -41,7 +42,10 @@ TEST(RemovalsOfSubspaces, EqualWholeRunsWithTheChange) {
                                 span_of(36, 38), span_of(37, 39), span_of(38, 40), span_of(39, 40)};
   std::vector<std::int32_t> numbers;
   for (std::size_t i = 0; i < spans.size(); ++i) numbers.push_back(static_cast<std::int32_t>(i));
-  const std::vector<Basis> bases{random_basis(1, 20), random_basis(2, 60), {small_model().config().hidden, 0, {}, 0}, random_basis(3, 1)};
+  std::vector<Basis> bases{random_basis(1, 20), random_basis(2, 60), {small_model().config().hidden, 0, {}, 0}, random_basis(3, 1)};
+  bases.push_back(random_basis(5, 1)); // along one direction, read off another
+  bases.back().read = random_basis(6, 1).u;
+  for (std::size_t i = 0; i < bases.back().read.size(); ++i) bases.back().read[i] = bases.back().u[i] + 0.7 * bases.back().read[i];
   std::vector<const Basis*> removed;
   for (const auto& basis : bases) removed.push_back(&basis);
   const auto centre = some_centre();

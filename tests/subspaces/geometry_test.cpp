@@ -183,13 +183,19 @@ test::Codes some_codes(Index contexts) {
   return codes;
 }
 
+struct SlowTogether {
+  double log_odds = std::nan("");
+  double phi = log_odds;
+  double npmi = log_odds;
+};
+
 /// Window by window with sets.
-double slow_odds(const test::Codes& codes, std::vector<std::int32_t> one, std::vector<std::int32_t> other, Index window) {
+SlowTogether slow_together(const test::Codes& codes, std::vector<std::int32_t> one, std::vector<std::int32_t> other, Index window) {
   const std::set<std::int32_t> of_one(one.begin(), one.end());
   const std::set<std::int32_t> of_other(other.begin(), other.end());
   std::erase_if(one, [&](std::int32_t f) { return of_other.contains(f); });
   std::erase_if(other, [&](std::int32_t f) { return of_one.contains(f); });
-  if (one.empty() || other.empty()) return std::nan("");
+  if (one.empty() || other.empty()) return {};
   double n[2][2] = {{0, 0}, {0, 0}};
   for (std::size_t c = 0; c + 1 < codes.offsets.size(); ++c)
     for (Index begin = codes.offsets[c]; begin < codes.offsets[c + 1]; begin += window) {
@@ -201,7 +207,22 @@ double slow_odds(const test::Codes& codes, std::vector<std::int32_t> one, std::v
       };
       ++n[any(one) ? 1 : 0][any(other) ? 1 : 0];
     }
-  return std::log((n[1][1] + 0.5) * (n[0][0] + 0.5) / ((n[1][0] + 0.5) * (n[0][1] + 0.5)));
+  SlowTogether found;
+  found.log_odds = std::log((n[1][1] + 0.5) * (n[0][0] + 0.5) / ((n[1][0] + 0.5) * (n[0][1] + 0.5)));
+  const double all = n[1][1] + n[1][0] + n[0][1] + n[0][0];
+  const double with_one = n[1][1] + n[1][0];
+  const double with_other = n[1][1] + n[0][1];
+  const double margins = with_one * (all - with_one) * with_other * (all - with_other);
+  if (margins > 0) found.phi = (n[1][1] * n[0][0] - n[1][0] * n[0][1]) / std::sqrt(margins);
+  if (n[1][1] > 0 && n[1][1] < all) found.npmi = std::log(all * n[1][1] / (with_one * with_other)) / -std::log(n[1][1] / all);
+  return found;
+}
+
+void expect_same(double value, double expected) {
+  EXPECT_EQ(std::isnan(value), std::isnan(expected));
+  if (!std::isnan(expected)) {
+    EXPECT_NEAR(value, expected, 1e-12);
+  }
 }
 
 TEST(MembersTogether, EqualSetsWindowByWindow) {
@@ -212,15 +233,14 @@ TEST(MembersTogether, EqualSetsWindowByWindow) {
     const features::FeaturesFile file(test::features_file("coactivation", codes, features_there));
     for (const Index window : {1, 8, 64}) {
       const auto found = members_together(world(), file, 2, members, codes.offsets, window);
-      ASSERT_EQ(found.size(), members.size() * members.size());
+      ASSERT_EQ(found.log_odds.size(), members.size() * members.size());
       for (std::size_t c = 0; c < members.size(); ++c)
         for (std::size_t other = 0; other < members.size(); ++other) {
-          const double value = found[c * members.size() + other];
-          const double expected = c == other ? std::nan("") : slow_odds(codes, members[c], members[other], window);
-          EXPECT_EQ(std::isnan(value), std::isnan(expected)) << c << " " << other;
-          if (!std::isnan(expected)) {
-            EXPECT_NEAR(value, expected, 1e-12) << c << " " << other << " window " << window;
-          }
+          SCOPED_TRACE(fmt::format("{} {} window {}", c, other, window));
+          const auto expected = c == other ? SlowTogether() : slow_together(codes, members[c], members[other], window);
+          expect_same(found.log_odds[c * members.size() + other], expected.log_odds);
+          expect_same(found.phi[c * members.size() + other], expected.phi);
+          expect_same(found.npmi[c * members.size() + other], expected.npmi);
         }
     }
   }
@@ -237,7 +257,7 @@ TEST(MembersTogether, OfManyMembers) {
   for (std::size_t c = 0; c < 3; ++c)
     for (std::size_t other = 0; other < 3; ++other)
       if (c != other) {
-        EXPECT_NEAR(found[c * 3 + other], slow_odds(codes, members[c], members[other], 4), 1e-12);
+        EXPECT_NEAR(found.log_odds[c * 3 + other], slow_together(codes, members[c], members[other], 4).log_odds, 1e-12);
       }
 }
 
@@ -263,7 +283,8 @@ TEST(GeometryOfTwoModels, IsTestedPairByPair) {
   for (const auto& [side, count] : {std::pair{'a', Index{2}}, std::pair{'b', Index{3}}})
     for (Index layer = 0; layer < count; ++layer) {
       LayerGeometry geometry;
-      geometry.coactivation = noisy(layer == 0 ? 1 : 0); // A 1 and B 5 are alike
+      geometry.coactivation.log_odds = noisy(layer == 0 ? 1 : 0); // A 1 and B 5 are alike
+      geometry.coactivation.phi = geometry.coactivation.npmi = noisy(0);
       for (int kind = 0; kind < basis_kinds; ++kind) {
         const auto matrix = kind == 1 ? noisy(layer == 1 ? 1 : 0) : std::vector<double>(place(c * c), std::nan(""));
         geometry.logits.insert(geometry.logits.end(), matrix.begin(), matrix.end());
@@ -289,7 +310,7 @@ TEST(GeometryOfTwoModels, IsTestedPairByPair) {
     const auto coactivation = numbers(std::string("coactivation/") + name);
     const auto logits = numbers(std::string("logits/") + name);
     ASSERT_EQ(coactivation.size(), 6U);
-    ASSERT_EQ(logits.size(), 30U);
+    ASSERT_EQ(logits.size(), 6U * basis_kinds);
     for (Index pair = 0; pair < 6; ++pair) {
       const bool is_tested = std::find(tested.begin(), tested.end(), pair) != tested.end();
       EXPECT_EQ(std::isnan(coactivation[place(pair)]), !is_tested) << name << pair;
@@ -303,7 +324,8 @@ TEST(GeometryOfTwoModels, IsTestedPairByPair) {
   EXPECT_LE(numbers("coactivation/p_max")[0], 0.01);
   EXPECT_GT(numbers("logits/r")[6 + 4], 0.5);
   EXPECT_LT(std::abs(numbers("logits/r")[6]), 0.3);
-  const agreement::MatrixPair one{c, {layers[{'a', 0}].coactivation}, {layers[{'b', 0}].coactivation}, {together}, groups};
+  const agreement::MatrixPair one{
+      c, {layers[{'a', 0}].coactivation.log_odds}, {layers[{'b', 0}].coactivation.log_odds}, {together}, groups};
   const auto expected = agreement::matrix_agreement(one, {199, 3});
   EXPECT_DOUBLE_EQ(numbers("coactivation/r")[0], expected.r);
   EXPECT_DOUBLE_EQ(numbers("coactivation/p")[0], expected.free.p_robust);

@@ -126,6 +126,42 @@ TEST(DrawnDocuments, GiveTheMeansOfDocumentsRepeated) {
   EXPECT_TRUE(repeated);
 }
 
+/// Spans whose rows are too long have no KL: they are no part of their document's mean, and a document of nothing else is not there.
+TEST(DrawnDocuments, LeaveOutSpansWithoutEffects) {
+  const auto spans = some_spans(4, 300);
+  const auto removals = removals_of(spans, numbers_of(spans));
+  const auto effects = effects_of(spans, 4, 1, 1);
+  auto kl = effect_means(spans, effects, removed_bases, bases_of()).kl_of_spans;
+  const auto is_long = [&](std::size_t i) { return spans[i].document == 103 || i % 7 == 3; };
+  for (std::size_t i = 0; i < spans.size(); ++i)
+    if (is_long(i))
+      std::fill_n(kl.begin() + static_cast<std::ptrdiff_t>(i * basis_kinds * concept_count), basis_kinds * concept_count, std::nanf(""));
+  const Documents documents(removals);
+  const KlByDocument by_document(removals, documents, kl, static_cast<int>(BasisKind::residual), concept_count);
+  for (int half = 0; half < halves; ++half) {
+    const auto found = by_document.means(documents.all(), half);
+    for (Index c = 0; c < concept_count; ++c)
+      for (Index other = 0; other < concept_count; ++other) {
+        std::vector<double> means;
+        for (Index document = 100; document < 124; ++document) {
+          double sum = 0, count = 0;
+          for (std::size_t i = 0; i < spans.size(); ++i)
+            if (spans[i].document == document && spans[i].document_half == half && spans[i].concept_number == other && !is_long(i)) {
+              sum += effects.effects[(i * 2) * concept_count + at(c)].kl;
+              ++count;
+            }
+          if (count > 0) means.push_back(sum / count);
+        }
+        const double expected = agreement::trimmed_mean(means);
+        ASSERT_FALSE(std::isnan(expected));
+        EXPECT_NEAR(found[at(c * concept_count + other)] / expected, 1, 1e-6);
+      }
+  }
+  std::fill(kl.begin(), kl.end(), std::nanf(""));
+  const KlByDocument nothing(removals, documents, kl, static_cast<int>(BasisKind::residual), concept_count);
+  for (const double value : nothing.means(documents.all(), 0)) EXPECT_TRUE(std::isnan(value));
+}
+
 std::vector<std::vector<double>> headline_of(const comm::Communicator& comm, std::uint64_t seed, double shared, Index level_draws,
                                              Index resamples) {
   const auto spans = some_spans(seed, 700);

@@ -297,6 +297,48 @@ TEST(MomentsOfRows, EqualAPlainLoop) {
   }
 }
 
+/// A row that is too long in one of the two models is left out of both.
+TEST(MomentsOfRows, LeaveOutRowsThatAreTooLong) {
+  const auto offsets = offsets_of_contexts();
+  constexpr Index dx = 5, dy = 3;
+  auto rows_x = floats(1, offsets.back() * dx);
+  auto rows_y = floats(2, offsets.back() * dy);
+  const auto length = [](const std::vector<float>& rows, Index row, Index d) {
+    double squares = 0;
+    for (Index j = row * d; j < (row + 1) * d; ++j) squares += static_cast<double>(rows[place(j)]) * static_cast<double>(rows[place(j)]);
+    return std::sqrt(squares);
+  };
+  const auto files = files_of("long", rows_x, rows_y);
+  const io::RowSource x(files.x);
+  const io::RowSource y(files.y);
+  const corpus::TokenReader tokens(files.tokens);
+  std::vector<Index> contexts;
+  for (Index c = 0; c < contexts_there; ++c) contexts.push_back(c);
+  const double longest_x = 3;
+  const double longest_y = 2.5;
+  std::vector<double> kept_x;
+  std::vector<double> kept_y;
+  Index left_out = 0;
+  for (const Index c : contexts)
+    for (Index row = offsets[place(c)] + (c % 4 != 3 ? 1 : 0); row < offsets[place(c) + 1]; ++row) {
+      if (length(rows_x, row, dx) > longest_x || length(rows_y, row, dy) > longest_y) {
+        ++left_out;
+        continue;
+      }
+      for (Index j = 0; j < dx; ++j) kept_x.push_back(static_cast<double>(rows_x[place(row * dx + j)]));
+      for (Index j = 0; j < dy; ++j) kept_y.push_back(static_cast<double>(rows_y[place(row * dy + j)]));
+    }
+  EXPECT_GT(left_out, 100);
+  PairMoments expected(dx, dy);
+  expected.add(kept_x, kept_y, static_cast<Index>(kept_x.size()) / dx);
+  const auto found = map_moments(world(), {x, y, tokens, longest_x, longest_y}, contexts, false, 1);
+  EXPECT_EQ(found.n, expected.n);
+  for (std::size_t i = 0; i < found.xy.size(); ++i) EXPECT_NEAR(found.xy[i], expected.xy[i], 1e-9);
+  const auto shuffled = map_moments(world(), {x, y, tokens, longest_x, longest_y}, contexts, true, 1);
+  EXPECT_LE(shuffled.n, expected.n);
+  EXPECT_GT(shuffled.n, 0.8 * expected.n);
+}
+
 /// Rows that name their context: the product counts how often a row of the one context meets one of the other.
 TEST(MomentsOfRows, ShuffledMeetRowsOfOtherBlocks) {
   const auto offsets = offsets_of_contexts();

@@ -30,6 +30,7 @@ struct Alike {
   std::vector<SmallScores> matrix;       ///< [C, C]; NaN below least_pairs
   std::vector<AgainstShuffled> features; ///< [C] of the same concept in both models
   std::vector<AgainstShuffled> phrases;  ///< [C] of the means of its phrases, matched by phrase
+  std::vector<AgainstShuffled> pseudo{}; ///< [C] the same of words that stand in for them; empty: not looked at
 };
 AgainstShuffled not_compared();
 inline constexpr Index least_pairs = 10;
@@ -41,5 +42,11 @@ std::vector<double> span_correlations(const std::vector<Span>& spans, int docume
 Alike compare_concepts(const std::vector<Span>& spans, const LayerMembers& a, const LayerMembers& b, const PhraseMeans* phrases_a,
                        const PhraseMeans* phrases_b, Index first, Index last, Index shuffles, std::uint64_t seed,
                        const comm::StopWithin& stop = comm::StopWithin());
+
+/// Means of the phrases of each concept, matched by phrase (both have the same ones), for concepts [first, last): [concepts], NaN for the
+/// others. Leaves off where `stop` is wanted.
+std::vector<AgainstShuffled> compare_phrases(const std::vector<Span>& spans, const PhraseMeans& a, const PhraseMeans& b, Index concepts,
+                                             Index first, Index last, Index shuffles, std::uint64_t seed,
+                                             const comm::StopWithin& stop = comm::StopWithin());
 
 } // namespace concord::subspaces

@@ -7,6 +7,7 @@
 #include "concord/io/row_source.hpp"
 #include "concord/subspaces/members.hpp"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,10 +21,17 @@ using agreement::Basis;
 ///   random    as sae, with a random direction in the place of each member's decoder row: what a frozen random decoder gives
 ///   matched   as sae, of features that are candidates of no concept, alike in firing rate and decoder norm, one for each member
 ///   dealt     as residual, with the phrases dealt out anew to the concepts: a concept of words without a common meaning
-/// Members and phrases are those of the half that members are chosen on. The last three are controls.
-enum class BasisKind { sae, residual, random, matched, dealt };
-inline constexpr int basis_kinds = 5;
+///   means     without features, only where it is asked for, as the next two: the mean of the concept's phrases less that of all others
+///   lda       the direction that tells them apart best, S^-1 times `means`, S the covariance of all phrases (linear_bases.hpp)
+///   leace     as means, but what is taken along it is what lda reads off (Basis::read): after that no linear classifier sees the concept
+///   pseudo    as residual, of words of no concept that stand in for its phrases, alike in frequency and in length
+///   (concepts/stand_ins.hpp),
+///             less their own mean; only where it is asked for
+/// Members and phrases are those of the half that members are chosen on. random, matched, dealt and pseudo are controls.
+enum class BasisKind { sae, residual, random, matched, dealt, means, lda, leace, pseudo };
+inline constexpr int basis_kinds = 9;
 const char* name_of(BasisKind kind);
+BasisKind basis_kind_of(const std::string& name);
 
 /// Means of the residual stream over the spans of each phrase, phrases in ascending order.
 struct PhraseMeans {
@@ -43,11 +51,19 @@ std::pair<PhraseMeans, PhraseMeans> of_common_phrases(const PhraseMeans& a, cons
 PhraseMeans phrase_means(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, SpanRow row,
                          const comm::StopWithin& stop = comm::StopWithin());
 
+/// Of the covariance of a layer's phrases, those of the half that members are chosen on.
+struct LayerWhitening {
+  Index rows = 0;
+  double shrinkage = 0; ///< Ledoit-Wolf's, where there are fewer rows than 5 d; else 0
+  agreement::Whitening whitening;
+};
+
 /// The bases of a layer.
 struct LayerBases {
   Index d = 0;
-  std::vector<double> centre;         ///< [d] what removal leaves in the place of what it takes: the mean of the phrases chosen on
-  std::vector<std::vector<Basis>> of; ///< [basis_kinds][concepts], of fewer than k dimensions where there are fewer members
+  std::vector<double> centre;              ///< [d] what removal leaves in the place of what it takes: the mean of the phrases chosen on
+  std::vector<std::vector<Basis>> of;      ///< [basis_kinds][concepts], of fewer than k dimensions where there are fewer members
+  std::optional<LayerWhitening> whitening; ///< where lda or leace was asked for
 };
 
 /// What bases of features are made of.
@@ -58,9 +74,24 @@ struct LayerFeatures {
 };
 
 /// Local. @param seed of `dealt`, the same for both models; @param own_seed of `random` and `matched`, of this layer alone
-/// @param means of the layer; nullptr: `residual` and `dealt` are empty, and removal is to zero
+/// @param means of the layer; nullptr: bases of phrases are empty, and removal is to zero
+/// @param further means, lda or leace: the others of these are empty
 LayerBases make_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const LayerFeatures& features,
-                      const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed);
+                      const PhraseMeans* means, Index k, std::uint64_t seed, std::uint64_t own_seed,
+                      const std::vector<BasisKind>& further = {});
+
+/// Bases made as `residual` of these spans' means, less their own centre; of no dimension where a concept is not defined or has none.
+/// Local.
+std::vector<Basis> phrase_bases(const std::vector<Span>& spans, const std::vector<ConceptMembers>& members, const PhraseMeans& means,
+                                Index k);
+
+/// The phrases of the half that members are chosen on: their means, and the concept of each.
+struct RowsOfConcepts {
+  Index d = 0;
+  std::vector<double> rows;                 ///< [n, d]
+  std::vector<std::int32_t> concept_number; ///< [n]; below 0: of none
+};
+RowsOfConcepts rows_chosen_on(const std::vector<Span>& spans, const PhraseMeans& means);
 
 /// Whose phrases `dealt` is made of: [concepts, concepts], how many of the concept as dealt (row) the lists give to a concept (column).
 /// Effects of `dealt` on a concept are larger where it holds words of that concept, in any model that knows the concept: its agreement is

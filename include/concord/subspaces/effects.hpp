@@ -11,6 +11,8 @@
 /// A resampled removal puts y, the rows of another span of the same length, in the place of mu: x - U_c U_c^T (x - y). That span is of
 /// another concept than c and c'. The result stays among rows that occur, but takes the noise of y with it. Its
 /// energy is mean ||U_c^T (x - y)||^2 / mean ||x - mu||^2, the change in the units of the removal's, and may exceed 1.
+///
+/// A basis with Basis::read is removed obliquely, x - U R^T (x - mu), and takes mean ||R^T (x - mu)||^2.
 
 #include "concord/model/transformer.hpp"
 #include "concord/subspaces/bases.hpp"
@@ -68,6 +70,7 @@ private:
   Index after_;
   at::Tensor centre_; ///< [d]
   at::Tensor bases_;  ///< [bases, d, k], directions that a basis lacks being 0
+  at::Tensor reads_;  ///< of the same shape: what coefficients are read off
 };
 
 } // namespace concord::subspaces

@@ -16,6 +16,10 @@ namespace concord::subspaces {
 std::vector<std::int32_t> long_spans(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans,
                                      double limit, const comm::StopWithin& stop = comm::StopWithin());
 
+/// That norm, by the same median; infinite where `limit` is 0 or nothing occurs. Collective over `comm`, as above.
+double longest_row(const comm::Communicator& comm, const io::RowSource& rows, const std::vector<Span>& spans, double limit,
+                   const comm::StopWithin& stop = comm::StopWithin());
+
 /// The others. Local.
 std::vector<Span> without(const std::vector<Span>& spans, const std::vector<std::int32_t>& numbers);
 /// Those of `list` that are not among `numbers`, both ascending. Local.
