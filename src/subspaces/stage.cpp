@@ -4,6 +4,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/memory.hpp"
 #include "concord/core/progress.hpp"
+#include "concord/core/text.hpp"
 #include "concord/model/weights.hpp"
 
 #include "subspaces/carried_stage.hpp"

@@ -3,6 +3,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/stopwatch.hpp"
+#include "concord/core/text.hpp"
 #include "concord/subspaces/long_spans.hpp"
 
 #include "subspaces/equal_energy.hpp"

@@ -1,4 +1,5 @@
 // Words that stand in for phrases: what they may be, and how near they are.
+#include "concord/comm/collectives.hpp"
 #include "concord/concepts/stand_ins.hpp"
 #include "concord/core/philox.hpp"
 
