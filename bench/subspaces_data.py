@@ -151,5 +151,5 @@ def write_sae(folder, width, d, seed):
             f.write(value.tobytes())
     config = {"architecture": "topk", "d_in": d, "d_sae": width, "k": 64, "dtype": "float32", "device": "cpu", "apply_b_dec_to_input": True,
               "normalize_activations": "none", "reshape_activations": "none", "rescale_acts_by_decoder_norm": False,
-              "metadata": {"sae_lens_training_version": "concord 0.1.0"}}
+              "metadata": {"sae_lens_training_version": "concord"}}
     (folder / "cfg.json").write_text(json.dumps(config))

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
@@ -38,15 +39,17 @@ std::string python_for(const std::string& wish) {
   return "python3";
 }
 
-/// The script of the source tree, or the one installed beside this program, wherever the tree was moved to.
-fs::path script() {
+/// A script of the source tree, or the one installed beside this program, wherever the tree was moved to.
+fs::path script(const char* name) {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  const fs::path beside = program.parent_path().parent_path() / "share/concord/scripts/report.py";
+  const fs::path beside = program.parent_path().parent_path() / "share/concord/scripts" / name;
   if (!error && fs::exists(beside, error)) return beside;
-  require(fs::exists(CONCORD_REPORT_SCRIPT, error), ExitCode::unavailable, "report.py is neither at {} nor at {}", beside.string(),
-          CONCORD_REPORT_SCRIPT);
-  return CONCORD_REPORT_SCRIPT;
+  constexpr std::string_view tree = CONCORD_REPORT_SCRIPT; // nowhere in a portable build
+  const fs::path in_tree = tree.empty() ? fs::path() : fs::path(tree).parent_path() / name;
+  require(!in_tree.empty() && fs::exists(in_tree, error), ExitCode::unavailable, "{} is neither at {} nor at {}", name, beside.string(),
+          in_tree.string());
+  return in_tree;
 }
 
 /// A program in a process group of its own: signals that ask this job to stop do not reach it.
@@ -124,32 +127,46 @@ void check_report_python(const comm::Communicator& comm, const std::string& pyth
   comm::agree(comm, [&] { require(status == 0, ExitCode::unavailable, packages_missing, program); });
 }
 
-void make_report(const comm::Communicator& comm, const ReportOptions& o) {
-  const Progress clock("report", 1, "reports");
+namespace {
+
+/// Runs a script that makes options.output/report/index.html. @param words its arguments
+void run_script(const comm::Communicator& comm, const ReportOptions& o, const char* name, const std::vector<std::string>& words) {
+  const Progress clock(o.stage_word, 1, "reports");
   const fs::path page = o.output / "report" / "index.html";
   const std::string python = python_for(o.python);
   fs::file_time_type before;
   std::error_code error;
-  comm::agree(comm, [&] {
-    if (comm.rank() != 0) return;
-    check_inputs(o);
-    before = fs::last_write_time(page, error);
-  });
+  if (comm.rank() == 0) before = fs::last_write_time(page, error);
   // -I: neither PYTHONPATH nor the folder of the script or of the user reaches it.
-  const int status = run_program(comm, {python, "-I", comm::agreed(comm, script).string(), "--name=" + o.name, "--saes-a=" + o.saes_a,
-                                        "--saes-b=" + o.saes_b, "--top=" + std::to_string(o.top_matches), "--", o.output.string()});
+  std::vector<std::string> command{python, "-I", comm::decided(comm, [&] { return script(name).string(); }), "--name=" + o.name};
+  command.insert(command.end(), words.begin(), words.end());
+  const int status = run_program(comm, command);
   comm::agree(comm, [&] {
     if (comm.rank() != 0) return;
     require(status != 69, ExitCode::unavailable, packages_missing, python);
     require(status != 65, ExitCode::bad_data, "the report cannot read a result in {}; see the line above", o.output.string());
     require(status != 66, ExitCode::input_missing, "the report needs the results of all earlier stages in {}", o.output.string());
-    require(status == 0, ExitCode::internal, "report.py ended with status {}", status);
+    require(status == 0, ExitCode::internal, "{} ended with status {}", name, status);
     std::error_code none;
     const auto after = fs::last_write_time(page, none);
     require(!none && (error || after != before), ExitCode::unavailable, "{} ended well but made no {}; is it a Python? See report.python",
             python, page.string());
   });
-  say_stage_ok("report", clock.seconds(), "", page.string());
+  say_stage_ok(o.stage_word, clock.seconds(), "", page.string());
+}
+
+} // namespace
+
+void make_report(const comm::Communicator& comm, const ReportOptions& o) {
+  run_script(comm, o, "report.py",
+             {"--saes-a=" + o.saes_a, "--saes-b=" + o.saes_b, "--top=" + std::to_string(o.top_matches), "--", o.output.string()});
+}
+
+void make_report_of_pairs(const comm::Communicator& comm, const ReportOptions& o,
+                          const std::vector<std::pair<std::string, fs::path>>& pairs) {
+  std::vector<std::string> words{"--", o.output.string()};
+  for (const auto& [name, folder] : pairs) words.push_back(name + "=" + folder.string());
+  run_script(comm, o, "report_pairs.py", words);
 }
 
 } // namespace concord::app

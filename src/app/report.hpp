@@ -6,12 +6,15 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace concord::app {
 
 struct ReportOptions {
   std::filesystem::path output; ///< folder of the study's results; the report goes to output/report
   std::string name;
+  std::string stage_word = "report";
   std::string python; ///< empty: $CONCORD_PYTHON, else concord's own .venv, else python3
   Index top_matches = 10;
   std::string saes_a;
@@ -21,9 +24,9 @@ struct ReportOptions {
 /// Whether a Python with the needed packages is there, to say so before hours of work. Rank 0 looks. Collective. @throws Error unavailable.
 void check_report_python(const comm::Communicator& comm, const std::string& python);
 
-/// Whether each result was made from those that are there now. Local. @throws Error input_missing, bad_data, or config with the stage to
-/// run.
-void check_inputs(const ReportOptions& options);
+/// A page over all pairs, each a name and the folder of its results, whose own reports are made. @throws as make_report().
+void make_report_of_pairs(const comm::Communicator& comm, const ReportOptions& options,
+                          const std::vector<std::pair<std::string, std::filesystem::path>>& pairs);
 
 /// Rank 0 runs the script; every rank waits. @throws Error unavailable (no Python with the needed packages), input_missing, config
 /// (results that do not belong together), stopped, or internal.

@@ -2,6 +2,7 @@
 
 #include "concord/core/error.hpp"
 
+#include "comm/signal_stack.hpp"
 #include <array>
 #include <atomic>
 #include <csignal>
@@ -72,11 +73,7 @@ void end_at_once_from_other_threads() {
 void explain_crashes() {
   void* frame = nullptr;
   ::backtrace(&frame, 1); // loads what it needs, while there is memory
-  alignas(16) static std::array<char, 1 << 16> own_stack{};
-  stack_t stack{};
-  stack.ss_sp = own_stack.data();
-  stack.ss_size = own_stack.size();
-  ::sigaltstack(&stack, nullptr); // the ordinary one may be what is full
+  take_signal_stack();    // the ordinary one may be what is full
   struct sigaction action {};
   action.sa_handler = concord_on_crash;
   action.sa_flags = SA_ONSTACK;

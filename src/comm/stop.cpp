@@ -6,6 +6,7 @@
 
 #include <mpi.h>
 
+#include "comm/signal_stack.hpp"
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -36,9 +37,12 @@ extern "C" void concord_on_stop_signal(int signal) {
 } // namespace
 
 void catch_stop_signals() {
+  take_signal_stack();
   struct sigaction action {};
   action.sa_handler = concord_on_stop_signal;
-  action.sa_flags = SA_RESTART;
+  // GEMM kernels of oneDNN before 3.12 keep a heap address in the stack pointer (its issue 4845): a handler on the ordinary stack writes
+  // over the heap, and so over weights and results. The kernel gives a process's signals to its first thread, which has a stack for them.
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   sigaction(SIGUSR1, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);

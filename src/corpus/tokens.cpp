@@ -56,6 +56,11 @@ std::string token_hash(const Tokens& tokens) {
 }
 
 io::File open_tokens(const std::filesystem::path& path) {
+  const auto kind = path.extension();
+  const bool array = kind == ".npy" || kind == ".npz" || kind == ".safetensors";
+  require(!array || !std::filesystem::exists(path), ExitCode::bad_data,
+          "{} is an array, no tokens file; of a .npy of ids make one with `concord tokenize --tokens IDS.npy --bos-id N --out tokens.h5`",
+          path.string());
   io::File file = io::File::open(path);
   require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
           "{} is no tokens file; make it with `concord tokenize`", path.string());

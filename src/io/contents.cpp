@@ -19,19 +19,21 @@ constexpr std::size_t digest_length = 32;
 
 /// Names of all datasets of the file itself, sorted.
 std::vector<std::string> datasets_of(const std::filesystem::path& path) {
+  silence_hdf5();
   const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDONLY, H5P_DEFAULT), H5Fclose);
   if (!file) refuse_file(path, ExitCode::io, fmt::format("cannot open {} again", path.string()));
   std::vector<std::string> names;
-  H5Lvisit(
+  const auto visited = H5Lvisit(
       file.get(), H5_INDEX_NAME, H5_ITER_INC,
       [](hid_t group, const char* name, const H5L_info_t* link, void* out) -> herr_t {
         if (link->type != H5L_TYPE_HARD) return 0;
         const Handle object(H5Oopen(group, name, H5P_DEFAULT), H5Oclose);
-        if (object && H5Iget_type(object.get()) == H5I_DATASET)
-          static_cast<std::vector<std::string>*>(out)->push_back("/" + std::string(name));
+        if (!object) return -1;
+        if (H5Iget_type(object.get()) == H5I_DATASET) static_cast<std::vector<std::string>*>(out)->push_back("/" + std::string(name));
         return 0;
       },
       &names);
+  if (visited < 0) refuse_file(path, ExitCode::io, fmt::format("cannot list the datasets of {}", path.string()));
   const auto checksummed = [&](const std::string& name) { // /layer_003/x beside /layer_003/checksums
     return name.ends_with("/x") && std::find(names.begin(), names.end(), name.substr(0, name.size() - 1) + "checksums") != names.end();
   };
@@ -44,9 +46,11 @@ std::vector<std::string> datasets_of(const std::filesystem::path& path) {
 void remove_digests(const std::filesystem::path& path, const std::vector<std::string>& names) {
   const Handle file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
   if (!file) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
-  for (const auto& name : names)
-    if (H5Aexists_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT) > 0)
-      H5Adelete_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT);
+  for (const auto& name : names) {
+    const auto there = H5Aexists_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT);
+    if (there < 0 || (there > 0 && H5Adelete_by_name(file.get(), name.c_str(), attribute_name, H5P_DEFAULT) < 0))
+      refuse_file(path, ExitCode::io, fmt::format("cannot remove the attribute {} of {} in {}", attribute_name, name, path.string()));
+  }
 }
 
 /// "" where `stop` wants an end before the last row.

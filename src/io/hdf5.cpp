@@ -30,10 +30,6 @@ std::string hdf5_reason() {
   return text.empty() ? "HDF5 gives no reason" : text;
 }
 
-void silence_hdf5() {
-  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-}
-
 template <typename... Args>
 void check(bool ok, ExitCode code, fmt::format_string<Args...> format, Args&&... args) {
   if (!ok) throw Error(code, fmt::format(format, std::forward<Args>(args)...) + ": " + hdf5_reason());
@@ -96,7 +92,7 @@ void check_sources(hid_t dataset, const std::filesystem::path& path, const std::
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return;
   std::size_t count = 0;
-  H5Pget_virtual_count(creation.get(), &count);
+  check(H5Pget_virtual_count(creation.get(), &count) >= 0, ExitCode::io, "cannot read the sources of {}:{}", path.string(), name);
   std::string last;
   for (std::size_t i = 0; i < count; ++i) {
     std::string source(static_cast<std::size_t>(std::max<ssize_t>(0, H5Pget_virtual_filename(creation.get(), i, nullptr, 0))), '\0');
@@ -118,7 +114,7 @@ void check_stored(hid_t dataset, const std::string& name, Index bytes) {
           "dataset {} keeps its rows in a raw file, which concord does not read", name);
   const Handle file(H5Iget_file_id(dataset), H5Fclose); // behind an external link it is another file
   hsize_t file_bytes = 0;
-  H5Fget_filesize(file.get(), &file_bytes);
+  check(H5Fget_filesize(file.get(), &file_bytes) >= 0, ExitCode::io, "cannot ask for the size of the file of dataset {}", name);
   const hsize_t stored = H5Dget_storage_size(dataset);
   const bool packed = layout == H5D_CHUNKED && H5Pget_nfilters(creation.get()) > 0;
   constexpr hsize_t most_packed = 2048; // deflate makes 1032 bytes of one at most
@@ -212,6 +208,10 @@ void Dataset::append_chunk(Index begin, Index chunk_rows, const std::vector<unsi
         ExitCode::io, "cannot write rows from {} of {} (is the disk full?)", begin, name_);
 }
 
+void silence_hdf5() {
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+}
+
 /// HDF5 locks every file by flock(2) while it is open, unless HDF5_USE_FILE_LOCKING says FALSE.
 void refuse_file(const std::filesystem::path& path, ExitCode code, const std::string& text) {
   const std::string reason = hdf5_reason();
@@ -263,7 +263,14 @@ bool File::has(const std::string& name) const {
   while (true) { // H5Lexists needs every group on the way to exist
     position = name.find('/', position + 1);
     const std::string prefix = name.substr(0, position);
-    if (H5Lexists(id_.get(), prefix.c_str(), H5P_DEFAULT) <= 0) return false;
+    const auto there = H5Lexists(id_.get(), prefix.c_str(), H5P_DEFAULT);
+    if (there < 0) { // what is on the way is no group or a link to nothing; or it is one, and damaged or not to be read
+      const Handle parent(H5Oopen(id_.get(), std::max<std::string>("/", prefix.substr(0, prefix.rfind('/'))).c_str(), H5P_DEFAULT),
+                          H5Oclose);
+      require(!parent || H5Iget_type(parent.get()) != H5I_GROUP, ExitCode::io, "cannot look for {} in {}: its disk fails, or it is damaged",
+              prefix, path_.string());
+    }
+    if (there <= 0) return false;
     if (position == std::string::npos) return true;
   }
 }
@@ -393,8 +400,20 @@ void File::write_attribute(const std::string& name, const std::string& value, co
         "cannot write the attribute {} of {}", name, path_.string());
 }
 
+namespace {
+
+bool attribute_exists(hid_t file, const std::string& name, const std::string& object, const std::filesystem::path& path) {
+  const auto there = H5Aexists_by_name(file, object.c_str(), name.c_str(), H5P_DEFAULT);
+  const bool of_nothing = there < 0 && H5Lexists(file, object.c_str(), H5P_DEFAULT) <= 0;
+  require(there >= 0 || of_nothing, ExitCode::io, "cannot look for the attribute {} of {} in {}: its disk fails, or it is damaged", name,
+          object, path.string());
+  return there > 0;
+}
+
+} // namespace
+
 std::string File::attribute(const std::string& name, const std::string& object) const {
-  if (H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) <= 0 && has(place_of_long(name, object))) {
+  if (!attribute_exists(id_.get(), name, object, path_) && has(place_of_long(name, object))) {
     const auto bytes = read<std::uint8_t>(place_of_long(name, object));
     return {bytes.begin(), bytes.end()};
   }
@@ -413,7 +432,7 @@ std::string File::attribute(const std::string& name, const std::string& object) 
 }
 
 bool File::has_attribute(const std::string& name, const std::string& object) const {
-  return H5Aexists_by_name(id_.get(), object.c_str(), name.c_str(), H5P_DEFAULT) > 0 || has(place_of_long(name, object));
+  return attribute_exists(id_.get(), name, object, path_) || has(place_of_long(name, object));
 }
 
 Index File::integer(const std::string& attribute_name) const {
@@ -437,13 +456,14 @@ std::vector<std::string> File::members(const std::string& group) const {
   const Handle id(H5Gopen2(id_.get(), group.c_str(), H5P_DEFAULT), H5Gclose);
   check(static_cast<bool>(id), ExitCode::bad_data, "{} has no group {}", path_.string(), group);
   std::vector<std::string> names;
-  H5Literate(
+  const auto done = H5Literate(
       id.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr,
       [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
         static_cast<std::vector<std::string>*>(out)->emplace_back(name);
         return 0;
       },
       &names);
+  check(done >= 0, ExitCode::io, "cannot list the group {} of {}", group, path_.string());
   return names;
 }
 

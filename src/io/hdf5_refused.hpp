@@ -1,5 +1,5 @@
 #pragma once
-/// What is said of a file that HDF5 does not open. Local.
+/// What is said where HDF5 fails. Local.
 
 #include "concord/core/error.hpp"
 
@@ -7,6 +7,9 @@
 #include <string>
 
 namespace concord::io {
+
+/// HDF5 prints no errors of its own from here on.
+void silence_hdf5();
 
 /// Throws Error(`code`) with `text` and HDF5's reason. Where that is a lock that is not to be had: Error(io) with the file system's name
 /// and what to set.

@@ -34,6 +34,7 @@ extern "C" void concord_on_lost_page(int /*signal*/) {
 void explain_lost_pages() {
   struct sigaction action {};
   action.sa_handler = concord_on_lost_page;
+  action.sa_flags = SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   sigaction(SIGBUS, &action, nullptr);
 }

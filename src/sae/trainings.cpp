@@ -68,7 +68,7 @@ void set_variant(TrainOptions& o, const std::string& key, const std::string& tex
   if (key == "seed") {
     const auto seed = whole_number(text);
     require(seed && *seed >= 0, ExitCode::config, "sae.variants: seed = {} must be a whole number, not negative", text);
-    o.seed = static_cast<std::uint64_t>(o.models) * static_cast<std::uint64_t>(*seed) + static_cast<std::uint64_t>(o.model);
+    o.seed = static_cast<std::uint64_t>(o.models) * static_cast<std::uint64_t>(*seed) + o.model;
     return;
   }
   require(of_variants.contains(key), ExitCode::config, "sae.variants: \"{}\" is not one of {}, seed", key,

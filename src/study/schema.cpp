@@ -59,9 +59,11 @@ std::string keys_as_json_schema() {
     std::size_t begin = 0;
     for (std::size_t dot = key.name.find('.'); dot != std::string::npos; dot = key.name.find('.', begin)) {
       const std::string name = key.name.substr(begin, dot - begin);
-      auto& properties = (*inside)["properties"];
-      if (!properties.contains(name)) properties[name] = table(key.name.substr(0, dot).c_str());
-      inside = &properties[name];
+      const bool any_name = name == "NAME"; // of a model
+      auto& properties = (*inside)[any_name ? "patternProperties" : "properties"];
+      const std::string of = any_name ? "^[A-Za-z0-9][A-Za-z0-9._-]*$" : name;
+      if (!properties.contains(of)) properties[of] = table(key.name.substr(0, dot).c_str());
+      inside = &properties[of];
       begin = dot + 1;
     }
     (*inside)["properties"][key.name.substr(begin)] = of_key(key);

@@ -1,5 +1,6 @@
 #include "concord/study/study.hpp"
 
+#include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
 
@@ -14,17 +15,85 @@ namespace {
 
 using Texts = std::vector<std::string>;
 
-const Setting& known_key(const std::string& name, const std::string& where) {
-  const auto found = std::find_if(keys().begin(), keys().end(), [&](const Setting& key) { return key.name == name; });
-  if (found != keys().end()) return *found;
+constexpr const char* model_table = "model.";
+
+/// The NAME of "model.NAME.key"; "" of other keys.
+std::string model_of(const std::string& key) {
+  const std::size_t begin = std::string_view(model_table).size();
+  const std::size_t end = key.rfind('.');
+  return key.starts_with(model_table) && end > begin ? key.substr(begin, end - begin) : std::string();
+}
+
+/// A name of files, too.
+bool is_model_name(const std::string& name) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); };
+  return !name.empty() && name.size() <= 100 && letter(name[0]) &&
+         std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || c == '.' || c == '-' || c == '_'; });
+}
+
+/// The same key of the model that keys() names: "model.NAME.path" of "model.small.path".
+std::string listed_name(const std::string& name) {
+  return model_of(name).empty() ? name : std::string(model_table) + "NAME" + name.substr(name.rfind('.'));
+}
+
+/// Nothing where there is no such key.
+const Setting* find_key(const std::string& name) {
+  const std::string listed = listed_name(name);
+  const auto found = std::find_if(keys().begin(), keys().end(), [&](const Setting& key) { return key.name == listed; });
+  return found == keys().end() ? nullptr : &*found;
+}
+
+/// Of a model: this model's name in the place of the one that keys() has.
+Setting of_model(Setting key, const std::string& model) {
+  key.name = model_table + model + key.name.substr(key.name.rfind('.'));
+  return key;
+}
+
+[[noreturn]] void fail_unknown(const std::string& name, const std::string& where) {
+  const std::string model = model_of(name);
   std::vector<std::string> names;
-  for (const auto& key : keys()) names.push_back(key.name);
+  for (const Setting& key : keys())
+    names.push_back(!model.empty() && key.name.starts_with(model_table) ? of_model(key, model).name : key.name);
   const auto near = nearest(name, names);
   fail(ExitCode::config, "{}: unknown key {}{} (docs/configuration.md lists all keys)", where, name,
        near ? "; did you mean " + *near + "?" : std::string());
 }
 
+Setting known_key(const std::string& name, const std::string& where) {
+  const Setting* key = find_key(name);
+  if (key == nullptr) fail_unknown(name, where);
+  const std::string model = model_of(name);
+  if (model.empty()) return *key;
+  require(is_model_name(model), ExitCode::config,
+          "{}: {} cannot be the name of a model: take letters, digits, '.', '-' and '_', a letter or digit first", where, model);
+  return of_model(*key, model);
+}
+
+/// Random numbers of a model hang on its name: not on which models stand beside it.
+std::uint64_t stream_of(const std::string& name) {
+  if (name == "a" || name == "b") return name == "a" ? 0 : 1; // older than names
+  Digest digest;
+  digest.add(name);
+  return std::stoull(digest.hex().substr(0, 13), nullptr, 16); // 52 bits, which JSON keeps
+}
+
+/// The models' names, as the study has them one behind the other.
+std::vector<std::string> names_of_models(const toml::table& study) {
+  const auto* models = study["model"].as_table();
+  if (models == nullptr) return {};
+  std::vector<std::pair<toml::source_position, std::string>> found;
+  for (const auto& [name, node] : *models)
+    if (node.is_table()) found.emplace_back(name.source().begin, letters_moved_back(name.str()));
+  std::stable_sort(found.begin(), found.end(), [](const auto& x, const auto& y) { return x.first < y.first; });
+  std::vector<std::string> names;
+  for (auto& one : found) names.push_back(std::move(one.second));
+  return names;
+}
+
 std::string element_text(const toml::node& node, const std::string& name, const std::string& where) {
+  if (const auto* pair = node.as_array();
+      pair != nullptr && name == "study.pairs" && pair->size() == 2 && pair->is_homogeneous<std::string>())
+    return letters_moved_back(pair->get(0)->as_string()->get()) + ":" + letters_moved_back(pair->get(1)->as_string()->get());
   if (const auto* text = node.as_string()) return letters_moved_back(text->get());
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
   if (const auto* number = node.as_floating_point()) {
@@ -123,11 +192,12 @@ void Study::set(const std::string& assignment) {
   require(equals != std::string::npos, ExitCode::usage, "--set {}: write table.key=value", assignment);
   const std::string name = assignment.substr(0, equals);
   const std::string value = assignment.substr(equals + 1);
-  const Setting& key = known_key(name, "--set");
+  const Setting key = known_key(name, "--set");
   const bool is_text =
       std::holds_alternative<std::string>(key.value) || (std::holds_alternative<Texts>(key.value) && !value.starts_with("["));
   const bool bare = is_text && !value.starts_with("\"");
   const auto table = parse("value = " + (bare ? quoted(value) : value), "--set " + name);
+  know_model_of(name);
   values_[name] = value_of(*table.get("value"), key, "--set");
 }
 
@@ -141,8 +211,12 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
     flatten(given, "", where, values_);
     for (const auto& assignment : overrides) set(assignment);
   };
-  for (const auto& key : keys()) values_[key.name] = key.value;
+  models_ = names_of_models(given);
   apply();
+  if (std::all_of(models_.begin(), models_.end(), [](const auto& name) { return name == "a" || name == "b"; })) models_ = {"a", "b"};
+  for (const auto& [name, value] : values_) // [model.x.y] is a table inside of x, and no model
+    if (const auto model = model_of(name); !model.empty() && !has_model(model)) fail_unknown(name, where);
+  for (const auto& key : own_keys()) values_.try_emplace(key.name, key.value);
   if (flag("study.paper")) {
     for (const auto& [name, value] : paper_defaults()) values_[name] = value;
     apply(); // what the study says itself still holds
@@ -151,7 +225,9 @@ Study::Study(const std::string& toml, const std::string& where, std::filesystem:
 }
 
 void Study::check(const std::string& where) const {
-  for (const auto& key : keys()) settings::check(key.name, values_.at(key.name), key.allowed, where);
+  for (const auto& key : own_keys()) settings::check(key.name, values_.at(key.name), key.allowed, where);
+  check_models(where);
+  check_pairs(where);
   const bool top_k = text("sae.kind") == "topk" || text("sae.kind") == "batch-topk" || text("sae.kind") == "matryoshka";
   require(!top_k || integer("sae.k") <= integer("sae.latents"), ExitCode::config, "{}: sae.k = {} must not be above sae.latents = {}",
           where, integer("sae.k"), integer("sae.latents"));
@@ -171,6 +247,114 @@ template const double& Study::get(const std::string&) const;
 template const std::string& Study::get(const std::string&) const;
 template const std::vector<std::string>& Study::get(const std::string&) const;
 
+std::vector<Setting> Study::own_keys() const {
+  std::vector<Setting> own;
+  std::vector<Setting> of_a_model; // one behind the other in keys()
+  for (const auto& key : keys()) {
+    if (key.name.starts_with(model_table)) {
+      of_a_model.push_back(key);
+      continue;
+    }
+    if (!of_a_model.empty())
+      for (const auto& name : models_)
+        for (const Setting& one : of_a_model) own.push_back(of_model(one, name));
+    of_a_model.clear();
+    own.push_back(key);
+  }
+  return own;
+}
+
+void Study::know_model_of(const std::string& key) {
+  const std::string name = model_of(key);
+  if (!name.empty() && !has_model(name)) models_.push_back(name);
+}
+
+bool Study::has_model(const std::string& name) const {
+  return std::find(models_.begin(), models_.end(), name) != models_.end();
+}
+
+void Study::check_models(const std::string& where) const {
+  const bool named = models_ != Texts{"a", "b"};
+  for (const auto& name : models_) {
+    const std::string key = model_table + name + ".same_as";
+    const std::string other = text(key);
+    const bool has_path = !text(model_table + name + ".path").empty();
+    require(!named || has_path || !other.empty(), ExitCode::config, "{}: {}{} has neither path nor same_as; give one of them", where,
+            model_table, name);
+    if (other.empty()) continue;
+    require(other != name && has_model(other), ExitCode::config, "{}: {} = \"{}\" names no other model of this study", where, key, other);
+    require(text(model_table + other + ".same_as").empty(), ExitCode::config, "{}: {} = \"{}\", which has same_as itself; name that model",
+            where, key, other);
+    require(!has_path, ExitCode::config, "{}: {}{} has path and same_as; give one of them", where, model_table, name);
+  }
+  require(!named || list("skyline.layers").empty(), ExitCode::config,
+          "{}: [skyline] goes with [model.a] and [model.b]; with other names give a third model with same_as", where);
+}
+
+void Study::check_pairs(const std::string& where) const {
+  const auto wanted = list("study.pairs");
+  if (wanted == Texts{"all"}) return;
+  require(!wanted.empty(), ExitCode::config, "{}: study.pairs is empty; write \"all\", or pairs of models", where);
+  std::set<std::string> seen;
+  for (const auto& pair : wanted) {
+    const std::size_t colon = pair.find(':');
+    require(colon != std::string::npos, ExitCode::config, "{}: study.pairs holds \"{}\"; write \"all\", or pairs: [[\"A\", \"B\"]]", where,
+            pair);
+    const std::string a = pair.substr(0, colon), b = pair.substr(colon + 1);
+    for (const auto& name : {a, b})
+      require(has_model(name), ExitCode::config, "{}: study.pairs names a model \"{}\"; the models are {}", where, name,
+              join(models_, ", "));
+    require(a != b && seen.insert(pair).second && !seen.contains(b + ":" + a), ExitCode::config,
+            "{}: study.pairs: {} and {} are one model, or stand there twice", where, a, b);
+  }
+}
+
+Model Study::model(const std::string& name) const {
+  const bool named = models_ != Texts{"a", "b"};
+  const auto folder_of = [&](const std::string& of) { return named ? std::filesystem::path("models") / of : std::filesystem::path(of); };
+  const std::string table = model_table + name;
+  const std::string saes = text(table + ".saes");
+  const std::string other = text(table + ".same_as");
+  Model m{.name = name,
+          .table = table,
+          .number = 0,
+          .stream = 0,
+          .path = {},
+          .layers = list(table + ".layers"),
+          .saes = {},
+          .folder = folder_of(name),
+          .extracted = {}};
+  m.number = static_cast<int>(std::find(models_.begin(), models_.end(), name) - models_.begin());
+  m.stream = stream_of(name);
+  m.path = path((other.empty() ? table : model_table + other) + ".path");
+  if (!other.empty() && m.layers == Texts{"all"}) m.layers = list(model_table + other + ".layers");
+  m.saes = saes.empty() ? "" : location(saes);
+  m.extracted = other.empty() ? m.folder : folder_of(other);
+  return m;
+}
+
+std::vector<Model> Study::models() const {
+  std::vector<Model> all;
+  for (const auto& name : models_) all.push_back(model(name));
+  return all;
+}
+
+std::vector<Pair> Study::pairs() const {
+  std::vector<std::pair<std::string, std::string>> wanted;
+  if (const auto given = list("study.pairs"); given == Texts{"all"}) {
+    for (std::size_t a = 0; a < models_.size(); ++a)
+      for (std::size_t b = a + 1; b < models_.size(); ++b) wanted.emplace_back(models_[a], models_[b]);
+  } else {
+    for (const auto& pair : given) wanted.emplace_back(pair.substr(0, pair.find(':')), pair.substr(pair.find(':') + 1));
+  }
+  std::vector<Pair> pairs;
+  const bool named = models_ != Texts{"a", "b"};
+  for (const auto& [a, b] : wanted)
+    pairs.push_back({model(a), model(b), named ? a + " vs " + b : "",
+                     named ? std::filesystem::path("pairs") / (a + "_vs_" + b) : std::filesystem::path()});
+  return pairs;
+}
+
 std::filesystem::path Study::path(const std::string& key) const {
   const std::string value = text(key);
   return value.empty() ? std::filesystem::path() : std::filesystem::path(location(value));
@@ -183,20 +367,21 @@ std::string Study::location(const std::string& value) const {
 }
 
 Value Study::setting(const std::string& key) const {
-  const auto known = std::find_if(keys().begin(), keys().end(), [&](const Setting& one) { return one.name == key; });
-  require(known != keys().end(), ExitCode::internal, "no study key {}", key);
-  const Value& value = values_.at(key);
-  return known->allowed.is_path ? located(value) : value;
+  const auto value = values_.find(key);
+  const Setting* known = find_key(key);
+  require(known != nullptr && value != values_.end(), ExitCode::internal, "no study key {}", key);
+  return known->allowed.is_path ? located(value->second) : value->second;
 }
 
 std::string Study::resolved() const {
   std::string out = "# The study with every default filled in and every path absolute\n";
   std::string table;
-  for (const auto& key : keys()) {
+  for (const auto& key : own_keys()) {
     const std::size_t dot = key.name.rfind('.');
     if (key.name.substr(0, dot) != table) {
       table = key.name.substr(0, dot);
-      out += "\n[" + table + "]\n";
+      const std::string model = model_of(key.name);
+      out += "\n[" + (model.empty() ? table : model_table + quoted(model)) + "]\n";
     }
     out += key.name.substr(dot + 1) + " = " + as_toml(setting(key.name)) + "\n";
   }

@@ -43,7 +43,7 @@ void Stage::run() {
   io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, bytes,
                     [&](io::File& file) { lay_out_all(file); });
   const Index units = units_before_carrying() + directions * pairs_carried;
-  Progress progress("subspaces", units, "units", output.units_done());
+  Progress progress(options_.stage_word, units, "units", output.units_done());
   for (Index unit = output.units_done(); unit < units; ++unit) {
     stop_ = comm::StopWithin();
     run_unit(output, unit);
@@ -56,7 +56,7 @@ void Stage::run() {
 }
 
 void Stage::say_done(double seconds) const {
-  say_stage_ok("subspaces", seconds,
+  say_stage_ok(options_.stage_word, seconds,
                fmt::format("concepts={} spans={} layers={} pairs={} occurrences={:.3f} values={:.3f} membership={:.3f} members={:.3f} "
                            "alike={:.3f} geometry={:.3f} peak={}",
                            defined_count(), spans_.size(), extent_.layers(), extent_.pairs(), longest(seconds_.occurrences),

@@ -3,6 +3,7 @@
 #include "concord/app/stages.hpp"
 #include "concord/core/text.hpp"
 #include "concord/study/study.hpp"
+#include "concord/subspaces/settings.hpp"
 
 #include "support/support.hpp"
 #include <cstdlib>
@@ -20,7 +21,8 @@ fs::path source() {
   return std::getenv("CONCORD_SOURCE");
 }
 
-constexpr const char* stages_of_results[] = {"tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces"};
+constexpr const char* stages_of_results[] = {"tokenize", "extract",   "train-sae", "recovered",
+                                             "encode",   "correlate", "compare",   "subspaces"};
 
 /// A study of one layer of each model on 3,000 tokens, whose results lie in `scratch/keys/NAME`.
 class SmallStudy {
@@ -233,7 +235,7 @@ const std::vector<Neutral> neutral{{"study.name", "compare", "other"},
                                    {"compare.groups", "compare", "1"}};
 
 /// Keys of which no stage's digest can say anything: where results lie, what the report shows.
-const std::set<std::string> without_digest{"study.output", "report.python", "report.top_matches"};
+const std::set<std::string> without_digest{"study.output", "study.pairs", "model.NAME.same_as", "report.python", "report.top_matches"};
 
 std::string assignment(const std::string& key, const std::string& value) {
   return key + "=" + value;
@@ -331,6 +333,11 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
   listed.insert("sae.recovered_contexts");
   std::set<std::string> all;
   for (const auto& key : study::keys()) all.insert(key.name);
+  for (const std::string model : {"model.a", "model.b"}) // each key of a model is changed for both
+    for (const char* key : {".path", ".layers", ".saes"}) {
+      EXPECT_EQ(listed.erase(model + key), 1U) << model << key;
+      listed.insert(std::string("model.NAME") + key);
+    }
   EXPECT_EQ(listed, all);
 }
 
@@ -338,6 +345,8 @@ TEST_F(Keys, AllStandInOneOfTheTables) {
 TEST_F(Keys, SayWhetherResultsHangOnThem) {
   std::map<std::string, bool> says;
   for (const auto& key : study::keys()) says[key.name] = key.in_digest;
+  for (const char* key : {".path", ".layers", ".saes"})
+    for (const std::string model : {"model.a", "model.b"}) says[model + key] = says[std::string("model.NAME") + key];
   for (const auto& row : changing()) EXPECT_TRUE(says[row.key]) << row.key;
   for (const auto& row : adding) EXPECT_TRUE(says[row.key]) << row.key;
   for (const auto& row : neutral) EXPECT_FALSE(says[row.key]) << row.key;
@@ -372,16 +381,18 @@ TEST_F(Keys, ThatAskForMoreGetIt) {
   for (const auto& row : adding) {
     SCOPED_TRACE(row.key);
     EXPECT_FALSE(fs::exists(study.output() / row.made));
-    study.run("train-sae", {assignment(row.key, row.value), "sae.recovered_contexts=0"});
+    study.run("train-sae", {assignment(row.key, row.value)});
     EXPECT_TRUE(fs::exists(study.output() / row.made));
   }
-  EXPECT_FALSE(fs::exists(study.output() / "a/recovered.json"));
   study.run("train-sae", {});
+  study.run("recovered", {"sae.recovered_contexts=0"});
   const auto path = study.output() / "a/recovered.json";
+  EXPECT_FALSE(fs::exists(path));
+  study.run("recovered", {});
   const auto before = read_text(path, "record");
-  study.run("train-sae", {});
+  study.run("recovered", {});
   EXPECT_EQ(read_text(path, "record"), before);
-  study.run("train-sae", {"sae.recovered_contexts=32"});
+  study.run("recovered", {"sae.recovered_contexts=32"});
   EXPECT_NE(read_text(path, "record"), before);
 }
 

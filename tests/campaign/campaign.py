@@ -24,7 +24,8 @@ from support import CONCORD, MPIRUN, RANKS, datasets, run, small_study  # noqa: 
 WRITES = {
     "tokenize": ["tokens.h5"],
     "extract": ["a/activations.h5", "b/activations.h5"],
-    "train-sae": ["a/saes", "b/saes", "a/recovered.json", "b/recovered.json"],
+    "train-sae": ["a/saes", "b/saes"],
+    "recovered": ["a/recovered.json", "b/recovered.json"],
     "encode": ["a/features.h5", "b/features.h5", "a/features.h5.layers", "b/features.h5.layers"],
     "correlate": ["matches.h5"],
     "compare": ["similarity.h5"],
@@ -45,12 +46,12 @@ class Study:
         self.folder = pathlib.Path(folder).resolve()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.file = small_study(self.folder, drawn, **{"corpus__max_tokens": 2600, "sae__steps": 60, "sae__recovered_contexts": 4, **settings})
+        self.file = small_study(self.folder, drawn, **{"corpus__max_tokens": 2600, "sae__steps": 60, **settings})
         self.reference = self.folder / "out"
         self.seconds = {}
         for stage in stages or STAGES:
             begin = time.monotonic()
-            run(stage, self.file)
+            run(stage, self.file, started=True)  # as long as a disturbed one takes
             self.seconds[stage] = time.monotonic() - begin
         self.expected = contents(self.reference)
 
@@ -128,7 +129,10 @@ def ranks_of(process):
 
 
 def last_lines(output, lines=3):
-    return " | ".join(output.strip().splitlines()[-lines:])[-600:]
+    """What a run said at its end: from its error on, with the functions that a crash names, else the last lines."""
+    said = output.strip().splitlines()
+    errors = [i for i, line in enumerate(said) if line.startswith("concord: error")]
+    return " | ".join(said[errors[0]:errors[0] + 40] if errors else said[-lines:])[:4000]
 
 
 def wrong_words(code, output):

@@ -9,7 +9,7 @@ import unittest
 
 from support import SOURCE, fresh
 
-STAGES = ["tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report"]
+STAGES = ["tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces", "report"]
 
 # One line a call: the name and its words, quoted. `fail` holds patterns of calls that end with 1.
 STAND_IN = """#!/usr/bin/env bash
@@ -74,7 +74,7 @@ class Jobs(unittest.TestCase):
             for stage, call in zip(STAGES, self.submitted()):
                 given = dict(word[2:].split("=", 1) for word in call if word.startswith("--") and "=" in word)  # the later one holds
                 with self.subTest(site=site, stage=stage):
-                    gpu = stage in ("extract", "train-sae") and site == "gpu-cluster"
+                    gpu = stage in ("extract", "train-sae", "recovered") and site == "gpu-cluster"
                     self.assertEqual(any(word.startswith("--gpus") for word in call), gpu)
                     self.assertEqual(given.get("partition"), {"gpu-cluster": "gpu" if gpu else "cpu"}.get(site))
                     self.assertNotEqual("ntasks" in given, "ntasks-per-node" in given)
@@ -97,7 +97,7 @@ class Jobs(unittest.TestCase):
     def test_nothing_is_left_of_a_chain_that_fails(self):
         (self.folder / "fail").write_text("--parsable*40_encode\n")
         self.assertIn("sbatch failed at encode", self.submit(code=69))
-        self.assertEqual(self.calls[-1], ["scancel", "101", "102", "103"])
+        self.assertEqual(self.calls[-1], ["scancel", "101", "102", "103", "104"])
         (self.folder / "fail").write_text("--test-only*60_compare\n")
         self.assertIn("refuses the options of compare", self.submit(code=69))
         self.assertEqual(self.submitted(), [])

@@ -39,6 +39,24 @@ class Pipeline(unittest.TestCase):
             self.assertNotIn(f"concord {stage}: OK", second)
         self.assertEqual(before, {p: p.read_bytes() for p in out.rglob("*.h5")})
 
+    def test_status_follows_what_results_were_made_from(self):
+        out = self.folder / "status"
+        shutil.copytree(self.out, out)
+
+        def states():
+            lines = run("status", self.study, "--set", f"study.output={out}", ranks=1).splitlines()[1:]
+            return {re.split("  +", line)[0]: re.split("  +", line)[1] for line in lines}
+
+        units = ["tokenize", "extract a", "extract b", "encode a", "encode b", "correlate", "compare", "subspaces"]
+        self.assertEqual(states(), dict.fromkeys(units, "done"))
+        (out / "similarity.h5").rename(out / "similarity.h5.partial")
+        (out / "a/features.h5").unlink()
+        changed = {"encode a": "missing", "compare": "unfinished"}
+        self.assertEqual(states(), dict.fromkeys(units, "done") | changed)
+        shutil.copy(out / "b/features.h5", out / "a/features.h5")
+        stale = {"compare": "unfinished", "encode a": "stale", "correlate": "stale", "subspaces": "stale"}
+        self.assertEqual(states(), dict.fromkeys(units, "done") | stale)
+
     def test_verify_knows_every_file(self):
         files = [self.out / name for name in ("tokens.h5", "a/activations.h5", "b/features.h5", "matches.h5", "similarity.h5", "subspaces.h5", "a/saes/layer_002", "crosscoders/layer_002_layer_004")]
         self.assertEqual(run("verify", *files).count(": OK, "), len(files))
@@ -99,6 +117,20 @@ class Pipeline(unittest.TestCase):
         with h5py.File(features) as f, h5py.File(self.out / "a/features.h5") as plain:  # how well the SAE fits does not depend on it
             for name in ("reference_fvu", "reference_l0"):
                 self.assertEqual(f["layer_003"].attrs[name], plain["layer_003"].attrs[name])
+
+    def test_a_moved_program_takes_the_report_beside_it(self):
+        moved = fresh("moved")
+        scripts = moved / "share/concord/scripts"
+        scripts.mkdir(parents=True)
+        (moved / "bin").mkdir()
+        shutil.copy(CONCORD, moved / "bin/concord")
+        (scripts / "report.py").write_text("import pathlib, sys\nfolder = pathlib.Path(sys.argv[-1], 'report')\nfolder.mkdir(exist_ok=True)\n"
+                                           "(folder / 'index.html').write_text('of the moved tree')\n")
+        out = moved / "out"
+        shutil.copytree(self.out, out)
+        shutil.rmtree(out / "report")
+        subprocess.run([*MPIRUN, "-np", "1", moved / "bin/concord", "report", self.study, "--set", f"study.output={out}"], check=True)
+        self.assertEqual((out / "report/index.html").read_text(), "of the moved tree")
 
     def test_skyline_stands_above_the_pairs(self):
         summary = json.loads((self.out / "report/summary.json").read_text())
@@ -268,7 +300,7 @@ class Pipeline(unittest.TestCase):
         cfg.write_text(cfg.read_text() + " ")
         self.assertIn("another SAE", run("report", *flags, code=78))
         (out / "similarity.h5").unlink()
-        self.assertIn("similarity.h5; run its stage first", run("report", *flags, code=66))
+        self.assertIn("similarity.h5; run `concord compare` first", run("report", *flags, code=66))
 
     def test_a_program_that_makes_no_report_is_no_python(self):
         for program, reason in (("/bin/true", "made no"), ("/nowhere/python", "cannot start")):
@@ -320,7 +352,7 @@ class Pipeline(unittest.TestCase):
         self.assertIn("of its GPU", run("plan", self.study, "--set", "sae.device=cuda", ranks=1))
         self.assertIn("BLAS from libtorch_cpu.so", run("info"))
         self.assertIn("`latents`", run("keys", ranks=1))
-        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered"):
+        for word in ("run", "tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report", "verify", "plan", "recovered", "status", "stages"):
             self.assertIn("--help", run(word, "--help", ranks=1))
 
 

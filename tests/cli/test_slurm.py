@@ -150,7 +150,7 @@ class Slurm(unittest.TestCase):
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
         numbers = dict(line.split() for line in submitted.stdout.splitlines())
-        self.assertEqual(list(numbers), ["tokenize", "extract", "train-sae", "encode", "correlate", "compare", "subspaces", "report"])
+        self.assertEqual(list(numbers), ["tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces", "report"])
 
         checkpoint = folder / "out/a/saes/layer_002.partial/checkpoint.safetensors"
         self.until(checkpoint.exists, folder, "the SAE's first checkpoint")

@@ -226,6 +226,33 @@ TEST(Collectives, BroadcastResizes) {
   EXPECT_EQ(values, (std::vector<float>{1, 2, 3}));
 }
 
+/// How many bytes below the stack pointer a signal changes, those left out that raise() itself takes.
+__attribute__((noinline, no_sanitize("address", "undefined"))) int changed_by_signal(int signal) {
+  constexpr std::uintptr_t nearest = 1024, furthest = 16384;
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  for (auto i = nearest; i < furthest; ++i) *reinterpret_cast<volatile char*>(frame - i) = 0x5A;
+  std::raise(signal);
+  int changed = 0;
+  for (auto i = nearest; i < furthest; ++i) changed += *reinterpret_cast<volatile char*>(frame - i) != 0x5A ? 1 : 0;
+  return changed;
+}
+
+/// Libraries keep values there, or have no stack pointer at all: a handler has a stack of its own.
+TEST(Stop, ASignalLeavesAloneWhatIsBelowTheStackPointer) {
+  install_stop_flag(0);
+  changed_by_signal(SIGWINCH); // ignored; the loader looks up raise()
+  EXPECT_EQ(changed_by_signal(SIGWINCH), 0);
+  EXPECT_EQ(changed_by_signal(SIGUSR1), 0);
+  EXPECT_EQ(changed_by_signal(SIGTERM), 0);
+  install_stop_flag(0);
+  struct sigaction plain {
+  }, before{};
+  plain.sa_handler = [](int) {};
+  sigaction(SIGWINCH, &plain, &before);
+  EXPECT_GT(changed_by_signal(SIGWINCH), 0); // what this test would see
+  sigaction(SIGWINCH, &before, nullptr);
+}
+
 TEST(Stop, OneRanksSignalIsEveryRanksStop) {
   install_stop_flag(0);
   EXPECT_FALSE(stop_requested(world()));

@@ -104,9 +104,10 @@ PearsonSettings settings(Index best, std::vector<Index> shifts = {}) {
   return s;
 }
 
-/// A GPU's kernels, and the GPU where there is one; with all in one chunk, in several, or in pieces. On several ranks small blocks go with
-/// little memory: each with each is what one rank does.
-std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double>& memories = {1e9, 2e5, 20000.0, 1.0}) {
+/// A GPU's kernels, and the GPU where there is one; with all in one chunk, in several, or in pieces of `piece` bytes. On several ranks
+/// small blocks go with little memory: each with each is what one rank does.
+std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double>& memories = {1e9, 2e5, 20000.0, 1.0},
+                                     double piece = 40000.0) {
   std::vector<PearsonSettings> all;
   const auto gpu = comm::bind_gpu(world(), Device::automatic, true);
   s.threads = 1;
@@ -115,7 +116,7 @@ std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double
     s.sums_by = by;
     s.gpu = gpu.number;
     for (const int columns : std::set{1, world().size()})
-      for (const double memory : {1e9, 40000.0})
+      for (const double memory : {1e9, piece})
         for (const double gpu_memory : memories)
           for (const Index block : {Index{7}, Index{1} << 14}) {
             if (world().size() > 1 && (block == 7) != (memory < 1e9)) continue;
@@ -130,11 +131,11 @@ std::vector<PearsonSettings> on_gpus(PearsonSettings s, const std::vector<double
 }
 
 /// Grids, pieces, blocks, threads and GPUs that must all give the same bits.
-std::vector<PearsonSettings> ways(PearsonSettings s) {
+std::vector<PearsonSettings> ways(PearsonSettings s, double piece = 40000.0) {
   std::vector<PearsonSettings> all;
   for (int columns = 1; columns <= world().size(); ++columns)
     if (world().size() % columns == 0)
-      for (const double memory : {1e9, 1.0, 40000.0}) // whole; row by row and strip by strip; in a few pieces
+      for (const double memory : {1e9, 1.0, piece}) // whole; row by row and strip by strip; in a few pieces
         for (const int threads : {1, 3}) {
           s.grid_columns = columns;
           s.memory = memory;
@@ -142,7 +143,7 @@ std::vector<PearsonSettings> ways(PearsonSettings s) {
           s.block = threads == 3 ? 7 : 1 << 14;
           all.push_back(s);
         }
-  for (const auto& way : on_gpus(s)) all.push_back(way);
+  for (const auto& way : on_gpus(s, {1e9, 2e5, 20000.0, 1.0}, piece)) all.push_back(way);
   return all;
 }
 
@@ -175,10 +176,10 @@ TEST(Pearson, EqualsThePlainDefinitionOnDensifiedColumns) {
 }
 
 TEST(Pearson, SameBitsAtAnyRanksGridPiecesAndThreads) {
-  const auto a = random_csr(1, 500, 40, 0.1);
-  const auto b = random_csr(2, 500, 50, 0.1);
-  const auto alone = best_correlations(world().split(world().rank()), a, b, settings(4, {100, 333}));
-  for (const auto& way : ways(settings(4, {100, 333}))) {
+  const auto a = random_csr(1, 130, 40, 0.1);
+  const auto b = random_csr(2, 130, 50, 0.1);
+  const auto alone = best_correlations(world().split(world().rank()), a, b, settings(4, {30, 97}));
+  for (const auto& way : ways(settings(4, {30, 97}), 30000.0)) {
     const auto pair = best_correlations(world(), a, b, way);
     if (world().rank() == 0) expect_same_bits(pair, alone);
   }
@@ -327,7 +328,7 @@ TEST(Pearson, GpusGiveTheSameBits) {
   const auto b = twins(random_csr(12, 220, 230, 0.102));
   const auto s = settings(41, {17, 203});
   const auto expected = best_correlations(world().split(world().rank()), a, b, s);
-  for (const auto& way : on_gpus(s, {1e9, 1e6, 3e5})) {
+  for (const auto& way : on_gpus(s, {1e9, 1e6, 3e5}, 1e6)) {
     const auto pair = best_correlations(world(), a, b, way);
     if (world().rank() == 0) expect_same_bits(pair, expected);
   }

@@ -49,7 +49,7 @@ io::CsrMatrix matrix(std::uint64_t seed, Index rows, Index features) {
 struct Pair {
   comm::Communicator alone = test::world().split(test::world().rank());
   MatrixSource a{matrix(1, 40, 60)};
-  MatrixSource b{matrix(2, 40, 200)};
+  MatrixSource b{matrix(2, 40, 130)};
   ShareGrid grid{1, 1};
   Deal deal_a{a, 1, dense_work_a};
   Deal deal_b{b, 1, dense_work_b, 50};

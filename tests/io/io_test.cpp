@@ -139,6 +139,27 @@ TEST(Hdf5, RefusesWhatIsNoHdf5) {
   }
 }
 
+/// A group that cannot be read is neither empty nor missing: its datasets would be left out without a word.
+TEST(Hdf5, AGroupThatCannotBeReadIsAnError) {
+  const auto folder = empty_folder("no_group");
+  if (world().rank() != 0) return;
+  const auto path = folder / "x.h5";
+  auto file = File::create(path);
+  file.write("/layer_000/x", std::vector<float>{1, 2});
+  file.close();
+  EXPECT_EQ(File::open(path).members("/layer_000"), std::vector<std::string>{"x"});
+  std::string bytes = read_text(path, "file");
+  const auto heap = bytes.rfind("HEAP"); // names of the group's members
+  ASSERT_NE(heap, std::string::npos);
+  bytes.replace(heap, 4, "PAEH");
+  write_text_atomic(path, bytes);
+  const File damaged = File::open(path);
+  expect_error(ExitCode::io, "cannot list the group /layer_000", [&] { damaged.members("/layer_000"); });
+  expect_error(ExitCode::io, "cannot look for /layer_000/x", [&] { damaged.has("/layer_000/x"); });
+  EXPECT_FALSE(damaged.has("/layer_001/x"));
+  expect_error(ExitCode::io, "cannot list the datasets", [&] { check_content_digests(path, comm::StopWithin()); });
+}
+
 StageKey key(int value) {
   return {"extract", {{"value", value}}, {{"input", "abc"}}};
 }

@@ -83,6 +83,7 @@ class Memory : public ::testing::TestWithParam<Sizes> {};
 
 TEST_P(Memory, StagesTakeWhatTheirPlansSay) {
   const Sizes s = GetParam();
+  if (world().size() == (s.rows > 8192 ? 2 : 3)) GTEST_SKIP() << "one of the sizes at 2 and 3 ranks, both at 1 and 4";
   const auto folder = empty_folder("memory");
   const auto acts_a = activations(folder, s, 1);
   const auto acts_b = activations(folder, s, 2);

@@ -189,7 +189,7 @@ TEST(RandomStreams, NoTwoTrainingsOfAStudyBeginAlike) {
     decoders.push_back(first_decoder(o, folder / std::to_string(decoders.size())));
     o.models = 2; // of a study of seed 1
     o.model = activations == a ? 0 : 1;
-    o.seed = static_cast<std::uint64_t>(2 + o.model);
+    o.seed = 2 + o.model;
     decoders.push_back(first_decoder(o, folder / std::to_string(decoders.size())));
     for (const char* variant : {"seed=2", "seed=3", "seed=9"})
       decoders.push_back(first_decoder(variant_of(o, variant), folder / std::to_string(decoders.size())));

@@ -4,6 +4,7 @@
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
+#include "concord/io/safetensors.hpp"
 #include "concord/sae/row_share.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/trainings.hpp"
@@ -90,6 +91,28 @@ TEST(Train, StoppedAndContinuedEndsInTheSameBits) {
   EXPECT_TRUE(std::filesystem::exists(folder / "stopped.partial" / "checkpoint.safetensors"));
   comm::install_stop_flag(0);
   o.checkpoint_seconds = 0;
+  train(world(), o);
+  EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
+}
+
+/// The last step is in a checkpoint before the evaluation, which may take as long as many steps.
+TEST(Train, AStopBehindTheLastStepLosesNoStep) {
+  const auto folder = empty_folder("stopped_behind");
+  auto o = small_options(folder, planted(folder, 1000, 16));
+  o.steps = 1; // no look between steps
+  train(world(), o);
+  const std::string undisturbed = read_text(o.out / "sae_weights.safetensors", "weights");
+  world().barrier();
+  o.out = folder / "stopped";
+  o.checkpoint_seconds = 1e9;
+  ::setenv("CONCORD_STOP_GRACE", "0", 1);
+  comm::install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  comm::install_stop_flag(0);
+  ::unsetenv("CONCORD_STOP_GRACE");
+  const io::SafetensorsFile checkpoint(folder / "stopped.partial" / "checkpoint.safetensors");
+  EXPECT_EQ(*static_cast<const std::int64_t*>(checkpoint.tensor("step").data), 1);
   train(world(), o);
   EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
 }

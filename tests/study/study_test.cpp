@@ -135,6 +135,58 @@ TEST(Study, LettersBeyondAsciiStandInTextsAndCommentsAlone) {
     expect_error(ExitCode::config, "line 2: letters of the plane", [&] { read("[study]\nname = \"" + letter + "\""); });
 }
 
+TEST(Study, ModelsHaveNamesAndPairs) {
+  const auto old = study("[model.a]\npath = \"m\"\n");
+  ASSERT_EQ(old.models().size(), 2U);
+  ASSERT_EQ(old.pairs().size(), 1U);
+  EXPECT_EQ(old.models()[1].folder, "b");
+  EXPECT_EQ(old.models()[1].stream, 1U);
+  EXPECT_EQ(old.pairs()[0].folder, "");
+
+  const auto s =
+      study("[model.small]\npath = \"s\"\nlayers = [2]\n[model.\"large-2.5\"]\npath = \"l\"\n[model.again]\nsame_as = \"small\"\n");
+  const auto models = s.models();
+  ASSERT_EQ(models.size(), 3U);
+  EXPECT_EQ(models[0].name, "small"); // as they stand there
+  EXPECT_EQ(models[1].folder, "models/large-2.5");
+  EXPECT_TRUE(models[1].is_extracted());
+  EXPECT_EQ(models[2].path, models[0].path);
+  EXPECT_EQ(models[2].layers, std::vector<std::string>{"2"});
+  EXPECT_EQ(models[2].extracted, "models/small");
+  EXPECT_FALSE(models[2].is_extracted());
+  EXPECT_NE(models[0].stream, models[2].stream);
+  ASSERT_EQ(s.pairs().size(), 3U);
+  EXPECT_EQ(s.pairs()[1].folder, "pairs/small_vs_again");
+  EXPECT_EQ(s.pairs()[2].name, "large-2.5 vs again");
+  EXPECT_EQ(Study(s.resolved(), "resolved", "/other", {}).resolved(), s.resolved());
+
+  const auto one = study("[study]\npairs = [[\"again\", \"small\"]]\n[model.small]\npath = \"s\"\n[model.again]\npath = \"l\"\n",
+                         {"model.third.path=t"});
+  EXPECT_EQ(one.models().size(), 3U);
+  ASSERT_EQ(one.pairs().size(), 1U);
+  EXPECT_EQ(one.pairs()[0].folder, "pairs/again_vs_small");
+}
+
+TEST(Study, RefusesModelsAndPairsThatCannotBe) {
+  const std::string two = "[model.x]\npath = \"s\"\n[model.y]\npath = \"l\"\n";
+  expect_error(ExitCode::config, "study.pairs names a model \"z\"; the models are x, y", [&] { study(two, {"study.pairs=[\"x:z\"]"}); });
+  expect_error(ExitCode::config, "are one model", [&] { study(two, {"study.pairs=[\"x:x\"]"}); });
+  expect_error(ExitCode::config, "stand there twice", [&] { study(two, {"study.pairs=[\"x:y\", \"y:x\"]"}); });
+  expect_error(ExitCode::config, "study.pairs holds \"x\"", [&] { study(two, {"study.pairs=x"}); });
+  expect_error(ExitCode::config, "study.pairs holds \"all\"", [&] { study(two, {"study.pairs=[\"all\", \"x:y\"]"}); });
+  expect_error(ExitCode::config, "study.pairs is empty", [&] { study(two, {"study.pairs=[]"}); });
+  expect_error(ExitCode::config, "unknown key model.x.y.path", [&] { study("[model.x]\npath = \"s\"\n[model.x.y]\npath = \"l\"\n"); });
+  expect_error(ExitCode::config, "model.A has neither path nor same_as", [&] { study("", {"model.A.layers=[1]"}); });
+  expect_error(ExitCode::config, "[skyline] goes with [model.a] and [model.b]", [&] { study(two, {"skyline.layers=[1]"}); });
+  expect_error(ExitCode::config, "names no other model", [&] { study(two, {"model.z.same_as=w"}); });
+  expect_error(ExitCode::config, "names no other model", [&] { study(two, {"model.x.same_as=x"}); });
+  expect_error(ExitCode::config, "has path and same_as", [&] { study(two, {"model.x.same_as=y"}); });
+  expect_error(ExitCode::config, "which has same_as itself", [&] { study(two, {"model.z.same_as=x", "model.w.same_as=z"}); });
+  expect_error(ExitCode::config, "cannot be the name of a model", [&] { study("[model.\"../x\"]\npath = \"s\"\n"); });
+  expect_error(ExitCode::config, "unknown key model.x.pth; did you mean model.x.path?", [&] { study("[model.x]\npth = \"s\"\n"); });
+  expect_error(ExitCode::config, "unknown key model.path", [&] { study("[model]\npath = \"s\"\n"); });
+}
+
 TEST(Study, RefusesWrongTypesAndSyntax) {
   expect_error(ExitCode::config, "sae.k must be an integer", [] { study("[sae]\nk = \"many\"\n"); });
   expect_error(ExitCode::config, "extract.loss must be true or false", [] { study("[extract]\nloss = 1\n"); });
@@ -148,7 +200,8 @@ nlohmann::json schema_of(const nlohmann::json& schema, const std::string& key) {
   nlohmann::json at = schema;
   std::size_t begin = 0;
   for (std::size_t dot = key.find('.'); dot != std::string::npos; dot = key.find('.', begin)) {
-    at = at["properties"][key.substr(begin, dot - begin)];
+    const std::string name = key.substr(begin, dot - begin);
+    at = name == "NAME" ? at["patternProperties"].front() : at["properties"][name];
     begin = dot + 1;
   }
   return at["properties"][key.substr(begin)];
@@ -156,7 +209,7 @@ nlohmann::json schema_of(const nlohmann::json& schema, const std::string& key) {
 
 TEST(Study, SchemaKnowsEveryKeyItsKindAndItsRange) {
   const auto schema = nlohmann::json::parse(keys_as_json_schema());
-  EXPECT_EQ(schema["properties"]["model"]["properties"]["a"]["additionalProperties"], false);
+  EXPECT_EQ(schema["properties"]["model"]["patternProperties"].front()["additionalProperties"], false);
   for (const auto& key : keys()) {
     const auto at = schema_of(schema, key.name);
     ASSERT_FALSE(at.is_null()) << key.name;

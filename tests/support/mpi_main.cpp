@@ -6,7 +6,9 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
+#include <cstdio>
 #include <memory>
+#include <unistd.h>
 
 namespace {
 
@@ -20,9 +22,7 @@ class FailurePrinter : public testing::EmptyTestEventListener {
   }
 };
 
-} // namespace
-
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   const concord::comm::Session session(argc, argv);
   testing::InitGoogleTest(&argc, argv);
   if (session.world().rank() != 0) {
@@ -34,5 +34,16 @@ int main(int argc, char** argv) {
   int result = RUN_ALL_TESTS();
   if (testing::UnitTest::GetInstance()->test_to_run_count() == 0) result = 1;
   MPI_Allreduce(MPI_IN_PLACE, &result, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
+  return result;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  const int result = run(argc, argv);
+#ifndef __SANITIZE_ADDRESS__ // its search for leaks comes at exit
+  std::fflush(nullptr);
+  ::_exit(result); // libtorch's end takes longer than many tests
+#endif
   return result;
 }

@@ -1,5 +1,5 @@
 #pragma once
-/// Is the matrix of concepts by concepts of one model like that of another? Local, but where permutations are shared (`Sharing`).
+/// Tests whether two models' matrices of concepts by concepts agree. Local, except where permutations are shared (`Sharing`).
 ///
 /// The statistic: off-diagonal entries become normal scores; row effects, column effects and dyadic covariates (each in normal scores)
 /// are taken out of both matrices by least squares; r is the correlation of what is left, t = r sqrt(df / (1 - r^2)) is pivotal. The test
@@ -132,7 +132,7 @@ struct SelfLevelOptions {
   double alpha = 0.05;
   std::uint64_t seed = 0;
 };
-/// Level of the own test on a null made from the data: to the fit of rows, columns and covariates of either side its residuals are added
+/// Level of the test itself on a null made from the data: to the fit of rows, columns and covariates of either side its residuals are added
 /// after permutations of concepts that are independent in A and B and keep groups where there are any, so that either side keeps means of
 /// groups by groups of its own.
 struct SelfLevel {

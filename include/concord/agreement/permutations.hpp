@@ -40,7 +40,7 @@ public:
   void each(Index wanted, const std::function<void(const std::vector<Index>& order)>& look) const;
 
 private:
-  /// Below(n): a number in [0, n), for each choice of the permutation in turn.
+  /// `below(n)` gives a number in [0, n), once for each choice that makes up the permutation.
   template <typename Below>
   std::vector<Index> composed(Below below) const;
   Index concepts_;
@@ -52,7 +52,7 @@ private:
 /// Of a one-sided permutation test: (reached + 1) / (K + 1), or reached / all where all were enumerated.
 double permutation_p(Index reached, const PermutationCount& count);
 
-/// Who else works on the same test: each takes permutations of its own, and the counts add up, so p does not depend on their number.
+/// Parts that share one test: each takes permutations of its own, and counts are summed, so p does not depend on the number of parts.
 struct Sharing {
   Index part = 0;
   Index parts = 1;

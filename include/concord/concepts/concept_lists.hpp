@@ -2,10 +2,9 @@
 /// Lists of the words and phrases that belong to concepts. Collective over `comm` where it says so: rank 0 reads the files.
 ///
 /// Two shapes:
-/// - a table, `concepts.tsv`: UTF-8, a header line, then one phrase a line, columns split by tabs: `concept` (or `category`), `phrase`, and
-/// if
-///   wanted `group` and `weight`; `n_words`, `count` and `g2` are there for people and not read. Without the column `group` all concepts
-///   are of the group "", which means that no groups are known: any two concepts are exchangeable.
+/// - a table, `concepts.tsv`: UTF-8, a header line, then one phrase a line, columns split by tabs: `concept` (or `category`), `phrase`,
+///   and optionally `group` and `weight`; `n_words`, `count` and `g2` are there for people and not read. Without the column `group` all
+///   concepts are of the group "", which means that no groups are known: any two concepts are exchangeable.
 /// - a folder: NAME.txt is the concept NAME, one phrase a line; in sub-folders, whose names are the groups, or all beside one another.
 /// A byte order mark, CRLF and empty lines are accepted. White space around a phrase is cut, runs of it are one space.
 ///

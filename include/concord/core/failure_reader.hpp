@@ -1,5 +1,5 @@
 #pragma once
-/// What exceptions of libraries mean that core does not know. Local.
+/// Says what exceptions of libraries mean that core does not know. Local.
 
 #include "concord/core/error.hpp"
 
@@ -8,10 +8,10 @@
 
 namespace concord {
 
-/// The failure that an exception of a library stands for, or nothing where it is a bug or another library's.
+/// The failure behind a library's exception; nothing where it is a bug or of another library.
 using FailureReader = std::optional<Failure> (*)(const std::exception&);
 
-/// current_failure() asks `reader` before it calls an exception a bug. Once, before threads start.
+/// Makes current_failure() ask `reader` before it calls an exception a bug. Call it once, before threads start.
 void read_failures_with(FailureReader reader);
 
 } // namespace concord

@@ -30,8 +30,8 @@ struct KeyTable {
   std::vector<std::string> harmless; ///< cannot change the result
 };
 
-/// JSON of somebody else; discarded where it is none, or nested deeper than any file that concord reads: copies and messages go down by
-/// calls, and a file of brackets must not end the process.
+/// Parses JSON of somebody else. Invalid or very deeply nested JSON gives a discarded value: copies recurse, and a file of brackets must
+/// not overflow the stack.
 nlohmann::json parse_json(std::string_view text);
 
 template <typename T>

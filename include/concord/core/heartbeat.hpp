@@ -19,7 +19,7 @@ inline void beat() {
   heartbeat().beats.fetch_add(1, std::memory_order_relaxed);
 }
 
-/// Says what this process is at: "train-sae a: 120/500 steps". Also a sign of progress.
+/// Notes what this process is doing: "train-sae a: 120/500 steps". Also a sign of progress.
 void note_place(const std::string& stage, Index done, Index total, const std::string& unit);
 /// What note_place() said last.
 std::string noted_place();

@@ -19,8 +19,7 @@ inline constexpr double base_memory = 170.0 * (1 << 20);
 /// What each further thread of the matrix libraries keeps for itself (measured, as above).
 inline constexpr double thread_memory = 30.0 * (1 << 20);
 
-/// Asks for huge pages where whole ones lie in the memory: what is read here and there then waits for the memory alone, not for its address
-/// as well. Before the memory is first touched.
+/// Asks the kernel for huge pages, which spare address look-ups where memory is read at random. Call it before the memory is first touched.
 void prefer_huge_pages(void* begin, std::size_t bytes);
 
 /// Room for `count` elements on huge pages.

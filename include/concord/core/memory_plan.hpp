@@ -34,9 +34,9 @@ public:
   const std::string& stage() const { return stage_; }
   const std::vector<MemoryItem>& items() const { return items_; }
   MemoryPlan without_upper_bounds() const;
-  /// For whom has the node's arrays already, and `phase` behind.
+  /// For a rank that has the node's arrays already, from `phase` on.
   MemoryPlan without_node_arrays(const std::string& phase) const;
-  /// A node has so many copies of its arrays: one for each group of ranks there.
+  /// Sets how many copies of its arrays a node holds: one for each group of ranks.
   void copies_a_node(int copies) { copies_ = copies; }
   /// The most that a rank holds in any phase, its node's arrays apart; `root`: rank 0, else any other.
   double of_rank(bool root = true) const;

@@ -8,7 +8,7 @@
 
 namespace concord {
 
-std::string version();   ///< "0.1.0"
+std::string version();   ///< of the build, such as "0.2.0": CMakeLists.txt has it
 std::string git_state(); ///< short commit, with * when the tree was dirty
 std::string build_id();  ///< of the program as the linker made it; "" where it wrote none
 

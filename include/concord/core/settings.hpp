@@ -1,5 +1,5 @@
 #pragma once
-/// Settings described beside their members: name, what is allowed, meaning, and whether the result hangs on them. Local.
+/// Settings described beside their members: name, what is allowed, meaning, and whether they change the result. Local.
 ///
 /// A stage owns one plain struct whose members hold the defaults, and says once what they are:
 ///
@@ -14,7 +14,7 @@
 ///   };
 ///
 /// From that come the keys of a study with their defaults and ranges, the flags of the stage by itself, docs/configuration.md, and what
-/// the digest of the stage's result must hang on. A member is a bool, an int, an Index, a double, a text, a path, a list of texts, or an
+/// enters the digest of the stage's result. A member is a bool, an int, an Index, a double, a text, a path, a list of texts, or an
 /// enum whose words WordsOf lists; a text that means a choice exists only where it is read or written.
 
 #include "concord/core/device.hpp"
@@ -146,7 +146,7 @@ Value to_value(const T& member) {
     return member.string();
 }
 
-/// The value is of the member's kind and was checked.
+/// Assigns a value that is of the member's kind and was checked.
 template <typename T>
 void from_value(const Value& value, T& member) {
   if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::string> || std::is_same_v<T, std::vector<std::string>>)
@@ -173,14 +173,14 @@ std::vector<Setting> list_of(const Settings& s) {
   return list;
 }
 
-/// Gives each member the value that `value_of` its name.
+/// Assigns value_of(name) to each member.
 template <typename Settings>
 void assign(Settings& s, const std::function<Value(const std::string& name)>& value_of) {
   Settings::describe(
       s, [&](const char* name, auto& member, const Allowed&, const char*, Digest = Digest::counts) { from_value(value_of(name), member); });
 }
 
-/// The settings that the result hangs on, for its digest; paths are named by their content elsewhere and stay out.
+/// The settings that change the result, for its digest. Paths stay out: the digest holds their contents as inputs.
 template <typename Settings>
 nlohmann::json digest_of(const Settings& s) {
   nlohmann::json json = nlohmann::json::object();
@@ -198,7 +198,7 @@ template <typename Settings>
 void check_all(const Settings& s, const std::string& table, const std::string& where) {
   for (const auto& setting : list_of(s)) check(table + "." + setting.name, setting.value, setting.allowed, where);
 }
-/// What a text means as a value of the setting's kind, but for lists. @throws Error config: the whole text is no such value.
+/// Parses a text as a value of the setting's kind (no lists). @throws Error config unless the whole text is such a value.
 Value parse(const Setting& setting, const std::string& text);
 
 } // namespace concord::settings

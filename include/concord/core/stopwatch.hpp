@@ -7,12 +7,12 @@ namespace concord {
 
 class Stopwatch {
 public:
-  /// Until its end, or until go_on_with(), time counts for `seconds`, which must outlive it.
+  /// Adds time to `seconds`, which must outlive it, until it is destroyed or go_on_with() is called.
   explicit Stopwatch(double& seconds) : seconds_(&seconds) {}
   ~Stopwatch() { take(); }
   Stopwatch(const Stopwatch&) = delete;
   Stopwatch& operator=(const Stopwatch&) = delete;
-  /// From here on it counts for other ones.
+  /// Adds the time from now on to another number.
   void go_on_with(double& seconds) {
     take();
     seconds_ = &seconds;

@@ -18,7 +18,7 @@ std::string join(const std::vector<std::string>& words, std::string_view separat
 std::string layer_name(int layer);
 /// The layer of such a name; nothing where it is none.
 std::optional<int> layer_of_name(std::string_view name);
-/// The number that all of `text` is, in decimal digits behind a sign if there is one; nothing where it is none, or too large.
+/// Parses all of `text` as a whole number with an optional sign; nothing where it is none or too large.
 std::optional<Index> whole_number(std::string_view text);
 /// A word as a POSIX shell reads it back: as it is where that is safe, else in single quotes.
 std::string quoted_for_shell(std::string_view word);
@@ -26,7 +26,7 @@ std::string quoted_for_shell(std::string_view word);
 std::string human_bytes(double bytes);
 /// "12.3s", "4m05s", "2h10m".
 std::string human_seconds(double seconds);
-/// All bytes of a file; where it cannot be opened or read nothing, with the reason in errno.
+/// All bytes of a file; nothing, and the reason in errno, where it cannot be read.
 std::optional<std::string> try_read(const std::filesystem::path& path);
 /// Whole file as text. @throws Error input_missing or io naming the path and `what`.
 std::string read_text(const std::filesystem::path& path, std::string_view what);
@@ -36,7 +36,7 @@ void write_text_atomic(const std::filesystem::path& path, std::string_view text)
 /// The same for a file that several runs may write at once, under a temporary name of this run's own; nothing is written where the file
 /// holds the text already. @throws Error io.
 void write_text_shared(const std::filesystem::path& path, std::string_view text);
-/// `stem` and a part that no other call on any host gives.
+/// `stem` and a suffix that is unique over calls and hosts.
 std::string unique_name(const std::string& stem);
 /// fsync of a file or folder by path. @throws Error io.
 void sync_path(const std::filesystem::path& path);

@@ -15,7 +15,7 @@
 #include <stdexcept>
 #include <vector>
 
-/// Functions that a GPU may call, too, and those that the device of a kernel alone runs.
+/// Functions for host and GPU, and functions for the device of a kernel alone.
 #ifdef __CUDACC__
 #define CONCORD_ANYWHERE __host__ __device__
 #define CONCORD_DEVICE __device__ __forceinline__
@@ -46,7 +46,7 @@ public:
     std::array<T, warp_lanes> of_;
   };
 
-  /// A phase: `work(lane)` for all lanes; what they write is there for all lanes behind it.
+  /// A phase: `work(lane)` for all lanes. Later phases see what it wrote.
   template <typename Work>
   void each(Work&& work) const {
     for (int i = 0; i < warp_lanes; ++i) {
@@ -55,7 +55,7 @@ public:
     }
     running = -1;
   }
-  /// A phase that writes to nothing but Lanes: loads of several such phases may be on their way at once.
+  /// A phase that writes to Lanes alone, so loads of several such phases may overlap.
   template <typename Work>
   void each_alone(Work&& work) const {
     each(work);
@@ -67,12 +67,12 @@ public:
     each([&](int lane) { bits |= static_cast<std::uint32_t>(static_cast<bool>(test(lane))) << lane; });
     return bits;
   }
-  /// One lane's value, for all.
+  /// Broadcasts one lane's value.
   template <typename T>
   T from(const Lanes<T>& values, int lane) const {
     return values.of_[static_cast<std::size_t>(lane)];
   }
-  /// Takes the next `count` numbers of a counter that all warps share: the first of them.
+  /// Takes the next `count` numbers of a counter that all warps share; returns the first.
   std::uint64_t take(std::uint64_t* counter, int count) const {
     const std::uint64_t first = *counter;
     *counter += static_cast<std::uint64_t>(count);
@@ -113,7 +113,7 @@ CONCORD_ANYWHERE inline int first_bit(std::uint32_t bits) {
 #endif
 }
 
-/// Puts a candidate into a list in shared memory, best first by better(), from which the worst goes.
+/// Inserts a candidate into a list in shared memory, sorted by better(), and drops the worst.
 template <typename Warp, typename Entry>
 CONCORD_DEVICE void insert(const Warp& warp, Entry* list, std::int64_t places, const Entry& candidate) {
   std::int64_t place = 0;

@@ -10,7 +10,7 @@
 
 namespace concord {
 
-/// A warp a thread block: blocks are dealt to multiprocessors as those get free, so that long and short ones balance.
+/// One warp a thread block: the GPU deals blocks to free multiprocessors, which balances long and short ones.
 template <typename Kernel>
 __global__ void __launch_bounds__(warp_lanes) run_warps(const Kernel kernel) {
   extern __shared__ __align__(16) std::byte shared[];

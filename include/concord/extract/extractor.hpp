@@ -29,7 +29,7 @@ struct Taker {
   std::function<void(int layer, Index block, io::RowBuffer rows)> rows = {};
   /// Sum of the next-token cross-entropies of a block, and their count.
   std::function<void(Index block, double sum, double count)> loss = {};
-  /// What it leaves of the rows [n, d] of a block behind this layer, seen before `rows` are, is what the next layer gets. -2: none.
+  /// Called with the rows [n, d] of a block behind this layer, before `rows`; the next layer gets what it leaves in them. -2: never.
   int replace_layer = -2;
   std::function<void(Index block, std::span<float> rows)> replace = {};
 };
@@ -59,15 +59,15 @@ public:
   Index block_rows(Index block) const;
   Index row_bytes() const;     ///< of a row as it is stored
   Index largest_block() const; ///< rows
-  /// What this rank is planned to take; nothing when it is idle.
+  /// Planned memory of this rank; 0 when it is idle.
   RankMemory memory() const;
   /// " gpu_planned=... gpu_peak=..." of this rank's GPU; empty without one.
   std::string gpu_memory() const;
 
   /// Loads this rank's weights, after a check that they fit; nothing when they are there. Collective over comm.
   void load_model();
-  /// Runs the given blocks (the same list on every rank). Returns whether it was asked to stop, when `stoppable`; then all
-  /// ranks have finished the blocks before some place of the list and none behind it. Collective over comm.
+  /// Runs the given blocks (the same list on every rank). Where `stoppable`, returns whether it was asked to stop; then all ranks
+  /// have finished the same first part of the list. Collective over comm.
   /// @throws Error, not agreed: the job ends.
   bool run(const std::vector<Index>& blocks, const Taker& taker, bool stoppable, const std::function<void(Index rows)>& progress = {});
 

@@ -1,5 +1,5 @@
 #pragma once
-/// What an extraction is told.
+/// Inputs and settings of an extraction.
 
 #include "concord/extract/settings.hpp"
 

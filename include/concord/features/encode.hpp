@@ -38,7 +38,7 @@ void encode(const comm::Communicator& comm, const EncodeOptions& options);
 /// Rows that `encode` takes between two looks for the stop signal. Local.
 Index encode_rows_at_once(Index latents, Index d, int threads);
 
-/// What `encode` must know of activations, whether they are in a file or only pass by.
+/// What `encode` needs to know of activations, in a file or straight from the model.
 struct ActivationsFacts {
   std::vector<int> layers;
   std::string token_hash;
@@ -55,15 +55,15 @@ public:
   CodeSource(const CodeSource&) = delete;
   CodeSource& operator=(const CodeSource&) = delete;
   virtual ~CodeSource() = default;
-  /// Computes what is missing of a layer's codes, before any rank opens it: into `folder`, as those of the identity `digest`. Collective.
+  /// Computes the missing codes of a layer into `folder`, under the identity `digest`, before any rank opens it. Collective.
   /// @throws Error stopped; agreed.
   virtual void make_ready(int /*layer*/, const std::filesystem::path& /*folder*/, const std::string& /*digest*/,
                           const PieceWindows& /*windows*/) {}
-  /// The file of the opened layer is whole. Collective.
+  /// Called when the file of the opened layer is whole. Collective.
   virtual void layer_done() {}
-  /// Turns to a layer; returns its number of latents.
+  /// Opens a layer; returns its number of latents.
   virtual Index open(int layer) = 0;
-  /// How well the layer's SAE fits some of its rows, where they are at hand: an SAE of another layer, or read by another convention, shows.
+  /// FVU and L0 of the layer's SAE on some of its rows, where rows are at hand. They reveal an SAE of another layer or convention.
   virtual std::optional<sae::Fit> fit() { return std::nullopt; }
   /// Appends the codes of the rows of a piece: a run of rows within one block.
   virtual void codes(Index begin, Index end, sae::SparseRows& out) = 0;

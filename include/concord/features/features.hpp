@@ -51,7 +51,7 @@ public:
   /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
   /// do not fit.
   io::CsrMatrix csr(int layer, Index begin, Index end) const { return codes(layer).rows(begin, end); }
-  /// The same for one read after the other. @throws Error bad_data when the layer is not there or its parts do not fit.
+  /// The same for successive reads. @throws Error bad_data when the layer is not there or its parts do not fit.
   LayerCodes codes(int layer) const { return {file_, group(layer), indptr(layer), features(layer)}; }
   /// The counted rows [begin, end) alone, in order; every row where `end` is left out. @throws as csr().
   io::CsrMatrix counted_csr(int layer, Index begin = 0, Index end = -1) const;

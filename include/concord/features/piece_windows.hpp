@@ -1,5 +1,5 @@
 #pragma once
-/// Which rows `encode` takes together: pieces, a product each, and windows of pieces, a share of the work each. Local.
+/// How `encode` groups rows: a piece is one matrix product, a window of pieces is one unit of work. Local.
 
 #include "concord/core/index.hpp"
 
@@ -8,7 +8,7 @@
 
 namespace concord::features {
 
-/// Rows that are encoded in one product at most. The bits of the codes do not depend on it: each kept latent is computed by itself.
+/// Largest number of rows in one product. The bits of the codes do not depend on it: each kept latent is computed by itself.
 inline constexpr Index rows_a_piece = 2048;
 
 /// The rows of blocks in pieces, and the pieces in windows. `encode` deals windows to ranks, and a stop keeps or loses a window as a whole.
@@ -19,11 +19,11 @@ public:
   PieceWindows(const std::vector<Index>& block_offsets, Index rows);
   Index rows() const { return first_rows_.back(); }
   Index count() const { return (pieces() + pieces_a_window_ - 1) / pieces_a_window_; }
-  /// Its first row; behind the last window the end of the rows.
+  /// First row of a window; for the window after the last, the number of rows.
   Index first_row(Index window) const;
   /// Calls visit(begin, end) for the rows of each piece of a window, in order.
   void for_pieces(Index window, const std::function<void(Index begin, Index end)>& visit) const;
-  /// The windows of which `there(first row)` is false.
+  /// The windows for which `there(first row)` is false.
   std::vector<Index> without(const std::function<bool(Index first_row)>& there) const;
 
 private:

@@ -18,8 +18,8 @@ struct RecoveredOptions {
   std::filesystem::path out; ///< JSON: clean, and for each layer sae, zero, recovered
 };
 
-/// On any grid of replicas x layer shards; sums have the same bits on all. Nothing is done when `out` is there for the same inputs.
-/// Stops between blocks; what was measured waits in `out`.partial for the next run.
+/// Runs on any grid of replicas x layer shards; sums have the same bits on all. Does nothing when `out` is there for the same inputs.
+/// Stops between blocks; the next run goes on from `out`.partial.
 /// Collective over `comm`. @throws Error input_missing (no SAE for any layer), bad_data, config, unavailable, io, stopped; agreed.
 void cross_entropy_recovered(const comm::Communicator& comm, const extract::ExtractOptions& extract, const RecoveredOptions& options);
 

@@ -3,7 +3,7 @@
 ///
 /// The claim on `DIR/NAME` is the file `DIR/.NAME.claim`, made by link(2), so that it is there whole or not at all, on any file system that
 /// several hosts share. It says who holds it: host, boot, processes with their start times, Slurm job and step. Readers of finished files
-/// need no claim. One whose owner is provably gone is taken over; docs/running.md says what is proof.
+/// need no claim. One whose owner is provably gone is taken over; docs/operating.md says what is proof.
 
 #include "concord/comm/session.hpp"
 

@@ -1,5 +1,5 @@
 #pragma once
-/// Distributed products, QR and SVD on ScaLAPACK. Each is collective over the grid's communicator where it does not say another.
+/// Distributed products, QR and SVD on ScaLAPACK. Collective over the grid's communicator unless a function says otherwise.
 
 #include "concord/linalg/dist_matrix.hpp"
 
@@ -26,7 +26,7 @@ struct LeftBasis {
 /// @throws Error bad_data when x is not finite (pdgesvd hangs on infinities), agreed; internal when LAPACK fails.
 LeftBasis left_basis(DistMatrix x);
 
-/// pdgesvd of the whole matrix, q = U: what left_basis is measured against. `x` is consumed. @throws as left_basis.
+/// pdgesvd of the whole matrix, q = U: the reference for left_basis. `x` is consumed. @throws as left_basis.
 LeftBasis left_basis_whole(DistMatrix x);
 
 /// Singular values, descending, of a matrix on a grid (values-only pdgesvd). `x` is consumed.

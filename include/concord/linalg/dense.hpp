@@ -18,13 +18,13 @@ View view(const std::vector<double>& values, Index rows, Index cols);
 
 /// a b -> c [a.rows, b.cols], rows of c `stride` apart.
 void product(const View& a, const View& b, double* c, Index stride);
-/// What a product does with c: takes its place, or is added to it.
+/// Whether a product replaces c or is added to it.
 enum class Into { replaced, sum };
 /// a^T b -> c [a.cols, b.cols].
 void transposed_product(const View& a, const View& b, double* c, Index stride, Into into = Into::replaced);
 /// a b^T -> c [a.rows, b.rows].
 void product_with_transpose(const View& a, const View& b, double* c, Index stride);
-/// x^T x, whole: half of it is computed.
+/// x^T x [cols, cols], both triangles; one is computed and copied.
 std::vector<double> gram(const View& x);
 
 /// The transpose, row-major.
@@ -39,7 +39,7 @@ std::vector<double> symmetric_eigen(std::vector<double>& a, Index n);
 std::vector<double> singular_values(std::vector<double> x, Index m, Index n);
 
 /// The same by the eigenvalues of the smaller of x x^T and x^T x, a third of the time, where that loses no more than 1e-12 of their sum;
-/// else by singular_values. A small singular value s is known to eps s_1^2 / s alone, which is why it is the sum that counts.
+/// else by singular_values. A small singular value s has an error of eps s_1^2 / s, so only the sum is accurate.
 std::vector<double> singular_values_for_sums(const std::vector<double>& x, Index m, Index n);
 
 /// The left singular vectors u [m, min(m, n)] of x [m, n], and its singular values (dgesdd).
@@ -52,7 +52,7 @@ LeftVectors left_vectors(const View& x);
 /// Householder QR of a tall x [m, n], column-major: x becomes Q, the result is R, row-major (dgeqrf, dorgqr).
 std::vector<double> qr_column_major(std::vector<double>& x, Index m, Index n);
 
-/// While it lives, BLAS of this thread runs on this thread alone: for threads of our own.
+/// While it lives, BLAS calls of this thread use no further threads. For loops that have threads of their own.
 class SerialBlas {
 public:
   SerialBlas();

@@ -44,7 +44,7 @@ public:
   }
   /// The whole matrix, row-major, on every rank of the grid's communicator. Collective.
   std::vector<double> gather() const;
-  /// Rows [begin, end), row-major, whichever each rank asks for. No rank holds more than them and a piece of the whole. Collective.
+  /// Rows [begin, end), row-major; each rank may ask for others. A rank holds these and a piece of the whole. Collective.
   std::vector<double> rows(Index begin, Index end) const;
 
 private:

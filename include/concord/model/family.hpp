@@ -13,7 +13,7 @@ namespace concord::model {
 
 class Loader;
 
-/// How the rows of a block attend to one another: qkv [rows, qkv_width], not yet rotated -> [rows, heads head_dim].
+/// Attention of the rows of a block: qkv [rows, qkv_width], not yet rotated -> [rows, heads head_dim].
 using Attend = std::function<at::Tensor(const at::Tensor& qkv, const AttentionSettings& settings)>;
 
 /// One transformer block.
@@ -28,7 +28,7 @@ public:
 };
 
 struct Family {
-  /// What the family's config class of transformers takes for a key that is missing; 0: it follows from other keys.
+  /// Defaults of the family's config class in transformers; 0: the value follows from other keys.
   struct Defaults {
     Index vocab, hidden, intermediate;
     int layers, heads, kv_heads;
@@ -40,7 +40,7 @@ struct Family {
   Defaults defaults;
   /// Keys of config.json beyond those that all families share.
   KeyTable (*keys)();
-  /// Fills in what the family knows of; the sizes that all families share are read already.
+  /// Reads the family's own keys; sizes that all families share are read already.
   void (*read_config)(const Fields& fields, ModelConfig& config);
   std::unique_ptr<Block> (*load_block)(Loader& loader, const ModelConfig& config, int layer);
 };

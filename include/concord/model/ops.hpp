@@ -36,7 +36,7 @@ public:
   /// (x W^T) * factor, element by element, in the same pass where oneDNN multiplies.
   at::Tensor times(const at::Tensor& x, const at::Tensor& factor) const;
   bool defined() const { return weight_.defined(); }
-  /// [out, in] as it was given, where no kernel laid it out anew: on a GPU.
+  /// The weight [out, in] as it was given; there on a GPU alone, where nothing lays it out anew.
   const at::Tensor& plain_weight() const { return weight_; }
 
 private:
@@ -44,7 +44,7 @@ private:
   bool packed_ = false;
 };
 
-/// Soft-capped, causal, grouped-query attention with rotary embedding; never more than a tile of queries against its keys.
+/// Soft-capped, causal, grouped-query attention with rotary embedding, one tile of queries at a time.
 struct AttentionSettings {
   Index heads = 0, kv_heads = 0, head_dim = 0;
   double scale = 1;
@@ -60,7 +60,7 @@ void add(at::Tensor& residual, const at::Tensor& x);
 void add_normed(at::Tensor& residual, const at::Tensor& x, const at::Tensor& weight, double eps);
 /// qkv [rows, (heads + 2 kv_heads) head_dim], not yet rotated -> [rows, heads * head_dim]
 at::Tensor attend(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
-/// The same by ATen alone, on any device: what the CPU kernel is tested against.
+/// The same by ATen alone, on any device: the reference in tests of the CPU kernel.
 at::Tensor attend_by_aten(const at::Tensor& qkv, const Contexts& contexts, const AttentionSettings& settings);
 /// The most bytes that attend_by_aten() holds at once beside qkv, for `contexts` of `longest` rows in a type of `element` bytes.
 double attend_by_aten_bytes(const AttentionSettings& settings, Index contexts, Index longest, double element);
@@ -81,7 +81,7 @@ struct GatedMlp {
 
 /// Rows of the wide intermediates that exist at once.
 inline constexpr Index mlp_rows = 512;
-/// Products on the CPU are of multiples of so many rows.
+/// Products on the CPU take multiples of this number of rows.
 inline constexpr Index product_rows = 32;
 
 } // namespace concord::model

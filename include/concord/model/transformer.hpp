@@ -1,5 +1,5 @@
 #pragma once
-/// A contiguous share of a language model's layers, run with the residual stream handed out behind every block. Local.
+/// A contiguous share of a language model's layers; a callback sees the residual stream behind every block. Local.
 ///
 /// Equal to Hugging Face's models with attn_implementation="eager" (tests/cli/test_extract_golden.py).
 

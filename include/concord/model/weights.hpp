@@ -14,8 +14,8 @@
 namespace concord::model {
 
 enum class WeightFiles { single, index };
-/// Which of them a folder is read from, as rank 0 finds it: the single file before an index, as transformers does; says so where both are
-/// there. Collective over `comm`. @throws Error input_missing; agreed.
+/// The files that a folder is read from, as rank 0 finds them. The single file wins over an index, as in transformers; a line says so
+/// where both are there. Collective over `comm`. @throws Error input_missing; agreed.
 WeightFiles weight_files(const comm::Communicator& comm, const std::filesystem::path& folder);
 
 class Weights {

@@ -25,8 +25,8 @@ struct TrainOptions : TrainSettings {
   std::string activations; ///< "acts.h5:/layer_003/x" or "x.npy"
   std::string with;        ///< the same tokens' activations in another model: train a crosscoder of both
   std::uint64_t seed = 0;
-  int models = 1; ///< of a study: its seed s, and a variant's seed=s, give model number `model` the seed models s + model
-  int model = 0;
+  int models = 1; ///< of a study: its seed s, and a variant's seed=s, give the model of stream `model` the seed models s + model
+  std::uint64_t model = 0;
   std::optional<std::uint64_t> order_seed; ///< of the order of the rows, which variants share; seed where it is not given
   int layer = 0;                           ///< keys the random numbers and names the SAE
   std::string stage_word = "train-sae";

@@ -1,5 +1,5 @@
 #pragma once
-/// Settings of a study that belong to no stage's module: tables [study], [model.a], [model.b], [skyline] and [report]. Local.
+/// Settings of a study that belong to no stage's module: tables [study], [model.NAME], [skyline] and [report]. Local.
 
 #include "concord/core/settings.hpp"
 
@@ -10,6 +10,7 @@ struct StudySettings {
   std::filesystem::path output = "runs/study";
   Index seed = 0;
   bool paper = false;
+  std::vector<std::string> pairs{"all"};
 
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
@@ -20,11 +21,16 @@ struct StudySettings {
     setting("paper", s.paper, anything(),
             "take the published pipeline's choices as defaults: its pairing and filters, r > 0.1, SVCCA of one component, 100 shuffles and "
             "random subsets (docs/concepts.md)");
+    setting(
+        "pairs", s.pairs, anything(),
+        "\"all\", or the pairs of models to compare: [[\"gemma-2-2b\", \"gemma-2-9b\"]]; of each pair the first is called A, the second B",
+        settings::Digest::ignored);
   }
 };
 
 struct ModelSettings {
   std::filesystem::path path;
+  std::string same_as;
   std::vector<std::string> layers{"all"};
   std::string saes;
 
@@ -32,6 +38,11 @@ struct ModelSettings {
   static void describe(Self& s, Visit&& setting) {
     using namespace settings;
     setting("path", s.path, anything(), "Hugging Face folder (Gemma-2 or Llama: config.json and safetensors)");
+    setting(
+        "same_as", s.same_as, anything(),
+        "another model of the study, in the place of path: this one has its residual streams, which are not extracted again, and SAEs of "
+        "its own with another seed (what two trainings on the same rows agree on bounds what two models can)",
+        settings::Digest::ignored);
     setting("layers", s.layers, anything(), "\"all\" or a list such as [0, 6, 12]; L is the output of block L, -1 the embedding");
     setting("saes", s.saes, location(),
             "trained SAEs to use, a path with {layer} (SAELens folder or Gemma Scope params.npz); empty: train-sae makes them");

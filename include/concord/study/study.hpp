@@ -15,7 +15,7 @@ using settings::Value;
 
 using settings::Setting;
 
-/// Every key there is with its default, named "sae.k", in the order of the stages. `model.a.*` and `model.b.*` are listed both.
+/// Every key there is with its default, named "sae.k", in the order of the stages; those of a model are named "model.NAME.path".
 const std::vector<Setting>& keys();
 
 /// The defaults that `study.paper` puts in the place of others: the choices of the published pipeline (docs/concepts.md).
@@ -25,6 +25,27 @@ const std::map<std::string, Value>& paper_defaults();
 std::string keys_as_markdown();
 /// A JSON schema of a study, by which editors complete and check TOML.
 std::string keys_as_json_schema();
+
+/// A model of a study.
+struct Model {
+  std::string name;
+  std::string table;               ///< of its keys: "model.a"
+  int number = 0;                  ///< in the order of the study
+  std::uint64_t stream = 0;        ///< of its random numbers: of its name alone
+  std::filesystem::path path;      ///< absolute; empty when the study gives none
+  std::vector<std::string> layers; ///< "all", or numbers
+  std::string saes;                ///< trained SAEs that the study gives, with {layer}; empty: train-sae makes them
+  std::filesystem::path folder;    ///< of its results, below the study's output
+  std::filesystem::path extracted; ///< the folder of the model whose residual streams it has; its own but for `same_as`
+  bool is_extracted() const { return folder == extracted; }
+};
+
+/// Two models that are compared.
+struct Pair {
+  Model a, b;
+  std::string name;             ///< "small vs large"; empty in a study of "a" and "b"
+  std::filesystem::path folder; ///< of its results, below the study's output
+};
 
 class Study {
 public:
@@ -39,6 +60,9 @@ public:
   double real(const std::string& key) const { return get<double>(key); }
   std::string text(const std::string& key) const { return get<std::string>(key); }
   std::vector<std::string> list(const std::string& key) const { return get<std::vector<std::string>>(key); }
+  /// In the order in which the study names them.
+  std::vector<Model> models() const;
+  std::vector<Pair> pairs() const;
   /// A path key, made absolute; empty when the key is empty.
   std::filesystem::path path(const std::string& key) const;
   /// A path-like text that may hold {layer} or a pattern, made absolute.
@@ -66,8 +90,17 @@ private:
   Value located(Value value) const;
   template <typename T>
   const T& get(const std::string& key) const;
+  /// Every key with its default, those of the study's models by their names.
+  std::vector<Setting> own_keys() const;
+  /// Adds the model that a key is about.
+  void know_model_of(const std::string& key);
+  bool has_model(const std::string& name) const;
+  Model model(const std::string& name) const;
+  void check_models(const std::string& where) const;
+  void check_pairs(const std::string& where) const;
   std::filesystem::path folder_;
   std::map<std::string, Value> values_;
+  std::vector<std::string> models_; ///< names
 };
 
 } // namespace concord::study

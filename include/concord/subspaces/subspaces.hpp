@@ -24,7 +24,8 @@ struct SubspacesOptions {
   ModelInputs a, b;
   std::filesystem::path tokens; ///< tokens.h5 of both
   std::uint64_t seed = 0;
-  std::filesystem::path out; ///< subspaces.h5 (docs/formats.md)
+  std::string stage_word = "subspaces"; ///< how progress names this run
+  std::filesystem::path out;            ///< subspaces.h5 (docs/formats.md)
   bool force = false;
 };
 

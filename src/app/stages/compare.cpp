@@ -1,0 +1,151 @@
+#include "concord/similarity/compare.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
+#include "concord/similarity/file_bytes.hpp"
+#include "concord/similarity/memory_plan.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include "app/command.hpp"
+#include "app/file_checks.hpp"
+#include "app/plan_sizes.hpp"
+#include "app/setting_flags.hpp"
+#include "app/stages/options.hpp"
+#include "app/stages/stages.hpp"
+#include <algorithm>
+
+namespace concord::app {
+namespace {
+
+/// What `compare` takes in the place of matches.
+struct Matrices {
+  std::vector<std::string> x, y;
+  std::string json;
+};
+
+void add_flags(Command& command) {
+  auto options = std::make_shared<similarity::CompareOptions>();
+  auto matrices = std::make_shared<Matrices>();
+  auto& flags = command.flags();
+  flags.add_option("--x", matrices->x, "matrices with matched rows: X.npy, FILE.h5:/dataset or FILE.safetensors:tensor");
+  flags.add_option("--y", matrices->y, "the others; every x is compared with every y");
+  flags.add_option("--json", matrices->json, "record to write for --x and --y");
+  flags.add_option("--matches", options->matches, "matches.h5");
+  flags.add_option("--saes-a", options->saes_a, "SAEs of model A: folder, or a path with {layer}");
+  flags.add_option("--saes-b", options->saes_b, "SAEs of model B");
+  const auto given = add_setting_flags(flags, settings::list_of(options->settings));
+  flags.add_option("--seed", options->settings.spaces.seed, "seed of the permutations")->capture_default_str();
+  flags.add_option("--out", options->out, "similarity.h5 to write");
+  command.without_study([&command, options, matrices, given] {
+    const bool of_matrices = !matrices->x.empty() && !matrices->y.empty() && !matrices->json.empty();
+    const bool of_files = !options->matches.empty() && !options->saes_a.empty() && !options->saes_b.empty() && !options->out.empty();
+    command.need(of_matrices || of_files, "--x, --y and --json; or --matches, --saes-a, --saes-b and --out");
+    options->force = command.force();
+    comm::agree(command.world(), [&] { assign_given(options->settings, *given); });
+    if (of_matrices)
+      similarity::compare_matrices(command.world(), matrices->x, matrices->y, options->settings.spaces, matrices->json);
+    else
+      similarity::compare(command.world(), *options);
+  });
+}
+
+void run(const StageRun& run) {
+  for (const auto& pair : run.study.pairs()) {
+    auto o = comm::agreed(run.comm, [&] { return compare_options(run.study, pair); });
+    o.force = run.force;
+    similarity::compare(run.comm, o);
+  }
+  if (run.study.list("skyline.layers").empty()) return;
+  auto o = comm::agreed(run.comm, [&] { return compare_options(run.study, run.study.pairs().front()); });
+  o.force = run.force;
+  o.stage_word = "compare skyline";
+  o.matches = run.files.skyline() / "matches.h5";
+  o.saes_b = run.files.skyline_saes(run.study);
+  o.out = run.files.skyline() / "similarity.h5";
+  similarity::compare(run.comm, o);
+}
+
+std::vector<StageResult> results(const study::Study& study) {
+  const StudyFiles files(study);
+  std::vector<StageResult> all;
+  for (const auto& pair : study.pairs())
+    all.push_back({named("compare", pair),
+                   files.similarity(pair),
+                   {{"matches", files.matches(pair).string()},
+                    {"sae_a/", files.saes(pair.a), StageInput::Kind::saes},
+                    {"sae_b/", files.saes(pair.b), StageInput::Kind::saes}}});
+  return all;
+}
+
+MemoryPlan memory_of(const PlanSizes& s, const similarity::CompareOptions& options, const ModelPlan& a, const ModelPlan& b) {
+  const int wanted = options.settings.groups;
+  const auto layer_pairs = static_cast<Index>(a.layers * b.layers);
+  const int groups = std::max(1, wanted > 0 ? std::min(wanted, s.ranks) : similarity::groups_for(layer_pairs, s.ranks));
+  const int ranks = std::max(1, s.ranks / groups);
+  auto plan = similarity::compare_memory(options.settings.spaces, {.matches = s.latents(),
+                                                                   .features_a = s.latents(),
+                                                                   .features_b = s.latents(),
+                                                                   .d_a = a.width(),
+                                                                   .d_b = b.width(),
+                                                                   .ranks = ranks,
+                                                                   .threads = thread_count()});
+  plan.copies_a_node(s.groups_on_node(ranks));
+  return plan;
+}
+
+std::vector<StagePlan> plan(const PlanSizes& s) {
+  const auto permutations =
+      static_cast<double>(s.study.integer("compare.permutations") + s.study.integer("compare.stratified_permutations"));
+  const double latents = s.latents();
+  StagePlan all{"compare", 0, 0, MemoryPlan("compare")};
+  for (const auto& pair : s.study.pairs()) {
+    const auto options = compare_options(s.study, pair);
+    const ModelPlan& a = s.plan_of(pair.a);
+    const ModelPlan& b = s.plan_of(pair.b);
+    const double layer_pairs = a.layers * b.layers;
+    const double widest = std::max(a.width(), b.width());
+    const double squares = widest * widest;
+    all.disk += similarity::similarity_file_bytes(options.settings.spaces, layer_pairs);
+    // Products of rows with rows (RDMs, twice where the keys don't fit), of columns with columns (bases), and one a permutation.
+    all.flops += layer_pairs * (2 * latents * latents * widest +
+                                permutations * (2 * latents * squares + 4 * squares * widest + latents * latents) + 12 * latents * squares);
+    all.unbroken_flops = std::max({all.unbroken_flops, 2 * latents * squares, 9 * squares * widest});
+    auto memory = memory_of(s, options, a, b);
+    if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);
+  }
+  return {all};
+}
+
+std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& /*stop*/) {
+  const auto file = io::File::open(path);
+  const auto pairs = file.dataset("/pairs").rows();
+  const auto listed = nlohmann::json::parse(file.attribute("measures"), nullptr, /*allow_exceptions=*/false);
+  const bool words = listed.is_array() && std::all_of(listed.begin(), listed.end(), [](const auto& word) { return word.is_string(); });
+  require(words, ExitCode::bad_data, "{}: the attribute measures is damaged", path.string());
+  const auto measures = listed.get<std::vector<std::string>>();
+  for (const auto& measure : measures) {
+    for (const char* name : {"/p", "/q", "/max_p", "/stratified_p", "/subset_p"}) check_between(file, "/" + measure + name, 0, 1);
+    for (const double p : file.read<double>("/" + measure + "/p"))
+      require(p != 0, ExitCode::bad_data, "{}:/{}/p holds 0, which no number of permutations can give", path.string(), measure);
+    check_between(file, "/" + measure + "/score", -1 - 1e-9, 1 + 1e-9);
+  }
+  return fmt::format("similarity of {} layer pairs, {}", pairs, join(measures, ", "));
+}
+
+} // namespace
+
+Stage compare_stage() {
+  return {.word = "compare",
+          .help = "matches + decoders -> similarity.h5 (SVCCA, RSA, CKA and others beside chance)",
+          .table = "compare",
+          .command = add_flags,
+          .keys_of_flags = {{"--seed", "study.seed"}, {"--json", ""}},
+          .run = run,
+          .results = results,
+          .plan = plan,
+          .checks = {{"compare", check}}};
+}
+
+} // namespace concord::app

@@ -1,0 +1,191 @@
+#include "concord/correlate/correlate.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/core/threads.hpp"
+#include "concord/correlate/memory_plan.hpp"
+#include "concord/extract/extract.hpp"
+
+#include "app/command.hpp"
+#include "app/file_checks.hpp"
+#include "app/plan_sizes.hpp"
+#include "app/setting_flags.hpp"
+#include "app/stages/options.hpp"
+#include "app/stages/stages.hpp"
+#include <algorithm>
+#include <cmath>
+
+namespace concord::app {
+namespace {
+
+void add_flags(Command& command) {
+  auto options = std::make_shared<correlate::CorrelateOptions>();
+  auto layers = std::make_shared<std::pair<std::string, std::string>>("all", "all");
+  auto& flags = command.flags();
+  flags.add_option("--a", options->a, "features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)");
+  flags.add_option("--b", options->b, "the same for the other model, row for row");
+  flags.add_option("--tokens", options->tokens, "tokens.h5, for the documents of the null and the token filters");
+  const auto given = add_setting_flags(flags, settings::list_of<correlate::CorrelateSettings>(*options));
+  flags.add_option("--layers-a", layers->first, "of A, comma separated; all when left out");
+  flags.add_option("--layers-b", layers->second, "of B");
+  flags.add_option("--csv", options->csv, "also write the matches as text");
+  flags.add_option("--out", options->out, "matches.h5 to write");
+  command.without_study([&command, options, layers, given] {
+    command.need(!options->a.empty() && !options->b.empty() && !options->out.empty(), "--a, --b and --out");
+    comm::agree(command.world(), [&] {
+      assign_given<correlate::CorrelateSettings>(*options, *given);
+      options->layers_a = extract::parse_layers(layers->first);
+      options->layers_b = extract::parse_layers(layers->second);
+    });
+    options->force = command.force();
+    correlate::correlate(command.world(), *options);
+  });
+}
+
+void run(const StageRun& run) {
+  for (const auto& pair : run.study.pairs()) {
+    auto o = comm::agreed(run.comm, [&] { return correlate_options(run.study, pair); });
+    o.force = run.force;
+    correlate::correlate(run.comm, o);
+  }
+  const auto layers = skyline_layers(run.comm, run.study, run.files);
+  if (layers.empty()) return;
+  auto o = comm::agreed(run.comm, [&] { return correlate_options(run.study, run.study.pairs().front()); });
+  o.force = run.force;
+  o.layers_a = layers;
+  o.stage_word = "correlate skyline";
+  o.b = run.files.skyline() / "features.h5";
+  o.out = run.files.skyline() / "matches.h5";
+  correlate::correlate(run.comm, o);
+}
+
+std::vector<StageResult> results(const study::Study& study) {
+  const StudyFiles files(study);
+  std::vector<StageResult> all;
+  for (const auto& pair : study.pairs())
+    all.push_back(
+        {named("correlate", pair), files.matches(pair), {{"a", files.features(pair.a).string()}, {"b", files.features(pair.b).string()}}});
+  return all;
+}
+
+MemoryPlan memory_of(const PlanSizes& s, const study::Pair& pair, double layer_pairs) {
+  const auto options = correlate_options(s.study, pair);
+  const int groups = std::max(1, correlate::groups_for(options, static_cast<Index>(layer_pairs), s.ranks));
+  const int ranks = std::max(1, s.ranks / groups);
+  auto plan = correlate::correlate_memory(options, {.rows = s.tokens,
+                                                    .features_a = s.latents(),
+                                                    .features_b = s.latents(),
+                                                    .active_a = s.active(),
+                                                    .active_b = s.active(),
+                                                    .ranks = ranks,
+                                                    .on_node = std::min(ranks, s.on_node),
+                                                    .threads = thread_count()});
+  plan.copies_a_node(s.groups_on_node(ranks));
+  return plan;
+}
+
+std::vector<StagePlan> plan(const PlanSizes& s) {
+  const double k = s.active();
+  const double passes = 1 + static_cast<double>(s.study.integer("correlate.null_shifts"));
+  StagePlan all{"correlate", 0, 0, MemoryPlan("correlate")};
+  // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
+  constexpr double an_update = 30;
+  all.unbroken_flops = an_update * s.tokens * k * k / s.latents() / s.ranks;
+  all.unbroken_seconds = grace + 8 * s.tokens * (k + 1) / s.ranks / read_a_second;
+  for (const auto& pair : s.study.pairs()) {
+    const double layer_pairs = s.plan_of(pair.a).layers * s.plan_of(pair.b).layers;
+    all.disk += matches_disk(s.disk, layer_pairs, static_cast<double>(s.study.integer("correlate.best")), passes - 1,
+                             s.study.flag("correlate.matrix"));
+    all.flops += an_update * passes * layer_pairs * s.tokens * k * k;
+    auto memory = memory_of(s, pair, layer_pairs);
+    if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);
+  }
+  return {all};
+}
+
+void check_partners(const io::File& file, const std::string& name, Index features) {
+  for (const auto partner : file.read<std::int32_t>(name))
+    require(partner >= -1 && partner < features, ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(), name, partner,
+            features);
+}
+
+/// Ranges, and partners that exist.
+void check_pair(const io::File& file, const std::string& group, std::size_t features_a) {
+  for (const char* side : {"/a_to_b/", "/b_to_a/"}) {
+    check_between(file, group + side + "r", -1, 1);
+    if (file.has(group + side + "p")) check_between(file, group + side + "p", 1e-12, 1);
+  }
+  for (const char* name : {"r", "phi"}) check_between(file, group + "/match/" + name, -1, 1);
+  for (const char* name : {"p", "q", "iou"}) check_between(file, group + "/match/" + name, 0, 1);
+  for (const auto a : file.read<std::int32_t>(group + "/match/a"))
+    require(a >= -1 && a < static_cast<std::int32_t>(features_a), ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(),
+            group, a, features_a);
+}
+
+std::string check_matches(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
+  const auto index = correlate::read_matches_index(path);
+  const auto file = io::File::open(path);
+  std::size_t matched = 0;
+  for (const int a : index.layers_a)
+    for (const int b : index.layers_b) {
+      look(stop);
+      const auto group = correlate::pair_group(a, b);
+      const Index features_a = file.dataset(group + "/a_to_b/partner").rows();
+      const Index features_b = file.dataset(group + "/b_to_a/partner").rows();
+      check_partners(file, group + "/a_to_b/partner", features_b);
+      check_partners(file, group + "/b_to_a/partner", features_a);
+      check_pair(file, group, static_cast<std::size_t>(features_a));
+      const auto matches = correlate::read_matches(path, a, b).size();
+      matched += matches;
+      const auto counts = file.read<Index>(group + "/filter_counts");
+      require(!counts.empty() && std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(matches),
+              ExitCode::bad_data, "{}:{} has filter counts that do not fit its matches", path.string(), group);
+    }
+  return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);
+}
+
+/// Row after row, since a matrix may be larger than memory.
+void check_correlations(const io::Dataset& r, const std::filesystem::path& path, const comm::StopWithin& stop) {
+  const Index step = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, r.row_size()));
+  for (Index row = 0; row < r.rows(); row += step) {
+    look(stop);
+    for (const float value : r.read<float>(row, std::min(step, r.rows() - row)))
+      require(std::abs(value) <= 1.0F, ExitCode::bad_data, "{}:{} holds {} near row {}, which is no correlation", path.string(), r.name(),
+              value, row);
+  }
+}
+
+std::string check_matrix(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
+  const auto file = io::File::open(path);
+  const auto r = file.dataset("/r");
+  check_correlations(r, path, stop);
+  if (!file.has("/indptr")) return fmt::format("correlations of {} x {} features", r.rows(), r.row_size());
+  const auto begin = file.read<Index>("/indptr");
+  const auto shape = file.read<Index>("/shape");
+  require(std::is_sorted(begin.begin(), begin.end()) && shape.size() == 2 && static_cast<Index>(begin.size()) == shape[0] + 1 &&
+              begin.front() == 0 && std::max<Index>(1, begin.back()) == r.rows(),
+          ExitCode::bad_data, "{}: rows and pairs do not fit", path.string());
+  for (std::size_t i = 0; i + 1 < begin.size(); ++i) {
+    look(stop);
+    const auto partners = file.dataset("/indices").read<std::int32_t>(begin[i], begin[i + 1] - begin[i]);
+    const bool ascending = std::adjacent_find(partners.begin(), partners.end(), std::greater_equal<>()) == partners.end();
+    require(partners.empty() || (ascending && partners.front() >= 0 && partners.back() < shape[1]), ExitCode::bad_data,
+            "{}: the partners of feature {} are damaged", path.string(), i);
+  }
+  return fmt::format("correlations of {} x {} features, {} pairs active together", shape[0], shape[1], begin.back());
+}
+
+} // namespace
+
+Stage correlate_stage() {
+  return {.word = "correlate",
+          .help = "features A x features B -> matches.h5",
+          .table = "correlate",
+          .command = add_flags,
+          .keys_of_flags = {},
+          .run = run,
+          .results = results,
+          .plan = plan,
+          .checks = {{"correlate", check_matches}, {"correlate matrix", check_matrix}}};
+}
+
+} // namespace concord::app

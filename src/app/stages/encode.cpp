@@ -1,0 +1,144 @@
+#include "concord/features/encode.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/core/text.hpp"
+#include "concord/core/threads.hpp"
+#include "concord/extract/extract.hpp"
+#include "concord/features/features.hpp"
+#include "concord/features/memory_plan.hpp"
+#include "concord/fused/encode.hpp"
+
+#include "app/command.hpp"
+#include "app/file_checks.hpp"
+#include "app/plan_sizes.hpp"
+#include "app/setting_flags.hpp"
+#include "app/stages/options.hpp"
+#include "app/stages/stages.hpp"
+#include <algorithm>
+#include <cmath>
+
+namespace concord::app {
+namespace {
+
+void add_flags(Command& command) {
+  auto options = std::make_shared<features::EncodeOptions>();
+  auto layers = std::make_shared<std::string>("all");
+  auto& flags = command.flags();
+  flags.add_option("--activations", options->activations, "activations.h5");
+  flags.add_option("--saes", options->saes, "folder of layer_LLL folders, or a path with {layer}");
+  flags.add_option("--layers", *layers, "all, or numbers such as 0,3,5")->capture_default_str();
+  const auto given = add_setting_flags(flags, settings::list_of<features::EncodeSettings>(*options));
+  flags.add_option("--out", options->out, "features.h5 to write");
+  command.without_study([&command, options, layers, given] {
+    command.need(!options->activations.empty() && !options->saes.empty() && !options->out.empty(), "--activations, --saes and --out");
+    comm::agree(command.world(), [&] {
+      options->layers = extract::parse_layers(*layers);
+      assign_given<features::EncodeSettings>(*options, *given);
+    });
+    options->force = command.force();
+    features::encode(command.world(), *options);
+  });
+}
+
+void run(const StageRun& run) {
+  for (const auto& model : run.study.models()) {
+    auto o = encode_options(run.study, model);
+    o.force = run.force;
+    if (run.study.flag("extract.fused"))
+      fused::encode(run.comm, comm::agreed(run.comm, [&] { return extract_options(run.study, model); }), o);
+    else
+      features::encode(run.comm, o);
+  }
+  auto o = encode_options(run.study, run.study.models().front());
+  o.force = run.force;
+  o.layers = skyline_layers(run.comm, run.study, run.files);
+  if (o.layers.empty()) return;
+  o.saes = run.files.skyline_saes(run.study);
+  o.stage_word = "encode skyline";
+  o.out = run.files.skyline() / "features.h5";
+  features::encode(run.comm, o);
+}
+
+std::vector<StageResult> results(const study::Study& study) {
+  const StudyFiles files(study);
+  std::vector<StageResult> all;
+  for (const auto& model : study.models())
+    all.push_back({named("encode", model),
+                   files.features(model),
+                   {{"activations", files.activations(model).string()}, {"sae/", files.saes(model), StageInput::Kind::saes}}});
+  return all;
+}
+
+std::vector<StagePlan> plan(const PlanSizes& s) {
+  StagePlan all{"encode", 0, 0, MemoryPlan("encode")};
+  for (const auto& m : s.models) {
+    all.disk += features_disk(s.disk, m.layers);
+    all.flops += m.layers * s.tokens * 2 * m.width() * s.latents();
+    const auto at_once =
+        static_cast<double>(features::encode_rows_at_once(s.study.integer("sae.latents"), m.config.hidden, thread_count()));
+    all.unbroken_flops = std::max(all.unbroken_flops, at_once * 2 * m.width() * s.latents());
+    all.unbroken_seconds = grace;
+    auto memory = features::encode_memory(encode_options(s.study, m.model),
+                                          {.rows = s.tokens,
+                                           .blocks = s.tokens / (static_cast<double>(s.study.integer("extract.batch")) * s.context()) + 1,
+                                           .latents = s.latents(),
+                                           .d = m.width(),
+                                           .value = s.value(),
+                                           .active = s.active(),
+                                           .ranks = s.ranks,
+                                           .layers = s.fused() ? s.of_shard(m.layers) : 1});
+    if (memory.of_node() > all.memory.of_node()) all.memory = std::move(memory);
+  }
+  return {all};
+}
+
+/// Statistics kept beside the rows must be what the rows give. Rows come in windows, since a layer may be larger than memory.
+void check_statistics(const features::FeaturesFile& file, int layer, const std::string& where, const comm::StopWithin& stop) {
+  const auto statistics = file.statistics(layer);
+  std::vector<Index> count(statistics.count.size(), 0);
+  std::vector<double> sum(statistics.count.size(), 0.0);
+  const Index window = std::max<Index>(1, (Index{1} << 24) / (1 + file.entries(layer) / std::max<Index>(1, file.rows())));
+  for (Index row = 0; row < file.rows(); row += window) {
+    look(stop);
+    const auto csr = file.csr(layer, row, std::min(file.rows(), row + window));
+    for (std::size_t e = 0; e < csr.indices.size(); ++e) {
+      ++count[static_cast<std::size_t>(csr.indices[e])];
+      sum[static_cast<std::size_t>(csr.indices[e])] += csr.values[e];
+    }
+  }
+  require(count == statistics.count, ExitCode::bad_data, "{}: the firing counts do not fit the rows", where);
+  for (std::size_t j = 0; j < sum.size(); ++j)
+    require(std::abs(sum[j] - statistics.sum[j]) <= 1e-9 * (1 + std::abs(sum[j])), ExitCode::bad_data,
+            "{}: the sum of feature {} does not fit the rows", where, j);
+}
+
+std::string check(const std::filesystem::path& path, std::string& warning, const comm::StopWithin& stop) {
+  if (!io::File::open(path).has_attribute("layers")) return "one layer's features"; // of features.h5.layers/
+  const features::FeaturesFile file(path);
+  for (const int layer : file.layers()) {
+    const auto of_layer = check_contents(std::filesystem::path(path.string() + ".layers") / (layer_name(layer) + ".h5"), stop);
+    if (warning.empty()) warning = of_layer;
+  }
+  Index nnz = 0;
+  for (const int layer : file.layers()) {
+    check_statistics(file, layer, path.string() + ":/" + layer_name(layer), stop);
+    nnz += file.entries(layer);
+  }
+  return fmt::format("features of {} layers, {} non-zeros", file.layers().size(), nnz);
+}
+
+} // namespace
+
+Stage encode_stage() {
+  return {.word = "encode",
+          .help = "activations + SAEs -> features.h5",
+          .table = "encode",
+          .command = add_flags,
+          .keys_of_flags = {{"--saes", "model.a.saes"}},
+          .run = run,
+          .results = results,
+          .plan = plan,
+          .checks = {{"encode", check}}};
+}
+
+} // namespace concord::app

@@ -1,0 +1,59 @@
+#include "concord/fused/recovered.hpp"
+
+#include "concord/comm/agree.hpp"
+
+#include "app/command.hpp"
+#include "app/model_flags.hpp"
+#include "app/stages/options.hpp"
+#include "app/stages/stages.hpp"
+
+namespace concord::app {
+namespace {
+
+void add_flags(Command& command) {
+  ModelFlags model(command.flags(), {"dtype", "loss", "compress", "commit_seconds"});
+  auto options = std::make_shared<fused::RecoveredOptions>();
+  auto& flags = command.flags();
+  flags.add_option("--saes", options->saes, "folder of layer_LLL folders, or a path with {layer}");
+  flags.add_option("--contexts", options->contexts, "contexts to run, evenly over the corpus")
+      ->check(CLI::Range(Index{1}, Index{1} << 40))
+      ->capture_default_str();
+  flags.add_option("--out", options->out, "JSON to write");
+  command.without_study([&command, model, options]() mutable {
+    auto& o = model.options();
+    command.need(!o.model.empty() && !o.tokens.empty() && !options->saes.empty() && !options->out.empty(),
+                 "--model, --tokens, --saes and --out");
+    o.stage_word = "recovered";
+    model.take(command.world());
+    fused::cross_entropy_recovered(command.world(), o, *options);
+  });
+}
+
+void run(const StageRun& run) {
+  const Index contexts = run.study.integer("sae.recovered_contexts");
+  if (contexts <= 0) return;
+  for (const auto& model : run.study.models()) {
+    auto o = comm::agreed(run.comm, [&] { return extract_options(run.study, model); });
+    o.stage_word = named("recovered", model);
+    fused::cross_entropy_recovered(run.comm, o, {run.files.saes(model), contexts, run.files.recovered(model)});
+  }
+}
+
+} // namespace
+
+Stage recovered_stage() {
+  return {.word = "recovered",
+          .help = "cross-entropy of a model with the reconstructions of its SAEs spliced in",
+          .table = "sae",
+          .command = add_flags,
+          .keys_of_flags = {{"--contexts", "sae.recovered_contexts"},
+                            {"--model", "model.a.path"},
+                            {"--layers", "model.a.layers"},
+                            {"--saes", "model.a.saes"}},
+          .run = run,
+          .results = {}, // recovered.json, which names its own inputs
+          .plan = {},
+          .checks = {}};
+}
+
+} // namespace concord::app

@@ -1,0 +1,269 @@
+#include "concord/subspaces/subspaces.hpp"
+
+#include "concord/comm/agree.hpp"
+#include "concord/concepts/concept_lists.hpp"
+#include "concord/concepts/mining.hpp"
+#include "concord/core/log.hpp"
+#include "concord/core/text.hpp"
+#include "concord/extract/extract.hpp"
+#include "concord/model/transformer.hpp"
+#include "concord/subspaces/carried.hpp"
+#include "concord/subspaces/memory_plan.hpp"
+
+#include "app/command.hpp"
+#include "app/file_checks.hpp"
+#include "app/plan_sizes.hpp"
+#include "app/setting_flags.hpp"
+#include "app/stages/options.hpp"
+#include "app/stages/stages.hpp"
+#include <algorithm>
+#include <limits>
+#include <set>
+
+namespace concord::app {
+namespace {
+
+using subspaces::SubspacesOptions;
+
+/// Phrases of the corpus that are headed by a concept's word, for a person to edit.
+void mine(const Command& command, const SubspacesOptions& o, const std::filesystem::path& out) {
+  const auto& world = command.world();
+  const auto lists = concepts::read_concept_lists(world, o.settings.concepts, o.settings.fold_case);
+  comm::agree(world, [&] {
+    std::error_code unreadable; // a folder that cannot be looked into is said when the file is written
+    require(world.rank() != 0 || command.force() || !std::filesystem::exists(out, unreadable), ExitCode::config,
+            "{} is there already and may have been edited; name another file, or give --force", out.string());
+  });
+  const auto mined = concepts::mine_phrases(world, o.tokens, lists);
+  comm::agree(world, [&] {
+    if (world.rank() == 0) concepts::write_mined(out, lists, mined.phrases);
+  });
+  say("{} phrases of {} candidates in {} words, each at least {} times: {}", mined.phrases.size(), mined.candidates, mined.words,
+      mined.min_count, out.string());
+}
+
+/// Flags that stand for no member of the options.
+struct FurtherFlags {
+  std::string compute = "f32";
+  std::filesystem::path mined;
+};
+
+void run_without_study(const Command& command, SubspacesOptions& o, const FurtherFlags& further, const GivenSettings& given) {
+  const bool mines = !further.mined.empty();
+  comm::agree(command.world(), [&] { assign_given(o.settings, given); });
+  command.need(!o.settings.concepts.empty() && !o.tokens.empty() &&
+                   (mines || (!o.a.features.empty() && !o.b.features.empty() && !o.out.empty())),
+               "--concepts, --tokens and --mine; or --concepts, --tokens, --a, --b, --saes-a, --saes-b and --out");
+  if (mines) {
+    mine(command, o, further.mined);
+    return;
+  }
+  o.a.model.device = o.b.model.device = Device::cpu;
+  o.a.model.compute = o.b.model.compute = comm::agreed(command.world(), [&] { return parse_dtype(further.compute); });
+  o.settings.effects = o.settings.effects && (!o.a.model.model.empty() || given.contains("effects"));
+  o.settings.residual = o.settings.residual && (!o.a.activations.empty() || given.contains("residual"));
+  o.force = command.force();
+  subspaces::subspaces(command.world(), o);
+}
+
+void add_flags(Command& command) {
+  auto options = std::make_shared<SubspacesOptions>();
+  auto further = std::make_shared<FurtherFlags>();
+  auto& flags = command.flags();
+  for (auto [side, inputs] : {std::pair{"a", &options->a}, std::pair{"b", &options->b}}) {
+    const std::string of = std::string(" of model ") + side;
+    flags.add_option(std::string("--") + side, inputs->features, "features.h5" + of);
+    flags.add_option(std::string("--saes-") + side, inputs->saes, "SAEs" + of + ": folder, or a path with {layer}");
+    flags.add_option(std::string("--activations-") + side, inputs->activations, "activations.h5" + of + ", for subspaces without features");
+    flags.add_option(std::string("--model-") + side, inputs->model.model, "Hugging Face folder" + of + ", for effects");
+  }
+  flags.add_option("--tokens", options->tokens, "tokens.h5 of both");
+  flags.add_option("--compute", further->compute, "type of the forward pass: f32 or bf16")->capture_default_str();
+  flags.add_option("--seed", options->seed, "seed of every random number")->capture_default_str();
+  flags.add_option("--mine", further->mined, "write the phrases of the corpus that are headed by a concept's word to this .tsv, and end");
+  flags.add_option("--out", options->out, "subspaces.h5 to write");
+  const auto given = add_setting_flags(flags, settings::list_of(options->settings));
+  command.without_study([&command, options, further, given] { run_without_study(command, *options, *further, *given); });
+}
+
+void run(const StageRun& run) {
+  if (run.study.text("subspaces.concepts").empty()) {
+    log_info("subspaces: the study names no concepts (subspaces.concepts)");
+    return;
+  }
+  for (const auto& pair : run.study.pairs()) {
+    auto o = comm::agreed(run.comm, [&] { return subspaces_options(run.study, pair); });
+    o.force = run.force;
+    subspaces::subspaces(run.comm, o);
+  }
+}
+
+std::vector<StageResult> results(const study::Study& study) {
+  const StudyFiles files(study);
+  std::vector<StageResult> all;
+  for (const auto& pair : study.pairs())
+    all.push_back({.unit = named("subspaces", pair),
+                   .path = files.subspaces(pair),
+                   .reads = {{"tokens", files.tokens().string(), StageInput::Kind::tokens},
+                             {"features_a", files.features(pair.a).string()},
+                             {"features_b", files.features(pair.b).string()},
+                             {"sae_a/", files.saes(pair.a), StageInput::Kind::saes},
+                             {"sae_b/", files.saes(pair.b), StageInput::Kind::saes}},
+                   .wanted = !study.text("subspaces.concepts").empty(),
+                   .needed = false});
+  return all;
+}
+
+/// Concepts and phrases of a study's lists; what data/concepts holds where they cannot be read yet.
+std::pair<double, double> concepts_and_phrases(const study::Study& study) {
+  try {
+    const comm::Communicator self(MPI_COMM_SELF, boost::mpi::comm_attach);
+    const auto lists = concepts::read_concept_lists(self, study.path("subspaces.concepts"));
+    return {static_cast<double>(lists.concepts.size()), static_cast<double>(lists.phrases.size())};
+  } catch (const Error&) { // a plan is made before the lists are there, too
+    return {32, 1300};
+  }
+}
+
+/// Layers of one model at which effects are measured, of `all`.
+double effect_layers(const study::Study& study, const char* key, double all) {
+  const auto layers = extract::parse_layers(join(study.list(key), ","));
+  return layers.empty() ? all : std::min(all, static_cast<double>(layers.size()));
+}
+
+/// Blocks and their cost at the layers of one model where effects are measured.
+double effect_flops(const PlanSizes& s, const subspaces::SubspacesSettings& settings, const ModelPlan& m, const ModelPlan& other,
+                    double layers, double pairs, double concepts) {
+  const double rows = settings.effects ? 6.0 * concepts * static_cast<double>(settings.effect_occurrences * (settings.after + 2)) : 0;
+  const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+  const double carried = subspaces::carried_kinds * concepts / 2;                                          // at half of the rows
+  const double added = static_cast<double>(settings.steering.size()) * std::min(4.0 * concepts, removals); // of four kinds
+  const double runs = removals * static_cast<double>(settings.removals.size()) + added;
+  const double head = 2 * static_cast<double>(m.config.vocab * m.config.hidden);
+  const double map_rows = std::min(s.tokens, 2.0 * static_cast<double>(settings.map_rows));
+  return (layers * runs + pairs * carried) * rows * (m.parameters + head) +              // half of the blocks lie above a layer
+         pairs * map_rows * 4 * (2 * m.width() * m.width() + m.width() * other.width()); // two maps, each pair's moments from both sides
+}
+
+/// Grows `size` by what one model brings.
+void add_model(const PlanSizes& s, const subspaces::SubspacesSettings& settings, const ModelPlan& m, subspaces::SubspacesSize& size) {
+  size.layers += m.layers;
+  size.heads = std::max(size.heads, static_cast<double>(m.config.heads));
+  size.vocabulary = std::max(size.vocabulary, static_cast<double>(m.config.vocab));
+  size.d = std::max(size.d, m.width());
+  if (!settings.effects) return;
+  const Dtype compute = parse_dtype(s.study.text("extract.compute"));
+  const double weights = model::weight_bytes(m.config, {0, m.config.layers, true}, compute, false);
+  size.model = std::max(size.model, weights + 4 * s.context() * m.config.layers * static_cast<double>(m.config.qkv_width()));
+}
+
+StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& b) {
+  StagePlan plan{"subspaces", 0, 0, MemoryPlan("subspaces")};
+  const auto settings = s.study.stage_settings<subspaces::SubspacesSettings>("subspaces");
+  const auto [concepts, phrases] = concepts_and_phrases(s.study);
+  subspaces::SubspacesSize size{.concepts = concepts, .phrases = phrases, .layers = 0, .latents = s.latents(), .active = s.active()};
+  size.tokens = s.tokens;
+  size.context = s.context();
+  size.contexts = s.tokens / s.context() + 1;
+  size.ranks = s.ranks;
+  const double layers_a = effect_layers(s.study, "subspaces.effect_layers_a", a.layers);
+  const double layers_b = effect_layers(s.study, "subspaces.effect_layers_b", b.layers);
+  const double pairs = settings.carry ? layers_a * layers_b : 0;
+  plan.flops = effect_flops(s, settings, a, b, layers_a, pairs, concepts) + effect_flops(s, settings, b, a, layers_b, pairs, concepts);
+  for (const ModelPlan* m : {&a, &b}) {
+    const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+    const double head = 2 * static_cast<double>(m->config.vocab * m->config.hidden);
+    plan.unbroken_flops = std::max(plan.unbroken_flops, removals * 12 * (2 * m->parameters + head));
+    add_model(s, settings, *m, size);
+  }
+  const double matrices = 10 * concepts * concepts;
+  const double of_effects = 16.0 * static_cast<double>(settings.removals.size()) + 3.0 * static_cast<double>(settings.steering.size());
+  plan.disk =
+      size.layers * 8 * (matrices * (settings.effects ? 1 + of_effects : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
+      a.layers * b.layers * (36 * concepts * concepts + 300 * concepts);
+  plan.disk += 8 * (size.layers * 6 + 2 * pairs * 3 * subspaces::carried_kinds) * concepts * concepts;
+  plan.memory = subspaces::subspaces_memory(settings, size);
+  plan.unbroken_seconds = grace;
+  return plan;
+}
+
+std::vector<StagePlan> plan(const PlanSizes& s) {
+  StagePlan all{"subspaces", 0, 0, MemoryPlan("subspaces")};
+  if (s.study.text("subspaces.concepts").empty()) return {all};
+  for (const auto& pair : s.study.pairs()) {
+    auto one = plan_of_pair(s, s.plan_of(pair.a), s.plan_of(pair.b));
+    all.disk += one.disk;
+    all.flops += one.flops;
+    all.unbroken_flops = std::max(all.unbroken_flops, one.unbroken_flops);
+    all.unbroken_seconds = one.unbroken_seconds;
+    if (one.memory.of_all(s.on_node) >= all.memory.of_all(s.on_node)) all.memory = std::move(one.memory);
+  }
+  return {all};
+}
+
+/// A layer's members and effects: features that are there and named once a concept, AUCs and shares between 0 and 1.
+void check_subspaces_of(const io::File& file, const std::string& side) {
+  for (const char* name : {"member_auc", "member_q", "member_coverage", "sum_auc_chosen", "sum_auc_held", "probe_auc"})
+    check_between(file, side + name, 0, 1);
+  check_between(file, side + "overlap_excess", std::numeric_limits<double>::lowest(), 1 + 1e-9);
+  const auto members = file.dataset(side + "members");
+  const auto most = static_cast<std::size_t>(members.dims().back());
+  const auto features = members.read_all<std::int32_t>();
+  for (std::size_t first = 0; first < features.size(); first += most) {
+    std::set<std::int32_t> seen;
+    for (std::size_t i = first; i < first + most && features[i] >= 0; ++i)
+      require(seen.insert(features[i]).second, ExitCode::bad_data, "{}:{}members names feature {} twice", file.path().string(), side,
+              features[i]);
+  }
+  if (!file.has(side + "kl")) return;
+  check_between(file, side + "kl", -1e-6, std::numeric_limits<double>::max());
+  check_between(file, side + "energy", 0, 1 + 1e-6);
+  if (file.has(side + "resample")) check_between(file, side + "resample/kl", -1e-6, std::numeric_limits<double>::max());
+  if (file.has(side + "steering")) check_between(file, side + "steering/kl", -1e-6, std::numeric_limits<double>::max());
+}
+
+std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& /*stop*/) {
+  const auto file = io::File::open(path);
+  const auto layers_a = layers_in(file, "layers_a");
+  const auto layers_b = layers_in(file, "layers_b");
+  for (const char* side : {"/a/", "/b/"}) check_subspaces_of(file, side);
+  for (const char* name : {"/alike/matrix", "/alike/features/score", "/alike/phrases/score"})
+    check_between(file, name, -1 - 1e-9, 1 + 1e-9);
+  for (const char* name : {"/alike/features/p", "/alike/phrases/p", "/alike/contrast_p"}) check_between(file, name, 1e-12, 1);
+  if (file.has("/claim"))
+    for (const char* measure : {"kl", "loss", "resample/kl", "resample/loss", "steering/kl", "steering/writes"}) {
+      const std::string group = fmt::format("/claim/{}", measure);
+      if (!file.has(group)) continue;
+      for (const char* name : {"/p", "/p_grouped", "/p_max", "/p_max_grouped"}) check_between(file, group + name, 1e-12, 1);
+      check_between(file, group + "/r", -1 - 1e-9, 1 + 1e-9);
+    }
+  for (const char* matrix : {"/claim/overlap/", "/claim/logits/", "/claim/coactivation/"})
+    if (file.has(std::string(matrix) + "p")) {
+      for (const char* name : {"p", "p_grouped", "p_max", "p_max_grouped"}) check_between(file, std::string(matrix) + name, 1e-12, 1);
+      check_between(file, std::string(matrix) + "r", -1 - 1e-9, 1 + 1e-9);
+    }
+  if (file.has("/carried")) {
+    check_between(file, "/carried/r2", std::numeric_limits<double>::lowest(), 1 + 1e-9);
+    check_between(file, "/carried/kl", -1e-6, std::numeric_limits<double>::max());
+    check_between(file, "/carried/energy", 0, 1 + 1e-6);
+    check_between(file, "/carried/contrast_p", 1e-12, 1);
+  }
+  return fmt::format("subspaces of {} concepts in {} and {} layers", file.dataset("/concepts/defined").rows(), layers_a.size(),
+                     layers_b.size());
+}
+
+} // namespace
+
+Stage subspaces_stage() {
+  return {.word = "subspaces",
+          .help = "features + concept lists -> subspaces.h5 (concepts, their subspaces, and how these act)",
+          .table = "subspaces",
+          .command = add_flags,
+          .keys_of_flags = {},
+          .run = run,
+          .results = results,
+          .plan = plan,
+          .checks = {{"subspaces", check}}};
+}
+
+} // namespace concord::app

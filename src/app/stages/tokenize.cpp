@@ -1,0 +1,76 @@
+#include "concord/corpus/tokenize.hpp"
+
+#include "concord/corpus/memory_plan.hpp"
+#include "concord/corpus/text_files.hpp"
+#include "concord/corpus/token_reader.hpp"
+
+#include "app/command.hpp"
+#include "app/file_checks.hpp"
+#include "app/plan_sizes.hpp"
+#include "app/setting_flags.hpp"
+#include "app/stages/stages.hpp"
+#include <algorithm>
+
+namespace concord::app {
+namespace {
+
+void add_flags(Command& command) {
+  auto options = std::make_shared<corpus::TokenizeOptions>();
+  auto& flags = command.flags();
+  flags.add_option("--text", options->paths, "text files, folders or patterns");
+  const auto given = add_setting_flags(flags, settings::list_of<corpus::CorpusSettings>(*options),
+                                       {.also = {{"token_ids", "--tokens"}}, .without = {"paths"}});
+  flags.add_option("--out", options->out, "tokens.h5 to write");
+  command.without_study([&command, options, given] {
+    assign_given<corpus::CorpusSettings>(*options, *given);
+    command.need(!options->out.empty() && (!options->paths.empty() || !options->token_ids.empty()),
+                 "--text with --tokenizer (or --tokens) and --out");
+    options->force = command.force();
+    corpus::tokenize(command.world(), *options);
+  });
+}
+
+void run(const StageRun& run) {
+  corpus::TokenizeOptions o{run.study.stage_settings<corpus::CorpusSettings>("corpus"), {}, {}};
+  o.paths.clear(); // patterns, below a folder whose name is none
+  for (const auto& path : run.study.list("corpus.paths")) o.paths.push_back(corpus::pattern_below(run.study.folder(), path));
+  o.out = run.files.tokens();
+  o.force = run.force;
+  corpus::tokenize(run.comm, o);
+}
+
+std::vector<StageResult> results(const study::Study& study) {
+  return {{"tokenize", StudyFiles(study).tokens(), {}}};
+}
+
+std::vector<StagePlan> plan(const PlanSizes& s) {
+  constexpr double tokenized_a_second = 1e6; // bytes of text, by one thread
+  const corpus::TokenizeOptions options;
+  return {{"tokenize", tokens_disk(s.disk), 0,
+           corpus::tokenize_memory(options.piece_bytes, std::max(s.text_bytes, 4 * s.tokens), s.vocabulary()), 0,
+           static_cast<double>(options.piece_bytes) / tokenized_a_second}};
+}
+
+/// Piece by piece: a corpus may be larger than memory.
+std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
+  const corpus::TokenReader tokens(path);
+  tokens.check(&stop);
+  look(stop);
+  return fmt::format("{} tokens", tokens.count());
+}
+
+} // namespace
+
+Stage tokenize_stage() {
+  return {.word = "tokenize",
+          .help = "text files -> tokens.h5",
+          .table = "corpus",
+          .command = add_flags,
+          .keys_of_flags = {{"--text", "corpus.paths"}, {"--tokens", "corpus.token_ids"}},
+          .run = run,
+          .results = results,
+          .plan = plan,
+          .checks = {{"tokenize", check}}};
+}
+
+} // namespace concord::app
