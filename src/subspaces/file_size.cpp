@@ -17,7 +17,8 @@ bool named(const std::vector<std::string>& list, const char* name) {
   return std::find(list.begin(), list.end(), name) != list.end();
 }
 
-double of(std::size_t count) {
+template <typename Count>
+double of(Count count) {
   return static_cast<double>(count);
 }
 
@@ -88,12 +89,14 @@ double claim_operations(const SubspacesSettings& s, const SubspacesSize& size, c
   constexpr double of_meaning = 4; // questions, with at most so many permutations
   constexpr double most_of_meaning = 999;
   constexpr double level_permutations = 199;
-  constexpr double heads = 3;
   const double one = of_entry * crossings * size.concepts * size.concepts;
   const double permutations = tests * static_cast<double>(s.permutations);
   const double pairs = static_cast<double>(layers.effect_layers_a) * layers.effect_layers_b;
   const double twice = pairs > 1 ? 2 : 1; // a family, and each of its pairs by itself
   const double kinds = of(s.effect_bases.size() + s.further_bases.size());
+  const auto controls = of(std::count_if(s.effect_bases.begin(), s.effect_bases.end(),
+                                         [](const std::string& name) { return name == "random" || name == "matched"; }));
+  const double heads = kinds - controls;                             // whose level and intervals are looked at
   double all = pairs * permutations * twice * (basis_kinds + 2) / 2; // of overlap, logits, co-activation, without halves
   if (!s.effects) return one * static_cast<double>(layers.layers_a) * layers.layers_b * permutations * twice * (basis_kinds + 1) / 2;
   const double family = pairs * permutations * twice;

@@ -193,7 +193,8 @@ void say_headline(const std::vector<std::vector<double>>& values, const std::vec
       said += fmt::format("; the test by itself finds agreement in {:.1f} % of draws without any", 100 * values[0][best]);
     log_info("{}", said);
     const double draws = static_cast<double>(level_draws);
-    if (level_draws > 0 && agreement::wilson_interval(std::llround(values[0][best] * draws), level_draws, 0.95).low > alpha)
+    if (level_draws > 0 && !std::isnan(values[0][best]) &&
+        agreement::wilson_interval(std::llround(values[0][best] * draws), level_draws, 0.95).low > alpha)
       log_warn("subspaces: p of {} is too small: its test finds agreement at 0.05 in {:.0f} % of draws without any", name_of(kind),
                100 * values[0][best]);
   }

@@ -24,9 +24,8 @@ using agreement::Basis;
 ///   means     without features, only where it is asked for, as the next two: the mean of the concept's phrases less that of all others
 ///   lda       the direction that tells them apart best, S^-1 times `means`, S the covariance of all phrases (linear_bases.hpp)
 ///   leace     as means, but what is taken along it is what lda reads off (Basis::read): after that no linear classifier sees the concept
-///   pseudo    as residual, of words of no concept that stand in for its phrases, alike in frequency and in length
-///   (concepts/stand_ins.hpp),
-///             less their own mean; only where it is asked for
+///   pseudo    as residual, of words of no concept that stand in for its phrases, alike in frequency and in length, less their own mean
+///             (concepts/stand_ins.hpp); only where it is asked for
 /// Members and phrases are those of the half that members are chosen on. random, matched, dealt and pseudo are controls.
 enum class BasisKind { sae, residual, random, matched, dealt, means, lda, leace, pseudo };
 inline constexpr int basis_kinds = 9;

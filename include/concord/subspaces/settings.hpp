@@ -57,6 +57,13 @@ struct SubspacesSettings {
 
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
+    describe_spaces(s, setting);
+    describe_effects(s, setting);
+  }
+
+private:
+  template <typename Self, typename Visit>
+  static void describe_spaces(Self& s, Visit& setting) {
     using settings::Allowed;
     using settings::anything;
     using settings::within;
@@ -73,8 +80,7 @@ struct SubspacesSettings {
     setting("residual", s.residual, anything(), "also look at subspaces of the residual stream without features; needs activations.h5");
     setting("further_bases", s.further_bases, Allowed{0, 0, false, false, {"means", "lda", "leace", "pseudo"}},
             "subspaces beside those of residual, removed where effects are measured: difference of means, LDA, LEACE, and as a control "
-            "words of no "
-            "concept alike in frequency and length; needs residual");
+            "words of no concept alike in frequency and length; needs residual");
     setting(
         "max_norm", s.max_norm, settings::at_least(0),
         "spans with a row longer than this many median norms (attention sinks) are left out of phrases' means and of removals; 0: none");
@@ -96,6 +102,13 @@ struct SubspacesSettings {
     setting("shuffles", s.shuffles, within(1, settings::largest_int),
             "random pairings that scores of paired features and phrases are held against");
     setting("window", s.window, within(1, settings::largest_int), "tokens in which words of two concepts occur together");
+  }
+
+  template <typename Self, typename Visit>
+  static void describe_effects(Self& s, Visit& setting) {
+    using settings::Allowed;
+    using settings::anything;
+    using settings::within;
     setting("effects", s.effects, anything(), "also measure what the removal of a concept's subspace does to the predictions");
     setting("effect_bases", s.effect_bases, Allowed{0, 0, false, false, {"sae", "residual", "random", "matched", "dealt"}},
             "subspaces that are removed, the last three as controls");
