@@ -1,9 +1,9 @@
 #include "concord/subspaces/memory_plan.hpp"
 
-#include "concord/subspaces/carried.hpp"
+#include "concord/subspaces/carried/carried.hpp"
 
-#include "subspaces/map_rows.hpp"
-#include "subspaces/result_file.hpp"
+#include "subspaces/carried/map_rows.hpp"
+#include "subspaces/files/result_file.hpp"
 #include <algorithm>
 
 namespace concord::subspaces {

@@ -1,6 +1,6 @@
 #include "concord/subspaces/subspaces.hpp"
 
-#include "subspaces/stage.hpp"
+#include "subspaces/stage/stage.hpp"
 
 namespace concord::subspaces {
 

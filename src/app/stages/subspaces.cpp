@@ -7,8 +7,8 @@
 #include "concord/core/text.hpp"
 #include "concord/extract/extract.hpp"
 #include "concord/model/transformer.hpp"
-#include "concord/subspaces/bases.hpp"
-#include "concord/subspaces/carried.hpp"
+#include "concord/subspaces/bases/bases.hpp"
+#include "concord/subspaces/carried/carried.hpp"
 #include "concord/subspaces/memory_plan.hpp"
 
 #include "app/command.hpp"
