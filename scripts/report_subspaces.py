@@ -13,10 +13,12 @@ import numpy as np
 from report_parts import strings, text
 
 HEADLINE_BASES = ("sae", "residual")
-CONTROLS = ("dealt", "matched", "random")
+FURTHER_BASES = ("means", "lda", "leace")  # of the residual stream, where they were asked for
+CONTROLS = ("dealt", "pseudo", "matched", "random")
 BASIS_TITLES = {"sae": "features of the SAE (sae)", "residual": "residual stream without features (residual)",
                 "dealt": "control: words without a common meaning (dealt)", "matched": "control: features alike in rate and norm (matched)",
-                "random": "control: random decoder rows (random)"}
+                "random": "control: random decoder rows (random)", "means": "difference of means (means)", "lda": "linear discriminant (lda)",
+                "leace": "least-squares concept erasure (leace)", "pseudo": "control: words of no concept, alike in frequency and length (pseudo)"}
 CRITERIA = ("agreement beyond chance", "more than the controls", "phrases as well as single words")
 EFFECT_MEASURES = ("kl", "loss")
 AGREEMENT = ("r", "t", "robust_t", "spearman", "p", "p_grouped", "p_max", "p_max_grouped", "p_spearman", "reliability_a", "reliability_b", "ceiling",
@@ -59,7 +61,7 @@ class Subspaces:
         """The bases of which effects were measured in both models, the headline's first."""
         seen = {side: {basis for layer in range(len(self.layers[side])) for basis in self.bases
                        if np.isfinite(self.effects(side, layer, "kl", "all", basis)).any()} for side in "ab"}
-        return [basis for basis in (*HEADLINE_BASES, *CONTROLS) if basis in seen["a"] & seen["b"]]
+        return [basis for basis in (*HEADLINE_BASES, *FURTHER_BASES, *CONTROLS) if basis in seen["a"] & seen["b"]]
 
     @property
     def concepts(self):

@@ -69,6 +69,38 @@ def resample_html(s, pair):
     return f"<h3>Resampled removals</h3><p>The part of another concept's span takes the place of the mean's.</p>{table}"
 
 
+def equal_energy_rows(s, pair):
+    """A row a model and basis: KL less that of words of other concepts that take as much energy, on the own concept and on others."""
+    rows = []
+    off = ~np.eye(s.concepts, dtype=bool)
+    for side, layer in zip("ab", s.place(pair)):
+        group = s.file[f"{side}/equal"]
+        for k, basis in enumerate(s.bases):
+            excess, error = group["excess"][layer, 0, k], group["excess_error"][layer, 0, k]
+            if not np.isfinite(excess).any():
+                continue
+            energy, control = s.file[f"{side}/energy"][layer, 0, k], group["energy"][layer, 0, k]
+            row = {"model": side.upper(), "basis": BASIS_TITLES[basis]}
+            for name, of in (("own", lambda v: np.diagonal(v, axis1=1, axis2=2)), ("others", lambda v: v[:, off])):
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    z = of(excess) / of(error)
+                row |= {f"kl_{name}": mean_of(of(excess)), f"z_{name}": float(np.median(z[np.isfinite(z)])) if np.isfinite(z).any() else np.nan,
+                        f"energy_{name}": f"{mean_of(of(energy)):.3f} / {mean_of(of(control)):.3f}"}
+            rows.append(row)
+    return rows
+
+
+def equal_energy_html(s, pair):
+    """Effects beyond those of word sets that take as much, at a layer pair; empty where they were not measured."""
+    if "equal" not in s.file["a"]:
+        return ""
+    columns = [("model", "model"), ("basis", "subspaces of"), *((f"{of}_{name}", f"{words} {where}") for name, where in (("own", "on its own concept"), ("others", "on others"))
+                                                              for of, words in (("kl", "KL beyond the control,"), ("z", "in units of its error (median)"), ("energy", "energy, own / control,")))]
+    table = html_table(equal_energy_rows(s, pair), columns, dict.fromkeys(("kl_own", "kl_others"), ".3f") | dict.fromkeys(("z_own", "z_others"), ".1f"))
+    return f"""<h3>Beyond what is taken</h3><p>Beside each subspace words of other concepts were removed that take nearly as much of the spans' energy. An effect is of the concept,
+not of the amount, where it is larger than theirs by more than some errors. Energies beside each other say how near they are.</p>{table}"""
+
+
 def carried_title(kind, source):
     """"own_sae" is the other model's own basis; "_shuffled" and "_random" are controls of the map."""
     if kind.startswith("own_"):

@@ -12,10 +12,11 @@ from report_parts import STYLE, Corpus, Html, html_table, label, layer_name, rea
 from report_subspaces import (AGREEMENT, BASIS_TITLES, CHECKS, CONTROLS, CRITERIA, EFFECT_MEASURES, HEADLINE_BASES, LEAST_PAIRS, LEAST_RELIABILITY, MOST_EFFECT_ROWS,
                               QUESTIONS, Matrices, Subspaces, alike_rows, claim_rows, concept_rows, contrast_rows, headlines, last, member_rows,
                               verdict_sentence, why_not_alike, write_effects)
-from report_subspaces_acts import carried_html, resample_html, steering_html
+from report_subspaces_acts import carried_html, equal_energy_html, resample_html, steering_html
 
-BASIS_COLOURS = {"sae": "#1f77b4", "residual": "#d95f02", "dealt": "#444444", "matched": "#2e8b57", "random": "#9a7fc0"}
-BASIS_MARKS = {"sae": "o", "residual": "s", "dealt": "v", "matched": "^", "random": "D"}
+BASIS_COLOURS = {"sae": "#1f77b4", "residual": "#d95f02", "dealt": "#444444", "matched": "#2e8b57", "random": "#9a7fc0", "means": "#e6a800", "lda": "#c2185b",
+                 "leace": "#795548", "pseudo": "#7f7f7f"}
+BASIS_MARKS = {"sae": "o", "residual": "s", "dealt": "v", "matched": "^", "random": "D", "means": "P", "lda": "X", "leace": "*", "pseudo": "<"}
 SET_TITLES = {"all": "all spans", "one_token": "words of one token", "several_tokens": "words of several tokens", "phrase": "phrases"}
 UNDEFINED = "#d8d8d8"
 REASONS = {"concept undefined": ("u", "the concept has too few occurrences or phrases"),
@@ -317,7 +318,7 @@ takes no part in any test; grey is not defined.</p>{save(figure_matrices(s, pair
 <h3>A against B</h3><p>Circles: A on half 1 of the documents, B on half 2; crosses: the other way round; what lies
 farther out is drawn at the border. Named: concept pairs that agree and disagree most (of a control, the concepts that it stands beside).</p>
 {save(figure_scatter(s, pair), folder, f"{WHERE}_scatter{suffix}")}
-<h3>Against meaning</h3>{meaning_html(s, pair)}{resample_html(s, pair)}"""
+<h3>Against meaning</h3>{meaning_html(s, pair)}{resample_html(s, pair)}{equal_energy_html(s, pair)}"""
     if len(s.pairs) > 1:
         out += f"<h2>Agreement at all layer pairs</h2>{save(figure_pairs(s), folder, f'{WHERE}_pairs')}"
     return out + steering_html(s) + carried_html(s)

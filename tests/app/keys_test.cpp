@@ -288,8 +288,8 @@ std::string other_value(const settings::Setting& setting) {
   if (const auto* real = std::get_if<double>(&setting.value)) return fmt::format("{}", (*real + std::min(allowed.high, 1.0)) / 2);
   if (!allowed.words.empty()) {
     const auto* word = std::get_if<std::string>(&setting.value);
-    const auto first = word == nullptr ? std::get<std::vector<std::string>>(setting.value).front() : *word;
-    return allowed.words[allowed.words[0] == first ? 1 : 0];
+    const auto now = word != nullptr ? std::vector{*word} : std::get<std::vector<std::string>>(setting.value);
+    return allowed.words[!now.empty() && allowed.words[0] == now.front() ? 1 : 0];
   }
   const std::map<std::string, std::string> texts{{"concepts", "other.tsv"},   {"similarity", "other_similarity.tsv"},
                                                  {"meaning", "[\"path\"]"},   {"layers_a", "[2, 99]"},

@@ -84,6 +84,67 @@ class Subspaces(unittest.TestCase):
             self.assertEqual(value.tobytes(), expected[name].tobytes(), name)
         self.assertEqual({name for name in expected.keys() - found.keys() if "/steering/" not in name and "/resample/" not in name}, set())
 
+    @classmethod
+    def with_further(cls, name, ranks):
+        work = cls.folder / name
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(cls.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
+        run("subspaces", cls.study, "--set", f"study.output={work}", "--set", 'subspaces.further_bases=["means", "lda", "leace", "pseudo"]', "--set",
+            "subspaces.equal_energy=true", ranks=ranks)
+        return datasets(work / "subspaces.h5")
+
+    def test_further_bases_stand_beside_the_others(self):
+        expected, found = datasets(self.file), self.with_further("further", RANKS)
+        for name, value in expected.items():  # what was measured without them is bit for bit the same
+            if value.dtype.kind == "f":
+                known = ~np.isnan(value)
+                self.assertEqual(found[name][known].tobytes(), value[known].tobytes(), name)
+            elif not name.endswith("/dimensions"):
+                self.assertEqual(found[name].tobytes(), value.tobytes(), name)
+        with h5py.File(self.folder / "further/subspaces.h5") as f:
+            bases = json.loads(f.attrs["bases"])
+            lists = {text.lower() for text in f["phrases/texts"].asstr()[:]}
+            words = f["pseudo/words"].asstr()[:].tolist()
+        self.assertEqual(bases, ["sae", "residual", "random", "matched", "dealt", "means", "lda", "leace", "pseudo"])
+        self.assertTrue(words and not lists & set(words) and len(set(words)) == len(words))
+        for side in "ab":
+            np.testing.assert_array_equal(found[f"/{side}/dimensions"][:, 5:8], 1)
+            self.assertTrue((found[f"/{side}/dimensions"][:, 8] > 0).any())
+            whitened = found[f"/{side}/overlap_whitened"]
+            self.assertTrue(np.allclose(np.diagonal(whitened[:, 1], axis1=1, axis2=2), 1))
+            self.assertTrue((found[f"/{side}/whitening"][:, 0] > 10).all() and (found[f"/{side}/whitening"][:, 1] > 0).all())
+            self.assertTrue(np.isnan(expected[f"/{side}/overlap_whitened"]).all())
+            kl = found[f"/{side}/kl"][1, 0]
+            for kind in (5, 6, 7):
+                self.assertTrue((kl[kind] > -1e-6).all() and (kl[kind] > 1e-5).any(), bases[kind])
+            self.assertFalse(np.allclose(kl[5], kl[7], rtol=0.01))  # along the same direction, by another reading
+            self.assertGreater(found[f"/{side}/energy"][1, 0, 1][:, np.eye(kl.shape[-1], dtype=bool)].mean(), 0)
+        for name in ("/a/equal/kl", "/b/equal/kl", "/a/equal/excess"):
+            self.assertTrue(np.isfinite(found[name][1, 0, 1]).any(), name)
+            self.assertTrue(np.isnan(found[name][1, 0, 4]).all(), name)  # controls have none
+        known = np.isfinite(found["/a/equal/kl"][1, 0, 1])
+        self.assertTrue((found["/a/equal/energy"][1, 0, 1][known] > 0).all())
+        self.assertFalse(np.isnan(found["/claim/kl/r"][0, 5:8, 3]).any())
+        for ranks in {1, 3} - {RANKS}:
+            again = self.with_further("further ranks", ranks)
+            for name, value in found.items():
+                if value.dtype.kind in "iuSO":
+                    self.assertEqual(again[name].tobytes(), value.tobytes(), f"{name} at {ranks} ranks")
+                elif name not in expected:
+                    np.testing.assert_allclose(again[name], value, rtol=1e-6, atol=1e-7, err_msg=f"{name} at {ranks} ranks")
+
+    def test_further_bases_that_cannot_be_are_refused(self):
+        self.assertIn("residual stream", self.refused_by_all('subspaces.further_bases=["lda"]', "subspaces.residual=false", "subspaces.steering=[]",
+                                                             'subspaces.removals=["mean"]'))
+        self.assertIn("add mean to", self.refused_by_all("subspaces.equal_energy=true", 'subspaces.removals=["resample"]'))
+        self.assertIn("did you mean", self.refused_by_all('subspaces.further_bases=["leac"]'))
+
+    def refused_by_all(self, *settings):
+        work = self.folder / "refused all"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(self.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
+        return run("subspaces", self.study, "--set", f"study.output={work}", *(word for setting in settings for word in ("--set", setting)), code=78, ranks=1)
+
     def test_steering_that_cannot_be_is_refused(self):
         for setting, said in (("subspaces.steering=[0]", '"0" must be a number other than 0'), ('subspaces.steering=["half"]', '"half" must be a number'),
                               ("subspaces.residual=false", "they need subspaces.residual = true")):

@@ -1,6 +1,6 @@
 // What takes long leaves off where a stop is asked for, on all ranks, whichever was asked.
-#include "concord/subspaces/alike.hpp"
-#include "concord/subspaces/span_values.hpp"
+#include "concord/subspaces/likeness/alike.hpp"
+#include "concord/subspaces/spans/span_values.hpp"
 
 #include "subspaces/worlds.hpp"
 #include <csignal>

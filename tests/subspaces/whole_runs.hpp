@@ -1,6 +1,6 @@
 #pragma once
 // The oracle of effects: whole runs of the small demo model in which a hook changes rows behind a layer, all beside the model in double.
-#include "concord/subspaces/effects.hpp"
+#include "concord/subspaces/effects/effects.hpp"
 
 #include "subspaces/worlds.hpp"
 #include <cstdlib>

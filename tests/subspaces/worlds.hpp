@@ -2,7 +2,7 @@
 // What the tests of subspaces share: a rank by itself, spans as values, span values from dense ones, pair counts.
 #include "concord/core/philox.hpp"
 #include "concord/dist/partition.hpp"
-#include "concord/subspaces/members.hpp"
+#include "concord/subspaces/members/members.hpp"
 
 #include "support/support.hpp"
 #include <cmath>

@@ -14,6 +14,8 @@ struct Basis {
   Index k = 0;
   std::vector<double> u;     ///< [d, k], orthonormal columns
   double variance_share = 0; ///< of the summed squared singular values, kept
+  /// What a removal reads the coefficients off, [d, k], where that is not u: x - u read^T (x - mu), an oblique projection; empty: u.
+  std::vector<double> read{};
 };
 
 /// The first k left singular vectors of x [d, n] (columns are decoder rows or means of phrases, not centred here), fewer where its

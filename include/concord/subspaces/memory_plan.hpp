@@ -1,5 +1,5 @@
 #pragma once
-/// What `subspaces` takes in memory (docs/memory.md). Local.
+/// What `subspaces` takes in memory (docs/memory.md), on disk and in its claim. Local.
 
 #include "concord/core/machine/memory_plan.hpp"
 #include "concord/subspaces/settings.hpp"
@@ -23,5 +23,16 @@ struct SubspacesSize {
   int ranks = 1;
 };
 MemoryPlan subspaces_memory(const SubspacesSettings& settings, const SubspacesSize& size);
+
+/// What else bytes on disk and the claim's time depend on.
+struct SubspacesLayers {
+  int layers_a = 1, layers_b = 1;
+  int effect_layers_a = 1, effect_layers_b = 1;
+  double meanings = 1; ///< measures of `similarity` that are looked at
+};
+/// Bytes of subspaces.h5, at most: with effects at as many occurrences as the settings allow. Of `size` only concepts and phrases count.
+double subspaces_bytes(const SubspacesSettings& settings, const SubspacesSize& size, const SubspacesLayers& layers);
+/// Operations on single numbers (no matrix products, some 1e9 a second on a core) of the claim's permutations, spread over ranks.
+double claim_operations(const SubspacesSettings& settings, const SubspacesSize& size, const SubspacesLayers& layers);
 
 } // namespace concord::subspaces

@@ -24,6 +24,7 @@ struct SubspacesSettings {
   SpanValue value = SpanValue::max;
   SpanRow row = SpanRow::last;
   bool residual = true;
+  std::vector<std::string> further_bases;
   double max_norm = 10;
   Rule rule = Rule::auc;
   double min_auc = 0.75;
@@ -46,6 +47,7 @@ struct SubspacesSettings {
   Index effect_occurrences = 8;
   Index after = 4;
   std::vector<std::string> removals{"mean"};
+  bool equal_energy = false;
   std::vector<std::string> steering;
   Index permutations = 9999;
   bool carry = false;
@@ -55,6 +57,13 @@ struct SubspacesSettings {
 
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
+    describe_spaces(s, setting);
+    describe_effects(s, setting);
+  }
+
+private:
+  template <typename Self, typename Visit>
+  static void describe_spaces(Self& s, Visit& setting) {
     using settings::Allowed;
     using settings::anything;
     using settings::within;
@@ -69,6 +78,9 @@ struct SubspacesSettings {
     setting("value", s.value, settings::one_of<SpanValue>(), "what a feature is worth on a span of several tokens");
     setting("row", s.row, settings::one_of<SpanRow>(), "which row of the residual stream stands for a span");
     setting("residual", s.residual, anything(), "also look at subspaces of the residual stream without features; needs activations.h5");
+    setting("further_bases", s.further_bases, Allowed{0, 0, false, false, {"means", "lda", "leace", "pseudo"}},
+            "subspaces beside those of residual, removed where effects are measured: difference of means, LDA, LEACE, and as a control "
+            "words of no concept alike in frequency and length; needs residual");
     setting(
         "max_norm", s.max_norm, settings::at_least(0),
         "spans with a row longer than this many median norms (attention sinks) are left out of phrases' means and of removals; 0: none");
@@ -90,6 +102,13 @@ struct SubspacesSettings {
     setting("shuffles", s.shuffles, within(1, settings::largest_int),
             "random pairings that scores of paired features and phrases are held against");
     setting("window", s.window, within(1, settings::largest_int), "tokens in which words of two concepts occur together");
+  }
+
+  template <typename Self, typename Visit>
+  static void describe_effects(Self& s, Visit& setting) {
+    using settings::Allowed;
+    using settings::anything;
+    using settings::within;
     setting("effects", s.effects, anything(), "also measure what the removal of a concept's subspace does to the predictions");
     setting("effect_bases", s.effect_bases, Allowed{0, 0, false, false, {"sae", "residual", "random", "matched", "dealt"}},
             "subspaces that are removed, the last three as controls");
@@ -100,6 +119,9 @@ struct SubspacesSettings {
     setting("after", s.after, within(0, 4096), "rows behind the span whose predictions are looked at");
     setting("removals", s.removals, Allowed{0, 0, false, false, {"mean", "resample"}},
             "what stands in the place of what is removed: the mean of all phrases, or a span of another concept");
+    setting("equal_energy", s.equal_energy, anything(),
+            "also remove, beside sae and residual, sets of words of other concepts that take as much energy at the spans at hand, as a "
+            "control; needs residual");
     setting(
         "steering", s.steering, anything(),
         "strengths s, such as [0.5, 1, 2], at which a concept's first direction is added, 1 being as much as its own words hold; none: not "

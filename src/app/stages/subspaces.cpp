@@ -8,7 +8,8 @@
 #include "concord/corpus/tokenize.hpp"
 #include "concord/extract/extract.hpp"
 #include "concord/model/transformer.hpp"
-#include "concord/subspaces/carried.hpp"
+#include "concord/subspaces/bases/bases.hpp"
+#include "concord/subspaces/carried/carried.hpp"
 #include "concord/subspaces/memory_plan.hpp"
 
 #include "app/command/command.hpp"
@@ -18,6 +19,7 @@
 #include "app/stages/options.hpp"
 #include "app/stages/stages.hpp"
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <set>
 
@@ -135,14 +137,20 @@ double effect_layers(const study::Study& study, const char* key, double all) {
   return layers.empty() ? all : std::min(all, static_cast<double>(layers.size()));
 }
 
+/// Bases of a concept that are removed.
+double removed_bases(const subspaces::SubspacesSettings& settings) {
+  return static_cast<double>(settings.effect_bases.size() + settings.further_bases.size());
+}
+
 /// Blocks and their cost at the layers of one model where effects are measured.
 double effect_flops(const PlanSizes& s, const subspaces::SubspacesSettings& settings, const ModelPlan& m, const ModelPlan& other,
                     double layers, double pairs, double concepts) {
   const double rows = settings.effects ? 6.0 * concepts * static_cast<double>(settings.effect_occurrences * (settings.after + 2)) : 0;
-  const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+  const double removals = removed_bases(settings) * concepts;
   const double carried = subspaces::carried_kinds * concepts / 2;                                          // at half of the rows
-  const double added = static_cast<double>(settings.steering.size()) * std::min(4.0 * concepts, removals); // of four kinds
-  const double runs = removals * static_cast<double>(settings.removals.size()) + added;
+  const double added = static_cast<double>(settings.steering.size()) * std::min(6.0 * concepts, removals); // of six kinds
+  const double of_equal_energy = settings.equal_energy ? 2 * concepts : 0;                                 // beside two kinds
+  const double runs = removals * static_cast<double>(settings.removals.size()) + of_equal_energy + added;
   const double head = 2 * static_cast<double>(m.config.vocab * m.config.hidden);
   const double map_rows = std::min(s.tokens, 2.0 * static_cast<double>(settings.map_rows));
   return (layers * runs + pairs * carried) * rows * (m.parameters + head) +              // half of the blocks lie above a layer
@@ -175,17 +183,19 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
   const double pairs = settings.carry ? layers_a * layers_b : 0;
   plan.flops = effect_flops(s, settings, a, b, layers_a, pairs, concepts) + effect_flops(s, settings, b, a, layers_b, pairs, concepts);
   for (const ModelPlan* m : {&a, &b}) {
-    const double removals = static_cast<double>(settings.effect_bases.size()) * concepts;
+    const double removals = removed_bases(settings) * concepts;
     const double head = 2 * static_cast<double>(m->config.vocab * m->config.hidden);
     plan.unbroken_flops = std::max(plan.unbroken_flops, removals * 12 * (2 * m->parameters + head));
     add_model(s, settings, *m, size);
   }
-  const double matrices = 10 * concepts * concepts;
-  const double of_effects = 16.0 * static_cast<double>(settings.removals.size()) + 3.0 * static_cast<double>(settings.steering.size());
-  plan.disk =
-      size.layers * 8 * (matrices * (settings.effects ? 1 + of_effects : 1) + 12 * concepts * static_cast<double>(settings.max_members)) +
-      a.layers * b.layers * (36 * concepts * concepts + 300 * concepts);
-  plan.disk += 8 * (size.layers * 6 + 2 * pairs * 3 * subspaces::carried_kinds) * concepts * concepts;
+  const subspaces::SubspacesLayers layers{.layers_a = static_cast<int>(a.layers),
+                                          .layers_b = static_cast<int>(b.layers),
+                                          .effect_layers_a = static_cast<int>(layers_a),
+                                          .effect_layers_b = static_cast<int>(layers_b),
+                                          .meanings = settings.similarity.empty() ? 0 : static_cast<double>(settings.meaning.size())};
+  plan.disk = subspaces::subspaces_bytes(settings, size, layers);
+  constexpr double products_meanwhile = 50; // matrix products do so many operations while one of the claim's is done
+  plan.flops += products_meanwhile * subspaces::claim_operations(settings, size, layers);
   plan.memory = subspaces::subspaces_memory(settings, size);
   plan.unbroken_seconds = grace;
   return plan;
@@ -205,11 +215,43 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   return {all};
 }
 
+/// What removals take: a share of the whole, but for LEACE, which takes along one direction what it reads off another.
+void check_energy(const io::File& file, const std::string& name) {
+  const auto energy = file.dataset(name);
+  const auto dims = energy.dims(); // layers, span sets, kinds, halves, concepts, concepts
+  require(dims.size() == 6, ExitCode::bad_data, "{}:{} has {} dimensions, not 6", file.path().string(), name, dims.size());
+  const auto of_kind = static_cast<std::size_t>(dims[3] * dims[4] * dims[5]);
+  const auto values = energy.read_all<double>();
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const auto kind = static_cast<subspaces::BasisKind>(i / of_kind % static_cast<std::size_t>(dims[2]));
+    const double most = kind == subspaces::BasisKind::leace ? std::numeric_limits<double>::max() : 1 + 1e-6;
+    require(std::isnan(values[i]) || (values[i] >= 0 && values[i] <= most), ExitCode::bad_data,
+            "{}:{} holds {}, which is not between 0 and {}", file.path().string(), name, values[i], most);
+  }
+}
+
+/// How a layer's subspaces act.
+void check_effects_of(const io::File& file, const std::string& side) {
+  constexpr double most = std::numeric_limits<double>::max();
+  check_between(file, side + "kl", -1e-6, most);
+  check_energy(file, side + "energy");
+  if (file.has(side + "resample")) check_between(file, side + "resample/kl", -1e-6, most);
+  if (file.has(side + "equal")) {
+    check_between(file, side + "equal/kl", -1e-6, most);
+    check_energy(file, side + "equal/energy");
+    check_between(file, side + "equal/excess_error", 0, most);
+  }
+  if (file.has(side + "steering")) check_between(file, side + "steering/kl", -1e-6, most);
+}
+
 /// A layer's members and effects: features that are there and named once a concept, AUCs and shares between 0 and 1.
 void check_subspaces_of(const io::File& file, const std::string& side) {
   for (const char* name : {"member_auc", "member_q", "member_coverage", "sum_auc_chosen", "sum_auc_held", "probe_auc"})
     check_between(file, side + name, 0, 1);
   check_between(file, side + "overlap_excess", std::numeric_limits<double>::lowest(), 1 + 1e-9);
+  for (const auto& [name, least] : {std::pair{"overlap_whitened", std::numeric_limits<double>::lowest()},
+                                    std::pair{"coactivation_phi", -1 - 1e-9}, std::pair{"coactivation_npmi", -1 - 1e-9}})
+    if (file.has(side + name)) check_between(file, side + name, least, 1 + 1e-9); // files of older versions have none
   const auto members = file.dataset(side + "members");
   const auto most = static_cast<std::size_t>(members.dims().back());
   const auto features = members.read_all<std::int32_t>();
@@ -219,11 +261,7 @@ void check_subspaces_of(const io::File& file, const std::string& side) {
       require(seen.insert(features[i]).second, ExitCode::bad_data, "{}:{}members names feature {} twice", file.path().string(), side,
               features[i]);
   }
-  if (!file.has(side + "kl")) return;
-  check_between(file, side + "kl", -1e-6, std::numeric_limits<double>::max());
-  check_between(file, side + "energy", 0, 1 + 1e-6);
-  if (file.has(side + "resample")) check_between(file, side + "resample/kl", -1e-6, std::numeric_limits<double>::max());
-  if (file.has(side + "steering")) check_between(file, side + "steering/kl", -1e-6, std::numeric_limits<double>::max());
+  if (file.has(side + "kl")) check_effects_of(file, side);
 }
 
 std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& /*stop*/) {
@@ -235,7 +273,7 @@ std::string check(const std::filesystem::path& path, std::string& /*warning*/, c
     check_between(file, name, -1 - 1e-9, 1 + 1e-9);
   for (const char* name : {"/alike/features/p", "/alike/phrases/p", "/alike/contrast_p"}) check_between(file, name, 1e-12, 1);
   if (file.has("/claim"))
-    for (const char* measure : {"kl", "loss", "resample/kl", "resample/loss", "steering/kl", "steering/writes"}) {
+    for (const char* measure : {"kl", "loss", "resample/kl", "resample/loss", "equal/kl", "equal/loss", "steering/kl", "steering/writes"}) {
       const std::string group = fmt::format("/claim/{}", measure);
       if (!file.has(group)) continue;
       for (const char* name : {"/p", "/p_grouped", "/p_max", "/p_max_grouped"}) check_between(file, group + name, 1e-12, 1);

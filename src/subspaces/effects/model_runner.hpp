@@ -1,0 +1,61 @@
+#pragma once
+/// Effects of a layer's subspaces, spans spread over ranks. Collective over `comm` where it says so.
+
+#include "concord/corpus/token_reader.hpp"
+#include "concord/subspaces/subspaces.hpp"
+
+#include "subspaces/acts/donors.hpp"
+#include "subspaces/acts/steering.hpp"
+#include "subspaces/effects/effect_means.hpp"
+#include <memory>
+
+namespace concord::subspaces {
+
+/// What resampled removals take their rows from.
+struct Resampling {
+  const std::map<std::int32_t, Donors>& donors; ///< of each span that subspaces are removed at
+  const io::RowSource& rows;                    ///< behind the layer
+};
+
+/// Where effects are measured.
+struct EffectPlaces {
+  const std::vector<Span>& spans;
+  const std::vector<std::int32_t>& at_spans;
+  Index after;
+};
+
+class ModelRunner {
+public:
+  /// Loads nothing yet.
+  ModelRunner(const comm::Communicator& comm, const extract::ExtractOptions& options, const corpus::TokenReader& tokens);
+  ~ModelRunner();
+  /// Width of the model's residual stream, and its blocks. Local.
+  Index width() const;
+  int layers() const;
+  /// Gives the model's memory back. Local.
+  void release();
+  /// Loads the model on every rank, if it is not there, and measures; the result is on rank 0. A stop loses what was measured of the layer.
+  /// Collective. @throws Error bad_data, unavailable, stopped; agreed.
+  /// @param resampled nullptr: removals leave the mean
+  EffectMatrices effects(int layer, const LayerBases& bases, const RemovedBases& removed, const EffectPlaces& places,
+                         const Resampling* resampled = nullptr);
+  /// The same of the addition of directions.
+  SteeringMatrices steered(int layer, const SteeringDirections& directions, double strength, const ConceptTokens& tokens,
+                           const EffectPlaces& places);
+  /// The same of the removal of any bases, span by span.
+  SpanEffects span_effects(int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
+                           const EffectPlaces& places);
+
+private:
+  void load();
+  /// Takes each of this rank's contexts, and looks at the stop signal between them.
+  void each_context(const EffectPlaces& places, const std::function<void(const ContextSpans&)>& take) const;
+  std::vector<ContextSpans> my_contexts(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans) const;
+  const comm::Communicator& comm_;
+  extract::ExtractOptions options_;
+  const corpus::TokenReader& tokens_;
+  model::ModelConfig config_;
+  std::unique_ptr<model::Transformer> model_;
+};
+
+} // namespace concord::subspaces

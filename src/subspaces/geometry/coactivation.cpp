@@ -1,0 +1,196 @@
+#include "subspaces/geometry/coactivation.hpp"
+
+#include "concord/agreement/two_by_two.hpp"
+#include "concord/comm/agree.hpp"
+#include "concord/comm/collectives.hpp"
+#include "concord/comm/stop.hpp"
+#include "concord/dist/partition.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <map>
+#include <set>
+
+namespace concord::subspaces {
+namespace {
+
+std::size_t at(Index i) {
+  return static_cast<std::size_t>(i);
+}
+
+/// Of all contexts.
+double number_of_windows(const std::vector<Index>& offsets, Index window) {
+  Index all = 0;
+  for (std::size_t c = 1; c < offsets.size(); ++c) all += (offsets[c] - offsets[c - 1] + window - 1) / window;
+  return static_cast<double>(all);
+}
+
+Together nothing_together(Index concepts) {
+  const std::vector<double> unknown(at(concepts * concepts), std::numeric_limits<double>::quiet_NaN());
+  return {unknown, unknown, unknown};
+}
+
+/// By the windows that hold the one, the other, and both.
+void put(Together& together, std::size_t place, Index one, Index other, Index both, double windows) {
+  const auto n11 = static_cast<double>(both);
+  const double n10 = static_cast<double>(one) - n11;
+  const double n01 = static_cast<double>(other) - n11;
+  const agreement::TwoByTwo table{n11, n10, n01, windows - n11 - n10 - n01};
+  together.log_odds[place] = agreement::log_odds(table);
+  together.phi[place] = agreement::phi(table);
+  together.npmi[place] = agreement::npmi(table);
+}
+
+/// A set of members, by their places.
+using Bits = std::vector<std::uint64_t>;
+
+bool meet(const Bits& a, const Bits& b) {
+  for (std::size_t i = 0; i < a.size(); ++i)
+    if ((a[i] & b[i]) != 0) return true;
+  return false;
+}
+
+Bits without(const Bits& a, const Bits& b) {
+  Bits rest(a);
+  for (std::size_t i = 0; i < a.size(); ++i) rest[i] &= ~b[i];
+  return rest;
+}
+
+/// Counts windows by which concepts are active in them.
+class Windows {
+public:
+  explicit Windows(const std::vector<std::vector<std::int32_t>>& members) : concepts_(static_cast<Index>(members.size())) {
+    for (const auto& of_concept : members)
+      for (const auto feature : of_concept) place_.emplace(feature, static_cast<Index>(place_.size()));
+    active_.resize((place_.size() + 63) / 64);
+    for (const auto& of_concept : members) {
+      all_.emplace_back(active_.size());
+      for (const auto feature : of_concept) set(all_.back(), place_.at(feature));
+    }
+    for (Index c = 0; c < concepts_; ++c)
+      for (Index other = 0; other < concepts_; ++other)
+        if (c != other && meet(all_[at(c)], all_[at(other)]))
+          apart_[{c, other}] = {without(all_[at(c)], all_[at(other)]), without(all_[at(other)], all_[at(c)])};
+    one_.assign(at(concepts_ * concepts_), 0);
+    both_.assign(at(concepts_ * concepts_), 0);
+  }
+
+  void activate(std::int32_t feature) {
+    const auto found = place_.find(feature);
+    if (found == place_.end()) return;
+    set(active_, found->second);
+    any_ = true;
+  }
+
+  void end_window() {
+    if (!any_) return;
+    std::vector<Index> present;
+    for (Index c = 0; c < concepts_; ++c)
+      if (meet(active_, all_[at(c)])) present.push_back(c);
+    for (const Index c : present) {
+      for (Index other = 0; other < concepts_; ++other) one_[at(c * concepts_ + other)] += apart_.contains({c, other}) ? 0 : 1;
+      for (const Index other : present) both_[at(c * concepts_ + other)] += apart_.contains({c, other}) ? 0 : 1;
+    }
+    for (const auto& [pair, own] : apart_) {
+      const bool first = meet(active_, own.first);
+      const std::size_t place = at(pair.first * concepts_ + pair.second);
+      one_[place] += first ? 1 : 0;
+      both_[place] += first && meet(active_, own.second) ? 1 : 0;
+    }
+    std::fill(active_.begin(), active_.end(), 0);
+    any_ = false;
+  }
+
+  /// Of all ranks' windows. Collective.
+  Together together(const comm::Communicator& comm, double windows) {
+    comm::sum(comm, one_);
+    comm::sum(comm, both_);
+    Together found = nothing_together(concepts_);
+    const auto empty = [](const Bits& bits) { return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; }); };
+    for (Index c = 0; c < concepts_; ++c)
+      for (Index other = 0; other < concepts_; ++other) {
+        const auto own = apart_.find({c, other});
+        const bool shared = own != apart_.end();
+        if (c == other || empty(shared ? own->second.first : all_[at(c)]) || empty(shared ? own->second.second : all_[at(other)])) continue;
+        const std::size_t place = at(c * concepts_ + other);
+        put(found, place, one_[place], one_[at(other * concepts_ + c)], both_[place], windows);
+      }
+    return found;
+  }
+
+private:
+  static void set(Bits& bits, Index place) { bits[at(place / 64)] |= std::uint64_t{1} << static_cast<unsigned>(place % 64); }
+
+  Index concepts_;
+  std::map<std::int32_t, Index> place_;
+  std::vector<Bits> all_;                                          ///< [C] members
+  std::map<std::pair<Index, Index>, std::pair<Bits, Bits>> apart_; ///< of concepts that share members: those of the one alone, of the other
+  Bits active_;
+  bool any_ = false;
+  std::vector<Index> one_, both_; ///< [C, C] windows in which members of row c that column c' lacks are active; of both
+};
+
+constexpr Index rows_at_once = 1 << 14;
+
+/// The windows of contexts [first, last).
+void count(const features::FeaturesFile& file, int layer, const std::vector<Index>& offsets, Index first, Index last, Index window,
+           Windows& windows) {
+  const Index begin = offsets[at(first)];
+  const auto codes = file.csr(layer, begin, offsets[at(last)]);
+  for (Index context = first; context < last; ++context)
+    for (Index row = offsets[at(context)]; row < offsets[at(context) + 1]; ++row) {
+      if ((row - offsets[at(context)]) % window == 0) windows.end_window();
+      for (auto i = codes.indptr[at(row - begin)]; i < codes.indptr[at(row - begin) + 1]; ++i)
+        windows.activate(codes.indices[static_cast<std::size_t>(i)]);
+    }
+  windows.end_window();
+}
+
+} // namespace
+
+Together members_together(const comm::Communicator& comm, const features::FeaturesFile& file, int layer,
+                          const std::vector<std::vector<std::int32_t>>& members, const std::vector<Index>& offsets, Index window) {
+  Windows windows(members);
+  const comm::StopWithin stop;
+  comm::agree(comm, [&] {
+    const dist::Partition share{static_cast<Index>(offsets.size()) - 1, comm.size()};
+    for (Index first = share.begin(comm.rank()); first < share.end(comm.rank()) && !stop.wanted_here();) {
+      Index last = first + 1;
+      while (last < share.end(comm.rank()) && offsets[at(last) + 1] - offsets[at(first)] <= rows_at_once) ++last;
+      count(file, layer, offsets, first, last, window, windows);
+      first = last;
+    }
+  });
+  stop.throw_if_wanted(comm, "subspaces");
+  return windows.together(comm, number_of_windows(offsets, window));
+}
+
+Together words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine, const concepts::ConceptLists& lists,
+                        const std::vector<Index>& offsets, Index window) {
+  const auto count = static_cast<Index>(lists.concepts.size());
+  std::vector<Index> both(at(count * count));
+  std::set<Index> present;
+  std::pair<Index, Index> where{-1, -1};
+  const auto end_window = [&] {
+    for (const Index c : present)
+      for (const Index other : present) ++both[at(c * count + other)];
+    present.clear();
+  };
+  for (const auto& occurrence : mine) {
+    const Index context = std::upper_bound(offsets.begin(), offsets.end(), occurrence.first_row) - offsets.begin() - 1;
+    const std::pair<Index, Index> here{context, (occurrence.first_row - offsets[at(context)]) / window};
+    if (here != where) end_window();
+    where = here;
+    present.insert(lists.phrases[at(occurrence.phrase)].of_concept);
+  }
+  end_window();
+  comm::sum(comm, both);
+  const double windows = number_of_windows(offsets, window);
+  Together found = nothing_together(count);
+  for (Index c = 0; c < count; ++c)
+    for (Index other = 0; other < count; ++other)
+      put(found, at(c * count + other), both[at(c * count + c)], both[at(other * count + other)], both[at(c * count + other)], windows);
+  return found;
+}
+
+} // namespace concord::subspaces
