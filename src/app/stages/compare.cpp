@@ -52,12 +52,14 @@ void add_flags(Command& command) {
 }
 
 void run(const StageRun& run) {
+  std::size_t unit = 0;
   for (const auto& pair : run.study.pairs()) {
+    if (!run.share.has(unit++)) continue;
     auto o = comm::agreed(run.comm, [&] { return compare_options(run.study, pair); });
     o.force = run.force;
     similarity::compare(run.comm, o);
   }
-  if (run.study.list("skyline.layers").empty()) return;
+  if (run.study.list("skyline.layers").empty() || !run.share.has(unit)) return;
   auto o = comm::agreed(run.comm, [&] { return compare_options(run.study, run.study.pairs().front()); });
   o.force = run.force;
   o.stage_word = "compare skyline";
@@ -140,6 +142,7 @@ Stage compare_stage() {
   return {.word = "compare",
           .help = "matches + decoders -> similarity.h5 (SVCCA, RSA, CKA and others beside chance)",
           .table = "compare",
+          .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {{"--seed", "study.seed"}, {"--json", ""}},
           .run = run,

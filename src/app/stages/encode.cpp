@@ -41,7 +41,9 @@ void add_flags(Command& command) {
 }
 
 void run(const StageRun& run) {
+  std::size_t unit = 0;
   for (const auto& model : run.study.models()) {
+    if (!run.share.has(unit++)) continue;
     auto o = encode_options(run.study, model);
     o.force = run.force;
     if (run.study.flag("extract.fused"))
@@ -49,6 +51,7 @@ void run(const StageRun& run) {
     else
       features::encode(run.comm, o);
   }
+  if (!run.share.has(unit)) return;
   auto o = encode_options(run.study, run.study.models().front());
   o.force = run.force;
   o.layers = skyline_layers(run.comm, run.study, run.files);
@@ -133,6 +136,7 @@ Stage encode_stage() {
   return {.word = "encode",
           .help = "activations + SAEs -> features.h5",
           .table = "encode",
+          .units = "models",
           .command = add_flags,
           .keys_of_flags = {{"--saes", "model.a.saes"}},
           .run = run,
