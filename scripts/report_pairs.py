@@ -14,7 +14,7 @@ import sys
 sys.dont_write_bytecode = True  # a program leaves nothing beside itself
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))  # python -I leaves it out
 try:
-    from report_parts import write_csv
+    from report_parts import node_hours, node_hours_html, write_csv
 except ImportError as error:
     print(f"report_pairs.py: {error}", file=sys.stderr)
     sys.exit(69)
@@ -44,7 +44,7 @@ def shown(value, form):
     return "" if value is None else format(float(value), form)
 
 
-def page(name, rows, links):
+def page(name, rows, links, hours):
     keys = [(key, title, form) for key, title, form in COLUMNS if any(row[key] is not None for row in rows)]
     head = "".join(f"<th>{html.escape(title)}</th>" for _, title, _ in keys)
     body = "".join(
@@ -53,7 +53,7 @@ def page(name, rows, links):
     return (f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(name)}</title><style>{STYLE}</style>"
             f"<h1>{html.escape(name)}</h1><p>Each line is a pair of models, at its best pair of layers: the one whose matched features correlate "
             f"most. The link leads to all its layer pairs, with the levels of chance.</p>"
-            f"<table><tr><th>pair</th><th>layers</th>{head}</tr>{body}</table></html>")
+            f"<table><tr><th>pair</th><th>layers</th>{head}</tr>{body}</table>{node_hours_html(hours)}</html>")
 
 
 def main():
@@ -66,11 +66,12 @@ def main():
     rows = rows_of(pairs)
     folder = arguments.output / "report"
     folder.mkdir(exist_ok=True)
+    hours = node_hours(arguments.output)
     links = [os.path.relpath(place / "report/index.html", folder) for _, place in pairs]
     write_csv(folder / "pairs.csv", rows)
-    (folder / "summary.json").write_text(json.dumps({"name": arguments.name, "pairs": rows}, indent=1), encoding="utf-8")
+    (folder / "summary.json").write_text(json.dumps({"name": arguments.name, "pairs": rows, "node_hours": hours}, indent=1), encoding="utf-8")
     temporary = folder / "index.html.new"
-    temporary.write_text(page(arguments.name, rows, links), encoding="utf-8")
+    temporary.write_text(page(arguments.name, rows, links, hours), encoding="utf-8")
     temporary.replace(folder / "index.html")
 
 
