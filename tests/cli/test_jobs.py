@@ -301,6 +301,24 @@ class Jobs(unittest.TestCase):
         said = self.call(self.folder / "jobs/node_hours", self.study)
         self.assertEqual([line.split("\t")[::2] for line in said.splitlines()[1:]], [["tokenize", "1.000000"], ["extract", "2.000000"], ["between stages", "0.200000"]])
 
+    def test_the_report_shows_node_hours(self):
+        sys.path.insert(0, str(SOURCE / "scripts"))
+        try:
+            from report_parts import node_hours, node_hours_html
+        finally:
+            sys.path.pop(0)
+        self.assertEqual((node_hours(self.output), node_hours_html([])), ([], ""))
+        self.submit("--from", "compare")
+        (self.output / "jobs/runs.tsv").write_text("101\tcompare\t0\t2\t1000\t2800\t75\n101\tcompare\t1\t2\t3000\t3900\t0\n102\t<b>\t0\t1\t4000\t4360\t0\n")
+        self.call(self.folder / "jobs/node_hours", "--output", self.output)
+        rows = node_hours(self.output)
+        self.assertEqual([(row["stage"], row["runs"], row["node_hours"], row["from"]) for row in rows], [("compare", "2", 1.5, "the jobs"), ("<b>", "1", 0.1, "the jobs")])
+        page = node_hours_html(rows)
+        self.assertIn("<td>together</td><td></td><td>1.6</td>", page)
+        self.assertIn("&lt;b&gt;", page)
+        (self.output / "jobs/node_hours.tsv").write_text("stage\truns\tnode_hours\tfrom\ncompare\t1\tmany\tsacct\n")
+        self.assertEqual(node_hours(self.output), [])
+
     def test_the_report_job_counts_first(self):
         self.output.mkdir()
         (self.output / "jobs").mkdir()

@@ -19,7 +19,7 @@ class Concord(CMakePackage, CudaPackage):
     version("main", branch="main")
 
     variant("tests", default=False, description="Build the tests, too")
-    variant("arch", default="x86-64-v3", values=str, description="Value of -march: a processor that every node is")
+    variant("march", default="x86-64-v3", values=str, description="Value of -march: a processor that every node is")
 
     generator("ninja")
 
@@ -58,7 +58,7 @@ class Concord(CMakePackage, CudaPackage):
         return [
             # include/ and lib/ of libtorch, as the wheel has them.
             self.define("CONCORD_TORCH_DIR", join_path(self["py-torch"].module.python_platlib, "torch")),
-            self.define_from_variant("CONCORD_ARCH", "arch"),
+            self.define_from_variant("CONCORD_ARCH", "march"),
             self.define_from_variant("CONCORD_CUDA", "cuda"),
             self.define_from_variant("CONCORD_TESTS", "tests"),
             self.define("CONCORD_WERROR", False),
