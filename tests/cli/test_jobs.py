@@ -28,7 +28,7 @@ if [[ ${0##*/} == scontrol && $1 == show ]]; then echo "   StdOut=$RECORD/job $3
 if [[ ${0##*/} == mpirun ]]; then while [[ $1 != */concord ]]; do shift; done; exec "$@"; fi
 if [[ ${0##*/} == concord && $1 == plan ]]; then echo "a table"; echo "results: $RECORD/my results"; fi
 if [[ ${0##*/} == concord && $1 == status && -f $RECORD/status ]]; then cat "$RECORD/status"; fi
-if [[ ${0##*/} == concord && $2 == --help && $1 != tokenize && $1 != report ]]; then echo "  --share TEXT"; fi
+if [[ ${0##*/} == concord && $2 == --help && $1 != tokenize && $1 != report ]]; then echo "  --share TEXT"; seq 20000; fi
 if [[ ${0##*/} == concord && $1 == "${STOPS:-}" ]]; then [[ -f $RECORD/stopped ]] || { touch "$RECORD/stopped"; sleep 1.1; exit 75; }; fi
 if [[ ${0##*/} == concord && $1 != plan && $1 != status && $2 != --help ]]; then [[ -z ${SLEEP:-} ]] || sleep "$SLEEP"; exit "${RC:-0}"; fi
 """

@@ -135,7 +135,7 @@ class Recipes(unittest.TestCase):
                     if line.strip():
                         source, target = line.split()
                         self.assertTrue((SOURCE / source).exists(), source)
-                        self.assertEqual(target, f"/opt/concord/source/{source}")
+                        self.assertEqual(target, f"/opt/concord-source/{source}")
                 for shell in ("post", "environment", "runscript", "test"):
                     call("bash", "-n", "-c", of[shell])
                 self.assertLessEqual(set(re.findall(r"\{\{ (\w+) \}\}", of["post"])), set(re.findall(r"^ *(\w+)=", of["arguments"], re.M)))
