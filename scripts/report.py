@@ -22,7 +22,7 @@ except ImportError as error:
 
 sys.dont_write_bytecode = True  # a program leaves nothing beside itself
 sys.path.append(str(pathlib.Path(__file__).resolve().parent))  # python -I leaves it out
-from report_parts import STYLE, Corpus, html_table, layer_name, readable, save, text, top_contexts, write_csv
+from report_parts import STYLE, Corpus, html_table, layer_name, node_hours, node_hours_html, readable, save, text, top_contexts, write_csv
 from report_subspaces_pages import write_subspaces
 
 
@@ -323,7 +323,7 @@ def skyline_html(skyline, shown, formats):
             "No pair of models can be expected to come out more alike than this.</p>" + html_table(skyline, [("pair", "pair"), *shown], formats))
 
 
-def page(name, results, images, rows, best, matches, records, skyline, subspaces):
+def page(name, results, images, rows, best, matches, records, skyline, subspaces, hours):
     shown = [("layer_a", "layer A"), ("layer_b", "layer B"), ("matched", "matched"), ("mean_r", "mean r"), ("significant_b", "B beyond chance"),
              ("above_fixed_b", "B with r > 0.1"), ("tested_b", "B tested"), ("wmppc_b", "wMPPC of B"), ("factors_k_a", "k of A"), ("factors_k_b", "k of B")]
     for measure, title in (("svcca", "SVCCA"), ("rsa", "RSA")):
@@ -359,7 +359,7 @@ many features of B, drawn from all that have a partner, each with its best one.<
 <h2>Correlations in the best pair</h2>{images['correlations']}
 <h2>Best matched features of the best pair</h2><p>Each feature's strongest contexts, one a context window, the active token marked.
 Features that are active together on fewer than 30 tokens are left out.</p>{''.join(match_html(m) for m in matches)}
-{subspaces}{training}<h2>How this was made</h2><dl>{provenance}</dl></body></html>"""
+{subspaces}{training}{node_hours_html(hours)}<h2>How this was made</h2><dl>{provenance}</dl></body></html>"""
 
 
 def named_folder(text):
@@ -402,11 +402,12 @@ def main():
     write_csv(folder / "pairs.csv", rows)
     write_csv(folder / "matches.csv", [{k: m[k] for k in ("a", "b", "r", "margin", "q", "cofire")} for m in matches] or [{"a": ""}])
     subspaces, subspaces_summary = write_subspaces(arguments.output, folder)
-    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "skyline": skyline, "saes": records, "subspaces": subspaces_summary, "settings": results.settings, "provenance": results.provenance}
+    hours = node_hours(arguments.output)
+    summary = {"name": arguments.name, "best_pair": best, "pairs": rows, "skyline": skyline, "saes": records, "subspaces": subspaces_summary, "node_hours": hours, "settings": results.settings, "provenance": results.provenance}
     clean = json.loads(json.dumps(summary), parse_constant=lambda _: None)
     (folder / "summary.json").write_text(json.dumps(clean, indent=1), encoding="utf-8")
     temporary = folder / "index.html.new"
-    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records, skyline, subspaces), encoding="utf-8")
+    temporary.write_text(page(arguments.name, results, images, rows, best, matches, records, skyline, subspaces, hours), encoding="utf-8")
     temporary.replace(folder / "index.html")
 
 

@@ -16,7 +16,7 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parent))  # python -I leave
 try:
     import h5py
     import numpy as np
-    from report_parts import write_csv
+    from report_parts import node_hours, node_hours_html, write_csv
 except ImportError as error:
     print(f"report_pairs.py: {error}", file=sys.stderr)
     sys.exit(69)
@@ -96,7 +96,7 @@ def graph_html(cycles, found):
             + table(found, [("model", "model", ""), ("rows", "", "")] + [(f"in_{m}", f"in {m} of {models} models", ".0f") for m in range(1, models + 1)]))
 
 
-def page(name, rows, links, graph):
+def page(name, rows, links, graph, hours):
     keys = [(key, title, form) for key, title, form in COLUMNS if any(row[key] is not None for row in rows)]
     head = "".join(f"<th>{html.escape(title)}</th>" for _, title, _ in keys)
     body = "".join(
@@ -105,7 +105,7 @@ def page(name, rows, links, graph):
     return (f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(name)}</title><style>{STYLE}</style>"
             f"<h1>{html.escape(name)}</h1><p>Each line is a pair of models, at its best pair of layers: the one whose matched features correlate "
             f"most. The link leads to all its layer pairs, with the levels of chance.</p>"
-            f"<table><tr><th>pair</th><th>layers</th>{head}</tr>{body}</table>{graph}</html>")
+            f"<table><tr><th>pair</th><th>layers</th>{head}</tr>{body}</table>{graph}{node_hours_html(hours)}</html>")
 
 
 def main():
@@ -119,16 +119,17 @@ def main():
     rows = rows_of(pairs)
     folder = arguments.output / "report"
     folder.mkdir(exist_ok=True)
+    hours = node_hours(arguments.output)
     links = [os.path.relpath(place / "report/index.html", folder) for _, place in pairs]
     write_csv(folder / "pairs.csv", rows)
     cycles, found = (cycle_rows(arguments.graph), found_rows(arguments.graph)) if arguments.graph else ([], [])
     for table_name, table_rows in (("cycles", cycles), ("found", found)):
         if table_rows:
             write_csv(folder / f"{table_name}.csv", table_rows)
-    summary = {"name": arguments.name, "pairs": rows, "cycles": cycles, "found": found}
+    summary = {"name": arguments.name, "pairs": rows, "cycles": cycles, "found": found, "node_hours": hours}
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     temporary = folder / "index.html.new"
-    temporary.write_text(page(arguments.name, rows, links, graph_html(cycles, found)), encoding="utf-8")
+    temporary.write_text(page(arguments.name, rows, links, graph_html(cycles, found), hours), encoding="utf-8")
     temporary.replace(folder / "index.html")
 
 

@@ -3,6 +3,7 @@ import base64
 import csv
 import html
 import re
+import sys
 import unicodedata
 
 import h5py
@@ -76,6 +77,28 @@ def html_table(rows, columns, formats):
     head = "".join(f"<th>{html.escape(title)}</th>" for _, title in columns)
     body = "".join("<tr>" + "".join(cell(row[key], formats.get(key, "")) for key, _ in columns) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def node_hours(output):
+    """What the study's jobs came to, a row a stage; [] where no job ran it, or where its account cannot be read."""
+    path = output / "jobs/node_hours.tsv"  # by jobs/node_hours
+    if not path.is_file():
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8") as f:
+            return [{**row, "node_hours": float(row["node_hours"])} for row in csv.DictReader(f, delimiter="\t") if row["stage"] and row["from"]]
+    except (KeyError, TypeError, ValueError) as error:
+        print(f"report: {path} is left out: {error!r}", file=sys.stderr)
+        return []
+
+
+def node_hours_html(rows):
+    """A table with its sum; nothing of a study that no job ran."""
+    if not rows:
+        return ""
+    rows = [*rows, {"stage": "together", "runs": "", "node_hours": sum(row["node_hours"] for row in rows), "from": ""}]
+    return ("<h2>What it took</h2><p>Node-hours of every run of every stage, also of those that were stopped or failed, up to the beginning of this report.</p>"
+            + html_table(rows, [("stage", "stage"), ("runs", "runs"), ("node_hours", "node-hours"), ("from", "counted by")], {"node_hours": ".4g"}).replace("<table>", '<table class="wide">', 1))
 
 
 def write_csv(path, rows):

@@ -91,7 +91,7 @@ class Scaling:
             return
         base = self.base(mode, self.arguments.ranks[0] if stage in WEAK_BY_BATCH else ranks)
         made = json.loads((base / "files.json").read_text(encoding="utf-8"))
-        work = self.out / "work"
+        work = self.out / f"work_{ranks}"  # jobs of other sizes may run beside this one
         shutil.rmtree(work, ignore_errors=True)
         for earlier in self.words[:self.words.index(stage)]:
             for file in made[earlier]:
@@ -116,11 +116,13 @@ class Scaling:
                     self.make_base(mode, ranks)
 
     def runs(self):
+        sizes = self.arguments.only or self.arguments.ranks
         for stage in self.arguments.stages:
             for mode in self.modes(stage):
-                self.run(mode, stage, self.arguments.ranks[0], "warm_up")
+                if self.arguments.ranks[0] in sizes:
+                    self.run(mode, stage, self.arguments.ranks[0], "warm_up")
                 for repeat in range(self.arguments.repeat):  # sizes in turn, so that a slow minute of the machine meets all of them
-                    for ranks in self.arguments.ranks:
+                    for ranks in sizes:
                         self.run(mode, stage, ranks, f"ranks_{ranks}_run_{repeat}")
 
 
@@ -158,6 +160,7 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("scaling"))
     parser.add_argument("--launcher", default=os.environ.get("CONCORD_LAUNCHER", "mpirun -np {ranks}"), help="what starts so many ranks")
     parser.add_argument("--program", default=os.environ.get("CONCORD", "concord"))
+    parser.add_argument("--only", type=numbers, help="of these sizes the runs alone, for jobs of one size each")
     parser.add_argument("--steps", type=lambda text: text.split(","), default=["base", "runs", "page"], help="base, runs and page, or some of them")
     arguments = parser.parse_args()
     if not arguments.study.exists():

@@ -19,7 +19,8 @@
 #include "app/command/command.hpp"
 #include "app/command/command_pages.hpp"
 #include "app/command/setting_flags.hpp"
-#include "app/info.hpp"
+#include "app/info/info.hpp"
+#include "app/info/rank_places.hpp"
 #include "app/init.hpp"
 #include "app/report.hpp"
 #include "app/results/profile.hpp"
@@ -43,6 +44,7 @@ struct Common {
   std::string study;
   std::vector<std::string> overrides;
   bool force = false;
+  std::string share = "0/1";
   std::string max_time;
   int traced = 0;
   std::string stall_timeout = "30:00";
@@ -65,6 +67,19 @@ double seconds_of(const std::string& text, const char* flag) {
     begin = end + 1;
   }
   return seconds;
+}
+
+/// "2/8": the third of eight shares.
+Share share_of(const std::string& text) {
+  Share share;
+  const char* end = text.data() + text.size();
+  const auto [slash, error] = std::from_chars(text.data(), end, share.number);
+  const bool split = error == std::errc() && slash != end && *slash == '/';
+  const auto [rest, error_of] =
+      split ? std::from_chars(slash + 1, end, share.of) : std::from_chars_result{slash, std::errc::invalid_argument};
+  require(error_of == std::errc() && rest == end && share.number < share.of, ExitCode::usage,
+          "--share {}: write K/N, the number of the share from 0 on and how many there are", text);
+  return share;
 }
 
 /// One run of the program: parsed flags and what to do with them.
@@ -121,15 +136,19 @@ private:
   void add_stage(const Stage& stage) {
     auto* sub = add(stage.word, stage.help, [this, &stage] {
       if (common_.study.empty()) {
+        comm::agree(world_, [&] { require(common_.share == Common{}.share, ExitCode::usage, "--share goes with a study file"); });
         command_of(stage).run_without_study();
         return;
       }
       comm::agree(world_, [&] { refuse_flags_beside_study(stage); });
-      run_stage(world_, stage.word, load_study(), common_.force);
+      const auto share = comm::agreed(world_, [&] { return share_of(common_.share); });
+      run_stage(world_, stage.word, load_study(), common_.force, share);
     });
     auto* file = sub->add_option("study", common_.study, stage.command ? "study file; without one, give the flags below" : "study file");
     file->required(!stage.command);
     add_run_flags(sub);
+    if (!stage.units.empty())
+      sub->add_option("--share", common_.share, fmt::format("of a study's {} make those of share K of N, \"K/N\"", stage.units));
     for (const auto* option : sub->get_options()) beside_study_.insert(option->get_name());
     auto& command = commands_.emplace_back(*sub, world_, common_.force, common_.overrides);
     if (stage.command) stage.command(command);
@@ -286,7 +305,11 @@ private:
   }
 
   void add_pages() {
-    add("info", "build, libraries, ranks and GPUs", [this] { print_info(world_); });
+    auto* info = add("info", "build, libraries, ranks and GPUs", [this] {
+      print_info();
+      ranks_ ? print_ranks(world_) : print_ranks_in_short(world_);
+    });
+    info->add_flag("--ranks", ranks_, "host, cores, NUMA nodes, threads and GPU of each rank, and which of them get into each other's way");
     auto* keys = add("keys", "the table of all study keys as Markdown",
                      [this] { say("{}", json_schema_ ? study::keys_as_json_schema() : study::keys_as_markdown()); });
     keys->add_flag("--json-schema", json_schema_, "as a JSON schema, by which editors complete and check a study");
@@ -306,6 +329,7 @@ private:
   std::deque<Command> commands_; ///< of the stages; a deque, since what they do refers to them
   std::vector<std::string> paths_;
   bool json_schema_ = false;
+  bool ranks_ = false;
   PlanOptions plan_;
   InitOptions init_;
 };

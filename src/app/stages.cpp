@@ -1,5 +1,6 @@
 #include "concord/app/stages.hpp"
 
+#include "concord/comm/agree.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
@@ -25,14 +26,18 @@ const Stage& stage_of(const std::string& word) {
   fail(ExitCode::usage, "there is no stage {}; the stages are {}", word, join(words, ", "));
 }
 
-void run_stage(const comm::Communicator& comm, const std::string& word, const study::Study& study, bool force) {
+void run_stage(const comm::Communicator& comm, const std::string& word, const study::Study& study, bool force, Share share) {
   const StudyFiles files(study);
   run_record().accepted = [path = files.resolved(), text = study.resolved()] {
     make_folder(path.parent_path());
     write_text_shared(path, text);
   };
+  const Stage& stage = stage_of(word);
+  comm::agree(comm, [&] {
+    require(share.of == 1 || !stage.units.empty(), ExitCode::usage, "--share: {} makes one thing, so there is nothing to share", word);
+  });
   StageProfile profile(comm);
-  stage_of(word).run({comm, study, files, force});
+  stage.run({comm, study, files, force, share});
   profile.finish(word, files.output);
 }
 

@@ -2,10 +2,11 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import unittest
 
-from support import CONCORD, MPIRUN, fresh, run, small_study
+from support import CONCORD, MPIRUN, SOURCE, fresh, run, small_study
 
 LAUNCHER = " ".join([*MPIRUN, "-np", "{ranks}"])
 # What TALP-Pages 3.8 reads of a run of DLB 3.6.
@@ -64,12 +65,27 @@ class Scaling(unittest.TestCase):
     def test_weak_runs_have_more_to_do(self):
         files = json.loads((self.out / "base/weak_2/files.json").read_text())
         self.assertIn("tokens.h5", files["tokenize"])
-        self.assertFalse((self.out / "work").exists())
+        self.assertFalse(list(self.out.glob("work*")))
 
     def test_wrong_words_are_refused(self):
         self.assertIn("there is no stage fly", scaling(self.study, "--stages", "fly", "--out", self.out, code=64))
         self.assertIn("there is no study", scaling(self.folder / "none.toml", code=66))
         self.assertIn("is no list such as", scaling(self.study, "--ranks", "1,x", code=2))
+
+    def test_jobs_are_one_a_size_between_base_and_page(self):
+        words = [SOURCE / "jobs/scaling", self.study, "--nodes", "4,1,2", "--ranks-a-node", "3", "--repeat", "2", "--out", self.out, "--dry-run", "--", "--account=my lab"]
+        said = subprocess.run(words, capture_output=True, text=True, check=True, env={**os.environ, "CONCORD_BIN": CONCORD})
+        self.assertEqual(said.stdout.split("\n")[:-1], ["base base", "1 1", "2 2", "4 4", "page page"])
+        jobs = [shlex.split(line) for line in said.stderr.splitlines()]
+        self.assertEqual([job[job.index("--steps") + 1] for job in jobs], ["base", "runs", "runs", "runs", "page"])
+        self.assertEqual([job[job.index("--only") + 1] for job in jobs[1:4]], ["3", "6", "12"])
+        for job, nodes in zip(jobs, "41241"):
+            self.assertEqual([word for word in job if word.startswith("--nodes")][-1], f"--nodes={nodes}")
+            self.assertEqual((job[job.index("--ranks") + 1], job[job.index("--out") + 1]), ("3,6,12", str(self.out)))
+            self.assertIn("--account=my lab", job)
+        self.assertIn("--dependency=afterok:base:1:2:4", jobs[-1])
+        wrong = subprocess.run([SOURCE / "jobs/scaling", self.study, "--nodes", "1,x", "--ranks-a-node", "3"], capture_output=True, text=True)
+        self.assertEqual((wrong.returncode, "write a list such as 1,2,4" in wrong.stderr), (64, True))
 
     def test_a_study_leaves_profile_and_trace(self):
         out = self.folder / "traced"

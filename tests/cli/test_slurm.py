@@ -138,15 +138,43 @@ class Slurm(unittest.TestCase):
         text = self.cluster.run("scontrol", "show", "job", number).stdout
         return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
+    def jobs_of(self, folder, *options):
+        """The scripts with a site of this machine."""
+        jobs = folder / "jobs"
+        shutil.copytree(SOURCE / "jobs", jobs)
+        (jobs / "sites" / "here.env").write_text(
+            f"CONCORD_BIN={CONCORD}\nCONCORD_LAUNCHER=({' '.join(MPIRUN)} -np 2)\nCONCORD_SBATCH=(--nodes=1 --ntasks=2 {' '.join(options)})\n"
+            "declare -A CONCORD_SBATCH_STAGE=()\nexport OMP_NUM_THREADS=1\n")
+        return jobs
+
+    def status(self, jobs, study):
+        said = self.cluster.run(str(jobs / "status"), str(study), "--site", "here")
+        self.assertEqual(said.returncode, 0, said.stdout)
+        return {line.split()[0]: line.split()[1] for line in said.stdout.splitlines()[1:]}
+
+    def test_one_job_goes_on_at_the_stage_that_is_not_done(self):
+        folder = fresh("one job")
+        study = small_study(folder, sae__steps=400, model__a__layers=[2], model__b__layers=[4], subspaces__concepts="")
+        jobs = self.jobs_of(folder)
+        submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here", "--one-job")
+        self.assertEqual(submitted.returncode, 0, submitted.stdout)
+        number = submitted.stdout.split()[1]
+        accounts = folder / "out/jobs"
+        self.until((folder / "out/a/saes/layer_002.partial/checkpoint.safetensors").exists, accounts, "the SAE's first checkpoint")
+        self.cluster.run("scancel", "--batch", "--signal=USR1", number)
+        self.until(lambda: self.job(number).get("JobState") in ("COMPLETED", "FAILED", "CANCELLED"), accounts, "the end of the job")
+        self.assertEqual(self.job(number)["JobState"], "COMPLETED", logs(accounts))
+        runs = [line.split("\t") for line in (accounts / "runs.tsv").read_text().splitlines()]
+        stages = ["tokenize", "extract", "train-sae", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces", "report"]
+        self.assertEqual([(run[1], run[6]) for run in runs], [(stage, "75" if i == 2 else "0") for i, stage in enumerate(stages)])
+        self.assertEqual(set(list(self.status(jobs, study).values())[:7]), {"done"})
+        self.assertIn("train-sae\t2\t", (accounts / "node_hours.tsv").read_text())
+
     def test_chain_survives_an_interruption(self):
         folder = fresh("chain")
         # The SAE stage is made long enough to be caught in the middle.
         study = small_study(folder, sae__steps=1500, model__a__layers=[2], model__b__layers=[4])
-        jobs = folder / "jobs"
-        shutil.copytree(SOURCE / "jobs", jobs)
-        (jobs / "sites" / "here.env").write_text(
-            f"CONCORD_BIN={CONCORD}\nCONCORD_LAUNCHER=({' '.join(MPIRUN)} -np 2)\nCONCORD_SBATCH=(--nodes=1 --ntasks=2 --output={folder}/%x.log)\n"
-            "declare -A CONCORD_SBATCH_STAGE=()\nexport OMP_NUM_THREADS=1\n")
+        jobs = self.jobs_of(folder, f"--output={folder}/%x.log")
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
         numbers = dict(line.split() for line in submitted.stdout.splitlines())
@@ -154,6 +182,8 @@ class Slurm(unittest.TestCase):
 
         checkpoint = folder / "out/a/saes/layer_002.partial/checkpoint.safetensors"
         self.until(checkpoint.exists, folder, "the SAE's first checkpoint")
+        state = self.status(jobs, study)
+        self.assertEqual([state[stage] for stage in ("tokenize", "extract", "train-sae", "encode")], ["done", "done", "running", "waiting"], state)
         self.cluster.run("scancel", "--batch", "--signal=USR1", numbers["train-sae"])
         self.until(lambda: int(self.job(numbers["train-sae"]).get("Restarts", 0)) == 1, folder, "the requeue")
         self.until(lambda: self.job(numbers["report"]).get("JobState") in ("COMPLETED", "FAILED", "CANCELLED"), folder, "the end of the chain")

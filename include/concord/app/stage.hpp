@@ -19,12 +19,21 @@ class Command;
 struct PlanSizes;
 struct StagePlan;
 
+/// Which of a stage's units a run makes: those whose number, in the order in which the stage takes them, leaves `number` when divided by
+/// `of`.
+struct Share {
+  std::size_t number = 0;
+  std::size_t of = 1;
+  bool has(std::size_t unit) const { return unit % of == number; }
+};
+
 /// One run of a stage over a study.
 struct StageRun {
   const comm::Communicator& comm;
   const study::Study& study;
   const StudyFiles& files;
   bool force = false; ///< replace results that were made with other settings or inputs
+  Share share = {};   ///< of the stage's units; others are left to other runs
 };
 
 /// What a result was made from, as its file records it: the digest of `location` under `name`.
@@ -51,6 +60,8 @@ struct Stage {
   std::string word;
   std::string help;  ///< of the command
   std::string table; ///< of its settings in a study
+  /// What it makes one after the other, of which a run may make a share ("models"); "": it makes one thing.
+  std::string units = {};
   /// Adds the flags of the stage by itself, without a study. Empty: there is no such way.
   std::function<void(Command& command)> command;
   /// The study's keys of flags that are named otherwise: {"--text", "corpus.paths"}; "": a study has none.

@@ -11,7 +11,7 @@ const std::vector<Stage>& stages();
 /// Local. @throws Error usage, naming the stages that there are.
 const Stage& stage_of(const std::string& word);
 
-/// Runs one stage of the study. Collective over `comm`. @throws Error, agreed.
-void run_stage(const comm::Communicator& comm, const std::string& word, const study::Study& study, bool force);
+/// Runs one stage of the study, or a share of its units. Collective over `comm`. @throws Error, agreed.
+void run_stage(const comm::Communicator& comm, const std::string& word, const study::Study& study, bool force, Share share = {});
 
 } // namespace concord::app

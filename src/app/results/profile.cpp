@@ -129,7 +129,7 @@ void StageProfile::finish(const std::string& stage, const fs::path& folder) {
     profile["resources"] = {{"numCpus", ranks.size()}, {"numNodes", metrics["numNodes"]}, {"numMpiRanks", ranks.size()}, {"numGpus", 0}};
     profile["concord"] = {{"version", version()}, {"git", git_state()}, {"hosts", run_record().hosts}};
     profile["Application"][stage] = std::move(metrics);
-    write_text_atomic(folder / "profile.json", profile.dump(1));
+    write_text_shared(folder / "profile.json", profile.dump(1));
   });
 }
 

@@ -52,7 +52,9 @@ void add_flags(Command& command) {
 }
 
 void run(const StageRun& run) {
+  std::size_t unit = 0;
   for (const auto& pair : run.study.pairs()) {
+    if (!run.share.has(unit++)) continue;
     auto o = comm::agreed(run.comm, [&] { return compare_options(run.study, pair); });
     o.force = run.force;
     similarity::compare(run.comm, o);
@@ -132,6 +134,7 @@ Stage compare_stage() {
   return {.word = "compare",
           .help = "matches + decoders -> similarity.h5 (SVCCA, RSA, CKA and others beside chance)",
           .table = "compare",
+          .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {{"--seed", "study.seed"}, {"--json", ""}},
           .run = run,

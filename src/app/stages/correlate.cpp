@@ -47,7 +47,9 @@ void add_flags(Command& command) {
 }
 
 void run(const StageRun& run) {
+  std::size_t unit = 0;
   for (const auto& pair : run.study.pairs()) {
+    if (!run.share.has(unit++)) continue;
     auto o = comm::agreed(run.comm, [&] { return correlate_options(run.study, pair); });
     o.force = run.force;
     correlate::correlate(run.comm, o);
@@ -185,6 +187,7 @@ Stage correlate_stage() {
   return {.word = "correlate",
           .help = "features A x features B -> matches.h5",
           .table = "correlate",
+          .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {{"--shifted", ""}},
           .run = run,

@@ -41,7 +41,9 @@ void add_flags(Command& command) {
 }
 
 void run(const StageRun& run) {
+  std::size_t unit = 0;
   for (const auto& model : run.study.models()) {
+    if (!run.share.has(unit++)) continue;
     auto o = encode_options(run.study, model);
     o.force = run.force;
     if (run.study.flag("extract.fused"))
@@ -125,6 +127,7 @@ Stage encode_stage() {
   return {.word = "encode",
           .help = "activations + SAEs -> features.h5",
           .table = "encode",
+          .units = "models",
           .command = add_flags,
           .keys_of_flags = {{"--saes", "model.a.saes"}},
           .run = run,

@@ -35,8 +35,9 @@ void run(const StageRun& run) {
     log_info("extract: fused; the model runs inside train-sae and encode");
     return;
   }
+  std::size_t unit = 0;
   for (const auto& model : run.study.models()) {
-    if (!model.is_extracted()) continue;
+    if (!model.is_extracted() || !run.share.has(unit++)) continue;
     auto o = comm::agreed(run.comm, [&] { return extract_options(run.study, model); });
     o.force = run.force;
     extract::extract(run.comm, o);
@@ -126,6 +127,7 @@ Stage extract_stage() {
   return {.word = "extract",
           .help = "tokens + model weights -> activations.h5",
           .table = "extract",
+          .units = "models",
           .command = add_flags,
           .keys_of_flags = {{"--model", "model.a.path"}, {"--layers", "model.a.layers"}},
           .run = run,

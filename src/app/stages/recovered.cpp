@@ -32,7 +32,9 @@ void add_flags(Command& command) {
 void run(const StageRun& run) {
   const Index contexts = run.study.integer("sae.recovered_contexts");
   if (contexts <= 0) return;
+  std::size_t unit = 0;
   for (const auto& model : run.study.models()) {
+    if (!run.share.has(unit++)) continue;
     auto o = comm::agreed(run.comm, [&] { return extract_options(run.study, model); });
     o.stage_word = named("recovered", model);
     fused::cross_entropy_recovered(run.comm, o, {run.files.saes(model), contexts, run.files.recovered(model)});
@@ -45,6 +47,7 @@ Stage recovered_stage() {
   return {.word = "recovered",
           .help = "cross-entropy of a model with the reconstructions of its SAEs spliced in",
           .table = "sae",
+          .units = "models",
           .command = add_flags,
           .keys_of_flags = {{"--contexts", "sae.recovered_contexts"},
                             {"--model", "model.a.path"},

@@ -97,7 +97,9 @@ void run(const StageRun& run) {
     log_info("subspaces: the study names no concepts (subspaces.concepts)");
     return;
   }
+  std::size_t unit = 0;
   for (const auto& pair : run.study.pairs("subspaces.pairs")) {
+    if (!run.share.has(unit++)) continue;
     auto o = comm::agreed(run.comm, [&] { return subspaces_options(run.study, pair); });
     o.force = run.force;
     subspaces::subspaces(run.comm, o);
@@ -300,6 +302,7 @@ Stage subspaces_stage() {
   return {.word = "subspaces",
           .help = "features + concept lists -> subspaces.h5 (concepts, their subspaces, and how these act)",
           .table = "subspaces",
+          .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {},
           .run = run,

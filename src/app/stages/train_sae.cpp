@@ -77,19 +77,22 @@ void run(const StageRun& run) {
   const Study& study = run.study;
   const auto variants = study.list("sae.variants");
   std::vector<sae::TrainOptions> trainings;
+  std::size_t unit = 0;
   for (const auto& model : study.models()) {
     if (!model.saes.empty()) {
       log_info("train-sae {}: the study gives trained SAEs", model.name);
       continue;
     }
     const auto options = [&](int layer) { return layer_options(run, model, layer); };
-    if (study.flag("extract.fused")) {
+    if (study.flag("extract.fused")) { // which trains all layers at once
+      if (!run.share.has(unit++)) continue;
       auto o = comm::agreed(run.comm, [&] { return extract_options(study, model); });
       o.stage_word = named("train-sae", model);
       fused::train(run.comm, o, options, variants);
       continue;
     }
-    for (const int layer : extracted_layers(run.comm, model, run.files)) trainings.push_back(options(layer));
+    for (const int layer : extracted_layers(run.comm, model, run.files))
+      if (run.share.has(unit++)) trainings.push_back(options(layer));
   }
   const auto crosscoders = study.list("sae.crosscoders");
   comm::agree(run.comm, [&] {
@@ -98,7 +101,8 @@ void run(const StageRun& run) {
     const auto pairs = study.pairs();
     require(crosscoders.empty() || !pairs.empty(), ExitCode::config,
             "sae.crosscoders are of the first pair of models; this study has none");
-    for (const auto& words : crosscoders) trainings.push_back(crosscoder_options(run, pairs.front(), words));
+    for (const auto& words : crosscoders)
+      if (run.share.has(unit++)) trainings.push_back(crosscoder_options(run, pairs.front(), words));
   });
   sae::train_side_by_side(run.comm, trainings, static_cast<int>(study.integer("sae.groups")), variants);
 }
@@ -145,6 +149,7 @@ Stage train_sae_stage() {
   return {.word = "train-sae",
           .help = "activations -> an SAE (SAELens folder), or a crosscoder of two models' activations",
           .table = "sae",
+          .units = "SAEs",
           .command = add_flags,
           .keys_of_flags = {{"--variant", "sae.variants"}, {"--seed", "study.seed"}},
           .run = run,

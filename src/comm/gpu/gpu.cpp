@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <fstream>
 #include <new>
 #include <optional>
 #include <set>
@@ -45,12 +46,30 @@ double free_on(int number) {
   return static_cast<double>(free);
 }
 
+std::string hex(const char (&bytes)[16]) {
+  std::string text;
+  for (const char byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
 Gpu open_gpu(int number) {
   cudaDeviceProp properties{};
   require(cudaSetDevice(number) == cudaSuccess && cudaGetDeviceProperties(&properties, number) == cudaSuccess, ExitCode::unavailable,
           "cannot open GPU {}: {}", number, cudaGetErrorString(cudaGetLastError()));
   Gpu gpu{number, "", free_on(number), 1};
-  for (const char byte : properties.uuid.bytes) gpu.uuid += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  gpu.uuid = hex(properties.uuid.bytes);
+  return gpu;
+}
+
+SeenGpu look_at(int number) {
+  cudaDeviceProp properties{};
+  SeenGpu gpu{.number = number, .seen = gpus_here(), .name = {}, .uuid = {}, .numa_node = -1};
+  if (cudaGetDeviceProperties(&properties, number) != cudaSuccess) return gpu;
+  gpu.name = properties.name;
+  gpu.uuid = hex(properties.uuid.bytes);
+  std::ifstream numa(fmt::format("/sys/bus/pci/devices/{:04x}:{:02x}:{:02x}.0/numa_node", properties.pciDomainID, properties.pciBusID,
+                                 properties.pciDeviceID));
+  if (!(numa >> gpu.numa_node)) gpu.numa_node = -1;
   return gpu;
 }
 
@@ -82,6 +101,10 @@ double free_on(int /*number*/) {
   return 0;
 }
 
+SeenGpu look_at(int /*number*/) {
+  return {};
+}
+
 Gpu open_gpu(int /*number*/) {
   fail(ExitCode::internal, "this build has no CUDA");
 }
@@ -89,6 +112,11 @@ Gpu open_gpu(int /*number*/) {
 #endif
 
 } // namespace
+
+SeenGpu gpu_in_turn(int node_rank) {
+  const int count = gpus_here();
+  return count > 0 ? look_at(node_rank % count) : SeenGpu{};
+}
 
 void* take_staging(std::size_t bytes) {
   void* memory = nullptr;

@@ -17,6 +17,18 @@ struct Gpu {
   int sharing = 1;   ///< ranks that have it
 };
 
+/// A GPU as it stands in the node, unopened.
+struct SeenGpu {
+  int number = -1;    ///< among those this rank sees; -1: it sees none
+  int seen = 0;       ///< how many it sees
+  std::string name;   ///< "NVIDIA H200"
+  std::string uuid;   ///< as of Gpu
+  int numa_node = -1; ///< that it hangs on; -1: the system does not say
+};
+
+/// The GPU that bind_gpu() would give the rank of this number on its node. Local.
+SeenGpu gpu_in_turn(int node_rank);
+
 /// The GPU of this rank by its number on the node, or none: with Device::automatic where there is none, with Device::cpu always.
 /// Ranks that would share a device are refused unless `allow_shared`. A rank keeps the GPU that its first call gave it, so that call must
 /// be one of all ranks: groups of them would each begin with a node's first GPU. Collective over `comm`.

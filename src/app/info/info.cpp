@@ -1,4 +1,4 @@
-#include "app/info.hpp"
+#include "app/info/info.hpp"
 
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/node/cores.hpp"
@@ -7,12 +7,10 @@
 #include "concord/io/hdf5.hpp"
 #include "concord/linalg/decompose.hpp"
 
-#include <boost/mpi/collectives.hpp>
-#include <boost/serialization/string.hpp>
-#include <boost/serialization/vector.hpp>
 #include <mpi.h>
 #include <torch/headeronly/version.h>
 
+#include "app/info/rank_places.hpp"
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
@@ -29,18 +27,19 @@ std::string library_versions() {
                      TORCH_VERSION_PATCH);
 }
 
-void print_info(const comm::Communicator& comm) {
+void print_info() {
   say("concord {} ({})", version(), git_state());
   say("libraries: {}", library_versions());
   say("BLAS from {}, LAPACK's dbdsqr from {}, ScaLAPACK from {}", linalg::library_of_symbol("dgemm_"), linalg::library_of_symbol("dbdsqr_"),
       linalg::library_of_symbol("pdgesvd_"));
+}
+
+void print_ranks_in_short(const comm::Communicator& comm) {
   const auto gpus = at::hasCUDA() ? static_cast<int>(at::detail::getCUDAHooks().deviceCount()) : 0;
   const std::string mine =
       fmt::format("rank {} on {}: node rank {}, {} cores, {} libtorch threads, {} GPUs", comm.rank(),
                   boost::mpi::environment::processor_name(), comm::node_rank(comm), comm::usable_cores(), at::get_num_threads(), gpus);
-  std::vector<std::string> all;
-  boost::mpi::all_gather(comm, mine, all);
-  for (const auto& line : all) say("{}", line);
+  one_after_the_other(comm, mine, [](const std::string& line) { say("{}", line); });
 }
 
 } // namespace concord::app
