@@ -197,7 +197,7 @@ class Jobs(unittest.TestCase):
         self.one_job(STOPS="correlate", CONCORD_ARGUMENTS="--force ", SLURM_RESTART_COUNT="1")
         self.assertEqual(self.ran, STAGES[5:])
         # What the job had begun is kept; what it had not is made again.
-        self.assertEqual(["--force" in call for call in self.calls if call[0] == "concord"], [False, True, True, True])
+        self.assertEqual(["--force" in call for call in self.calls if call[0] == "concord"], [False, True, True, True, True])
         # Another job begins anew; one that fails ends there.
         self.one_job(SLURM_JOB_ID="8", RC="65", code=65)
         self.assertEqual(self.ran, STAGES[:1])

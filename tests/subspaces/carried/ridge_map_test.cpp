@@ -336,7 +336,7 @@ TEST(MomentsOfRows, LeaveOutRowsThatAreTooLong) {
   for (std::size_t i = 0; i < found.xy.size(); ++i) EXPECT_NEAR(found.xy[i], expected.xy[i], 1e-9);
   const auto shuffled = map_moments(world(), {x, y, tokens, longest_x, longest_y}, contexts, true, 1);
   EXPECT_LE(shuffled.n, expected.n);
-  EXPECT_GT(shuffled.n, 0.8 * expected.n);
+  EXPECT_GT(shuffled.n, 0.7 * expected.n); // of two blocks, as many rows as the shorter one kept
 }
 
 /// Rows that name their context: the product counts how often a row of the one context meets one of the other.
