@@ -99,6 +99,9 @@ class Cluster:
         return subprocess.run(words, env={**self.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
 
     def stop(self):
+        if len(self.processes) > 2:  # jobs outlive the daemons
+            self.run("scancel", "--full", "--signal=KILL", "--user", "root")
+            self.run("scancel", "--user", "root")
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
@@ -154,7 +157,7 @@ class Slurm(unittest.TestCase):
 
     def test_one_job_goes_on_at_the_stage_that_is_not_done(self):
         folder = fresh("one job")
-        study = small_study(folder, sae__steps=400, model__a__layers=[2], model__b__layers=[4], subspaces__concepts="")
+        study = small_study(folder, sae__steps=150, model__a__layers=[2], model__b__layers=[4], subspaces__concepts="")
         jobs = self.jobs_of(folder)
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here", "--one-job")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
