@@ -73,7 +73,7 @@ class Host:
         return run(*self.command(*words), **options)
 
     def die(self):
-        """All of its processes end at once."""
+        """All of its processes end at once, and its link goes down."""
         self.holder.kill()  # it holds the first process, and that one all others
         self.holder.wait()
 
