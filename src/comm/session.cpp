@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -75,6 +76,14 @@ bool first_to_speak() {
   return first || errno != EADDRINUSE;
 }
 
+/// What MPI is to know before it starts. Open MPI opens a second file beside each one that several nodes share, NAME-...lock, for file
+/// pointers that ranks share; where a node cannot open it, because its view of the folder is late, some ranks wait for ever. We have no
+/// such pointers.
+int& with_settings_of_mpi(int& argc) {
+  ::setenv("OMPI_MCA_sharedfp", "^lockedfile,individual", /*overwrite=*/0);
+  return argc;
+}
+
 [[noreturn]] void end_job(const Session& session, ExitCode code, const char* what) {
   if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(seconds_to_end)); // the first one ends the job
   std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", session.world().rank(), boost::mpi::environment::processor_name().c_str(),
@@ -86,7 +95,8 @@ bool first_to_speak() {
 
 } // namespace
 
-Session::Session(int& argc, char**& argv) : environment_(argc, argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
+Session::Session(int& argc, char**& argv)
+    : environment_(with_settings_of_mpi(argc), argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
   set_speaker(world_.rank() == 0);
   name_job(world_);
   ranks_here() = node_size(world_);

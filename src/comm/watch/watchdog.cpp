@@ -132,7 +132,13 @@ struct Watchdog::Watch {
       const std::lock_guard guard(folder_lock);
       if (meeting_folder.empty() || !meeting.hear(meeting_folder, here, seconds_allowed, all)) return;
     }
-    if (!is_stalled(all)) return;
+    if (!is_stalled(all)) {
+      looks_at_stall = 0;
+      return;
+    }
+    // Rank 0's node speaks first: the launcher is mostly there, and nobody hears a node whose network is gone.
+    constexpr int looks_of_others = 3;
+    if (here.front().rank != 0 && ++looks_at_stall < looks_of_others) return;
     if (board->ended.exchange(now) == 0 && meeting.first_to_tell()) {
       const auto text = told(all, seconds_allowed);
       static_cast<void>(::write(STDERR_FILENO, text.data(), text.size()));
@@ -150,6 +156,7 @@ struct Watchdog::Watch {
   clockid_t main_clock{};
   std::uint64_t last_beats = 0;
   Index last_used = 0;
+  int looks_at_stall = 0; ///< that found one, in turn
   std::mutex lock;
   std::condition_variable changed;
   bool ended = false;

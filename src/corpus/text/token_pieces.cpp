@@ -1,5 +1,6 @@
 #include "corpus/text/token_pieces.hpp"
 
+#include "concord/core/await_file.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
 
@@ -28,6 +29,7 @@ std::vector<T> take(std::ifstream& in, Index count) {
 
 /// Opens a piece behind its size. @throws Error io.
 std::ifstream open_piece(const fs::path& path, PieceSize& size) {
+  await_file(path);
   std::ifstream in(path, std::ios::binary);
   in.read(reinterpret_cast<char*>(&size), sizeof size);
   require(in.good(), ExitCode::io, "cannot read {}; run again", path.string());

@@ -1,5 +1,6 @@
 #include "concord/io/rows/segments.hpp"
 
+#include "concord/core/await_file.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/run/spent.hpp"
 #include "concord/core/text.hpp"
@@ -195,6 +196,7 @@ std::map<std::string, std::map<Index, SegmentPlace>> read_segments(const fs::pat
   for (const auto& path : paths) {
     if (path.extension() == ".partial") fs::remove(path);
     if (path.extension() != ".h5") continue;
+    await_file(path);
     const auto file = File::open(path);
     for (const auto& dataset : file.read_strings("/datasets")) {
       const auto blocks = file.read<Index>(dataset + "/blocks");

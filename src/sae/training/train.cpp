@@ -1,6 +1,7 @@
 #include "concord/sae/training/train.hpp"
 
 #include "concord/comm/decided.hpp"
+#include "concord/core/await_file.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
@@ -140,6 +141,7 @@ public:
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) write(sae, metrics);
     });
+    comm::agree(comm_, [&] { await_file(o_.out / "training.json"); }); // the next stage reads it on every rank
     std::string traffic = comm_.size() > 1 ? fmt::format(" received/step={}", human_bytes(received)) : std::string();
     say_stage_ok(o_.stage_word, clock_.seconds(),
                  fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={} l0={} too_long={} dead={} ({:.1f}%) peak={}{}{}", o_.steps,

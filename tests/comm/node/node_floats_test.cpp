@@ -22,7 +22,7 @@ TEST(NodeFloats, AreThoseOfRankZeroOnceANode) {
   EXPECT_TRUE(none.empty());
   EXPECT_TRUE(first.on_node());
   world().barrier();
-  if (root) first[5] = -5; // the node's number is everybody's
+  if (node_rank(world()) == 0) first[5] = -5; // the node's number is everybody's there
   world().barrier();
   EXPECT_EQ(first[5], -5);
   NodeFloats copy = first;
