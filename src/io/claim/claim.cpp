@@ -140,6 +140,17 @@ private:
 
 constexpr auto pause = std::chrono::milliseconds(250);
 
+/// Folders in which watchdogs met (comm/watchdog.hpp) whose job is gone: they would have written there every 15 s. `claim` was written now.
+void remove_old_meetings(const fs::path& claim) {
+  constexpr double long_silent = 600;
+  std::error_code error;
+  for (fs::directory_iterator entry(claim.parent_path(), error), end; !error && entry != end; entry.increment(error)) {
+    if (!entry->path().filename().string().starts_with(".stall.")) continue;
+    std::error_code ignored;
+    if (seconds_between(entry->path(), claim) > long_silent) fs::remove_all(entry->path(), ignored);
+  }
+}
+
 } // namespace
 
 struct Claim::Held {
@@ -185,7 +196,10 @@ Claim::Claim(const comm::Communicator& comm, const fs::path& path) {
     if (comm::stop_requested(comm)) comm::throw_stopped("waiting");
     std::this_thread::sleep_for(pause);
   }
-  if (comm.rank() == 0) held_ = std::make_unique<Held>(claim, me.token);
+  if (comm.rank() == 0) {
+    remove_old_meetings(claim);
+    held_ = std::make_unique<Held>(claim, me.token);
+  }
   comm::spread(comm, robbed);
   if (robbed) std::this_thread::sleep_for(renewal_interval + std::chrono::seconds(2)); // a living owner ends itself meanwhile
 }

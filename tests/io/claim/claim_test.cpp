@@ -30,9 +30,13 @@ void leave(const std::filesystem::path& file, F&& change) {
   world().barrier();
 }
 
+void grow_old_here(const std::filesystem::path& path) {
+  std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+}
+
 /// A claim that was not renewed for long: whoever steals it need not wait for its owner to notice.
 void grow_old(const std::filesystem::path& claim) {
-  if (world().rank() == 0) std::filesystem::last_write_time(claim, std::filesystem::file_time_type::clock::now() - std::chrono::hours(1));
+  if (world().rank() == 0) grow_old_here(claim);
   world().barrier();
 }
 
@@ -65,6 +69,22 @@ TEST(Claim, IsHeldByOneAndGivenBack) {
     world().barrier();
   }
   { const Claim again(world(), folder / "out.h5"); }
+  expect_only_result(folder);
+}
+
+TEST(Claim, ClearsWhatWatchdogsOfADeadJobLeft) {
+  const auto folder = empty_folder("claim_meetings");
+  if (world().rank() == 0) {
+    for (const char* name : {".stall.old", ".stall.new"}) std::filesystem::create_directory(folder / name);
+    grow_old_here(folder / ".stall.old");
+  }
+  world().barrier();
+  { const Claim claim(world(), folder / "out.h5"); }
+  if (world().rank() == 0) {
+    EXPECT_FALSE(std::filesystem::exists(folder / ".stall.old"));
+    EXPECT_TRUE(std::filesystem::exists(folder / ".stall.new"));
+    std::filesystem::remove(folder / ".stall.new");
+  }
   expect_only_result(folder);
 }
 
