@@ -16,13 +16,23 @@ waiting_for() {
   qstat -f "$1" | sed -e ':a' -e 'N' -e '$!ba' -e 's/\n\t//g' | sed -n 's/^ *depend = .*beforeok:\([^,]*\).*/\1/p' | tr ':' '\n' | sed 's/@.*//'
 }
 put_job_back() {
-  local options=() next waiting
+  local options=() next waiting account mine accounts=${CONCORD_OUTPUT:-}/jobs
   eval "options=($CONCORD_RESUBMIT)" # quoted by jobs/submit
-  next=$(CONCORD_RESTARTS=$((${CONCORD_RESTARTS:-0} + 1)) CONCORD_FIRST_JOB=${CONCORD_FIRST_JOB:-$PBS_JOBID} "${options[@]}")
+  # Held until it is known as this job's continuation.
+  next=$(CONCORD_RESTARTS=$((${CONCORD_RESTARTS:-0} + 1)) "${options[0]}" -h "${options[@]:1}")
   for waiting in $(waiting_for "$PBS_JOBID"); do
     qalter -W "depend=afterok:$next" "$waiting"
   done
-  [[ ! -d ${CONCORD_OUTPUT:-}/jobs ]] || printf '%s\t%s\t%s\n' "$(date +%s)" "$next" "$CONCORD_FORM" >> "$CONCORD_OUTPUT/jobs/submitted.tsv"
+  if [[ -d $accounts ]]; then
+    for account in "$accounts"/{started,done}.tsv; do
+      if [[ ! -f $account ]]; then continue; fi
+      mine=$(awk -F'\t' -v OFS='\t' -v id="$PBS_JOBID" -v next_id="$next" '$1 == id { print next_id, $2 }' "$account")
+      if [[ -n $mine ]]; then echo "$mine" >> "$account"; fi
+    done
+    if [[ -f $CONCORD_OUTPUT/.idle.$PBS_JOBID ]]; then mv "$CONCORD_OUTPUT/.idle.$PBS_JOBID" "$CONCORD_OUTPUT/.idle.$next"; fi
+    printf '%s\t%s\t%s\n' "$(date +%s)" "$next" "$CONCORD_FORM" >> "$accounts/submitted.tsv"
+  fi
+  qrls "$next"
   echo "goes on as $next"
   exit 75 # what still waits for this job must not begin
 }

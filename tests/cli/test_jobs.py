@@ -39,7 +39,7 @@ class Jobs(unittest.TestCase):
         self.folder = fresh("jobs " + self._testMethodName)
         shutil.copytree(SOURCE / "jobs", self.folder / "jobs")
         (self.folder / "bin").mkdir()
-        for name in ("sbatch", "scancel", "scontrol", "concord", "srun", "mpirun", "squeue", "sacct", "qsub", "qdel", "qstat", "qalter", "bsub", "bkill", "bjobs"):
+        for name in ("sbatch", "scancel", "scontrol", "concord", "srun", "mpirun", "squeue", "sacct", "qsub", "qdel", "qstat", "qalter", "qrls", "bsub", "bkill", "bjobs"):
             (self.folder / "bin" / name).write_text(STAND_IN)
             (self.folder / "bin" / name).chmod(0o755)
         self.study = self.folder / "my study.toml"
@@ -374,9 +374,11 @@ class Jobs(unittest.TestCase):
         ran = next(call for call in self.calls if call[0] == "concord")
         self.assertEqual(ran[-2], "--max-time")
         self.assertGreater(int(ran[-1]), 42000)
-        self.assertEqual([call for call in self.calls if call[0] in ("qsub", "qalter")],
-                         [["qsub", "-V", str(self.folder / "jobs/20_extract.sbatch")], ["qalter", "-W", "depend=afterok:101.server", "103.server"],
-                          ["qalter", "-W", "depend=afterok:101.server", "200.server"]])
+        self.assertEqual([call for call in self.calls if call[0] in ("qsub", "qalter", "qrls")],
+                         [["qsub", "-h", "-V", str(self.folder / "jobs/20_extract.sbatch")], ["qalter", "-W", "depend=afterok:101.server", "103.server"],
+                          ["qalter", "-W", "depend=afterok:101.server", "200.server"], ["qrls", "101.server"]])
+        # The job that goes on knows what this one has done.
+        self.assertEqual((self.output / "jobs/started.tsv").read_text().splitlines(), ["102.server\textract", "101.server\textract"])
         self.assertEqual((self.output / "jobs/submitted.tsv").read_text().splitlines()[-1].split("\t")[1:], ["101.server", "extract"])
         self.assertEqual((self.output / "jobs/runs.tsv").read_text().split("\t")[3], "2")
 

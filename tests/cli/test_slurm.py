@@ -176,7 +176,7 @@ class Slurm(unittest.TestCase):
     def test_chain_survives_an_interruption(self):
         folder = fresh("chain")
         # The SAE stage is made long enough to be caught in the middle.
-        study = small_study(folder, sae__steps=1500, model__a__layers=[2], model__b__layers=[4])
+        study = small_study(folder, sae__steps=800, model__a__layers=[2], model__b__layers=[4])
         jobs = self.jobs_of(folder, f"--output={folder}/%x.log")
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
