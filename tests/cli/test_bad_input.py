@@ -151,8 +151,8 @@ class BadInput(unittest.TestCase):
         self.fails(65, "as HDF5", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "x.h5", "--out", folder / "a.h5")
         with h5py.File(folder / "y.h5", "w") as f:
             f["z"] = 1
-        np.save(folder / "ids.npy", np.zeros((2, 8), np.int32))
-        self.fails(65, "concord tokenize --tokens", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "ids.npy", "--out", folder / "a.h5", ranks=1)
+        np.save(folder / "ids.npy", np.zeros((2, 8), np.float32))
+        self.fails(65, "ids.npy", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "ids.npy", "--out", folder / "a.h5", ranks=1)
         self.fails(65, "no tokens file", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "y.h5", "--out", folder / "a.h5", ranks=1)
         self.fails(65, "was not made by concord", "verify", folder / "y.h5", ranks=1)
 

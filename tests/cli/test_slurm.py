@@ -168,7 +168,7 @@ class Slurm(unittest.TestCase):
         self.until(lambda: self.job(number).get("JobState") in ("COMPLETED", "FAILED", "CANCELLED"), accounts, "the end of the job")
         self.assertEqual(self.job(number)["JobState"], "COMPLETED", logs(accounts))
         runs = [line.split("\t") for line in (accounts / "runs.tsv").read_text().splitlines()]
-        stages = ["tokenize", "extract", "train-sae", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces", "report"]
+        stages = ["tokenize", "extract", "train-sae", "train-sae", "recovered", "encode", "correlate", "graph", "compare", "subspaces", "report"]
         self.assertEqual([(run[1], run[6]) for run in runs], [(stage, "75" if i == 2 else "0") for i, stage in enumerate(stages)])
         self.assertEqual(set(list(self.status(jobs, study).values())[:7]), {"done"})
         self.assertIn("train-sae\t2\t", (accounts / "node_hours.tsv").read_text())
@@ -181,7 +181,7 @@ class Slurm(unittest.TestCase):
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
         numbers = dict(line.split() for line in submitted.stdout.splitlines())
-        self.assertEqual(list(numbers), ["tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "compare", "subspaces", "report"])
+        self.assertEqual(list(numbers), ["tokenize", "extract", "train-sae", "recovered", "encode", "correlate", "graph", "compare", "subspaces", "report"])
 
         checkpoint = folder / "out/a/saes/layer_002.partial/checkpoint.safetensors"
         self.until(checkpoint.exists, folder, "the SAE's first checkpoint")

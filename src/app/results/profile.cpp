@@ -116,21 +116,27 @@ void StageProfile::finish(const std::string& stage, const fs::path& folder) {
   mine.node = comm::node_number(comm_);
   if (comm::max_of(comm_, stages_said() - stages_) == 0) return; // all of it was there
   const auto ranks = comm::gather(comm_, std::vector<RankTimes>{mine});
-  comm::agree(comm_, [&] {
-    if (comm_.rank() < traced_ranks()) {
-      make_folder(folder / "trace");
-      write_text_atomic(folder / "trace" / fmt::format("{}_rank{:04}.json", stage, comm_.rank()), take_trace(stage, comm_.rank(), begin_));
-    }
-    if (comm_.rank() != 0) return;
-    auto profile = read_profile(folder / "profile.json");
-    auto metrics = pop_metrics(ranks);
-    profile["dlbVersion"] = "3.6"; // of TALP, whose keys these are
-    profile["timestamp"] = utc_now();
-    profile["resources"] = {{"numCpus", ranks.size()}, {"numNodes", metrics["numNodes"]}, {"numMpiRanks", ranks.size()}, {"numGpus", 0}};
-    profile["concord"] = {{"version", version()}, {"git", git_state()}, {"hosts", run_record().hosts}};
-    profile["Application"][stage] = std::move(metrics);
-    write_text_shared(folder / "profile.json", profile.dump(1));
-  });
+  try { // the stage's result is there: what cannot be written of how it came about is no failure of it
+    write(stage, folder, ranks);
+  } catch (const std::exception& error) {
+    log_warn("{}: no profile: {}", stage, error.what());
+  }
+}
+
+void StageProfile::write(const std::string& stage, const fs::path& folder, const std::vector<RankTimes>& ranks) const {
+  if (comm_.rank() < traced_ranks()) {
+    make_folder(folder / "trace");
+    write_text_atomic(folder / "trace" / fmt::format("{}_rank{:04}.json", stage, comm_.rank()), take_trace(stage, comm_.rank(), begin_));
+  }
+  if (comm_.rank() != 0) return;
+  auto profile = read_profile(folder / "profile.json");
+  auto metrics = pop_metrics(ranks);
+  profile["dlbVersion"] = "3.6"; // of TALP, whose keys these are
+  profile["timestamp"] = utc_now();
+  profile["resources"] = {{"numCpus", ranks.size()}, {"numNodes", metrics["numNodes"]}, {"numMpiRanks", ranks.size()}, {"numGpus", 0}};
+  profile["concord"] = {{"version", version()}, {"git", git_state()}, {"hosts", run_record().hosts}};
+  profile["Application"][stage] = std::move(metrics);
+  write_text_shared(folder / "profile.json", profile.dump(1));
 }
 
 void trace_ranks(int ranks) {

@@ -36,10 +36,12 @@ public:
   /// Local.
   explicit StageProfile(const comm::Communicator& comm);
   /// Adds the stage to `folder`/profile.json, as a region of what TALP-Pages reads, where the stage did something; and this rank's trace to
-  /// `folder`/trace where one is kept. @throws Error io; agreed.
+  /// `folder`/trace where one is kept. What cannot be written is said. Collective.
   void finish(const std::string& stage, const std::filesystem::path& folder);
 
 private:
+  /// Local. @throws Error io.
+  void write(const std::string& stage, const std::filesystem::path& folder, const std::vector<RankTimes>& ranks) const;
   const comm::Communicator& comm_;
   Spent before_;
   double begin_;

@@ -125,17 +125,17 @@ TEST(WordsTogether, EqualAPlainCount) {
         for (const auto& present : windows) ++n[present.contains(a) ? 1 : 0][present.contains(b) ? 1 : 0];
         const double expected = std::log((n[1][1] + 0.5) * (n[0][0] + 0.5) / ((n[1][0] + 0.5) * (n[0][1] + 0.5)));
         EXPECT_NEAR(odds[at(4 * a + b)], expected, 1e-12) << window << " " << a << " " << b;
-        const double whole = n[1][1] + n[1][0] + n[0][1] + n[0][0];
+        const double count = n[1][1] + n[1][0] + n[0][1] + n[0][0];
         const double one = n[1][1] + n[1][0];
         const double other = n[1][1] + n[0][1];
-        const double phi = (n[1][1] * n[0][0] - n[1][0] * n[0][1]) / std::sqrt(one * (whole - one) * other * (whole - other));
-        const double npmi = std::log(whole * n[1][1] / (one * other)) / -std::log(n[1][1] / whole);
-        EXPECT_EQ(std::isnan(together.phi[at(4 * a + b)]), one == whole || other == whole || one == 0 || other == 0);
-        EXPECT_EQ(std::isnan(together.npmi[at(4 * a + b)]), n[1][1] == 0 || n[1][1] == whole);
+        const double phi = (n[1][1] * n[0][0] - n[1][0] * n[0][1]) / std::sqrt(one * (count - one) * other * (count - other));
+        const double npmi = std::log(count * n[1][1] / (one * other)) / -std::log(n[1][1] / count);
+        EXPECT_EQ(std::isnan(together.phi[at(4 * a + b)]), one == count || other == count || one == 0 || other == 0);
+        EXPECT_EQ(std::isnan(together.npmi[at(4 * a + b)]), n[1][1] == 0 || n[1][1] == count);
         if (!std::isnan(phi)) {
           EXPECT_NEAR(together.phi[at(4 * a + b)], phi, 1e-12);
         }
-        if (n[1][1] > 0 && n[1][1] < whole) {
+        if (n[1][1] > 0 && n[1][1] < count) {
           EXPECT_NEAR(together.npmi[at(4 * a + b)], npmi, 1e-12);
         }
       }
