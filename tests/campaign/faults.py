@@ -20,7 +20,7 @@ MOST = {"open": 40, "read": 80, "write": 120, "fsync": 12, "rename": 8, "mmap": 
 
 
 def files_of(folder):
-    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file() and p.name != "study.resolved.toml"}
+    return {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*") if p.is_file() and p.name not in ("study.resolved.toml", "profile.json")}
 
 
 def trial(study, library, stage, call, n, fault, rank):
