@@ -368,15 +368,24 @@ std::vector<std::string> File::members(const std::string& group) const {
   return names;
 }
 
+namespace {
+
+void require_flushed(bool ok, const std::filesystem::path& path) {
+  check(ok, ExitCode::io, "cannot flush {} (is the disk full?)", path.string());
+}
+
+} // namespace
+
 void File::flush() {
-  check(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0, ExitCode::io, "cannot flush {} (is the disk full?)", path_.string());
+  // A dataset that could not be closed has lost what its buffer held, and is forgotten.
+  require_flushed(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0 && !Handle::close_failed(), path_);
 }
 
 void File::close() {
   if (!id_) return;
-  flush();     // a rank that fails here alone must not wait for the others to close
-  id_.reset(); // which writes once more
-  check(!Handle::close_failed(), ExitCode::io, "cannot flush {} (is the disk full?)", path_.string());
+  require_flushed(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0, path_); // a rank that fails here alone must not wait for the others to close
+  id_.reset();                                                        // which writes once more
+  require_flushed(!Handle::close_failed(), path_);
 }
 
 std::string hdf5_version() {

@@ -234,6 +234,23 @@ TEST(Output, StartsAnewWhenThePartialFileIsNotWhole) {
   output.finish();
 }
 
+/// A small dataset is written where it is closed: what a full disk takes from it there must not count as done.
+TEST(Output, CommitsNothingBehindADatasetThatCouldNotBeClosed) {
+  const auto path = empty_folder("output_unclosed") / "out.h5";
+  {
+    auto output = open_output(path, 1, false, Output::Writers::root);
+    output.commit(1);
+    if (world().rank() == 0) {
+      const Handle refused(1, [](hid_t) -> herr_t { return -1; });
+    }
+    expect_error(ExitCode::io, "cannot flush", [&] { output.commit(2); });
+    Handle::close_failed() = false;
+  }
+  auto output = open_output(path, 1, false, Output::Writers::root);
+  EXPECT_EQ(output.units_done(), 1);
+  output.finish();
+}
+
 TEST(Output, RefusesADiskThatIsTooSmall) {
   const auto path = empty_folder("output_space") / "out.h5";
   expect_error(ExitCode::io, "needs 888.2 PiB", [&] { Output(world(), path, key(1), Output::Writers::all, false, 1e18, [](File&) {}); });
