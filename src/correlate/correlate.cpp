@@ -56,7 +56,9 @@ std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index
 class Correlation {
 public:
   Correlation(const comm::Communicator& comm, const CorrelateOptions& options) : comm_(comm), options_(options) {
-    comm::agree(comm_, [&] { open(); });
+    a_ = std::make_unique<Side>(comm_, options_.a, options_.layers_a);
+    b_ = std::make_unique<Side>(comm_, options_.b, options_.layers_b);
+    comm::agree(comm_, [&] { set_key(); });
     io::require_same_key(comm_, key_); // before ranks part into groups
     groups_ = groups();
     number_ = comm_.rank() * groups_ / comm_.size();
@@ -140,9 +142,7 @@ private:
   int layer_a(Index pair) const { return a_->layers()[at(pair) / b_->layers().size()]; }
   int layer_b(Index pair) const { return b_->layers()[at(pair) % b_->layers().size()]; }
 
-  void open() {
-    a_ = std::make_unique<Side>(options_.a, options_.layers_a);
-    b_ = std::make_unique<Side>(options_.b, options_.layers_b);
+  void set_key() {
     check_rows();
     check_options();
     std::vector<Index> starts;

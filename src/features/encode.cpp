@@ -207,6 +207,9 @@ private:
     std::vector<Index> begin;
     std::vector<Index> count;
     std::vector<TopRecord> records;
+    std::size_t entries = 0;
+    for (const TopList& list : totals.top) entries += list.entries().size();
+    records.reserve(entries);
     for (int rank = 0; rank < comm_.size(); ++rank) {
       begin.push_back(static_cast<Index>(records.size()));
       add_records(totals, owners.begin(rank), owners.end(rank), records);

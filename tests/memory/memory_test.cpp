@@ -4,9 +4,12 @@
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
+#include "correlate/features/feature_source.hpp"
 #include "concord/correlate/memory_plan.hpp"
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
+#include "concord/io/npy/npy_rows.hpp"
+#include "concord/io/rows/row_source.hpp"
 #include "concord/sae/memory_plan.hpp"
 #include "concord/sae/training/trainings.hpp"
 #include "concord/similarity/compare.hpp"
@@ -14,6 +17,7 @@
 
 #include "memory/byte_counter.hpp"
 #include "support/support.hpp"
+#include <fstream>
 
 namespace concord {
 namespace {
@@ -110,7 +114,7 @@ TEST_P(Memory, StagesTakeWhatTheirPlansSay) {
     features::EncodeOptions o;
     o.activations = acts;
     o.saes = (folder / name).string();
-    o.top = 5;
+    o.top = 8; // where features fire often each rank has as many: the lists of all ranks at once were too much
     o.out = folder / (name + ".h5");
     const auto plan = features::encode_memory(o, {.rows = static_cast<double>(s.rows),
                                                   .blocks = static_cast<double>(s.rows) / 2048,
@@ -165,6 +169,117 @@ TEST_P(Memory, StagesTakeWhatTheirPlansSay) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Memory, ::testing::Values(Sizes{8192, 192, 16384, 16, 1024}, Sizes{16384, 256, 8192, 32, 2048}));
+
+/// [rows, cols] of f32, without rows that are alike.
+std::filesystem::path npy_file(const std::filesystem::path& path, Index rows, Index cols) {
+  std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
+  header.resize(117, ' ');
+  header += '\n';
+  if (world().rank() == 0) {
+    std::ofstream out(path, std::ios::binary);
+    out << std::string("\x93NUMPY\x01\x00v\x00", 10) << header;
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (Index r = 0; r < rows; ++r) {
+      for (std::size_t c = 0; c < row.size(); ++c) row[c] = c % 8 == 0 ? static_cast<float>(r + static_cast<Index>(c)) : 0.0F;
+      out.write(reinterpret_cast<const char*>(row.data()), static_cast<std::streamsize>(row.size() * sizeof(float)));
+    }
+  }
+  world().barrier();
+  return path;
+}
+
+TEST(Memory, RowsOfAnArrayAreReadByRanges) {
+  constexpr Index rows = 16384, cols = 512; // 32 MiB
+  const auto path = npy_file(empty_folder("memory_npy") / "x.npy", rows, cols);
+  test::start_counting();
+  const auto before = test::bytes_now();
+  const io::RowSource source(path.string());
+  std::vector<float> row(cols);
+  for (Index r = 0; r < rows; r += 97) {
+    source.read_float(r, 1, row);
+    EXPECT_EQ(row[8], static_cast<float>(r + 8));
+  }
+  EXPECT_LE(test::most_bytes().own - before.own, 2 << 20);
+}
+
+/// However many ranks a node has.
+TEST(Memory, AMatrixOfFeaturesIsOneCopyANode) {
+  constexpr Index rows = 16384, cols = 512;
+  const auto path = npy_file(empty_folder("memory_matrix") / "x.npy", rows, cols);
+  test::start_counting();
+  const auto before = test::bytes_now();
+  const correlate::MatrixSource source(world(), [&] { return correlate::csr_of(io::NpyRows(path), "x.npy"); });
+  const auto most = test::most_bytes();
+  EXPECT_EQ(source.entries(), rows * cols / 8 - 1); // the first of the first row is 0
+  EXPECT_EQ(source.read(7, 8).values[1], 15.0F);
+  const double matrix = 8.0 * (rows * cols / 8 - 1) + 8.0 * (rows + 1);
+  EXPECT_NEAR(most.shared - before.shared, matrix, 1 << 16);
+  EXPECT_LE(test::bytes_now().own - before.own, 1 << 20);
+  if (world().rank() != 0) {
+    EXPECT_LE(most.own - before.own, 1 << 20);
+  }
+}
+
+/// Features of which each fires on two rows, the same in all layers.
+std::filesystem::path sparse_features(const std::filesystem::path& path, Index rows, Index features, int layers) {
+  if (world().rank() == 0) {
+    const auto f = static_cast<std::size_t>(features);
+    const Index a_row = 2 * features / rows;
+    std::vector<Index> indptr(static_cast<std::size_t>(rows) + 1);
+    std::vector<std::int32_t> indices(2 * f);
+    for (std::size_t r = 0; r < indptr.size(); ++r) indptr[r] = static_cast<Index>(r) * a_row;
+    for (std::size_t e = 0; e < indices.size(); ++e) indices[e] = static_cast<std::int32_t>(e % f);
+    auto file = io::File::create(path);
+    file.write_attribute("concord_stage", "encode");
+    file.write_attribute("token_hash", "t");
+    file.write_attribute("stage_digest", "s");
+    file.write_attribute("counted_rows", std::to_string(rows));
+    file.write("/row_kind", std::vector<std::uint8_t>(static_cast<std::size_t>(rows), 0));
+    std::string names;
+    for (int layer = 0; layer < layers; ++layer) {
+      const std::string at = "/" + layer_name(layer) + "/";
+      names += (layer > 0 ? "," : "") + std::to_string(layer);
+      file.write(at + "indptr", indptr);
+      file.write(at + "indices", indices);
+      file.write(at + "data", std::vector<float>(2 * f, 1.0F));
+      file.write(at + "count", std::vector<Index>(f, 2));
+      file.write(at + "sum", std::vector<double>(f, 2.0));
+      file.write(at + "sum_squares", std::vector<double>(f, 2.0));
+      file.write(at + "max", std::vector<float>(f, 1.0F));
+      file.write(at + "top_rows", std::vector<Index>(f, -1), {features, 1});
+      file.write(at + "top_values", std::vector<float>(f, 0.0F), {features, 1});
+    }
+    file.write_attribute("layers", "[" + names + "]");
+    file.close();
+  }
+  world().barrier();
+  return path;
+}
+
+/// Rank 0 holds those of one group at a time.
+TEST(Memory, ResultsOfGroupsAreWrittenOneByOne) {
+  const auto folder = empty_folder("memory_groups");
+  constexpr Index rows = 128, features = 4096;
+  correlate::CorrelateOptions c;
+  c.a = c.b = sparse_features(folder / "x.h5", rows, features, 4);
+  c.layers_a = {0};
+  c.best = 32;
+  c.null_shifts = 8;
+  c.groups = 4;
+  c.rules.max_q = 1;
+  c.rules.min_firings = 1;
+  c.out = folder / "matches.h5";
+  const auto plan = correlate::correlate_memory(
+      c,
+      {.rows = rows, .features_a = features, .features_b = features, .active_a = 2.0 * features / rows, .active_b = 2.0 * features / rows});
+  test::start_counting();
+  const auto before = test::bytes_now();
+  correlate::correlate(world(), c);
+  const double own = test::most_bytes().own - before.own;
+  if (world().rank() == 0) {
+    EXPECT_LE(own, 1.1 * plan.of_rank(true) + (3 << 20));
+  }
+}
 
 /// 16 nodes of 64 ranks, 1e9 rows, 131,072 latents, Gemma-2-9B's width, 26 x 42 layers.
 struct Large {

@@ -1,9 +1,14 @@
 #pragma once
 /// The features of one layer as rows of non-zeros, wherever they lie. Local.
 
+#include "concord/comm/node/node_array.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/npy/npy.hpp"
+#include "concord/io/npy/npy_rows.hpp"
 
+#include <functional>
+#include <memory>
+#include <span>
 #include <vector>
 
 namespace concord::correlate {
@@ -39,15 +44,23 @@ protected:
 class MatrixSource final : public FeatureSource {
 public:
   explicit MatrixSource(io::CsrMatrix matrix);
-  Index rows() const override { return matrix_.rows; }
+  /// Rank 0 reads the matrix; then each node holds one copy for all its ranks. Collective over `comm`, which must outlive it.
+  /// @throws Error of `read`, or as comm::NodeArray does; agreed.
+  MatrixSource(const comm::Communicator& comm, const std::function<io::CsrMatrix()>& read);
+  Index rows() const override { return static_cast<Index>(indptr_.size()) - 1; }
   using FeatureSource::entries;
   Index entries(Index begin, Index end) const override {
-    return matrix_.indptr[static_cast<std::size_t>(end)] - matrix_.indptr[static_cast<std::size_t>(begin)];
+    return indptr_[static_cast<std::size_t>(end)] - indptr_[static_cast<std::size_t>(begin)];
   }
   io::CsrMatrix read(Index begin, Index end) const override;
 
 private:
-  io::CsrMatrix matrix_;
+  void count(Index cols);
+  io::CsrMatrix own_; ///< empty where the node has it
+  std::unique_ptr<comm::NodeArray> node_;
+  std::span<const Index> indptr_;
+  std::span<const std::int32_t> indices_;
+  std::span<const float> values_;
 };
 
 /// A layer of a features.h5; counted rows alone.
@@ -64,7 +77,7 @@ private:
   int layer_;
 };
 
-/// The non-zeros of a dense [rows, features] array. @throws Error bad_data where it is not of two dimensions, or not finite.
-io::CsrMatrix csr_of(const io::NpyArray& array, const std::string& name);
+/// The non-zeros of a dense [rows, features] array, read window by window. @throws Error bad_data where it is not finite, or io.
+io::CsrMatrix csr_of(const io::NpyRows& array, const std::string& name);
 
 } // namespace concord::correlate

@@ -1,5 +1,7 @@
 #include "correlate/features/side.hpp"
 
+#include "concord/comm/agree.hpp"
+#include "concord/comm/decided.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"
@@ -9,20 +11,25 @@
 
 namespace concord::correlate {
 
-Side::Side(const std::filesystem::path& path, const std::vector<int>& layers) {
+Side::Side(const comm::Communicator& comm, const std::filesystem::path& path, const std::vector<int>& layers) {
   const auto extension = path.extension();
   if (extension == ".npz" || extension == ".npy") {
-    matrix_ = std::make_shared<MatrixSource>(extension == ".npz" ? io::read_scipy_csr(path) : csr_of(io::read_npy(path), path.string()));
+    matrix_ = std::make_shared<MatrixSource>(
+        comm, [&] { return extension == ".npz" ? io::read_scipy_csr(path) : csr_of(io::NpyRows(path), path.string()); });
     layers_ = {0};
-    digest_ = digest_of_file(path);
+    digest_ = comm::decided(comm, [&] { return digest_of_file(path); });
   } else {
-    file_.emplace(path);
-    layers_ = file_->layers();
-    digest_ = file_->digest();
+    comm::agree(comm, [&] {
+      file_.emplace(path);
+      layers_ = file_->layers();
+      digest_ = file_->digest();
+    });
   }
-  for (const int layer : layers)
-    require(std::find(layers_.begin(), layers_.end(), layer) != layers_.end(), ExitCode::config, "{} has no {}", path.string(),
-            layer_name(layer));
+  comm::agree(comm, [&] {
+    for (const int layer : layers)
+      require(std::find(layers_.begin(), layers_.end(), layer) != layers_.end(), ExitCode::config, "{} has no {}", path.string(),
+              layer_name(layer));
+  });
   if (!layers.empty()) layers_ = layers;
 }
 

@@ -1,5 +1,5 @@
 #pragma once
-/// One model's features as correlate takes them: a features.h5, or a single matrix as layer 0. Local.
+/// One model's features as correlate takes them: a features.h5, or a single matrix as layer 0. Local but for the constructor.
 
 #include "concord/corpus/text/token_texts.hpp"
 
@@ -14,8 +14,9 @@ namespace concord::correlate {
 
 class Side {
 public:
-  /// `layers`: empty for all. @throws Error input_missing, bad_data, or config where a layer is not there.
-  Side(const std::filesystem::path& path, const std::vector<int>& layers);
+  /// `layers`: empty for all. Collective over `comm`, which must outlive it. @throws Error input_missing, bad_data, or config where a layer
+  /// is not there; agreed.
+  Side(const comm::Communicator& comm, const std::filesystem::path& path, const std::vector<int>& layers);
   const std::vector<int>& layers() const { return layers_; }
   const std::string& digest() const { return digest_; }
   /// Of the tokens behind the features; empty for a matrix.

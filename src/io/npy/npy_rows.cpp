@@ -5,20 +5,38 @@
 #include "io/npy/npy_header.hpp"
 #include <cerrno>
 #include <cstring>
-#include <fstream>
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace concord::io {
 
 struct NpyRows::Opened {
   std::filesystem::path path;
-  mutable std::ifstream in;
+  int descriptor = -1;
   NpyHeader header;
 
-  /// `bytes` of the file from `begin` on. @throws Error io.
+  explicit Opened(std::filesystem::path of) : path(std::move(of)), descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    require(descriptor >= 0, ExitCode::input_missing, "cannot open the array {}: {}", path.string(), std::strerror(errno));
+  }
+  ~Opened() { ::close(descriptor); }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+  /// Bytes of the file from `begin` on, as many as there are up to `bytes`. @throws Error io.
+  std::size_t read_some(std::size_t begin, std::size_t bytes, char* out) const {
+    std::size_t done = 0;
+    while (done < bytes) {
+      const auto got = ::pread(descriptor, out + done, bytes - done, static_cast<off_t>(begin + done));
+      if (got < 0 && errno == EINTR) continue;
+      require(got >= 0, ExitCode::io, "cannot read {}: {}", path.string(), std::strerror(errno));
+      if (got == 0) break;
+      done += static_cast<std::size_t>(got);
+    }
+    return done;
+  }
+  /// All of them. @throws Error io.
   void read(std::size_t begin, std::size_t bytes, char* out) const {
-    in.seekg(static_cast<std::streamoff>(begin));
-    in.read(out, static_cast<std::streamsize>(bytes));
-    require(in.good(), ExitCode::io, "cannot read {}", path.string());
+    require(read_some(begin, bytes, out) == bytes, ExitCode::io, "cannot read {}: it became shorter", path.string());
   }
 };
 
@@ -29,20 +47,13 @@ constexpr std::size_t longest_header = std::size_t{1} << 20;
 
 } // namespace
 
-NpyRows::NpyRows(const std::filesystem::path& path) : opened_(std::make_unique<Opened>()) {
+NpyRows::NpyRows(const std::filesystem::path& path) : opened_(std::make_unique<Opened>(path)) {
   Opened& o = *opened_;
-  o.path = path;
-  o.in.open(path, std::ios::binary);
-  require(o.in.good(), ExitCode::input_missing, "cannot open the array {}: {}", path.string(), std::strerror(errno));
   std::vector<char> begin(longest_header);
-  o.in.read(begin.data(), static_cast<std::streamsize>(begin.size()));
-  require(!o.in.bad(), ExitCode::io, "cannot read {}", path.string());
-  begin.resize(static_cast<std::size_t>(o.in.gcount()));
-  o.in.clear();
+  begin.resize(o.read_some(0, begin.size(), begin.data()));
   o.header = parse_npy_header(begin, path.string());
   require(o.header.shape.size() == 2, ExitCode::bad_data, "{} has {} dimensions; rows have two", path.string(), o.header.shape.size());
-  o.in.seekg(0, std::ios::end);
-  const auto size = static_cast<std::size_t>(o.in.tellg());
+  const auto size = static_cast<std::size_t>(std::filesystem::file_size(path));
   const std::size_t item = npy_element_bytes(o.header, path.string());
   require(static_cast<std::size_t>(o.header.count) <= (size - o.header.data_begin) / item, ExitCode::bad_data,
           "{} is truncated: {} bytes of data, its shape needs {} elements of {} bytes", path.string(), size - o.header.data_begin,
@@ -50,6 +61,8 @@ NpyRows::NpyRows(const std::filesystem::path& path) : opened_(std::make_unique<O
 }
 
 NpyRows::~NpyRows() = default;
+NpyRows::NpyRows(NpyRows&&) noexcept = default;
+NpyRows& NpyRows::operator=(NpyRows&&) noexcept = default;
 
 Index NpyRows::rows() const {
   return opened_->header.shape[0];
@@ -57,6 +70,14 @@ Index NpyRows::rows() const {
 
 Index NpyRows::cols() const {
   return opened_->header.shape[1];
+}
+
+bool NpyRows::fortran() const {
+  return opened_->header.fortran;
+}
+
+Dtype NpyRows::dtype() const {
+  return npy_elements(opened_->header, {0, cols()}, nullptr, opened_->path.string()).dtype;
 }
 
 NpyArray NpyRows::read(Index begin, Index count) const {

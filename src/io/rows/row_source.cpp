@@ -5,7 +5,7 @@
 #include "concord/core/error.hpp"
 #include "concord/io/file_digest.hpp"
 #include "concord/io/hdf5.hpp"
-#include "concord/io/npy/npy.hpp"
+#include "concord/io/npy/npy_rows.hpp"
 #include "concord/io/safetensors.hpp"
 
 #include <cmath>
@@ -30,7 +30,8 @@ struct RowSource::Storage {
   std::optional<File> file;
   std::optional<Dataset> dataset;
   std::optional<Dataset> row_kinds;
-  NpyArray array;
+  std::optional<NpyRows> array;
+  NpyArray whole; ///< of a .npy in Fortran order, in which a row lies scattered
   std::unique_ptr<SafetensorsFile> tensors;
   const char* tensor = nullptr;
 };
@@ -54,9 +55,10 @@ RowSource::RowSource(const std::string& location) : location_(location), storage
     shape = found.shape;
     dtype_ = found.dtype;
   } else if (location.ends_with(".npy")) {
-    storage_->array = read_npy(location);
-    shape = storage_->array.shape;
-    dtype_ = storage_->array.dtype;
+    storage_->array.emplace(location);
+    shape = {storage_->array->rows(), storage_->array->cols()};
+    dtype_ = storage_->array->dtype();
+    if (storage_->array->fortran()) storage_->whole = storage_->array->read(0, shape[0]);
   } else {
     fail(ExitCode::usage, "'{}' names no matrix: give FILE.npy, FILE.h5:/layer_003/x, or FILE.safetensors:W_dec", location);
   }
@@ -82,7 +84,7 @@ const std::string& RowSource::digest() const {
 void share_digest_of_rows(const comm::Communicator& comm, const std::string& location) {
   const auto [file, rest] = file_and_rest(location);
   const bool of_bytes = comm::decided(comm, [&file = file, &rest = rest] { // clang captures no name of a binding by itself
-    if (rest.empty()) return false;                                        // a .npy is read whole by each rank anyhow
+    if (rest.empty()) return false;                                        // digest() of a .npy is one of all its bytes in a row
     return rest[0] != '/' || !File::open(file).has_attribute("stage_digest");
   });
   if (of_bytes) file_digest(comm, file);
@@ -91,13 +93,18 @@ RowSource::RowSource(RowSource&&) noexcept = default;
 RowSource& RowSource::operator=(RowSource&&) noexcept = default;
 
 void RowSource::read(Index begin, Index count, void* out) const {
-  if (storage_->dataset) {
-    storage_->dataset->read_rows(begin, count, out);
-    return;
-  }
   const Index row_bytes = cols_ * static_cast<Index>(size_of(dtype_));
-  const char* rows = storage_->tensor != nullptr ? storage_->tensor : storage_->array.bytes.data();
-  std::memcpy(out, rows + begin * row_bytes, static_cast<std::size_t>(count * row_bytes));
+  const auto bytes = static_cast<std::size_t>(count * row_bytes);
+  if (storage_->dataset)
+    storage_->dataset->read_rows(begin, count, out);
+  else if (bytes == 0)
+    return;
+  else if (!storage_->whole.bytes.empty())
+    std::memcpy(out, storage_->whole.bytes.data() + begin * row_bytes, bytes);
+  else if (storage_->array)
+    std::memcpy(out, storage_->array->read(begin, count).bytes.data(), bytes);
+  else
+    std::memcpy(out, storage_->tensor + begin * row_bytes, bytes);
 }
 
 void RowSource::read_float(Index begin, Index count, std::span<float> out) const {

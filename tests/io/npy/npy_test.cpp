@@ -3,6 +3,7 @@
 #include "concord/core/text.hpp"
 #include "concord/io/npy/npy.hpp"
 #include "concord/io/npy/npy_rows.hpp"
+#include "concord/io/rows/row_source.hpp"
 
 #include <zip.h>
 
@@ -86,6 +87,23 @@ TEST(NpyRows, AreThoseOfTheWholeArray) {
     EXPECT_EQ(rows.read(1, 1).as_index(), (std::vector<Index>{3, 4})) << head;
     EXPECT_EQ(rows.read(1, 2).as_index(), (std::vector<Index>{3, 4, 5, 6})) << head;
   }
+}
+
+TEST(NpyRows, OfEitherOrderAreASourceOfRows) {
+  const auto folder = empty_folder("npy_source");
+  const auto rows_of = [&](const std::string& order, const std::string& data) {
+    const auto path = folder / fmt::format("{}{}.npy", order, test::world().rank());
+    const auto bytes = npy(header("<f4", "(3, 2)", order), data);
+    std::ofstream(path, std::ios::binary).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    const RowSource source(path.string());
+    std::vector<float> values(4);
+    source.read_float(1, 2, values);
+    source.read_float(3, 0, {});
+    return values;
+  };
+  const std::vector<float> expected{3, 4, 5, 6};
+  EXPECT_EQ(rows_of("False", bytes_of<float>({1, 2, 3, 4, 5, 6})), expected);
+  EXPECT_EQ(rows_of("True", bytes_of<float>({1, 3, 5, 2, 4, 6})), expected);
 }
 
 TEST(NpyRows, RefuseWhatIsNoTable) {
