@@ -61,6 +61,8 @@ LayerResult some_bases() {
   LayerResult result;
   result.bases.d = d;
   result.bases.centre = normal(4, d);
+  for (double& value : result.bases.centre)
+    value /= 10; // near the mean of the rows, as that of phrases is: else all sets share its direction
   result.bases.of.assign(basis_kinds, std::vector<Basis>(concepts, Basis{d, 0, {}, 0}));
   for (Index c = 0; c < concepts - 1; ++c)
     for (const auto& [kind, k] : {std::pair{BasisKind::sae, Index{2}}, std::pair{BasisKind::residual, Index{3}}})
