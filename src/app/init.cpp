@@ -74,7 +74,7 @@ std::string grouped(Index number) {
 }
 
 std::string model_table(const Seen& model) {
-  return fmt::format("[model.{}]\npath = {} # {}, {} layers of width {}\n# layers = [{}, {}] # all when left out\n\n", model.name,
+  return fmt::format("[model.\"{}\"]\npath = {} # {}, {} layers of width {}\n# layers = [{}, {}] # all when left out\n\n", model.name,
                      quoted(model.folder), model.config.family, model.config.layers, model.config.hidden, model.config.layers / 4,
                      model.config.layers / 2);
 }
@@ -103,8 +103,8 @@ std::string sae_table(const Seen& a, const Seen& b, double tokens) {
   const Index k = latents >= 8192 ? 64 : latents >= 2048 ? 32 : 16;
   const auto rows = static_cast<Index>(std::clamp(4 * tokens, 1e6, 2e8) / 1e5) * 100'000;
   return fmt::format("[sae]\nlatents = {} # 8 a dimension of the wider model\nk = {} # active at a time\nrows = {} # that each SAE sees\n"
-                     "# {}.saes and {}.saes name trained SAEs: SAELens folders, Gemma Scope, sparsify (docs/formats.md)\n\n",
-                     latents, k, grouped(rows), "model." + a.name, "model." + b.name);
+                     "# saes = \"...\" in a model's table names trained SAEs: SAELens folders, Gemma Scope, sparsify (docs/formats.md)\n\n",
+                     latents, k, grouped(rows));
 }
 
 } // namespace

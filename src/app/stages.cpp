@@ -38,7 +38,7 @@ void run_stage(const comm::Communicator& comm, const std::string& word, const st
   });
   StageProfile profile(comm);
   stage.run({comm, study, files, force, share});
-  profile.finish(word, files.output);
+  profile.finish(word, files.output, share.of > 1 ? fmt::format("_share_{}_of_{}", share.number, share.of) : "");
 }
 
 } // namespace concord::app

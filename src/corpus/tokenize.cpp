@@ -109,13 +109,14 @@ void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
                options.out.string());
 }
 
-fs::path tokens_file(const comm::Communicator& comm, const fs::path& given, std::int32_t bos_id, const fs::path& folder) {
+fs::path tokens_file(const comm::Communicator& comm, const fs::path& given, std::int32_t bos_id, const fs::path& folder, bool force) {
   const auto extension = given.extension();
   if (extension != ".npy" && extension != ".npz" && extension != ".safetensors") return given;
   TokenizeOptions options;
   options.token_ids = given;
   options.bos_id = bos_id;
   options.out = folder / (given.stem().string() + ".tokens.h5");
+  options.force = force;
   tokenize(comm, options);
   return options.out;
 }

@@ -36,21 +36,36 @@ struct Layer {
   MatchSide facts;
 };
 
-/// Rows by which B is shifted against A: as far apart as can be, and by whole documents (else contexts) where their starts are known, so
-/// that the text of a document stays beside the text of one document. `counted`: the counted rows before a start.
-std::vector<Index> null_shifts(Index shifts, Index rows, const std::vector<Index>& starts, const std::function<Index(Index)>& counted) {
+/// Where the text of a model may be cut, so that the text of a document stays beside the text of one document: whole documents (else
+/// contexts) where their starts are known, any row where none are. `counted`: the counted rows before a start.
+struct Cuts {
+  Index rows;
+  const std::vector<Index>& starts;
+  std::function<Index(Index)> counted;
+  /// The cut that is nearest to a row.
+  Index nearest(Index row) const {
+    if (starts.empty()) return row;
+    const auto next = std::partition_point(starts.begin(), starts.end(), [&](Index start) { return counted(start) < row; });
+    const Index above = counted(next == starts.end() ? starts.back() : *next);
+    const Index below = counted(next == starts.begin() ? starts.front() : next[-1]);
+    return above - row < row - below && above < rows ? above : below;
+  }
+};
+
+/// Rows by which B is shifted against A: as far apart as can be.
+std::vector<Index> null_shifts(Index shifts, const Cuts& cuts) {
   std::vector<Index> result;
   for (Index s = 1; s <= shifts; ++s) {
-    Index shift = s * rows / (shifts + 1);
-    if (!starts.empty()) {
-      const auto next = std::partition_point(starts.begin(), starts.end(), [&](Index start) { return counted(start) < shift; });
-      const Index above = counted(next == starts.end() ? starts.back() : *next);
-      const Index below = counted(next == starts.begin() ? starts.front() : next[-1]);
-      shift = above - shift < shift - below && above < rows ? above : below;
-    }
-    if (shift > 0 && shift < rows && std::find(result.begin(), result.end(), shift) == result.end()) result.push_back(shift);
+    const Index shift = cuts.nearest(s * cuts.rows / (shifts + 1));
+    if (shift > 0 && shift < cuts.rows && std::find(result.begin(), result.end(), shift) == result.end()) result.push_back(shift);
   }
   return result;
+}
+
+/// The same of models that are moved by shares of the rows each.
+Index shift_between(double share_a, double share_b, const Cuts& cuts) {
+  const auto cut = [&](double share) { return share > 0 ? cuts.nearest(static_cast<Index>(share * static_cast<double>(cuts.rows))) : 0; };
+  return (cut(share_b) - cut(share_a) + cuts.rows) % cuts.rows;
 }
 
 class Correlation {
@@ -147,18 +162,16 @@ private:
     check_options();
     std::vector<Index> starts;
     if (!options_.tokens.empty() && a_->file() != nullptr) starts = read_starts();
-    const Index wanted = options_.shifted ? 1 : options_.null_shifts;
-    shifts_ = null_shifts(wanted, a_->rows(), starts, [&](Index start) { return a_->file()->counted_before(start); });
-    require(static_cast<Index>(shifts_.size()) == wanted, ExitCode::config,
-            "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), wanted);
-    if (options_.shifted) {
-      shift_ = shifts_.front();
-      shifts_.clear();
-    }
+    const Cuts cuts{a_->rows(), starts, [&](Index start) { return a_->file()->counted_before(start); }};
+    shifts_ = null_shifts(options_.null_shifts, cuts);
+    require(static_cast<Index>(shifts_.size()) == options_.null_shifts, ExitCode::config,
+            "{} rows give no {} different shifts; lower correlate.null_shifts", a_->rows(), options_.null_shifts);
+    if (is_shifted()) shift_ = shift_between(options_.shift_a, options_.shift_b, cuts);
+    require(!is_shifted() || shift_ != 0, ExitCode::config, "{} rows are too few to move two models apart", a_->rows());
     key_ = {"correlate", settings::digest_of<CorrelateSettings>(options_), {{"a", a_->digest()}, {"b", b_->digest()}}};
     auto& said = key_.settings; // as older versions said it, so that their results are known again
     said["null_shifts"] = shifts_;
-    if (options_.shifted) said["shift"] = shift_;
+    if (is_shifted()) said["shift"] = shift_;
     said["pairing"] = static_cast<int>(options_.rules.pairing);
     said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
     said.erase("matrix_coactive");
@@ -182,7 +195,7 @@ private:
     require(options_.device == Device::cpu || options_.best <= most_partners_on_gpu, ExitCode::config,
             "correlate.best must be at most {} on a GPU, not {}", most_partners_on_gpu, options_.best);
     const bool more = options_.matrix || options_.matrix_coactive || options_.null_shifts > 0 || options_.rules.pairing == Pairing::optimal;
-    require(!options_.shifted || !more, ExitCode::internal, "of shifted rows there are best partners alone");
+    require(!is_shifted() || !more, ExitCode::internal, "of shifted rows there are best partners alone");
     require(!options_.matrix || !options_.matrix_coactive, ExitCode::config,
             "correlate.matrix and correlate.matrix_coactive exclude each other; take one");
   }
@@ -192,7 +205,10 @@ private:
     const auto contexts = corpus::read_contexts(options_.tokens);
     require(contexts.hash == a_->token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
             contexts.hash, a_->token_hash());
-    const auto enough = [&](const std::vector<Index>& starts) { return static_cast<Index>(starts.size()) > 2 * options_.null_shifts; };
+    constexpr Index least = 3; // of shifted rows
+    const auto enough = [&](const std::vector<Index>& starts) {
+      return static_cast<Index>(starts.size()) > 2 * std::max(options_.null_shifts, is_shifted() ? least : 0);
+    };
     std::vector<Index> documents;
     for (std::size_t c = 1; c < contexts.document.size(); ++c)
       if (contexts.document[c] != contexts.document[c - 1]) documents.push_back(contexts.offsets[c]);
@@ -342,6 +358,7 @@ private:
 
   StageKey matrix_key() const { return {"correlate matrix", {{"entries", matrix_word()}}, key_.inputs}; }
   std::string matrix_word() const { return options_.matrix ? "all" : "coactive"; }
+  bool is_shifted() const { return options_.shift_a != options_.shift_b; }
   bool writes_matrix() const { return options_.matrix || options_.matrix_coactive; }
 
   const comm::Communicator& comm_;
@@ -365,8 +382,9 @@ void correlate(const comm::Communicator& comm, const CorrelateOptions& options) 
   Correlation(comm, options).run();
 }
 
-CorrelateOptions shifted(CorrelateOptions options) {
-  options.shifted = true;
+CorrelateOptions shifted(CorrelateOptions options, double shift_a, double shift_b) {
+  options.shift_a = shift_a;
+  options.shift_b = shift_b;
   options.best = 2; // the least
   options.null_shifts = 0;
   options.matrix = options.matrix_coactive = false;

@@ -44,6 +44,7 @@ public:
     const FoundIn shifted = has_null() ? found_in(comm_, pairs_, layers_, /*shifted=*/true) : FoundIn{};
     io::Output output(comm_, options_.out, key_, io::Output::Writers::root, options_.force, 0x1p20, [&](io::File& file) {
       file.write_attribute("models", nlohmann::json(options_.models).dump());
+      if (!options_.streams.empty()) file.write_attribute("streams", nlohmann::json(options_.streams).dump());
       for (std::size_t i = 0; i < all.size(); ++i) write(file, "/cycles/" + std::to_string(i), all[i], cycles[i]);
       write(file, matched, layers_, options_.models);
       if (has_null()) file.write("/shifted_found", shifted.counts, {models(), models()});
@@ -69,8 +70,8 @@ private:
               options_.pairs.front().matches.string(), files.matches.string());
       require(pair.has_null() == pairs_.front().has_null(), ExitCode::config,
               "matches of shifted rows are needed of all pairs, or of none");
-      fit(files, files.a, pair.layers_a(), pair.features_a());
-      fit(files, files.b, pair.layers_b(), pair.features_b());
+      fit(files, files.a, {pair.digest_a(), pair.layers_a(), pair.features_a()});
+      fit(files, files.b, {pair.digest_b(), pair.layers_b(), pair.features_b()});
       const std::string name = options_.models[at(files.a)] + " " + options_.models[at(files.b)];
       key_.inputs["matches " + name] = io::stage_digest_of(files.matches);
       if (!files.shifted.empty()) key_.inputs["shifted " + name] = io::stage_digest_of(files.shifted);
@@ -78,11 +79,11 @@ private:
   }
 
   /// A model has the same layers and features in each file.
-  void fit(const PairFiles& files, int model, const std::vector<int>& layers, const std::vector<Index>& features) {
+  void fit(const PairFiles& files, int model, const ModelLayers& found) {
     ModelLayers& known = layers_[at(model)];
-    if (known.layers.empty()) known = {layers, features};
-    require(known.layers == layers && known.features == features, ExitCode::bad_data,
-            "{} has other layers or features of model {} than the files before it", files.matches.string(), options_.models[at(model)]);
+    if (known.layers.empty()) known = found;
+    require(known.layers == found.layers && known.features == found.features && known.digest == found.digest, ExitCode::bad_data,
+            "{} was made from other features of model {} than the files before it", files.matches.string(), options_.models[at(model)]);
   }
 
   TripleCycles cycles_of(const std::vector<int>& three) const {

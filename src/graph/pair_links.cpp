@@ -3,6 +3,10 @@
 #include "concord/core/at.hpp"
 #include "concord/correlate/correlate.hpp"
 
+#include <nlohmann/json.hpp>
+
+#include <tuple>
+
 namespace concord::graph {
 namespace {
 
@@ -18,6 +22,15 @@ std::vector<T> first_of(const io::File& file, const std::string& name) {
   return first;
 }
 
+/// What a file of correlate was made from: the digests of A's and B's features.
+std::pair<std::string, std::string> features_of(const io::File& file) {
+  const auto inputs = nlohmann::json::parse(file.has_attribute("inputs") ? file.attribute("inputs") : "", nullptr, false);
+  const bool known =
+      inputs.is_object() && inputs.contains("a") && inputs.contains("b") && inputs["a"].is_string() && inputs["b"].is_string();
+  require(known, ExitCode::bad_data, "{} does not say what it was made from", file.path().string());
+  return {inputs["a"].get<std::string>(), inputs["b"].get<std::string>()};
+}
+
 /// Links that chance does not give: r above the threshold of either feature. A threshold of NaN is that of a feature without a null.
 void keep_beyond_chance(std::vector<std::int32_t>& links, const std::vector<double>& r, const std::vector<double>& own,
                         const std::vector<double>& other) {
@@ -29,6 +42,7 @@ void keep_beyond_chance(std::vector<std::int32_t>& links, const std::vector<doub
 
 PairLinks::PairLinks(const PairFiles& files) : files_(files), matches_(io::File::open(files.matches)) {
   const auto index = correlate::read_matches_index(files.matches);
+  std::tie(digest_a_, digest_b_) = features_of(matches_);
   layers_a_ = index.layers_a;
   layers_b_ = index.layers_b;
   require(!layers_a_.empty() && !layers_b_.empty(), ExitCode::bad_data, "{} has no layers", files.matches.string());
@@ -37,7 +51,8 @@ PairLinks::PairLinks(const PairFiles& files) : files_(files), matches_(io::File:
   if (files.shifted.empty()) return;
   const auto of_shifted = correlate::read_matches_index(files.shifted);
   shifted_.emplace(io::File::open(files.shifted));
-  require(of_shifted.layers_a == layers_a_ && of_shifted.layers_b == layers_b_ && shifted_->attribute("token_hash") == token_hash(),
+  require(features_of(*shifted_) == std::pair(digest_a_, digest_b_) && of_shifted.layers_a == layers_a_ &&
+              of_shifted.layers_b == layers_b_ && shifted_->attribute("token_hash") == token_hash(),
           ExitCode::bad_data, "{} and {} are not of the same features", files.matches.string(), files.shifted.string());
 }
 

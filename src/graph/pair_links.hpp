@@ -11,6 +11,7 @@ namespace concord::graph {
 
 /// Layers of a model and how many features each has.
 struct ModelLayers {
+  std::string digest; ///< of its features
   std::vector<int> layers;
   std::vector<Index> features;
 };
@@ -33,6 +34,9 @@ public:
   const std::vector<Index>& features_a() const { return features_a_; }
   const std::vector<Index>& features_b() const { return features_b_; }
   std::string token_hash() const { return matches_.attribute("token_hash"); }
+  /// Digests of the features that the files were made from.
+  const std::string& digest_a() const { return digest_a_; }
+  const std::string& digest_b() const { return digest_b_; }
   bool has_null() const { return shifted_.has_value(); }
   /// Of layers by their places. Thresholds are those of the rows that are not shifted. @throws Error bad_data.
   LayerLinks links(std::size_t a, std::size_t b, bool shifted) const;
@@ -45,6 +49,7 @@ private:
   PairFiles files_;
   io::File matches_;
   std::optional<io::File> shifted_;
+  std::string digest_a_, digest_b_;
   std::vector<int> layers_a_, layers_b_;
   std::vector<Index> features_a_, features_b_;
 };

@@ -51,6 +51,14 @@ class Init(unittest.TestCase):
         run("init", DEMO / "models/small", other, self.corpus, "--out", out)
         self.assertEqual(list(tomllib.loads(out.read_text())["model"]), ["a", "b"])
 
+    def test_names_of_folders_may_hold_dots(self):
+        folder = self.folder / "tiny-3.2-1B"
+        folder.mkdir()
+        shutil.copy(DEMO / "models/large/config.json", folder)
+        out = self.folder / "dots.toml"
+        run("init", DEMO / "models/small", folder, self.corpus, "--out", out)
+        self.assertEqual(list(tomllib.loads(out.read_text())["model"]), ["small", "tiny-3.2-1B"])
+
     def test_plan_needs_no_corpus_and_no_weights(self):
         folders = []
         for name in ("small", "large"):

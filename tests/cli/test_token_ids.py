@@ -46,6 +46,15 @@ class TokenIds(unittest.TestCase):
         self.extract(self.files["npz"].name, "again.h5")
         self.assertIn("is done", self.extract(self.files["npz"].name, "again.h5"))
 
+    def test_other_ids_are_taken_by_force(self):
+        ids = np.load(self.files["npy"])
+        np.save(self.folder / "changing.npy", ids)
+        self.extract("changing.npy", "changing.h5")
+        np.save(self.folder / "changing.npy", ids[:4])
+        self.assertIn("--force", self.extract("changing.npy", "changing.h5", code=78))
+        run("extract", *self.model, "--tokens", self.folder / "changing.npy", "--out", self.folder / "changing.h5", "--force")
+        self.assertEqual(datasets(self.folder / "changing.tokens.h5")["/context_offsets"].size, 5)
+
     def test_what_are_no_ids_is_refused(self):
         for name, array in (("floats", np.zeros((2, 3), np.float32)), ("flat", np.zeros(3, np.int64))):
             for kind, path in (("npz", self.folder / f"{name}.npz"), ("safetensors", self.folder / f"{name}.safetensors")):

@@ -27,8 +27,8 @@ struct TokenizeOptions : CorpusSettings {
 void tokenize(const comm::Communicator& comm, const TokenizeOptions& options);
 
 /// `given` itself, but for token ids [contexts, length] of an array (.npy, .npz, .safetensors): the tokens.h5 that tokenize() makes of them
-/// in `folder`, NAME.tokens.h5. @throws as tokenize().
+/// in `folder`, NAME.tokens.h5; one that was made of other ids is replaced where `force`. @throws as tokenize().
 std::filesystem::path tokens_file(const comm::Communicator& comm, const std::filesystem::path& given, std::int32_t bos_id,
-                                  const std::filesystem::path& folder);
+                                  const std::filesystem::path& folder, bool force);
 
 } // namespace concord::corpus

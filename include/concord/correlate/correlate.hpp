@@ -19,13 +19,16 @@ struct CorrelateOptions : CorrelateSettings {
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size
   std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;
-  bool shifted = false; ///< what chance gives: B's documents are shifted by about half of them, best partners alone, without a null
+  double shift_a = 0; ///< share of the rows, in [0, 1), by which a model's documents are moved: what chance gives, where the two differ
+  double shift_b = 0;
   bool force = false;
   std::string stage_word = "correlate";
 };
 
-/// The options under which rows are shifted: best partners alone, two a feature. Local.
-CorrelateOptions shifted(CorrelateOptions options);
+/// The options under which the rows of two models are moved by shares of their own: best partners alone, two a feature, without a null.
+/// With one share a model, links that lead around three models compare rows with themselves again, as those of rows that are not moved do.
+/// Local.
+CorrelateOptions shifted(CorrelateOptions options, double shift_a, double shift_b);
 
 /// Writes the best partners both ways with their null, and the matches, of every pair; committed as pairs are done.
 /// @throws Error input_missing, bad_data (different tokens), config, io, stopped; agreed.

@@ -24,8 +24,9 @@ struct PairFiles {
 };
 
 struct GraphOptions {
-  std::vector<std::string> models; ///< names
-  std::vector<PairFiles> pairs;    ///< any two models at most once, in either order
+  std::vector<std::string> models;  ///< names
+  std::vector<std::string> streams; ///< of each model what its residual streams are called: two SAEs of one share it; may be empty
+  std::vector<PairFiles> pairs;     ///< any two models at most once, in either order
   std::filesystem::path out;
   bool force = false;
   std::string stage_word = "graph";

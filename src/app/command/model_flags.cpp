@@ -15,12 +15,12 @@ ModelFlags::ModelFlags(CLI::App& command, std::set<std::string> without) {
   given_ = add_setting_flags(command, settings::list_of<extract::ExtractSettings>(*options_), {.also = {}, .without = std::move(without)});
 }
 
-void ModelFlags::take(const comm::Communicator& comm, const std::filesystem::path& out) {
+void ModelFlags::take(const comm::Communicator& comm, const std::filesystem::path& out, bool force) {
   comm::agree(comm, [&] {
     options_->layers = extract::parse_layers(*layers_);
     assign_given<extract::ExtractSettings>(*options_, *given_);
   });
-  options_->tokens = corpus::tokens_file(comm, options_->tokens, *bos_id_, out.parent_path());
+  options_->tokens = corpus::tokens_file(comm, options_->tokens, *bos_id_, out.parent_path(), force);
 }
 
 } // namespace concord::app

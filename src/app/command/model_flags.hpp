@@ -17,8 +17,8 @@ public:
   /// Those of the extraction's settings, but for `without`, and --model, --tokens and --layers.
   explicit ModelFlags(CLI::App& command, std::set<std::string> without = {});
   /// Puts what was given into options(). Collective over `comm`. @throws Error usage or config; agreed.
-  /// Token ids of an array become a tokens.h5 beside `out`.
-  void take(const comm::Communicator& comm, const std::filesystem::path& out);
+  /// Token ids of an array become a tokens.h5 beside `out`; `force` replaces one of other ids.
+  void take(const comm::Communicator& comm, const std::filesystem::path& out, bool force);
   extract::ExtractOptions& options() { return *options_; }
 
 private:

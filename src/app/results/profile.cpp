@@ -108,7 +108,7 @@ nlohmann::json pop_metrics(std::span<const RankTimes> ranks) {
 StageProfile::StageProfile(const comm::Communicator& comm)
     : comm_(comm), before_(spent()), begin_(steady_seconds()), stages_(stages_said()) {}
 
-void StageProfile::finish(const std::string& stage, const fs::path& folder) {
+void StageProfile::finish(const std::string& stage, const fs::path& folder, const std::string& share) {
   const Spent all = spent() - before_;
   RankTimes mine{steady_seconds() - begin_, all.mpi, all.files, 0, 0, 0};
   mine.calls = static_cast<double>(all.calls);
@@ -117,26 +117,29 @@ void StageProfile::finish(const std::string& stage, const fs::path& folder) {
   if (comm::max_of(comm_, stages_said() - stages_) == 0) return; // all of it was there
   const auto ranks = comm::gather(comm_, std::vector<RankTimes>{mine});
   try { // the stage's result is there: what cannot be written of how it came about is no failure of it
-    write(stage, folder, ranks);
+    write(stage, folder, share, ranks);
   } catch (const std::exception& error) {
     log_warn("{}: no profile: {}", stage, error.what());
   }
 }
 
-void StageProfile::write(const std::string& stage, const fs::path& folder, const std::vector<RankTimes>& ranks) const {
+void StageProfile::write(const std::string& stage, const fs::path& folder, const std::string& share,
+                         const std::vector<RankTimes>& ranks) const {
+  const fs::path path = folder / fmt::format("profile{}.json", share);
   if (comm_.rank() < traced_ranks()) {
     make_folder(folder / "trace");
-    write_text_atomic(folder / "trace" / fmt::format("{}_rank{:04}.json", stage, comm_.rank()), take_trace(stage, comm_.rank(), begin_));
+    write_text_atomic(folder / "trace" / fmt::format("{}{}_rank{:04}.json", stage, share, comm_.rank()),
+                      take_trace(stage, comm_.rank(), begin_));
   }
   if (comm_.rank() != 0) return;
-  auto profile = read_profile(folder / "profile.json");
+  auto profile = read_profile(path);
   auto metrics = pop_metrics(ranks);
   profile["dlbVersion"] = "3.6"; // of TALP, whose keys these are
   profile["timestamp"] = utc_now();
   profile["resources"] = {{"numCpus", ranks.size()}, {"numNodes", metrics["numNodes"]}, {"numMpiRanks", ranks.size()}, {"numGpus", 0}};
   profile["concord"] = {{"version", version()}, {"git", git_state()}, {"hosts", run_record().hosts}};
   profile["Application"][stage] = std::move(metrics);
-  write_text_shared(folder / "profile.json", profile.dump(1));
+  write_text_shared(path, profile.dump(1));
 }
 
 void trace_ranks(int ranks) {

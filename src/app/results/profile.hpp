@@ -37,11 +37,13 @@ public:
   explicit StageProfile(const comm::Communicator& comm);
   /// Adds the stage to `folder`/profile.json, as a region of what TALP-Pages reads, where the stage did something; and this rank's trace to
   /// `folder`/trace where one is kept. What cannot be written is said. Collective.
-  void finish(const std::string& stage, const std::filesystem::path& folder);
+  /// @param share  " 2 of 8" of a run that makes a share of a stage's units: its profile is a file of its own; else ""
+  void finish(const std::string& stage, const std::filesystem::path& folder, const std::string& share = "");
 
 private:
   /// Local. @throws Error io.
-  void write(const std::string& stage, const std::filesystem::path& folder, const std::vector<RankTimes>& ranks) const;
+  void write(const std::string& stage, const std::filesystem::path& folder, const std::string& share,
+             const std::vector<RankTimes>& ranks) const;
   const comm::Communicator& comm_;
   Spent before_;
   double begin_;

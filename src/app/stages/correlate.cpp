@@ -30,7 +30,12 @@ void add_flags(Command& command) {
   const auto given = add_setting_flags(flags, settings::list_of<correlate::CorrelateSettings>(*options));
   flags.add_option("--layers-a", layers->first, "of A, comma separated; all when left out");
   flags.add_option("--layers-b", layers->second, "of B");
-  flags.add_flag("--shifted", options->shifted, "of documents of B that are shifted against A's, as `graph` wants them beside --out's");
+  const auto share = CLI::Range(0.0, 1.0 - 1e-9);
+  flags
+      .add_option("--shift-a", options->shift_a,
+                  "share of the rows by which A's documents are moved, for `graph`: one a model, such as 0, 0.33, 0.67")
+      ->check(share);
+  flags.add_option("--shift-b", options->shift_b, "the same of B; where the two differ, what chance gives is written")->check(share);
   flags.add_option("--csv", options->csv, "also write the matches as text");
   flags.add_option("--out", options->out, "matches.h5 to write");
   command.without_study([&command, options, layers, bos_id, given] {
@@ -41,8 +46,10 @@ void add_flags(Command& command) {
       options->layers_b = extract::parse_layers(layers->second);
     });
     options->force = command.force();
-    options->tokens = corpus::tokens_file(command.world(), options->tokens, *bos_id, options->out.parent_path());
-    correlate::correlate(command.world(), options->shifted ? correlate::shifted(*options) : *options);
+    options->tokens = corpus::tokens_file(command.world(), options->tokens, *bos_id, options->out.parent_path(), command.force());
+    correlate::correlate(command.world(), options->shift_a != options->shift_b
+                                              ? correlate::shifted(*options, options->shift_a, options->shift_b)
+                                              : *options);
   });
 }
 
@@ -189,7 +196,7 @@ Stage correlate_stage() {
           .table = "correlate",
           .units = "pairs of models",
           .command = add_flags,
-          .keys_of_flags = {{"--shifted", ""}},
+          .keys_of_flags = {{"--shift-a", ""}, {"--shift-b", ""}},
           .run = run,
           .results = results,
           .plan = plan,

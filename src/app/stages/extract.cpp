@@ -24,7 +24,7 @@ void add_flags(Command& command) {
   command.without_study([&command, model]() mutable {
     auto& o = model.options();
     command.need(!o.model.empty() && !o.tokens.empty() && !o.out.empty(), "--model, --tokens and --out");
-    model.take(command.world(), o.out);
+    model.take(command.world(), o.out, command.force());
     o.force = command.force();
     extract::extract(command.world(), o);
   });

@@ -58,7 +58,8 @@ correlate::CorrelateOptions correlate_options(const Study& study, const Pair& pa
 }
 
 correlate::CorrelateOptions shifted_options(const Study& study, const Pair& pair) {
-  auto o = correlate::shifted(correlate_options(study, pair));
+  const auto models = static_cast<double>(study.models().size());
+  auto o = correlate::shifted(correlate_options(study, pair), pair.a.number / models, pair.b.number / models);
   o.stage_word = named("correlate shifted", pair);
   o.out = StudyFiles(study).shifted(pair);
   return o;
@@ -67,7 +68,10 @@ correlate::CorrelateOptions shifted_options(const Study& study, const Pair& pair
 graph::GraphOptions graph_options(const Study& study) {
   const StudyFiles files(study);
   graph::GraphOptions o;
-  for (const auto& model : study.models()) o.models.push_back(model.name);
+  for (const auto& model : study.models()) {
+    o.models.push_back(model.name);
+    o.streams.push_back(model.extracted.string());
+  }
   for (const auto& pair : study.pairs()) o.pairs.push_back({pair.a.number, pair.b.number, files.matches(pair), files.shifted(pair)});
   const auto kept = graph::triples(o);
   std::erase_if(o.pairs, [&](const auto& pair) { return !graph::is_in(kept, pair.a, pair.b); });

@@ -24,7 +24,7 @@ void add_flags(Command& command) {
     command.need(!o.model.empty() && !o.tokens.empty() && !options->saes.empty() && !options->out.empty(),
                  "--model, --tokens, --saes and --out");
     o.stage_word = "recovered";
-    model.take(command.world(), options->out);
+    model.take(command.world(), options->out, command.force());
     fused::cross_entropy_recovered(command.world(), o, *options);
   });
 }

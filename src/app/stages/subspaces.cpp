@@ -58,7 +58,7 @@ void run_without_study(const Command& command, SubspacesOptions& o, const Furthe
   command.need(!o.settings.concepts.empty() && !o.tokens.empty() &&
                    (mines || (!o.a.features.empty() && !o.b.features.empty() && !o.out.empty())),
                "--concepts, --tokens and --mine; or --concepts, --tokens, --a, --b, --saes-a, --saes-b and --out");
-  o.tokens = corpus::tokens_file(command.world(), o.tokens, further.bos_id, (mines ? further.mined : o.out).parent_path());
+  o.tokens = corpus::tokens_file(command.world(), o.tokens, further.bos_id, (mines ? further.mined : o.out).parent_path(), command.force());
   if (mines) {
     mine(command, o, further.mined);
     return;

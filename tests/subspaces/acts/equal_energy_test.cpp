@@ -45,14 +45,6 @@ std::vector<double> normal(std::uint64_t seed, Index count) {
   return values;
 }
 
-/// Rows around the centre.
-std::vector<double> around_centre(std::uint64_t seed, Index rows) {
-  auto values = normal(seed, rows * d);
-  const auto centre = normal(4, d);
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] += centre[i % place(d)];
-  return values;
-}
-
 PhraseMeans means_of(const std::vector<Span>& spans) {
   PhraseMeans means;
   means.d = d;
@@ -60,7 +52,7 @@ PhraseMeans means_of(const std::vector<Span>& spans) {
   for (const Span& span : spans) numbers.insert(span.phrase);
   means.phrase.assign(numbers.begin(), numbers.end());
   means.spans.assign(numbers.size(), 1);
-  means.means = around_centre(7, static_cast<Index>(numbers.size()));
+  means.means = normal(7, static_cast<Index>(numbers.size()) * d);
   return means;
 }
 
@@ -69,6 +61,8 @@ LayerResult some_bases() {
   LayerResult result;
   result.bases.d = d;
   result.bases.centre = normal(4, d);
+  for (double& value : result.bases.centre)
+    value /= 10; // near the mean of the rows, as that of phrases is: else all sets share its direction
   result.bases.of.assign(basis_kinds, std::vector<Basis>(concepts, Basis{d, 0, {}, 0}));
   for (Index c = 0; c < concepts - 1; ++c)
     for (const auto& [kind, k] : {std::pair{BasisKind::sae, Index{2}}, std::pair{BasisKind::residual, Index{3}}})
@@ -122,7 +116,7 @@ TEST(WordSets, AreOfOtherConceptsAndAsLarge) {
 TEST(EnergyControls, AreTheNearestOfTheDraws) {
   const auto spans = some_spans();
   const auto means = means_of(spans);
-  const auto rows_drawn = around_centre(9, spans.back().end);
+  const auto rows_drawn = normal(9, spans.back().end * d);
   const std::vector<float> rows(rows_drawn.begin(), rows_drawn.end());
   const auto path = test::empty_folder("equal_energy") / "x.h5";
   if (world().rank() == 0) {
