@@ -47,7 +47,7 @@ def shown(value, form):
 
 
 def cycle_rows(path):
-    """Of each three models the layers whose mutual links close most often, beside the same layers of shifted rows."""
+    """Of each three models the layers whose mutual links close most often; and the shares over all layers, beside those of shifted rows."""
     rows = []
     with h5py.File(path) as f:
         for number in sorted(f["cycles"], key=int):
@@ -66,6 +66,17 @@ def cycle_rows(path):
     return rows
 
 
+def shared_streams(path):
+    """Models that are SAEs of one model's residual streams, as a sentence; "" where there are none."""
+    with h5py.File(path) as f:
+        models, streams = json.loads(f.attrs["models"]), json.loads(f.attrs.get("streams", "[]"))
+    groups = {}
+    for model, stream in zip(models, streams):
+        groups.setdefault(stream, []).append(model)
+    return " ".join(f"{' and '.join(group)} are SAEs of one model's residual streams: a link between them says that two trainings found a feature, not two models."
+                    for group in groups.values() if len(group) > 1)
+
+
 def found_rows(path):
     with h5py.File(path) as f:
         models = json.loads(f.attrs["models"])
@@ -81,13 +92,14 @@ def table(rows, columns):
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def graph_html(cycles, found):
+def graph_html(cycles, found, note):
     if not cycles:
         return ""
     models = len([key for key in found[0] if key.startswith("in_")])
     return ("<h2>What three models agree on</h2><p>A link joins two features that are each other's best partner, with a correlation beyond chance. A path "
             "leads from a feature of the first model over one of the second to one of the third; it closes where the third links back to the first feature. "
-            "The shares over all layers stand beside those of shifted rows, which have no counterparts.</p>"
+            "The shares over all layers stand beside those of shifted rows, which have no counterparts. "
+            + html.escape(note) + "</p>"
             + table(cycles, [("models", "models", ""), ("layers", "layers that close most", ""), ("begun", "paths", ".0f"), ("closed", "closed", ".0f"),
                              ("share", "share", ".3f"), ("mutual_of_all_layers", "all layers", ".3f"), ("shifted_mutual_of_all_layers", "shifted", ".3f"),
                              ("best_of_all_layers", "best partners alone", ".3f"), ("shifted_best_of_all_layers", "shifted", ".4f")])
@@ -129,7 +141,7 @@ def main():
     summary = {"name": arguments.name, "pairs": rows, "cycles": cycles, "found": found, "node_hours": hours}
     (folder / "summary.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     temporary = folder / "index.html.new"
-    temporary.write_text(page(arguments.name, rows, links, graph_html(cycles, found), hours), encoding="utf-8")
+    temporary.write_text(page(arguments.name, rows, links, graph_html(cycles, found, shared_streams(arguments.graph) if arguments.graph else ""), hours), encoding="utf-8")
     temporary.replace(folder / "index.html")
 
 

@@ -9,9 +9,11 @@ run of each stage at the first size warms files and caches up and is not counted
 
 FOLDER gets scaling.csv, index.html with its figures, and talp/, which TALP-Pages reads. `--steps` does a part alone, for jobs: base, runs, page."""
 import argparse
+import hashlib
 import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -54,16 +56,16 @@ class Scaling:
         """Overrides of a size: none of the strong one."""
         words = list(self.arguments.set)
         if mode == "weak":
-            tokens = self.arguments.weak_tokens * ranks // self.arguments.ranks[0]
-            if stage in WEAK_BY_BATCH:
-                batch = self.of_study("sae", "batch", 4096) * ranks // self.arguments.ranks[0]
-                words.append(f"sae.batch={batch}")
-                tokens = self.arguments.weak_tokens
+            grown = ranks // self.arguments.ranks[0]
+            tokens = self.arguments.weak_tokens * (1 if stage in WEAK_BY_BATCH else grown)
             words.append(f"corpus.max_tokens={tokens}")
+            if stage in WEAK_BY_BATCH:  # as many steps, of more rows
+                resolved = self.base(mode, self.arguments.ranks[0]) / "results/study.resolved.toml"
+                sae = tomllib.loads(resolved.read_text(encoding="utf-8"))["sae"]
+                words.append(f"sae.batch={sae['batch'] * grown}")
+                if sae["steps"] == 0:
+                    words.append(f"sae.rows={sae['rows'] * grown}")
         return [word for text in words for word in ("--set", text)]
-
-    def of_study(self, table, key, default):
-        return tomllib.loads(self.study.read_text(encoding="utf-8")).get(table, {}).get(key, default)
 
     def base(self, mode, ranks):
         """The folder with all results of a size, and which files each stage made."""
@@ -71,18 +73,42 @@ class Scaling:
         return self.out / "base" / (f"weak_{ranks}" if by_tokens else "strong")
 
     def make_base(self, mode, ranks):
+        """Runs the stages before the last that is measured; goes on behind those that an earlier run made."""
         folder = self.base(mode, ranks)
         record = folder / "files.json"
-        if record.exists():
-            return
+        made = json.loads(record.read_text(encoding="utf-8")) if record.exists() else {}
         last = max(self.words.index(stage) for stage in self.arguments.stages)
-        made = {}
         for stage in self.words[:last]:
-            before = set(files_below(folder / "results"))
-            self.concord([stage, self.study, "--set", f"study.output={folder / 'results'}", *self.sets(mode, ranks)], max(self.arguments.ranks))
-            made[stage] = sorted(str(p.relative_to(folder / "results")) for p in set(files_below(folder / "results")) - before)
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(made), encoding="utf-8")
+            if stage in made:
+                continue
+            said = self.concord([stage, self.study, "--set", f"study.output={folder / 'results'}", *self.sets(mode, ranks)], max(self.arguments.ranks))
+            if stage == "tokenize" and mode == "weak":
+                self.check_tokens(said, ranks)
+            there = {str(path.relative_to(folder / "results")) for path in files_below(folder / "results")}
+            made[stage] = sorted(there - {name for names in made.values() for name in names})
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(record, made)
+
+    def check_tokens(self, said, ranks):
+        """A corpus that is too small does not grow with the ranks."""
+        wanted = self.arguments.weak_tokens * ranks // self.arguments.ranks[0]
+        found = re.search(r"tokens=(\d+)", said)
+        if found and int(found[1]) < 0.9 * wanted:
+            refuse(65, f"the corpus has {found[1]} tokens, {ranks} ranks of a weak study need {wanted}; lower --weak-tokens")
+
+    def check_words(self):
+        """One folder is of one study: runs of another would stand beside them without a word."""
+        words = {"study": hashlib.sha256(self.study.read_bytes()).hexdigest(), "set": self.arguments.set, "first": self.arguments.ranks[0],
+                 "weak_tokens": self.arguments.weak_tokens if self.arguments.mode != "strong" else 0}
+        record = self.out / "words.json"
+        if record.exists():
+            before = json.loads(record.read_text(encoding="utf-8"))
+            changed = [key for key in words if words[key] != before.get(key) and not (key == "weak_tokens" and 0 in (words[key], before.get(key)))]
+            if changed:
+                refuse(78, f"{self.out} holds runs of another {', '.join(changed)}; give another --out, or remove it")
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not record.exists() or words["weak_tokens"]:
+            write_whole(record, words)
 
     def run(self, mode, stage, ranks, name):
         """One run; its profile lies in runs/MODE/STAGE/NAME.json."""
@@ -90,6 +116,8 @@ class Scaling:
         if target.exists():
             return
         base = self.base(mode, self.arguments.ranks[0] if stage in WEAK_BY_BATCH else ranks)
+        if not (base / "files.json").exists():
+            refuse(66, f"there are no results below {base} to begin from; run --steps base first")
         made = json.loads((base / "files.json").read_text(encoding="utf-8"))
         work = self.out / f"work_{ranks}"  # jobs of other sizes may run beside this one
         shutil.rmtree(work, ignore_errors=True)
@@ -98,6 +126,8 @@ class Scaling:
                 if pathlib.PurePath(file).name != "profile.json":
                     link(base / "results" / file, work / file)
         said = self.concord([stage, self.study, "--set", f"study.output={work}", *self.sets(mode, ranks, stage)], ranks)
+        if not (work / "profile.json").exists():
+            refuse(65, f"{stage} has nothing to do in this study, so there is nothing to measure")
         profile = json.loads((work / "profile.json").read_text(encoding="utf-8"))
         profile["said"] = [line for line in said.splitlines() if line.startswith("concord ")]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -124,6 +154,12 @@ class Scaling:
                 for repeat in range(self.arguments.repeat):  # sizes in turn, so that a slow minute of the machine meets all of them
                     for ranks in sizes:
                         self.run(mode, stage, ranks, f"ranks_{ranks}_run_{repeat}")
+
+
+def write_whole(path, value):
+    temporary = path.with_suffix(".new")
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(path)
 
 
 def files_below(folder):
@@ -170,7 +206,10 @@ def main():
         if tokens == 0:
             refuse(64, "give --weak-tokens, the tokens at the first size; the study has no corpus.max_tokens")
         arguments.weak_tokens = tokens * arguments.ranks[0] // arguments.ranks[-1]
+    if any(text.startswith("study.output=") for text in arguments.set):
+        refuse(64, "--set study.output: results of a scaling study lie below --out")
     scaling = Scaling(arguments)
+    scaling.check_words()
     if "base" in arguments.steps:
         scaling.bases()
     if "runs" in arguments.steps:

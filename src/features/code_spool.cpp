@@ -1,7 +1,7 @@
 #include "concord/features/code_spool.hpp"
 
 #include "concord/comm/decided.hpp"
-#include "concord/core/await_file.hpp"
+#include "concord/core/run/await_file.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/io/rows/row_writer.hpp"

@@ -1,9 +1,9 @@
 #include "concord/io/output.hpp"
 
 #include "concord/comm/decided.hpp"
-#include "concord/core/await_file.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/run/await_file.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/contents.hpp"
 #include "concord/io/dataset_bytes.hpp"

@@ -11,6 +11,7 @@ from support import RANKS, datasets, fresh, run
 ROWS, FEATURES, SHARED = 3000, 60, 24
 PAIRS = [("x", "y"), ("x", "z"), ("z", "y")]  # the last against the order of the models
 LAYER = "layer_000"
+SHIFTS = {"x": "0", "y": "0.334", "z": "0.667"}  # shares of the rows by which models are moved
 
 
 def model(seed):
@@ -49,7 +50,7 @@ class Graph(unittest.TestCase):
         for a, b in PAIRS:
             inputs = ["correlate", "--a", cls.folder / f"{a}.npz", "--b", cls.folder / f"{b}.npz"]
             run(*inputs, "--out", cls.folder / f"{a}{b}.h5")
-            run(*inputs, "--shifted", "--out", cls.folder / f"{a}{b}_shifted.h5")
+            run(*inputs, "--shift-a", SHIFTS[a], "--shift-b", SHIFTS[b], "--out", cls.folder / f"{a}{b}_shifted.h5")
             cls.words += ["--matches", f"{a}:{b}={cls.folder}/{a}{b}.h5", "--shifted", f"{a}:{b}={cls.folder}/{a}{b}_shifted.h5"]
         cls.said = run("graph", *cls.words, "--out", cls.folder / "graph.h5")
 
@@ -110,6 +111,40 @@ class Graph(unittest.TestCase):
             self.assertEqual(f["found"][:].tolist(), counts)
             self.assertTrue(np.all((f["components"][:] > 0).sum(1) >= 2))
 
+    def test_loops_of_moved_rows_compare_rows_with_themselves(self):
+        """Models whose rows are moved beforehand stand beside each other again: each link, and each loop over three models, is that of the rows as they were."""
+        words = []
+        for name in "xyz":
+            rows = int(float(SHIFTS[name]) * ROWS)
+            scipy.sparse.save_npz(self.folder / f"{name}_moved.npz", scipy.sparse.csr_matrix(np.roll(model("xyz".index(name))[0], rows, axis=0)))
+        for a, b in PAIRS:
+            out = self.folder / f"{a}{b}_back.h5"
+            run("correlate", "--a", self.folder / f"{a}_moved.npz", "--b", self.folder / f"{b}_moved.npz", "--shift-a", SHIFTS[a], "--shift-b", SHIFTS[b], "--out", out)
+            words += ["--matches", f"{a}:{b}={out}"]
+        run("graph", *words, "--out", self.folder / "back.h5")
+        with h5py.File(self.folder / "back.h5") as back, h5py.File(self.folder / "graph.h5") as f:
+            np.testing.assert_array_equal(back["cycles/0/best"][:], f["cycles/0/best"][:])
+
+    def test_chance_closes_as_many_loops_of_moved_rows_as_of_others(self):
+        """Three models that share nothing: features that fire often enough close loops by the algebra of correlations alone."""
+        names, closed = "uvw", {"best": 0, "shifted_best": 0}
+        for seed in range(3):
+            for number, name in enumerate(names):
+                x = np.random.default_rng([seed, number]).random((600, 200)) < 0.01
+                scipy.sparse.save_npz(self.folder / f"{name}.npz", scipy.sparse.csr_matrix(x.astype(np.float32)))
+            words = []
+            for a, b in (("u", "v"), ("u", "w"), ("v", "w")):
+                inputs = ["correlate", "--a", self.folder / f"{a}.npz", "--b", self.folder / f"{b}.npz", "--null-shifts", 1, "--force"]
+                run(*inputs, "--out", self.folder / f"{a}{b}.h5")
+                run(*inputs, "--shift-a", names.index(a) / 3, "--shift-b", names.index(b) / 3, "--out", self.folder / f"{a}{b}_shifted.h5")
+                words += ["--matches", f"{a}:{b}={self.folder}/{a}{b}.h5", "--shifted", f"{a}:{b}={self.folder}/{a}{b}_shifted.h5"]
+            run("graph", *words, "--out", self.folder / "chance.h5", "--force")
+            with h5py.File(self.folder / "chance.h5") as f:
+                for kind in closed:
+                    closed[kind] += int(f[f"cycles/0/{kind}"][0, 0, 0, 1])
+        self.assertGreater(closed["best"], 30, closed)  # far more than 3 x 200 / 200
+        self.assertLess(abs(closed["best"] - closed["shifted_best"]), 4 * np.sqrt(closed["best"] + closed["shifted_best"]), closed)
+
     def test_ranks_do_not_matter(self):
         other = self.folder / "other.h5"
         run("graph", *self.words, "--out", other, ranks=3 if RANKS == 1 else 1)
@@ -129,8 +164,10 @@ class Graph(unittest.TestCase):
         small = self.folder / "small.npz"
         scipy.sparse.save_npz(small, scipy.sparse.csr_matrix(model(2)[0][:, :50]))
         run("correlate", "--a", small, "--b", self.folder / "y.npz", "--out", self.folder / "small.h5")
+        same = ["--matches", f"x:y={self.folder}/xy.h5", "--matches", f"x:z={self.folder}/xy.h5", "--matches", f"y:z={self.folder}/zy.h5"]
+        self.assertIn("made from other features", run("graph", *same, "--out", self.folder / "none.h5", code=65))
         words = ["--matches", f"x:y={self.folder}/xy.h5", "--matches", f"x:z={self.folder}/xz.h5", "--matches", f"z:y={self.folder}/small.h5"]
-        self.assertIn("other layers or features of model z", run("graph", *words, "--out", self.folder / "none.h5", code=65))
+        self.assertIn("made from other features of model z", run("graph", *words, "--out", self.folder / "none.h5", code=65))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import subprocess
 import unittest
@@ -25,7 +26,7 @@ class Scaling(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh("scaling")
-        cls.study = small_study(cls.folder, corpus__max_tokens=2600, sae__steps=20, subspaces__concepts="", model__a__layers=[2], model__b__layers=[4])
+        cls.study = small_study(cls.folder, corpus__max_tokens=2600, sae__steps=0, sae__rows=6000, subspaces__concepts="", model__a__layers=[2], model__b__layers=[4])
         cls.out = cls.folder / "with space"
         cls.words = [cls.study, "--ranks", "1,2", "--stages", "train-sae,correlate,compare", "--mode", "both", "--weak-tokens", 1200, "--repeat", 1, "--out", cls.out]
         cls.said = scaling(*cls.words)
@@ -62,7 +63,25 @@ class Scaling(unittest.TestCase):
         self.assertNotIn("scaling strong", scaling(*self.words))
         self.assertIn("index.html", scaling(*self.words, "--steps", "page"))
 
+    def test_a_base_that_was_broken_off_goes_on(self):
+        out = self.folder / "broken"
+        words = [self.study, "--ranks", "1", "--stages", "correlate", "--repeat", 1, "--out", out]
+        scaling(*words, "--steps", "base")
+        record = out / "base/strong/files.json"
+        made = json.loads(record.read_text())
+        record.write_text(json.dumps({"tokenize": made["tokenize"]}))  # as after a kill behind extract
+        scaling(*words)
+        again = json.loads(record.read_text())
+        self.assertEqual(sorted(name for names in again.values() for name in names), sorted(name for names in made.values() for name in names))
+        self.assertIn("holds runs of another set", scaling(*words, "--set", "correlate.best=5", code=78))
+        scaling(self.study, "--ranks", "1", "--stages", "compare", "--repeat", 1, "--out", out)  # a later stage: the base is longer
+
     def test_weak_runs_have_more_to_do(self):
+        said = {}
+        for ranks in (1, 2):
+            profile = json.loads((self.out / f"runs/weak/train-sae/ranks_{ranks}_run_0.json").read_text())
+            said[ranks] = {re.search(r" steps=(\d+)", line)[1] for line in profile["said"] if "train-sae" in line}
+        self.assertEqual(said[1], said[2], "as many steps, of more rows")
         files = json.loads((self.out / "base/weak_2/files.json").read_text())
         self.assertIn("tokens.h5", files["tokenize"])
         self.assertFalse(list(self.out.glob("work*")))

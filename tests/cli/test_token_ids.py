@@ -50,10 +50,10 @@ class TokenIds(unittest.TestCase):
         ids = np.load(self.files["npy"])
         np.save(self.folder / "changing.npy", ids)
         self.extract("changing.npy", "changing.h5")
-        np.save(self.folder / "changing.npy", ids[:4])
+        np.save(self.folder / "changing.npy", ids[:1])
         self.assertIn("--force", self.extract("changing.npy", "changing.h5", code=78))
         run("extract", *self.model, "--tokens", self.folder / "changing.npy", "--out", self.folder / "changing.h5", "--force")
-        self.assertEqual(datasets(self.folder / "changing.tokens.h5")["/context_offsets"].size, 5)
+        self.assertEqual(datasets(self.folder / "changing.tokens.h5")["/context_offsets"].size, 2)
 
     def test_what_are_no_ids_is_refused(self):
         for name, array in (("floats", np.zeros((2, 3), np.float32)), ("flat", np.zeros(3, np.int64))):

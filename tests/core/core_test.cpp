@@ -1,10 +1,10 @@
-#include "concord/core/await_file.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/dtype.hpp"
 #include "concord/core/fields.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
+#include "concord/core/run/await_file.hpp"
 #include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 

@@ -62,7 +62,7 @@ void add_flags(Command& command) {
   auto given = std::make_shared<GivenPairs>();
   auto& flags = command.flags();
   flags.add_option("--matches", given->matches, "A:B=matches.h5 of each pair of at least three models");
-  flags.add_option("--shifted", given->shifted, "A:B=FILE of `correlate --shifted`, of each of these pairs or of none");
+  flags.add_option("--shifted", given->shifted, "A:B=FILE of `correlate --shift-a --shift-b`, of each of these pairs or of none");
   flags.add_option("--out", options->out, "graph.h5 to write");
   command.without_study([&command, options, given] {
     command.need(!given->matches.empty() && !options->out.empty(), "--matches and --out");

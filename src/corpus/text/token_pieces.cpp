@@ -1,7 +1,7 @@
 #include "corpus/text/token_pieces.hpp"
 
-#include "concord/core/await_file.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/run/await_file.hpp"
 #include "concord/core/text.hpp"
 
 #include <cerrno>

@@ -1,7 +1,7 @@
 #include "concord/io/rows/segments.hpp"
 
-#include "concord/core/await_file.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/run/await_file.hpp"
 #include "concord/core/run/spent.hpp"
 #include "concord/core/text.hpp"
 

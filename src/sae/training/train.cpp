@@ -1,12 +1,12 @@
 #include "concord/sae/training/train.hpp"
 
 #include "concord/comm/decided.hpp"
-#include "concord/core/await_file.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/progress.hpp"
+#include "concord/core/run/await_file.hpp"
 #include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/output.hpp"

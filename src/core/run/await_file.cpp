@@ -1,4 +1,4 @@
-#include "concord/core/await_file.hpp"
+#include "concord/core/run/await_file.hpp"
 
 #include "concord/core/error.hpp"
 
