@@ -102,6 +102,9 @@ class Cluster:
         if len(self.processes) > 2:  # jobs outlive the daemons
             self.run("scancel", "--full", "--signal=KILL", "--user", "root")
             self.run("scancel", "--user", "root")
+            end = time.monotonic() + 15
+            while self.run("squeue", "-h").stdout.strip() and time.monotonic() < end:
+                time.sleep(0.3)
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
