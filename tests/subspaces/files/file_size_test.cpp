@@ -69,7 +69,7 @@ TEST(SizeOfTheResult, IsWhatIsPlanned) {
     const Index removals = extent.effects ? 700 : 0;
     const Index carried = extent.strengths > 0 ? 4 : 0;
     const auto path = test::empty_folder("file size " + std::to_string(number++)) / "subspaces.h5";
-    if (world().rank() != 0) continue;
+    if (world().rank() != 0) continue; // the folder is made by all
     const double found = bytes_on_disk(path, extent, removals, {"lin", "path"}, carried);
     const FileCounts counts{
         .phrases = 0, .removals = static_cast<double>(removals), .meanings = 2, .carried_pairs = static_cast<double>(carried)};
