@@ -27,16 +27,20 @@ void check_shape(const std::vector<Index>& shape, bool integers, const std::file
   require(integers && shape.size() == 2, ExitCode::bad_data, "{} must be an integer array [contexts, length]", path.string());
 }
 
+bool holds_integers(Dtype dtype) {
+  return dtype != Dtype::f32 && dtype != Dtype::f64 && dtype != Dtype::f16 && dtype != Dtype::bf16;
+}
+
 IdArray of_npy(const std::filesystem::path& path) {
   const auto rows = std::make_shared<io::NpyRows>(path);
+  check_shape({rows->rows(), rows->cols()}, holds_integers(rows->dtype()), path);
   return {rows->rows(), rows->cols(), [rows](Index begin, Index count) { return rows->read(begin, count).as_index(); }};
 }
 
 IdArray of_npz(const std::filesystem::path& path) {
   const auto arrays = io::read_npz(path);
   const io::NpyArray& array = chosen(arrays, path);
-  const bool integers = array.dtype != Dtype::f32 && array.dtype != Dtype::f64 && array.dtype != Dtype::f16 && array.dtype != Dtype::bf16;
-  check_shape(array.shape, integers, path);
+  check_shape(array.shape, holds_integers(array.dtype), path);
   const auto ids = std::make_shared<std::vector<Index>>(array.as_index());
   const Index cols = array.shape[1];
   return {array.shape[0], cols, [ids, cols](Index begin, Index count) {

@@ -152,7 +152,7 @@ class BadInput(unittest.TestCase):
         with h5py.File(folder / "y.h5", "w") as f:
             f["z"] = 1
         np.save(folder / "ids.npy", np.zeros((2, 8), np.float32))
-        self.fails(65, "ids.npy", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "ids.npy", "--out", folder / "a.h5", ranks=1)
+        self.fails(65, "ids.npy must be an integer array", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "ids.npy", "--out", folder / "a.h5", ranks=1)
         self.fails(65, "no tokens file", "extract", "--model", DEMO / "models" / "small", "--tokens", folder / "y.h5", "--out", folder / "a.h5", ranks=1)
         self.fails(65, "was not made by concord", "verify", folder / "y.h5", ranks=1)
 

@@ -13,6 +13,12 @@ from support import RANKS, datasets, fresh, run, run_and_kill, small_study, writ
 EXACT = ("members", "candidates", "member_auc", "member_q", "member_coverage", "occurrences", "spans", "phrases", "effect_spans", "count", "pairs", "defined")
 
 
+def strings(group):
+    """A list of texts as concord writes it."""
+    raw, ends = group["bytes"][:].tobytes(), group["ends"][:]
+    return [raw[begin:end].decode() for begin, end in zip([0, *ends[:-1]], ends)]
+
+
 class Subspaces(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -103,8 +109,8 @@ class Subspaces(unittest.TestCase):
                 self.assertEqual(found[name].tobytes(), value.tobytes(), name)
         with h5py.File(self.folder / "further/subspaces.h5") as f:
             bases = json.loads(f.attrs["bases"])
-            lists = {text.lower() for text in f["phrases/texts"].asstr()[:]}
-            words = f["pseudo/words"].asstr()[:].tolist()
+            lists = {text.lower() for text in strings(f["phrases/texts"])}
+            words = strings(f["pseudo/words"])
         self.assertEqual(bases, ["sae", "residual", "random", "matched", "dealt", "means", "lda", "leace", "pseudo"])
         self.assertTrue(words and not lists & set(words) and len(set(words)) == len(words))
         for side in "ab":
