@@ -1,4 +1,3 @@
-
 #include "concord/io/hdf5.hpp"
 
 #include "concord/comm/collectives.hpp"

@@ -1,6 +1,5 @@
 #include "app/results/profile.hpp"
 
-#include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/threads.hpp"
