@@ -4,6 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/decided.hpp"
 #include "concord/concepts/mining.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
@@ -20,10 +21,6 @@
 
 namespace concord::concepts {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr std::size_t least_letters = 3;
 

@@ -1,15 +1,12 @@
 #include "subspaces/acts/donors.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include <algorithm>
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Spans of one length, by concept.
 class OfLength {

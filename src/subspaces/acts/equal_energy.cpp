@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
 
@@ -15,10 +16,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/dist/partition.hpp"
 
 #include "subspaces/effects/changed_runs.hpp"
@@ -14,10 +15,6 @@ namespace concord::subspaces {
 namespace {
 
 using at::Tensor;
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

@@ -1,5 +1,6 @@
 #include "subspaces/bases/linear_bases.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/linalg/dense.hpp"
 
 #include <cmath>
@@ -7,10 +8,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 double dot(const std::vector<double>& a, const std::vector<double>& b) {
   return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);

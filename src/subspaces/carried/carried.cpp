@@ -3,6 +3,7 @@
 #include "concord/agreement/bootstrap.hpp"
 #include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/agreement/ranks.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/linalg/dense.hpp"
 
@@ -13,10 +14,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/corpus/tokens.hpp"
 #include "concord/dist/partition.hpp"
@@ -15,10 +16,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 Index context_of(const std::vector<Index>& offsets, Index row) {
   return std::upper_bound(offsets.begin(), offsets.end(), row) - offsets.begin() - 1;

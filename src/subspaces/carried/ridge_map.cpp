@@ -1,5 +1,6 @@
 #include "concord/subspaces/carried/ridge_map.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 #include "concord/linalg/dense.hpp"
 
@@ -9,10 +10,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 std::vector<double> mean_of(const std::vector<double>& sums, double n) {
   std::vector<double> mean(sums);

@@ -1,5 +1,6 @@
 #include "subspaces/claim/drawn_documents.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include <algorithm>
@@ -7,14 +8,6 @@
 #include <limits>
 
 namespace concord::subspaces {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 std::vector<Removal> removals_of(const std::vector<Span>& spans, const std::vector<std::int32_t>& numbers) {
   std::vector<Removal> removals;
   removals.reserve(numbers.size());

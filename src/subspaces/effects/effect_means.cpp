@@ -1,5 +1,6 @@
 #include "subspaces/effects/effect_means.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 
 #include "subspaces/effects/document_means.hpp"
@@ -9,10 +10,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 std::vector<float> kl_of_spans(const SpanEffects& effects, const RemovedBases& removed, const LayerBases& bases) {
   const std::size_t concepts = at(removed.concepts);

@@ -4,6 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/model/weights.hpp"
 
@@ -11,10 +12,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Appends every rank's to rank 0's, which are then sorted by span.
 SpanEffects gathered(const comm::Communicator& comm, const SpanEffects& mine, std::size_t bases) {

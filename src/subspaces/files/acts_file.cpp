@@ -1,6 +1,7 @@
 #include "subspaces/files/acts_file.hpp"
 
 #include "concord/comm/agree.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/text.hpp"
 
 #include <charconv>
@@ -8,10 +9,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 const std::map<std::string, std::vector<double>> no_similarity;
 constexpr std::array<const char*, 5> contrast_names{"contrast", "diagonal", "rest", "contrast_p", "contrast_p_grouped"};

@@ -1,13 +1,10 @@
 #include "subspaces/files/result_file.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/text.hpp"
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

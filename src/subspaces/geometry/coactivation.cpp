@@ -4,6 +4,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/at.hpp"
 #include "concord/dist/partition.hpp"
 
 #include <algorithm>
@@ -13,10 +14,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Of all contexts.
 double number_of_windows(const std::vector<Index>& offsets, Index window) {

@@ -3,6 +3,7 @@
 #include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 
 #include "subspaces/claim/claim_tests.hpp"
 #include <algorithm>
@@ -10,10 +11,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

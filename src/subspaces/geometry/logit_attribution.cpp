@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/linalg/dense.hpp"
 #include "concord/model/config.hpp"
@@ -14,10 +15,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// A tensor of the mapped file, as it lies there.
 at::Tensor mapped_tensor(const io::TensorView& view) {

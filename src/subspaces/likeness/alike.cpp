@@ -1,5 +1,6 @@
 #include "concord/subspaces/likeness/alike.hpp"
 
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/similarity/chance/permutation.hpp"
 
@@ -10,10 +11,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

@@ -1,6 +1,7 @@
 #include "concord/subspaces/likeness/small_spaces.hpp"
 
 #include "concord/agreement/ranks.hpp"
+#include "concord/core/at.hpp"
 #include "concord/linalg/dense.hpp"
 #include "concord/similarity/measures/cka.hpp"
 #include "concord/similarity/rsa/rdm.hpp"
@@ -11,10 +12,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

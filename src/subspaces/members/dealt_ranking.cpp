@@ -1,5 +1,7 @@
 #include "subspaces/members/dealt_ranking.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -7,10 +9,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// Calls visit(first, last) for each tie group of values in ascending order.
 template <typename Values, typename Visit>

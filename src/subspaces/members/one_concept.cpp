@@ -1,15 +1,13 @@
 #include "subspaces/members/one_concept.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 

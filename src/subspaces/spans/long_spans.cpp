@@ -2,6 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/dist/partition.hpp"
 
 #include <algorithm>
@@ -10,10 +11,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 struct Norms {
   std::vector<double> longest; ///< of each span's rows

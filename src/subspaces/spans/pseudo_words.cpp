@@ -1,16 +1,10 @@
 #include "subspaces/spans/pseudo_words.hpp"
 
+#include "concord/core/at.hpp"
+
 #include <map>
 
 namespace concord::subspaces {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 PseudoWords pseudo_words(const comm::Communicator& comm, const PseudoInputs& in, Index most_of_word, std::uint64_t seed,
                          const comm::StopWithin& stop) {
   auto found = concepts::find_stand_ins(comm, in.tokens, in.lists, in.mine, {.seed = seed}, stop);

@@ -1,6 +1,7 @@
 #include "concord/subspaces/spans/spans.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/dist/partition.hpp"
 
@@ -15,10 +16,6 @@ namespace concord::subspaces {
 namespace {
 
 constexpr std::uint64_t attempts = 16; // to find a random span
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 Index context_of(const ContextPlaces& contexts, Index row) {
   return std::upper_bound(contexts.offsets.begin(), contexts.offsets.end(), row) - contexts.offsets.begin() - 1;

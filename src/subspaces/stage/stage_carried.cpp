@@ -1,19 +1,12 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/decided.hpp"
+#include "concord/core/at.hpp"
 #include "concord/subspaces/spans/long_spans.hpp"
 
 #include "subspaces/carried/carried_stage.hpp"
 #include "subspaces/stage/stage.hpp"
 
 namespace concord::subspaces {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 std::vector<std::int32_t> Stage::carried_pairs() const {
   std::vector<std::int32_t> pairs;
   for (const int a : a_.effect_layers)

@@ -1,18 +1,11 @@
 #include "concord/comm/agree.hpp"
+#include "concord/core/at.hpp"
 
 #include "subspaces/claim/headline.hpp"
 #include "subspaces/files/removals_file.hpp"
 #include "subspaces/stage/stage.hpp"
 
 namespace concord::subspaces {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 BothEffects Stage::all_effects(io::Output& output) const {
   BothEffects all;
   for (const auto& [side, effects] : {std::pair{&a_, &all.first}, std::pair{&b_, &all.second}}) {

@@ -1,4 +1,5 @@
 #include "concord/comm/agree.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/text.hpp"
@@ -7,10 +8,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// The layers of a list, which must be among those there are. @throws Error config.
 std::vector<int> wanted_layers(const std::vector<std::string>& list, const std::vector<int>& there, const std::string& key) {

@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/decided.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/run/stopwatch.hpp"
@@ -12,14 +13,6 @@
 #include "subspaces/stage/stage.hpp"
 
 namespace concord::subspaces {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 LayerFeatures Stage::layer_features(const Side& side, int layer, const sae::Sae& sae) const {
   return {&sae.decoder, sae.d, comm::agreed(comm_, [&] { return side.features->statistics(layer).count; })};
 }

@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/decided.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/run/stopwatch.hpp"
 
 #include "subspaces/stage/stage.hpp"
@@ -7,10 +8,6 @@
 
 namespace concord::subspaces {
 namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
 
 /// The features of a list of feature and concept in turn, each once, with its number in ascending order.
 std::map<std::int32_t, Index> places_of(const std::vector<std::int32_t>& flat) {

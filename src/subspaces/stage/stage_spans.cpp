@@ -1,4 +1,5 @@
 #include "concord/comm/agree.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/run/stopwatch.hpp"
 #include "concord/core/text.hpp"
@@ -6,14 +7,6 @@
 #include "subspaces/stage/stage.hpp"
 
 namespace concord::subspaces {
-namespace {
-
-std::size_t at(Index i) {
-  return static_cast<std::size_t>(i);
-}
-
-} // namespace
-
 void Stage::find_spans() {
   const Stopwatch watch(seconds_.occurrences);
   const auto occurrences = concepts::find_occurrences(comm_, options_.tokens, lists_, stop_);
