@@ -1,0 +1,97 @@
+#include "concord/comm/session.hpp"
+#include "concord/core/at.hpp"
+#include "concord/core/machine/threads.hpp"
+#include "concord/core/philox.hpp"
+#include "concord/linalg/dense.hpp"
+#include "concord/similarity/rsa/rsa.hpp"
+
+#include "cost/calibrate/probe.hpp"
+
+namespace concord::cost {
+
+namespace {
+
+std::vector<double> some_numbers(Index count, std::uint64_t seed) {
+  const auto values = some_normals(count, seed);
+  return {values.begin(), values.end()};
+}
+
+Probe product_probe(Index rows, Index width, int times) {
+  auto x = std::make_shared<std::vector<double>>(some_numbers(rows * width, 7));
+  auto out = std::make_shared<std::vector<double>>(at(width * width));
+  const double flops = 2.0 * static_cast<double>(times * rows * width * width);
+  return {fmt::format("product in f64, width {}", width), {{Work::product_f64, flops, static_cast<double>(width)}}, [=] {
+            for (int i = 0; i < times; ++i)
+              linalg::transposed_product(linalg::view(*x, rows, width), linalg::view(*x, rows, width), out->data(), width);
+          }};
+}
+
+Probe eigen_probe(Work work, Index n, int times) {
+  const auto x = some_numbers(2 * n * n, 8);
+  auto gram = std::make_shared<std::vector<double>>(linalg::gram(linalg::view(x, 2 * n, n)));
+  const double cubes = static_cast<double>(times) * static_cast<double>(n * n * n);
+  return {fmt::format("{}, n = {}", word_of(work), n), {{work, cubes, static_cast<double>(n)}}, [=] {
+            for (int i = 0; i < times; ++i) {
+              auto copy = *gram;
+              if (work == Work::eigenvectors)
+                linalg::symmetric_eigen(copy, n);
+              else
+                linalg::symmetric_eigenvalues(std::move(copy), n);
+            }
+          }};
+}
+
+/// Two spaces and their RDMs on this rank alone.
+struct Spaces {
+  static constexpr Index rows = 1024, width = 64, kendall = 100000;
+  comm::Communicator self{MPI_COMM_SELF, boost::mpi::comm_attach};
+  similarity::Matrix x{rows, width, some_numbers(rows* width, 9)};
+  similarity::Matrix y{rows, width, some_numbers(rows* width, 10)};
+  std::vector<Index> order = shuffled(rows, Philox(1, "calibrate order"));
+  std::unique_ptr<similarity::Rsa> rsa;
+
+  void compare() {
+    similarity::RsaOptions options;
+    options.permute = true;
+    options.neighbours = 10;
+    options.kendall_samples = kendall;
+    options.threads = thread_count();
+    rsa = std::make_unique<similarity::Rsa>(self, x, y, options);
+  }
+};
+
+std::vector<Probe> rsa_probes() {
+  auto spaces = std::make_shared<Spaces>();
+  spaces->compare();
+  constexpr auto m = static_cast<double>(Spaces::rows);
+  constexpr double pairs = m * m / 2, products = 2 * pairs * 2 * static_cast<double>(Spaces::width);
+  constexpr int shuffles = 8;
+  return {{"RSA",
+           {{Work::product_f64, products, static_cast<double>(Spaces::width)},
+            {Work::dissimilarities, pairs},
+            {Work::kendall, static_cast<double>(Spaces::kendall)}},
+           [spaces] { spaces->compare(); }},
+          {"RSA, shuffled",
+           {{Work::shuffled, shuffles * pairs}},
+           [spaces] {
+             for (int i = 0; i < shuffles; ++i) spaces->rsa->spearman_of(spaces->order);
+           }},
+          {"Kendall's tau", {{Work::kendall, static_cast<double>(Spaces::kendall)}}, [spaces] { spaces->rsa->kendall_of(spaces->order); }}};
+}
+
+} // namespace
+
+void add_compare_families(std::vector<Family>& families) {
+  families.push_back({"products", {Work::product_f64}, [] {
+                        return std::vector<Probe>{product_probe(2048, 128, 20), product_probe(1024, 1024, 1)};
+                      }});
+  families.push_back({"eigenvectors", {Work::eigenvectors}, [] {
+                        return std::vector<Probe>{eigen_probe(Work::eigenvectors, 160, 6), eigen_probe(Work::eigenvectors, 640, 1)};
+                      }});
+  families.push_back({"eigenvalues", {Work::eigenvalues}, [] {
+                        return std::vector<Probe>{eigen_probe(Work::eigenvalues, 160, 10), eigen_probe(Work::eigenvalues, 640, 1)};
+                      }});
+  families.push_back({"RSA", {Work::dissimilarities, Work::shuffled, Work::kendall}, rsa_probes});
+}
+
+} // namespace concord::cost

@@ -1,0 +1,116 @@
+#include "concord/comm/session.hpp"
+#include "concord/core/at.hpp"
+#include "concord/core/machine/threads.hpp"
+#include "concord/core/philox.hpp"
+
+#include "correlate/matching/pair_result.hpp"
+#include "correlate/pair_correlator.hpp"
+#include "cost/calibrate/probe.hpp"
+#include <algorithm>
+
+namespace concord::cost {
+
+namespace {
+
+/// `active` features a row, one of each part of them; those in front of a part fire more often.
+io::CsrMatrix random_features(Index rows, Index features, Index active, std::uint64_t seed) {
+  const Philox random(seed, "calibrate features");
+  io::CsrMatrix m{rows, features, {0}, {}, {}};
+  std::uint64_t draw = 0;
+  for (Index r = 0; r < rows; ++r) {
+    for (Index a = 0; a < active; ++a) {
+      const Index first = features * a / active;
+      const double u = random.uniform(draw++);
+      m.indices.push_back(
+          static_cast<std::int32_t>(first + static_cast<Index>(u * u * static_cast<double>(features * (a + 1) / active - first))));
+      m.values.push_back(static_cast<float>(u));
+    }
+    m.indptr.push_back(m.nnz());
+  }
+  return m;
+}
+
+/// A pair of layers on this rank alone.
+struct Pair {
+  comm::Communicator self{MPI_COMM_SELF, boost::mpi::comm_attach};
+  correlate::MatrixSource a, b;
+  std::unique_ptr<correlate::PairCorrelator> correlator;
+
+  Pair(Index rows, Index features, Index active)
+      : a(random_features(rows, features, active, 1)), b(random_features(rows, features, active, 2)) {}
+  void open(const std::vector<Index>& shifts = {}) {
+    correlate::PearsonSettings settings;
+    settings.shifts = shifts;
+    settings.threads = thread_count();
+    correlator = std::make_unique<correlate::PairCorrelator>(self, settings);
+    correlator->open(a, 0, b, 0);
+  }
+};
+
+Probe sums_probe(Index rows, Index features, Index active) {
+  auto pair = std::make_shared<Pair>(rows, features, active);
+  pair->open();
+  const auto n = static_cast<double>(rows), f = static_cast<double>(features), k = static_cast<double>(active);
+  return {fmt::format("sums of {} x {} features, {} rows, {} active", features, features, rows, active),
+          {{Work::postings, n * k}, {Work::products, n * k * k}, {Work::looks, f * f}},
+          [pair] { pair->correlator->correlate(); }};
+}
+
+Probe loading_probe() {
+  constexpr Index rows = 20000, features = 4096, active = 48;
+  auto pair = std::make_shared<Pair>(rows, features, active);
+  return {"loading of a pair", {{Work::entries, 2.0 * rows * active}}, [pair] { pair->open(); }};
+}
+
+/// From the correlations of a pair to its result in a file.
+struct Matching {
+  static constexpr Index rows = 4000, features = 2048, active = 16;
+  std::filesystem::path folder;
+  correlate::PairCorrelation correlation;
+  correlate::MatchSide a, b;
+  std::vector<double> sums_a, sums_b;
+  int number = 0;
+
+  explicit Matching(std::filesystem::path in) : folder(std::move(in)) {
+    Pair pair(rows, features, active);
+    pair.open({500, 1000, 1500, 2000});
+    correlation = pair.correlator->correlate();
+    a.counts = pair.a.totals().count;
+    b.counts = pair.b.totals().count;
+    sums_a = pair.a.totals().sum;
+    sums_b = pair.b.totals().sum;
+  }
+  void run() {
+    const correlate::MatchRules rules;
+    const correlate::Matcher matcher(correlation, rules, a, b);
+    auto matching = matcher.match({});
+    constexpr double level = 0.05;
+    const auto result = correlate::pair_result(correlation, matcher, std::move(matching), a, b, sums_a, sums_b, level, rules, {});
+    const auto bytes = correlate::packed(result);
+    const char* next = bytes.data();
+    const auto again = correlate::unpacked(next);
+    const auto path = folder / fmt::format("matches_{}.h5", number++);
+    {
+      auto file = io::File::create(path);
+      correlate::lay_out_pair(file, "/pair", features, features, correlation.a_to_b.places, 4);
+      correlate::write_pair(file, "/pair", again, rows, a, b);
+    }
+    std::filesystem::remove(path);
+  }
+};
+
+} // namespace
+
+void add_correlate_families(const std::filesystem::path& work, std::vector<Family>& families) {
+  families.push_back({"sums", {Work::postings, Work::products, Work::looks}, [] {
+                        return std::vector<Probe>{sums_probe(60000, 1024, 16), sums_probe(8000, 4096, 96), sums_probe(1000, 6144, 8)};
+                      }});
+  families.push_back({"loading", {Work::entries}, [] { return std::vector<Probe>{loading_probe()}; }});
+  families.push_back(
+      {"matching", {Work::matches}, [work] {
+         auto matching = std::make_shared<Matching>(work);
+         return std::vector<Probe>{{"matching of a pair", {{Work::matches, 2.0 * Matching::features}}, [matching] { matching->run(); }}};
+       }});
+}
+
+} // namespace concord::cost
