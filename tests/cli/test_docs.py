@@ -132,7 +132,7 @@ class Docs(unittest.TestCase):
             if words[1] in CHEAP:
                 run(*words[1:])
             if words[1] == "plan" and "study.toml" not in words:
-                run(*[SOURCE / word if word.endswith(".toml") else word for word in words[1:]])
+                run(*[SOURCE / word if word.endswith((".toml", ".json")) else word for word in words[1:]])
             return
         if first in TOOLS:
             return
