@@ -199,7 +199,7 @@ void add_comparison(const CompareSize& s, double times, double busiest, std::vec
   if (!s.rsa) return;
   const double pairs = m * m / 2;
   to.push_back({Work::product_f64, times * 2 * pairs * (s.width_a + s.width_b), narrow, busiest});
-  to.push_back({Work::dissimilarities, times * pairs, 0, busiest});
+  to.push_back({Work::dissimilarities, times * pairs, pairs, busiest}); // each RDM has a histogram of one size
 }
 
 } // namespace

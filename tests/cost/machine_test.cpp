@@ -9,9 +9,11 @@ namespace {
 
 using test::expect_error;
 
-std::filesystem::path written(const std::string& name, const nlohmann::json& machine) {
-  const auto path = test::empty_folder("machine") / name;
-  write_text_atomic(path, machine.dump());
+/// A file of this rank alone.
+std::filesystem::path written(const std::string& name, const std::string& text) {
+  static const auto folder = test::empty_folder("machine");
+  const auto path = folder / fmt::format("{}_{}", test::world().rank(), name);
+  write_text_atomic(path, text);
   return path;
 }
 
@@ -32,7 +34,7 @@ TEST(Machine, AFileGivesBackWhatWasWritten) {
   m.gpus_a_node = 2;
   m.gpu_memory = 2e12;
   m.gpu_rates[static_cast<std::size_t>(Work::product_bf16)] = {3e14, 3e14, 900};
-  const Machine again = read_machine(written("whole.json", to_json(m)));
+  const Machine again = read_machine(written("whole.json", to_json(m).dump()));
   EXPECT_EQ(to_json(again), to_json(m));
   EXPECT_EQ(again.gpu_rates[static_cast<std::size_t>(Work::product_bf16)].half, 900);
   EXPECT_EQ(again.gpu_rates[static_cast<std::size_t>(Work::text)].alone, 0); // a GPU need not do everything
@@ -43,7 +45,7 @@ TEST(Machine, ADamagedFileIsRefusedWithItsKey) {
   const auto refused = [&](const std::string& pointer, const nlohmann::json& value, const std::string& said) {
     auto m = whole;
     m[nlohmann::json::json_pointer(pointer)] = value;
-    expect_error(ExitCode::bad_data, said, [&] { read_machine(written("bad.json", m)); });
+    expect_error(ExitCode::bad_data, said, [&] { read_machine(written("bad.json", m.dump())); });
   };
   refused("/work/rows/alone", -1, "/work/rows/alone must be a positive number");
   refused("/work/rows/alone", "fast", "/work/rows/alone must be a positive number");
@@ -53,11 +55,9 @@ TEST(Machine, ADamagedFileIsRefusedWithItsKey) {
   refused("/messages", 3, "/messages/within/latency must be a positive number");
   auto without = whole;
   without["work"].erase("text");
-  expect_error(ExitCode::bad_data, "/work/text/alone must be", [&] { read_machine(written("bad.json", without)); });
+  expect_error(ExitCode::bad_data, "/work/text/alone must be", [&] { read_machine(written("bad.json", without.dump())); });
   expect_error(ExitCode::input_missing, "none.json", [] { read_machine("none.json"); });
-  const auto path = test::empty_folder("machine") / "text.json";
-  write_text_atomic(path, "ranks = 3");
-  expect_error(ExitCode::bad_data, "text.json is no JSON object", [&] { read_machine(path); });
+  expect_error(ExitCode::bad_data, "text.json is no JSON object", [] { read_machine(written("text.json", "ranks = 3")); });
 }
 
 } // namespace

@@ -122,6 +122,7 @@ void print_sizes(const study::Study& study, const PlanOptions& options, const Pl
   for (std::size_t s = 0; s < sizes[0].size(); ++s)
     for (const auto& size : sizes) {
       const AtSize& one = size[s];
+      if (one.prediction && one.prediction->parts.total() == 0) continue; // nothing to do in this study
       if (one.prediction)
         say("{:<12} {:>6} {:>8} {:>10} {:>12.2f} {:>11.2f}  {}", one.stage, one.nodes, one.ranks,
             human_seconds(one.prediction->parts.total()), one.node_hours(), efficiency(sizes[0][s], one), one.prediction->limit);

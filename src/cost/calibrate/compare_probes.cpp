@@ -43,36 +43,42 @@ Probe eigen_probe(Work work, Index n, int times) {
 
 /// Two spaces and their RDMs on this rank alone.
 struct Spaces {
-  static constexpr Index rows = 1024, width = 64, kendall = 100000;
+  static constexpr Index width = 64, kendall = 100000;
   comm::Communicator self{MPI_COMM_SELF, boost::mpi::comm_attach};
-  similarity::Matrix x{rows, width, some_numbers(rows* width, 9)};
-  similarity::Matrix y{rows, width, some_numbers(rows* width, 10)};
-  std::vector<Index> order = shuffled(rows, Philox(1, "calibrate order"));
+  similarity::Matrix x, y;
+  std::vector<Index> order;
   std::unique_ptr<similarity::Rsa> rsa;
 
-  void compare() {
+  explicit Spaces(Index rows)
+      : x{rows, width, some_numbers(rows * width, 9)}, y{rows, width, some_numbers(rows * width, 10)},
+        order(shuffled(rows, Philox(1, "calibrate order"))) {}
+  double pairs() const { return static_cast<double>(x.rows * x.rows) / 2; }
+  void compare(Index kendall_samples) {
     similarity::RsaOptions options;
     options.permute = true;
     options.neighbours = 10;
-    options.kendall_samples = kendall;
+    options.kendall_samples = kendall_samples;
     options.threads = thread_count();
     rsa = std::make_unique<similarity::Rsa>(self, x, y, options);
   }
 };
 
+Probe rsa_probe(Index rows) {
+  auto spaces = std::make_shared<Spaces>(rows);
+  const double pairs = spaces->pairs(), width = static_cast<double>(Spaces::width);
+  return {fmt::format("RSA of {} rows", rows),
+          {{Work::product_f64, 4 * pairs * width, width}, {Work::dissimilarities, pairs, pairs}},
+          [spaces] { spaces->compare(0); }};
+}
+
 std::vector<Probe> rsa_probes() {
-  auto spaces = std::make_shared<Spaces>();
-  spaces->compare();
-  constexpr auto m = static_cast<double>(Spaces::rows);
-  constexpr double pairs = m * m / 2, products = 2 * pairs * 2 * static_cast<double>(Spaces::width);
+  auto spaces = std::make_shared<Spaces>(1024);
+  spaces->compare(Spaces::kendall);
   constexpr int shuffles = 8;
-  return {{"RSA",
-           {{Work::product_f64, products, static_cast<double>(Spaces::width)},
-            {Work::dissimilarities, pairs},
-            {Work::kendall, static_cast<double>(Spaces::kendall)}},
-           [spaces] { spaces->compare(); }},
+  return {rsa_probe(320),
+          rsa_probe(1536),
           {"RSA, shuffled",
-           {{Work::shuffled, shuffles * pairs}},
+           {{Work::shuffled, shuffles * spaces->pairs()}},
            [spaces] {
              for (int i = 0; i < shuffles; ++i) spaces->rsa->spearman_of(spaces->order);
            }},
@@ -89,7 +95,7 @@ void add_compare_families(std::vector<Family>& families) {
                         return std::vector<Probe>{eigen_probe(Work::eigenvectors, 160, 6), eigen_probe(Work::eigenvectors, 640, 1)};
                       }});
   families.push_back({"eigenvalues", {Work::eigenvalues}, [] {
-                        return std::vector<Probe>{eigen_probe(Work::eigenvalues, 160, 10), eigen_probe(Work::eigenvalues, 640, 1)};
+                        return std::vector<Probe>{eigen_probe(Work::eigenvalues, 160, 10), eigen_probe(Work::eigenvalues, 1024, 1)};
                       }});
   families.push_back({"RSA", {Work::dissimilarities, Work::shuffled, Work::kendall}, rsa_probes});
 }

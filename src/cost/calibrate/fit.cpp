@@ -17,6 +17,7 @@ bool is_sized(Work work) {
   case Work::eigenvalues:
   case Work::screen_int8:
   case Work::screen_bf16:
+  case Work::dissimilarities:
     return true;
   default:
     return false;
