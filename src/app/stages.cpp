@@ -12,8 +12,9 @@
 namespace concord::app {
 
 const std::vector<Stage>& stages() {
-  static const std::vector<Stage> all{tokenize_stage(),  extract_stage(), train_sae_stage(), recovered_stage(), encode_stage(),
-                                      correlate_stage(), graph_stage(),   compare_stage(),   subspaces_stage(), report_stage()};
+#define CONCORD_MAKE(name) name##_stage(),
+  static const std::vector<Stage> all{CONCORD_STAGES(CONCORD_MAKE)};
+#undef CONCORD_MAKE
   return all;
 }
 

@@ -2,6 +2,7 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/comm/failing_together.hpp"
+#include "concord/comm/files_together.hpp"
 #include "concord/core/run/spent.hpp"
 
 #include "io/file_system.hpp"
@@ -9,6 +10,7 @@
 #include "io/hdf5_refused.hpp"
 #include <algorithm>
 #include <exception>
+#include <optional>
 
 namespace concord::io {
 namespace {
@@ -222,9 +224,12 @@ herr_t close_together(hid_t id) {
 File File::open_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
   silence_hdf5();
   const Handle access = parallel_access(comm);
+  const comm::FilesTogether together(fmt::format("open {} for writing", path.string()));
   Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), close_together);
   if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
-  return {std::move(id), path};
+  File file(std::move(id), path);
+  file.parallel_ = true;
+  return file;
 }
 
 File File::create(const std::filesystem::path& path, Index alignment) {
@@ -375,15 +380,23 @@ void require_flushed(bool ok, const std::filesystem::path& path) {
 
 } // namespace
 
+bool File::flushed() {
+  std::optional<comm::FilesTogether> together;
+  if (parallel_) together.emplace(fmt::format("flush {}", path_.string()));
+  return H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0;
+}
+
 void File::flush() {
   // A dataset that could not be closed has lost what its buffer held, and is forgotten.
-  require_flushed(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0 && !Handle::close_failed(), path_);
+  require_flushed(flushed() && !Handle::close_failed(), path_);
 }
 
 void File::close() {
   if (!id_) return;
-  require_flushed(H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0, path_); // a rank that fails here alone must not wait for the others to close
-  id_.reset();                                                        // which writes once more
+  require_flushed(flushed(), path_); // a rank that fails here alone must not wait for the others to close
+  std::optional<comm::FilesTogether> together;
+  if (parallel_) together.emplace(fmt::format("close {}", path_.string()));
+  id_.reset(); // which writes once more
   require_flushed(!Handle::close_failed(), path_);
 }
 

@@ -19,6 +19,7 @@
 #include <fstream>
 #include <limits>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,6 +109,28 @@ TEST(Hdf5, ACloseThatFailsIsAnError) {
   EXPECT_THROW(file.close(), Error);
   Handle::close_failed() = false;
   File::create(fmt::format("close{}.h5", world().rank())).close();
+}
+
+/// Not by itself: tests/cli/test_close_fails.py starts it, and wants the job to end.
+TEST(Hdf5, DISABLED_AParallelFileIsClosedWhereTheDiskTakesNothingMore) {
+  const char* where = std::getenv("CLOSE_FAILS_ON");
+  ASSERT_NE(where, nullptr);
+  const auto folder = empty_folder("close_fails");
+  if (world().rank() == 0) {
+    auto file = File::create(folder / "x.h5");
+    file.create_dataset("/x", {4, 2}, Dtype::f32);
+    file.close();
+  }
+  world().barrier();
+  auto file = File::open_parallel(folder / "x.h5", world());
+  const std::vector<float> row{1, 2};
+  if (world().rank() < 4) file.dataset("/x").write_rows(world().rank(), 1, row.data());
+  if (std::string(where) == "all" || std::string(where) == std::to_string(world().rank())) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit none{0, 0};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  }
+  file.close();
 }
 
 /// A rank that fails alone must not wait for others to close a file with it; ranks that fail together close it.

@@ -159,15 +159,16 @@ public:
   std::vector<int> integers(const std::string& attribute_name) const;
   /// Names of the members of a group, sorted.
   std::vector<std::string> members(const std::string& group = "/") const;
-  /// Flushes to disk. Collective for parallel files. @throws Error io.
+  /// Both: collective for parallel files, whose job ends with 74 where one rank cannot write. @throws Error io.
   void flush();
-  /// Closes with an error check. Collective for parallel files.
   void close();
 
 private:
   File(Handle id, std::filesystem::path path, bool reading = false) : id_(std::move(id)), path_(std::move(path)), reading_(reading) {}
+  bool flushed();
   Handle id_;
   std::filesystem::path path_;
+  bool parallel_ = false;
   bool reading_ = false; ///< nobody here writes it: what it claims is checked
 };
 
