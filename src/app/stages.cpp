@@ -37,7 +37,7 @@ void run_stage(const comm::Communicator& comm, const std::string& word, const st
   comm::agree(comm, [&] {
     require(share.of == 1 || !stage.units.empty(), ExitCode::usage, "--share: {} makes one thing, so there is nothing to share", word);
   });
-  StageProfile profile(comm);
+  StageProfile profile(comm, word);
   stage.run({comm, study, files, force, share});
   profile.finish(word, files.output, share.of > 1 ? fmt::format("_share_{}_of_{}", share.number, share.of) : "");
 }

@@ -65,6 +65,59 @@ TEST(Hdf5, KeepsEveryElementType) {
   }
 }
 
+/// Rows are read past HDF5 where they lie in one piece as they are wanted, and by HDF5 where not: other byte order, chunks, within the
+/// header, behind a user block, in another file.
+TEST(Hdf5, ReadsTheSameRowsHoweverTheyAreStored) {
+  const auto folder = empty_folder("hdf5_stored");
+  if (world().rank() != 0) return;
+  const std::vector<float> values{1, -2, 3.5F, 4, 5, 6e-20F};
+  const hsize_t dims[2] = {3, 2};
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_userblock(creation.get(), 512);
+  {
+    const Handle file(H5Fcreate((folder / "x.h5").c_str(), H5F_ACC_TRUNC, creation.get(), H5P_DEFAULT), H5Fclose);
+    const Handle space(H5Screate_simple(2, dims, nullptr), H5Sclose);
+    const auto write = [&](const char* name, hid_t type, const Handle& how) {
+      const Handle dataset(H5Dcreate2(file.get(), name, type, space.get(), H5P_DEFAULT, how.get(), H5P_DEFAULT), H5Dclose);
+      ASSERT_GE(H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), 0);
+    };
+    const auto as = [](auto&& set) {
+      Handle how(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+      set(how.get());
+      return how;
+    };
+    write("plain", H5T_IEEE_F32LE, as([](hid_t) {}));
+    write("big", H5T_IEEE_F32BE, as([](hid_t) {}));
+    write("compact", H5T_IEEE_F32LE, as([](hid_t how) { H5Pset_layout(how, H5D_COMPACT); }));
+    write("chunked", H5T_IEEE_F32LE, as([](hid_t how) {
+            const hsize_t chunk[2] = {2, 2};
+            H5Pset_chunk(how, 2, chunk);
+          }));
+    const Handle never(H5Dcreate2(file.get(), "never", H5T_IEEE_F32LE, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
+  }
+  File::create(folder / "linked.h5").create_external_link("/plain", "x.h5", "/plain");
+  const auto file = File::open(folder / "x.h5");
+  for (const char* name : {"plain", "big", "compact", "chunked"}) {
+    EXPECT_EQ(file.read<float>(name), values) << name;
+    EXPECT_EQ(file.dataset(name).read<float>(1, 2), (std::vector<float>{3.5F, 4, 5, 6e-20F})) << name;
+  }
+  EXPECT_EQ(File::open(folder / "linked.h5").dataset("plain").read<float>(2, 1), (std::vector<float>{5, 6e-20F}));
+  expect_error(ExitCode::bad_data, "of which the file holds 0", [&] { file.read<float>("never"); });
+}
+
+/// What becomes shorter while it is read is no row of zeros.
+TEST(Hdf5, AFileThatShrinksIsAnError) {
+  const auto folder = empty_folder("hdf5_shrinks");
+  if (world().rank() != 0) return;
+  auto made = File::create(folder / "x.h5");
+  made.write("/x", std::vector<float>(100000, 1.0F));
+  made.close();
+  const auto file = File::open(folder / "x.h5");
+  const auto x = file.dataset("/x");
+  std::filesystem::resize_file(folder / "x.h5", 100000);
+  expect_error(ExitCode::io, "the file has become shorter", [&] { x.read_all<float>(); });
+}
+
 /// While another program has it locked a file is not taken for a damaged one.
 TEST(Hdf5, ALockThatIsHeldIsNamedWithTheFileSystem) {
   const auto folder = empty_folder("hdf5_locked");
