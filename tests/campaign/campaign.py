@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT / "tests" / "cli"))
 
 from support import CONCORD, MPIRUN, RANKS, datasets, run, small_study  # noqa: E402
 
-THIRD = {"model__again__path": str(ROOT / "data/demo/models/small"), "model__again__same_as": "a", "model__again__layers": [3], "subspaces__pairs": [["a", "b"]]}
+THIRD = {"model__again__same_as": "a", "model__again__layers": [3], "subspaces__pairs": [["a", "b"]]}
 
 
 def writes(third=False):
