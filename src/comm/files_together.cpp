@@ -30,7 +30,7 @@ FilesTogether::~FilesTogether() {
 namespace {
 
 [[noreturn]] void refuse(const std::string& reason) {
-  end_job(ExitCode::io, fmt::format("cannot {} (is the disk full?): {}", *doing(), reason));
+  end_job(ExitCode::io, fmt::format("cannot {}: {}", *doing(), reason));
 }
 
 /// Open MPI may say that a write went well of which nothing arrived.

@@ -9,6 +9,7 @@
 #include "io/hdf5_refused.hpp"
 #include "io/hdf5_types.hpp"
 #include <algorithm>
+#include <array>
 #include <exception>
 #include <optional>
 
@@ -80,7 +81,12 @@ namespace {
 
 /// Ranks close a parallel file together. Behind an error of this rank alone the others never come: the file stays open, and the job ends.
 herr_t close_together(hid_t id) {
-  if (std::uncaught_exceptions() == 0 || comm::failing_together()) return H5Fclose(id);
+  if (std::uncaught_exceptions() == 0 || comm::failing_together()) {
+    std::array<char, 4096> path{};
+    H5Fget_name(id, path.data(), path.size());
+    const comm::FilesTogether together(fmt::format("close {} (is the disk full?)", path.data()));
+    return H5Fclose(id);
+  }
   Handle::close_failed() = true;
   return 0;
 }
@@ -90,11 +96,12 @@ herr_t close_together(hid_t id) {
 File File::open_parallel(const std::filesystem::path& path, const comm::Communicator& comm) {
   silence_hdf5();
   const Handle access = parallel_access(comm);
-  const comm::FilesTogether together(fmt::format("open {} for writing", path.string()));
-  Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), close_together);
+  std::optional<comm::FilesTogether> together; // one rank has nobody to leave waiting
+  if (comm.size() > 1) together.emplace(fmt::format("open {} for writing", path.string()));
+  Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), comm.size() > 1 ? close_together : H5Fclose);
   if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
   File file(std::move(id), path);
-  file.parallel_ = true;
+  file.parallel_ = comm.size() > 1;
   return file;
 }
 
@@ -251,7 +258,7 @@ void require_flushed(bool ok, const std::filesystem::path& path) {
 
 bool File::flushed() {
   std::optional<comm::FilesTogether> together;
-  if (parallel_) together.emplace(fmt::format("flush {}", path_.string()));
+  if (parallel_) together.emplace(fmt::format("flush {} (is the disk full?)", path_.string()));
   return H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0;
 }
 
@@ -263,9 +270,7 @@ void File::flush() {
 void File::close() {
   if (!id_) return;
   require_flushed(flushed(), path_); // a rank that fails here alone must not wait for the others to close
-  std::optional<comm::FilesTogether> together;
-  if (parallel_) together.emplace(fmt::format("close {}", path_.string()));
-  id_.reset(); // which writes once more
+  id_.reset();                       // which writes once more
   require_flushed(!Handle::close_failed(), path_);
 }
 
