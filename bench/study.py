@@ -5,8 +5,8 @@
   .venv-bench/bin/python bench/study.py --parts                             # the same, less of the peer
   .venv-bench/bin/python bench/study.py --large                             # 1e6 tokens, one layer each, F = 16,384; the peer in parts
 
-Both see the same tokens and write f32. Of the peer, imports are not timed. Behind train-sae it takes concord's SAEs, in `compare` concord's matches, so that what both compute
-can be held against each other: the largest differences are printed, and the exit code is 1 where one is too large. With --parts or --large the peer does
+Both see the same tokens and write f32. Of the peer, imports are not timed. Behind train-sae each of its stages begins with what concord's stage before made (SAEs, features,
+matches), so that what both compute can be held against each other: the largest differences are printed, and the exit code is 1 where one is too large. With --parts or --large the peer does
 a part of a stage and is projected; the factors are printed. Core-seconds are those of all threads; where others use the machine they are steadier than seconds. Memory is that of all
 processes of a run, pages that they share counted once.
 """
@@ -103,7 +103,7 @@ def watched(command, threads, folder):
     peaks, ended = [0.0], threading.Event()
 
     def sample():
-        while not ended.wait(0.2):
+        while not ended.wait(0.4):
             peaks.append(memory(process.pid))
 
     sampler = threading.Thread(target=sample)
@@ -315,6 +315,7 @@ def main():
         peers_of_all.append(peers[stage])
         kept.append(list(peers.values())[-1])
         lines += [row(name, own, peer) for name, peer in peers.items()]
+        print("\n".join(lines[-len(peers):]), flush=True)
         worst = max(worst, others)
     lines += [row("together", together(owns), together(peers_of_all)), row("together, kept", together(owns), together(kept))]
     print("\n" + "\n".join(lines))

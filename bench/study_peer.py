@@ -181,38 +181,38 @@ def correlated(z_a, z_b, counts, shifts, best, min_firings):
                 null_a=np.array([null.max(1) for null in nulls]), null_b=np.array([null.max(0) for null in nulls]))
 
 
-def correlate(plan, watch):
-    import scipy.sparse
-    if plan["part"]["columns"]:
-        return correlate_columns(plan, watch)
-    layers = plan["models"]["a"]["layers"]
-    some = layers[:plan["part"]["layers"] or None]
-    for layer_a in some:
-        with watch.part("pairs", len(layers) / len(some)):
-            a = scipy.sparse.load_npz(layer_file(plan, "a", layer_a, ".features.npz"))
-            z_a = standardised(a, *moments(a))
-            for layer_b in plan["models"]["b"]["layers"]:
-                b = scipy.sparse.load_npz(layer_file(plan, "b", layer_b, ".features.npz"))
-                counts = [np.bincount(m.indices, minlength=m.shape[1]) for m in (a, b)]
-                found = correlated(z_a, standardised(b, *moments(b)), counts, plan["shifts"], plan["best"], plan["min_firings"])
-                np.savez(pathlib.Path(plan["peer"]) / f"pair_{layer_a}_{layer_b}.npz", **found)
-    return 0
-
-
-def concord_features(plan, side):
-    """CSR of the only layer, rows of text alone."""
+def concord_features(plan, side, layer):
+    """CSR of a layer, rows of text alone. Not the peer's own: where two latents are nearly equal, either may be the k-th, and r of rare features feels one row."""
     import h5py
     import scipy.sparse
-    (layer,) = plan["models"][side]["layers"]
     with h5py.File(pathlib.Path(plan["concord"]) / side / "features.h5") as f:
         group = f[f"layer_{layer:03d}"]
         whole = scipy.sparse.csr_matrix((group["data"][:], group["indices"][:], group["indptr"][:]), shape=(len(f["row_kind"]), plan["latents"]))
         return whole[f["row_kind"][:] == 0]
 
 
+def correlate(plan, watch):
+    import h5py  # noqa: F401
+    import scipy.sparse  # noqa: F401
+    if plan["part"]["columns"]:
+        return correlate_columns(plan, watch)
+    layers = plan["models"]["a"]["layers"]
+    some = layers[:plan["part"]["layers"] or None]
+    for layer_a in some:
+        with watch.part("pairs", len(layers) / len(some)):
+            a = concord_features(plan, "a", layer_a)
+            z_a = standardised(a, *moments(a))
+            for layer_b in plan["models"]["b"]["layers"]:
+                b = concord_features(plan, "b", layer_b)
+                counts = [np.bincount(m.indices, minlength=m.shape[1]) for m in (a, b)]
+                found = correlated(z_a, standardised(b, *moments(b)), counts, plan["shifts"], plan["best"], plan["min_firings"])
+                np.savez(pathlib.Path(plan["peer"]) / f"pair_{layer_a}_{layer_b}.npz", **found)
+    return 0
+
+
 def correlate_columns(plan, watch, chunk=10_000):
     """Some columns of A against all of B over all rows, once and for the first shift. Densifying and columns of A cost as much for all columns."""
-    a, b = (concord_features(plan, side) for side in "ab")
+    a, b = (concord_features(plan, side, *plan["models"][side]["layers"]) for side in "ab")
     columns, n = plan["part"]["columns"], a.shape[0]
     (mean_a, inverse_a), (mean_b, inverse_b) = moments(a), moments(b)
     some = a[:, :columns]
