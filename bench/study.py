@@ -5,10 +5,11 @@
   .venv-bench/bin/python bench/study.py --parts                             # the same, less of the peer
   .venv-bench/bin/python bench/study.py --large                             # 1e6 tokens, one layer each, F = 16,384; the peer in parts
 
-Both see the same tokens and write f32. Of the peer, imports are not timed. Behind train-sae each of its stages begins with what concord's stage before made (SAEs, features,
-matches), so that what both compute can be held against each other: the largest differences are printed, and the exit code is 1 where one is too large. With --parts or --large the peer does
-a part of a stage and is projected; the factors are printed. Core-seconds are those of all threads; where others use the machine they are steadier than seconds. Memory is that of all
-processes of a run, pages that they share counted once.
+Both see the same tokens and write f32. Of the peer, imports are not timed. Behind train-sae each of its stages begins with what concord's stage
+before made (SAEs, features, matches), so that what both compute can be held against each other: the largest differences are printed, and the exit
+code is 1 where one is too large. With --parts or --large the peer does a part of a stage and is projected; the factors are printed. Core-seconds are
+those of all threads; where others use the machine they are steadier than seconds. Memory is that of all processes of a run, pages that they share
+counted once.
 """
 import argparse
 import contextlib
@@ -39,19 +40,22 @@ def make_plan(o):
                 part=dict(contexts=1, steps=60 * o.parts, layers=int(o.parts), columns=0, shuffles=19 * o.parts))
     if o.large:
         models["a"]["layers"], models["b"]["layers"] = [3], [6]
-        plan |= dict(tokens=o.tokens or 1_008_000, latents=16384, k=64, batch=4096, dead_after=10_000_000, best=16, part=dict(contexts=8, steps=8, layers=0, columns=128, shuffles=3))
+        plan |= dict(tokens=o.tokens or 1_008_000, latents=16384, k=64, batch=4096, dead_after=10_000_000, best=16,
+                     part=dict(contexts=8, steps=8, layers=0, columns=128, shuffles=3))
     return plan | dict(large=o.large, steps=plan["sae_rows"] // plan["batch"], min_firings=10, svcca_k=20, permutations=199, null_shifts=4, threads=o.threads,
                        concord=str(o.work / "concord"), peer=str(o.work / "peer"))
 
 
 def write_study(o, plan):
-    """The study that concord runs. What the peer has no like of is left out: recovered, crosscoders, subspaces, other measures and nulls; q is not a filter."""
+    """The study that concord runs, without what the peer has no like of: recovered, crosscoders, subspaces, other measures and nulls, q."""
     study = {
         "study": {"name": "beside notebooks", "output": plan["concord"], "seed": 1},
-        "corpus": {"paths": [str(ROOT / "data/demo/corpus/analysis.txt")], "tokenizer": str(ROOT / "data/demo/tokenizer.model"), "context": 128, "max_tokens": plan["tokens"]},
+        "corpus": {"paths": [str(ROOT / "data/demo/corpus/analysis.txt")], "tokenizer": str(ROOT / "data/demo/tokenizer.model"),
+                   "context": 128, "max_tokens": plan["tokens"]},
         **{f"model.{side}": model for side, model in plan["models"].items()},
         "extract": {"dtype": "f32"},
-        "sae": {"latents": plan["latents"], "k": plan["k"], "batch": plan["batch"], "rows": plan["sae_rows"], "dead_after": plan["dead_after"], "max_norm": 0, "recovered_contexts": 0},
+        "sae": {"latents": plan["latents"], "k": plan["k"], "batch": plan["batch"], "rows": plan["sae_rows"], "dead_after": plan["dead_after"],
+                "max_norm": 0, "recovered_contexts": 0},
         "encode": {"max_norm": 0},
         "correlate": {"best": plan["best"], "max_q": 1.0, "min_firings": plan["min_firings"], "null_shifts": plan["null_shifts"]},
         "compare": {"measures": ["svcca", "rsa"], "svcca_k": plan["svcca_k"], "permutations": plan["permutations"], "stratified_permutations": 0, "subsets": 0},
@@ -96,7 +100,7 @@ def files_below(folder):
 
 
 def watched(command, threads, folder):
-    """Runs it; its output, seconds, peak MiB, the files that it wrote, and the share of the cores that others took. Ends the benchmark when it fails."""
+    """Runs it: output, seconds, core-seconds, peak MiB, files that it wrote, share of the cores that others took. Ends the benchmark when it fails."""
     before, begin, busy, own = files_below(folder), time.perf_counter(), busy_seconds(), own_seconds()
     environment = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), HF_HUB_OFFLINE="1", PYTHONDONTWRITEBYTECODE="1")
     process = subprocess.Popen([str(word) for word in command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -117,7 +121,8 @@ def watched(command, threads, folder):
     written = [path for path, changed in files_below(folder).items() if before.get(path) != changed]
     cores = own_seconds()[1] - own[1]
     others = (busy_seconds() - busy - (sum(own_seconds()) - sum(own))) / (seconds * os.cpu_count())
-    return {"output": output, "seconds": seconds, "cores": cores, "peak": max(peaks), "files": len(written), "bytes": sum(path.stat().st_size for path in written), "others": others}
+    return {"output": output, "seconds": seconds, "cores": cores, "peak": max(peaks), "others": others, "files": len(written),
+            "bytes": sum(path.stat().st_size for path in written)}
 
 
 def run_concord(o, plan, stage):
@@ -181,13 +186,16 @@ def agree_train(plan, agreement):
             own = load_file(pathlib.Path(plan["concord"]) / side / "saes" / f"layer_{layer:03d}" / "sae_weights.safetensors")
             ours.append(fvu_of({"encoder": own["W_enc"].T, "b_enc": own["b_enc"], "decoder": own["W_dec"], "b_dec": own["b_dec"]}, x, plan["k"]))
             theirs.append(fvu_of(dict(np.load(peer_file(plan, side, layer, ".sae.npz"))), x, plan["k"]))
-    print(f"  FVU, mean over the SAEs: concord {np.mean(ours):.4f}, peer {np.mean(theirs):.4f}{' (of the steps that were timed)' if plan['part']['steps'] else ''}", flush=True)
+    note = " (of the steps that were timed)" if plan["part"]["steps"] else ""
+    print(f"  FVU, mean over the SAEs: concord {np.mean(ours):.4f}, peer {np.mean(theirs):.4f}{note}", flush=True)
     agreement.hold("FVU of concord, largest", max(ours), 0.5)
 
 
 def difference_of_codes(own, peer):
-    """Largest difference of a code over the mean code, and the share of rows with other latents. Which of two nearly equal codes is the k-th may
-    differ: then the one is held against the least code that the other kept in that row."""
+    """Largest difference of a code over the mean code, and the share of rows with other latents.
+
+    Which of two nearly equal codes is the k-th may differ. Then the one is held against the least code that the other kept in that row.
+    """
     for m in (own, peer):
         m.eliminate_zeros()
     pattern = [m.astype(bool).astype(np.int8) for m in (own, peer)]
@@ -251,17 +259,20 @@ def agree_compare(plan, agreement):
             agreement.hold(f"{measure}, largest difference of a score", float(np.abs(f[measure]["score"][:] - scores[:, 0]).max()), 1e-5)
             if scores.shape[1] == draws:
                 sd = scores[:, 1:].std(axis=1, ddof=1)
-                agreement.hold(f"{measure}, largest difference of a null's mean in standard errors", float((np.abs(f[measure]["null_mean"][:] - scores[:, 1:].mean(axis=1)) / (sd * np.sqrt(2 / (draws - 1)))).max()), 5)
+                apart = np.abs(f[measure]["null_mean"][:] - scores[:, 1:].mean(axis=1)) / (sd * np.sqrt(2 / (draws - 1)))
+                agreement.hold(f"{measure}, largest difference of a null's mean in standard errors", float(apart.max()), 5)
 
 
 AGREE = {"extract": agree_extract, "train-sae": agree_train, "encode": agree_encode, "correlate": agree_correlate, "compare": agree_compare}
 
 
-COLUMNS = ("stage", "concord, s", "peer, s", "ratio", "concord, core-s", "peer, core-s", "ratio", "concord, MiB", "peer, MiB", "ratio", "concord, files: MiB", "peer, files: MiB")
+COLUMNS = ("stage", "concord, s", "peer, s", "ratio", "concord, core-s", "peer, core-s", "ratio",
+           "concord, MiB", "peer, MiB", "ratio", "concord, files: MiB", "peer, files: MiB")
 
 
 def row(name, own, peer):
-    compared = [cell for key, places in (("seconds", 1), ("cores", 1), ("peak", 0)) for cell in (f"{own[key]:.{places}f}", f"{peer[key]:.{places}f}", f"{peer[key] / own[key]:.1f}")]
+    compared = [cell for key, places in (("seconds", 1), ("cores", 1), ("peak", 0))
+                for cell in (f"{own[key]:.{places}f}", f"{peer[key]:.{places}f}", f"{peer[key] / own[key]:.1f}")]
     return "| " + " | ".join([name, *compared, *(f"{side['files']}: {side['bytes'] / 2 ** 20:.0f}" for side in (own, peer))]) + " |"
 
 
@@ -273,6 +284,7 @@ def together(results):
 def one_stage(o, plan, stage, agreement):
     """What both took, the peer by each of its ways."""
     own = run_concord(o, plan, stage)
+    own.pop("output")
     print(f"{stage}: concord {own['seconds']:.1f} s", flush=True)
     if stage == "correlate":
         with h5py.File(pathlib.Path(plan["concord"]) / "matches.h5") as f:
@@ -281,46 +293,61 @@ def one_stage(o, plan, stage, agreement):
     for way in (stage, "compare, kept") if stage == "compare" else (stage,):
         peers[way] = peer = run_peer(o, plan, way)
         parts = ", ".join(f"{name} {seconds:.2f} s x {factor:.4g}" for name, (seconds, _, factor) in peer["parts"].items() if factor != 1)
-        print(f"{way}: peer {peer['seconds']:.1f} s" + (f" = {parts}" if parts else "") + (f"; the whole would hold {peer['more']:.0f} MiB more, which are counted" if peer["more"] else ""), flush=True)
+        more = f"; the whole would hold {peer['more']:.0f} MiB more, which are counted" if peer["more"] else ""
+        print(f"{way}: peer {peer['seconds']:.1f} s" + (f" = {parts}" if parts else "") + more, flush=True)
         AGREE[stage](plan, agreement)
     others = max(ran["others"] for ran in (own, *peers.values()))
-    print(f"  other processes took {100 * others:.0f} % of the cores", flush=True)
-    return own, peers, others
+    print(f"  other processes took {100 * others:.0f} % of the cores\n" + "\n".join(row(way, own, peer) for way, peer in peers.items()), flush=True)
+    return {"own": own, "peers": peers, "others": others, "good": agreement.good}
 
 
-def main():
+def show_table(results):
+    """A line for each way of each stage; together with the first and with the last way of each."""
+    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
+    lines += [row(way, result["own"], peer) for result in results for way, peer in result["peers"].items()]
+    owns = together([result["own"] for result in results])
+    for name, place in (("together", 0), ("together, kept", -1)):
+        lines.append(row(name, owns, together([list(result["peers"].values())[place] for result in results])))
+    print("\n" + "\n".join(lines))
+    print(f"\nOther processes took at most {100 * max(result['others'] for result in results):.0f} % of the cores in a stage.")
+
+
+def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="F = 16,384, one layer of each model; the peer does a part")
     parser.add_argument("--parts", action="store_true", help="of the peer: 60 steps of each SAE, one layer of A, 19 shuffles")
+    parser.add_argument("--resume", action="store_true", help="go on behind the last stage that the same call has finished before")
     parser.add_argument("--tokens", type=int, default=0, help="fewer, to try the script")
     parser.add_argument("--threads", type=int, default=2, help="of the peer; of concord ranks with one thread each")
-    parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "bench" / "study")
+    parser.add_argument("--work", type=pathlib.Path, help="build/bench/study, study_large")
     o = parser.parse_args()
-    plan = make_plan(o)
+    o.work = o.work or ROOT / "build" / "bench" / ("study_large" if o.large else "study")
+    return o
+
+
+def begin(o, plan):
+    """Tokens, and an empty folder for what follows."""
     shutil.rmtree(o.work, ignore_errors=True)
     for folder in (o.work, plan["concord"], plan["peer"]):
         pathlib.Path(folder).mkdir(parents=True)
     write_study(o, plan)
-    print(f"load at the start {os.getloadavg()[0]:.2f}; {o.threads} cores", flush=True)
     run_concord(o, plan, "tokenize")
+
+
+def main():
+    o = options()
+    plan, agreement, done = make_plan(o), Agreement(), o.work / "stages.json"
+    results = json.loads(done.read_text()) if o.resume and done.exists() else []
+    if not results:
+        begin(o, plan)
     with h5py.File(pathlib.Path(plan["concord"]) / "tokens.h5") as f:
         plan["rows"] = len(f["tokens"]) - len(f["context_document"])
-        print(f"{len(f['tokens'])} tokens, {plan['rows']} without BOS", flush=True)
-    agreement, owns, kept, worst = Agreement(), [], [], 0.0
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    peers_of_all = []
-    for stage in STAGES:
-        own, peers, others = one_stage(o, plan, stage, agreement)
-        owns.append(own)
-        peers_of_all.append(peers[stage])
-        kept.append(list(peers.values())[-1])
-        lines += [row(name, own, peer) for name, peer in peers.items()]
-        print("\n".join(lines[-len(peers):]), flush=True)
-        worst = max(worst, others)
-    lines += [row("together", together(owns), together(peers_of_all)), row("together, kept", together(owns), together(kept))]
-    print("\n" + "\n".join(lines))
-    print(f"\nOther processes took at most {100 * worst:.0f} % of the cores in a stage.")
-    sys.exit(0 if agreement.good else "concord and the peer do not agree")
+        print(f"{len(f['tokens'])} tokens, {plan['rows']} without BOS; load at the start {os.getloadavg()[0]:.2f}", flush=True)
+    for stage in STAGES[len(results):]:
+        results.append(one_stage(o, plan, stage, agreement))
+        done.write_text(json.dumps(results))
+    show_table(results)
+    sys.exit(0 if all(result["good"] for result in results) else "concord and the peer do not agree")
 
 
 if __name__ == "__main__":

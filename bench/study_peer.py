@@ -66,7 +66,8 @@ def residual_streams(path, layers, tokens, offsets, batch=32):
     for first in range(0, contexts, batch):
         ids, real = padded(tokens, offsets, first, min(first + batch, contexts))
         with torch.inference_mode():
-            states = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(real), use_cache=False, output_hidden_states=True).hidden_states
+            states = model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(real), use_cache=False,
+                           output_hidden_states=True).hidden_states
         real[:, 0] = False
         for slot, layer in enumerate(layers):
             kept = (held["last"] if layer == layers[-1] else states[layer + 1]).numpy()[real]
@@ -182,7 +183,7 @@ def correlated(z_a, z_b, counts, shifts, best, min_firings):
 
 
 def concord_features(plan, side, layer):
-    """CSR of a layer, rows of text alone. Not the peer's own: where two latents are nearly equal, either may be the k-th, and r of rare features feels one row."""
+    """CSR of a layer, rows of text alone. Not the peer's own: either of two nearly equal latents may be the k-th, and r of rare features feels it."""
     import h5py
     import scipy.sparse
     with h5py.File(pathlib.Path(plan["concord"]) / side / "features.h5") as f:
@@ -275,7 +276,8 @@ def scores_kept(x, y, k, orders):
     r_x = (r_x - r_x.mean()) / np.linalg.norm(r_x - r_x.mean())
     middle, norm = r_y[upper].mean(), np.linalg.norm(r_y[upper] - r_y[upper].mean())
     r_y = (r_y - middle) / norm
-    return [np.array([np.linalg.svd(u_x.T @ u_y[order], compute_uv=False).mean() for order in orders]), np.array([r_x @ r_y[np.ix_(order, order)][upper] for order in orders])]
+    return [np.array([np.linalg.svd(u_x.T @ u_y[order], compute_uv=False).mean() for order in orders]),
+            np.array([r_x @ r_y[np.ix_(order, order)][upper] for order in orders])]
 
 
 def matched_decoders(plan):
