@@ -36,14 +36,16 @@ STAGES = ("extract", "train-sae", "encode", "correlate", "compare")
 def make_plan(o):
     """What both do; sizes of the demo are those of configs/demo.toml."""
     models = {side: {"path": str(ROOT / "data/demo/models" / name), "layers": list(range(n))} for side, name, n in (("a", "small", 6), ("b", "large", 10))}
-    plan = dict(models=models, tokens=o.tokens or 302_000, latents=1024, k=16, batch=2048, sae_rows=1_000_000, dead_after=200_000, best=8,
-                part=dict(contexts=1, steps=60 * o.parts, layers=int(o.parts), columns=0, shuffles=19 * o.parts))
+    plan = dict(models=models, tokens=302_000, latents=1024, k=16, batch=2048, sae_rows=1_000_000, dead_after=200_000, best=8,
+                part=dict(contexts=1, steps=40 * o.parts, layers=int(o.parts), columns=0, shuffles=19 * o.parts))
     if o.large:
         models["a"]["layers"], models["b"]["layers"] = [3], [6]
-        plan |= dict(tokens=o.tokens or 1_008_000, latents=16384, k=64, batch=4096, dead_after=10_000_000, best=16,
+        plan |= dict(tokens=1_008_000, latents=16384, k=64, batch=4096, dead_after=10_000_000, best=16,
                      part=dict(contexts=8, steps=8, layers=0, columns=128, shuffles=3))
-    return plan | dict(large=o.large, steps=plan["sae_rows"] // plan["batch"], min_firings=10, svcca_k=20, permutations=199, null_shifts=4, threads=o.threads,
-                       concord=str(o.work / "concord"), peer=str(o.work / "peer"))
+    whole, plan["tokens"] = plan["tokens"], o.tokens or plan["tokens"]
+    plan["sae_rows"] = plan["sae_rows"] * plan["tokens"] // whole
+    return plan | dict(large=o.large, steps=plan["sae_rows"] // plan["batch"], min_firings=10, svcca_k=20, permutations=199, null_shifts=4,
+                       threads=o.threads, concord=str(o.work / "concord"), peer=str(o.work / "peer"))
 
 
 def write_study(o, plan):
@@ -315,9 +317,9 @@ def show_table(results):
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--large", action="store_true", help="F = 16,384, one layer of each model; the peer does a part")
-    parser.add_argument("--parts", action="store_true", help="of the peer: 60 steps of each SAE, one layer of A, 19 shuffles")
+    parser.add_argument("--parts", action="store_true", help="of the peer: 40 steps of each SAE, one layer of A, 19 shuffles")
     parser.add_argument("--resume", action="store_true", help="go on behind the last stage that the same call has finished before")
-    parser.add_argument("--tokens", type=int, default=0, help="fewer, to try the script")
+    parser.add_argument("--tokens", type=int, default=0, help="fewer, and as many fewer rows of training, to try the script")
     parser.add_argument("--threads", type=int, default=2, help="of the peer; of concord ranks with one thread each")
     parser.add_argument("--work", type=pathlib.Path, help="build/bench/study, study_large")
     o = parser.parse_args()
