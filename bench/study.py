@@ -329,6 +329,8 @@ def options():
 
 def begin(o, plan):
     """Tokens, and an empty folder for what follows."""
+    if o.work.exists() and any(o.work.iterdir()) and not (o.work / "study.toml").exists():
+        sys.exit(f"{o.work} is not empty and holds no study of this script; choose another --work")
     shutil.rmtree(o.work, ignore_errors=True)
     for folder in (o.work, plan["concord"], plan["peer"]):
         pathlib.Path(folder).mkdir(parents=True)

@@ -1,7 +1,7 @@
 """The study as notebooks do it, one function a stage: what bench/study.py runs beside concord, each stage in a process of its own.
 
 transformers with output_hidden_states, rows in memory and then in .npy; sparsify's TopK trainer on the CPU, the fastest of the three that
-bench/train_sae.py tries; SAELens to encode; a dense product of standardised columns in f32, once for each shift; numpy's SVD and scipy's
+bench/train_sae.py tries at F = 16,384; SAELens to encode; a dense product of standardised columns in f32, once for each shift; numpy's SVD and scipy's
 Spearman once for each shuffle. A plan (JSON) says what to do; with `part` a stage does a part and says by which factor its parts are multiplied.
 """
 import argparse
@@ -256,7 +256,7 @@ def rsa(x, y):
 
 
 def scores_anew(x, y, k, orders):
-    """Both scores, and those of each order of y's rows, everything computed again: what published code does."""
+    """Both scores, and those of each order of y's rows, everything computed again: the simplest code."""
     return [np.array([score(x, y[order]) for order in orders]) for score in (lambda p, q: svcca(p, q, k), rsa)]
 
 
