@@ -1,11 +1,14 @@
-"""Machines that are not at hand, for `concord plan --machine`: from the constants of a core that `concord calibrate` measured, and from data sheets.
+"""Machines that are not at hand, for `concord plan --machine`: cores as `concord calibrate` measured them, the rest from vendors' data sheets.
 
     machines.py machine.json [--out configs/machines]
 
-cpu-64.json: nodes of 64 cores, each as the one that was measured while the others of its node work; memory 400 GB/s (8 channels of DDR5-4800
-give 307, 12 give 461), a link of 200 Gbit/s, 2 us, files at 5 GB/s a node and 200 GB/s in all.
-h100-4.json: nodes of 4 GPUs of 80 GB and 64 such cores, a rank a GPU with 16 threads. Nothing of it was measured: peaks of NVIDIA's data sheet
-(H100 SXM: bf16 989 Tflop/s, TF32 494, f32 67, 3.35 TB/s) times what kernels usually reach of them: 0.45 of products, 0.5 of memory."""
+Each file says in `source` what was measured and what was not. Nothing of these machines has been measured as a whole.
+
+cpu-64.json: nodes of 64 cores, each as the one that was measured while the others of its node worked. From data sheets: memory 461 GB/s (AMD
+EPYC 9004, 12 channels of DDR5-4800) of which a copy usually gets 0.8; a link of 200 Gbit/s (NVIDIA ConnectX-6). Assumed: 2 us a message
+between nodes, files at 5 GB/s a node and 200 GB/s in all.
+h100-4.json: nodes of 4 GPUs (NVIDIA H100 SXM) and 64 such cores, a rank a GPU with 16 threads. From the data sheet, without sparsity: bf16 989
+Tflop/s, f32 67, 3.35 TB/s. Assumed: matrix products get 0.45 of the peak at all sizes, all else passes through memory at 0.5 of its peak."""
 import argparse
 import copy
 import json
@@ -18,11 +21,12 @@ BF16, F32, BANDWIDTH = 989e12, 67e12, 3.35e12
 
 def cores(measured, ranks, threads, name, source):
     machine = copy.deepcopy(measured)
-    machine.update({"name": name, "source": source, "ranks_a_node": ranks, "threads_a_rank": threads, "memory": 4e11})
+    machine.update({"name": name, "source": source, "ranks_a_node": ranks, "threads_a_rank": threads, "memory": 0.8 * 461e9})
     for rate in machine["work"].values():
         for key in ("alone", "together"):
             rate[key] *= threads
-    machine["messages"] = {"within": {"latency": 1e-6, "bandwidth": 5e9}, "between": {"latency": 2e-6, "bandwidth": 2.5e10}}
+    within = dict(measured["messages"]["within"])
+    machine["messages"] = {"within": within, "between": {"latency": 2e-6, "bandwidth": 2.5e10}}
     machine["files"] = {"read": {"rank": 2e9, "node": 5e9, "all": 2e11}, "write": {"rank": 2e9, "node": 5e9, "all": 2e11}}
     return machine
 
@@ -31,27 +35,31 @@ def gpu_rates():
     """Kinds that a GPU does for extract, train-sae and correlate; the rest stays with the cores. Multiply-adds are two operations."""
     streamed = MEMORY * BANDWIDTH
     rates = {
-        "product_bf16": {"alone": PRODUCTS * BF16, "half": 500}, "product_f32": {"alone": PRODUCTS * F32, "half": 500},
-        "screen_int8": {"alone": PRODUCTS * F32 / 2, "half": 500},  # by f32 products
-        "rows": {"alone": streamed / 12}, "codes_of_step": {"alone": streamed / 100}, "batch_rows": {"alone": streamed / 8},
-        "weights": {"alone": streamed / 70},  # bytes of both matrices, their moments and gradients
-        "postings": {"alone": streamed / 64}, "products": {"alone": streamed / 24}, "looks": {"alone": streamed / 32},
+        "product_bf16": PRODUCTS * BF16, "product_f32": PRODUCTS * F32, "screen_int8": PRODUCTS * F32 / 2,  # by f32 products
+        "rows": streamed / 12, "codes_of_step": streamed / 100, "batch_rows": streamed / 8,
+        "weights": streamed / 70,  # bytes of both matrices, their moments and gradients
+        "postings": streamed / 64, "products": streamed / 24, "looks": streamed / 32,
     }
-    for rate in rates.values():
-        rate["together"] = rate["alone"]
-    return rates
+    return {kind: {"alone": rate, "together": rate} for kind, rate in rates.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("machine", type=pathlib.Path)
+    parser.add_argument("machine", type=pathlib.Path, help="of concord calibrate, one thread a rank")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent / "configs" / "machines")
     arguments = parser.parse_args()
     measured = json.loads(arguments.machine.read_text(encoding="utf-8"))
-    cpu = cores(measured, 64, 1, "64 cores a node", f"bench/machines.py: 64 times one core ({measured['source']}); memory, links and files assumed")
-    gpu = cores(measured, 4, 16, "4 H100 a node", f"bench/machines.py: GPUs from the data sheet, nothing measured; cores as one ({measured['source']})")
+    if measured["threads_a_rank"] != 1:
+        sys.exit(f"{arguments.machine} is of {measured['threads_a_rank']} threads a rank; calibrate with one")
+    by = measured["source"]
+    cpu = cores(measured, 64, 1, "64 cores a node",
+                f"not measured as a whole: each core as one of {measured['name']} ({by}); memory and link from data sheets; latency and files assumed")
+    gpu = cores(measured, 4, 16, "4 H100 a node",
+                f"not measured: GPUs by NVIDIA's data sheet and an assumed share of its peaks; 64 cores as one of {measured['name']} ({by}); memory and "
+                "link from data sheets; latency and files assumed")
     gpu["gpus_a_node"] = 4
     gpu["gpu"] = {"work": gpu_rates(), "memory": BANDWIDTH}
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name, machine in (("cpu-64", cpu), ("h100-4", gpu)):
         (arguments.out / f"{name}.json").write_text(json.dumps(machine, indent=1) + "\n", encoding="utf-8")
 

@@ -268,6 +268,11 @@ private:
     calibrate->add_option("--out", calibrate_.out, "machine file to write (JSON)");
     calibrate->add_option("--work", calibrate_.work, "folder of the file system to measure; nothing stays there")->capture_default_str();
     calibrate->add_option("--repeat", calibrate_.repeats, "runs of each kernel, of which the median counts")->capture_default_str();
+    calibrate
+        ->add_option("--part", calibrate_.part,
+                     "of the sizes of the kernels' matrices, above 0: a quick look, since small ones run at other rates")
+        ->check(CLI::Range(0.0, 1.0))
+        ->capture_default_str();
     calibrate->add_option("--file-mib", calibrate_.file_mib, "size of the file that each rank writes and reads")->capture_default_str();
     calibrate->add_option("--max-time", common_.max_time, "stop (exit 75) after so long: seconds, MM:SS or HH:MM:SS");
   }

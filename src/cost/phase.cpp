@@ -105,4 +105,17 @@ double amount_of(const std::vector<Phase>& phases, Work work) {
   return sum;
 }
 
+Traffic traffic_of(const std::vector<Phase>& phases, const Layout& layout) {
+  Traffic all;
+  for (const Phase& phase : phases) {
+    all.read += phase.times * phase.read;
+    all.written += phase.times * phase.written;
+    if (phase.ranks <= 1) continue;
+    const double nodes = std::ceil(phase.ranks / layout.on_node);
+    all.calls += phase.times * phase.units / phase.groups * phase.calls;
+    all.received += phase.times * phase.units * (phase.bytes_within * phase.ranks + phase.bytes_between * (nodes > 1 ? nodes : 0));
+  }
+  return all;
+}
+
 } // namespace concord::cost

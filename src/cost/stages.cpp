@@ -1,5 +1,8 @@
 #include "concord/cost/stages.hpp"
 
+#include "correlate/device/device_views.hpp"
+#include "correlate/pair_correlator.hpp"
+#include "correlate/share_grid.hpp"
 #include <algorithm>
 #include <cmath>
 
@@ -37,7 +40,7 @@ std::vector<Phase> tokenize_cost(const TokenizeSize& size, const Layout& layout)
 
 std::vector<Phase> extract_cost(const ExtractSize& size, const Layout& layout) {
   const Work product = size.bf16 ? Work::product_bf16 : Work::product_f32;
-  const double blocks = std::ceil(size.tokens / size.batch_rows);
+  const double blocks = size.tokens > 0 ? std::ceil(size.tokens / size.batch_rows) : 0;
   const double replicas = std::max(1.0, std::floor(static_cast<double>(layout.ranks) / size.shards));
   const double bytes = size.bf16 ? 2 : 4;
   Phase load{.name = "weights"};
@@ -45,7 +48,7 @@ std::vector<Phase> extract_cost(const ExtractSize& size, const Layout& layout) {
   Phase run{.name = "blocks", .units = blocks, .groups = replicas, .ranks = static_cast<double>(size.shards)};
   run.on_gpu = size.on_gpu;
   // The first block of a replica passes all shards before the last of them begins.
-  const double of_replica = std::ceil(blocks / replicas);
+  const double of_replica = std::max(1.0, std::ceil(blocks / replicas));
   run.shared = {{product, size.batch_rows * size.row_flops, size.width, (of_replica + size.shards - 1) / of_replica}};
   run.messages = size.shards > 1 ? 1 : 0;
   const double stream = size.batch_rows * size.width * bytes;
@@ -55,14 +58,14 @@ std::vector<Phase> extract_cost(const ExtractSize& size, const Layout& layout) {
   return {load, run};
 }
 
-double training_bytes_a_step(const TrainingSize& size, int ranks, int on_node) {
-  const double others = (ranks - 1.0) / ranks;
-  const double elsewhere = 1 - static_cast<double>(std::min(on_node, ranks)) / ranks;
-  const double numbers = size.latents * (2 * size.width + size.scalars);
-  const double weights = 4 * numbers * elsewhere;
-  const double of_code = 12 + 4 * (size.scalars - 1);
-  const double gathered = size.batch * (8 * size.width * elsewhere + (of_code * size.active + 16) * others);
-  return weights + (size.reproducible ? gathered : 4 * numbers * others);
+StepBytes training_bytes_a_step(const TrainingSize& size, double ranks, double on_node) {
+  const double here = std::min(on_node, ranks);
+  const double near = (here - 1) / ranks, elsewhere = 1 - here / ranks;
+  const double gradients = 4 * size.latents * (2 * size.width + size.scalars);
+  const double codes = size.batch * ((12 + 4 * (size.scalars - 1)) * size.active + 16);
+  const double of_ranks = size.reproducible ? codes : gradients;                           // that each rank gets for itself
+  const double shared = gradients + (size.reproducible ? 8 * size.batch * size.width : 0); // new weights; rows and errors: once a node
+  return {of_ranks * near, (of_ranks + shared) * elsewhere, (here * of_ranks + shared) * elsewhere};
 }
 
 std::vector<Phase> training_cost(const TrainingSize& size, const Layout& layout) {
@@ -78,29 +81,34 @@ std::vector<Phase> training_cost(const TrainingSize& size, const Layout& layout)
                   {Work::rows, size.steps * b * k * d / 2, 0, busy_rows},    // codes and errors, by row
                   {Work::rows, size.steps * b * k * d / 2, 0, busy_latents}, // gradients, by latent
                   {Work::weights, size.steps * f * d, 0, busy_latents}};
-  const std::vector<Amount> of_batch{{Work::codes_of_step, size.steps * b * k}, {Work::batch_rows, size.steps * b * d}};
-  // With "reproducible" each rank adds up all rows of the batch, with "fast" its own.
+  steps.shared.push_back({Work::codes_of_step, size.steps * b * k, 0, busy_rows});
+  // With "reproducible" each rank adds up all rows of the batch and passes all its codes by, with "fast" its own.
+  constexpr double passing_by = 0.05; // of what a code takes in all; seen at two ranks
   auto& to = size.reproducible ? steps.alone : steps.shared;
-  to.insert(to.end(), of_batch.begin(), of_batch.end());
+  to.push_back({Work::batch_rows, size.steps * b * d});
+  if (size.reproducible && ranks > 1) to.push_back({Work::codes_of_step, passing_by * size.steps * b * k});
   constexpr double bytes_a_weight = 70; // both matrices, gradients and moments are read and written, and rounded
   steps.memory_bytes = size.steps * bytes_a_weight * f * d;
   steps.calls = calls_a_step * size.steps;
-  const double on_node = here(ranks, layout);
-  const double elsewhere = 1 - on_node / ranks;
-  const double codes = (12 + 4 * (size.scalars - 1)) * k + 16;
-  steps.bytes_within = size.steps * b * codes * (on_node - 1) / ranks;
-  steps.bytes_between = size.steps * elsewhere * (8 * f * d + 8 * b * d + on_node * b * codes);
+  const StepBytes bytes = training_bytes_a_step(size, ranks, here(ranks, layout));
+  steps.bytes_within = size.steps * bytes.within;
+  steps.bytes_between = size.steps * bytes.of_node;
   Phase ends{.name = "sample and held-out rows", .units = size.trainings, .groups = size.groups, .ranks = ranks};
   ends.shared = {{Work::batch_rows, 2 * iterations * std::min(sample, size.rows) * d},
                  {Work::screen_bf16, size.variants * size.held_out * f * d, d},
                  {Work::rows, size.variants * size.held_out * k * d}};
-  ends.read = size.trainings * size.rows * size.row_bytes;
+  const bool fits = size.rows * size.row_bytes / ranks <= size.memory;
+  const double once = fits ? size.rows : size.held_out + std::min(sample, size.rows);
+  ends.read = size.trainings * size.row_bytes * once;
+  steps.read = fits ? 0 : size.trainings * size.row_bytes * size.steps * b; // when their turn comes
+  steps.files_beside = true;
   ends.written = size.trainings * size.variants * 8 * f * d;
   return {steps, ends};
 }
 
 std::vector<Phase> encode_cost(const EncodeSize& size, const Layout& layout) {
-  constexpr double rows_a_piece = 2048, most_pieces = 65536, calls_a_layer = 300; // the calls counted at the demo
+  constexpr double rows_a_piece = 2048, most_pieces = 65536, calls_a_layer = 200; // calls counted at the demo
+  constexpr double codes_a_round = 4194304, calls_a_round = 20;                   // in which ranks write codes together
   const double pieces = std::ceil(size.rows / rows_a_piece);
   const double windows = std::ceil(pieces / std::max(1.0, std::ceil(pieces / most_pieces)));
   const double busy = busiest_of(windows, layout.ranks);
@@ -111,7 +119,7 @@ std::vector<Phase> encode_cost(const EncodeSize& size, const Layout& layout) {
   p.alone = {{Work::codes, size.latents * size.top}}; // lists of strongest rows, on each rank
   constexpr double rows_at_once = 96;                 // for which all latents pass through memory
   p.memory_bytes = size.rows / rows_at_once * 2 * size.latents * size.width + 8 * entries;
-  p.calls = calls_a_layer;
+  p.calls = calls_a_layer + 2 * calls_a_round * std::ceil(entries / ranks / codes_a_round);
   const double record = 24, on_node = here(ranks, layout);
   p.bytes_within = record * size.latents * size.top * on_node / ranks;
   p.bytes_between = record * size.latents * size.top * (1 - on_node / ranks) * on_node;
@@ -150,29 +158,46 @@ Phase loading(const char* name, double entries, double rows, double copies, doub
   return p;
 }
 
+/// Pairs of features whose sums are looked at in a pass. Where few of a block meet, those alone are listed, each of which costs as much as
+/// five in their order (src/correlate/sums/sweep.cpp).
+double looks_a_pass(const CorrelateSize& s) {
+  constexpr double of_listed = 5;
+  const double all = s.features_a * s.features_b;
+  return std::min(all, of_listed * s.rows * s.active_a * s.active_b);
+}
+
+correlate::ShareGrid grid_of(const CorrelateSize& s, double ranks, const Layout& layout) {
+  const int of_group = static_cast<int>(ranks);
+  if (s.columns > 0 && of_group % s.columns == 0) return {of_group / s.columns, s.columns};
+  return correlate::fastest_grid(of_group, std::min(of_group, layout.on_node), s.active_a, s.active_b);
+}
+
 } // namespace
 
 std::vector<Phase> correlate_cost(const CorrelateSize& s, const Layout& layout) {
-  constexpr double features_a_block = 16384, calls_a_pair = 24; // the calls counted at the demo
+  constexpr double calls_a_pair = 70; // counted at the demo
   const double ranks = std::max(1.0, std::floor(static_cast<double>(layout.ranks) / s.groups));
+  const auto grid = grid_of(s, ranks, layout);
   const double pairs = s.layers_a * s.layers_b;
   const double on_node = here(ranks, layout);
   const Loads loads = loads_of(s, ranks, on_node, std::ceil(pairs / s.groups));
   const double entries_a = s.rows * s.active_a, entries_b = s.rows * s.active_b;
-  const double passes = 1 + s.shifts;
+  const auto usual = static_cast<double>(correlate::PearsonSettings{}.block);
+  const double block = s.on_gpu ? std::min(usual, static_cast<double>(correlate::device::most_of_block)) : usual;
+  const double blocks = grid.columns * std::ceil(s.features_b / grid.columns / block); // each of A's entries meets all of them
   Phase sums{.name = "sums", .units = pairs, .groups = static_cast<double>(s.groups), .ranks = ranks};
   sums.on_gpu = s.on_gpu;
-  sums.shared = {{Work::postings, passes * entries_a * std::ceil(s.features_b / features_a_block)},
-                 {Work::products, passes * entries_a * s.active_b},
-                 {Work::looks, passes * s.features_a * s.features_b}};
-  sums.memory_bytes = 6 * passes * entries_a * s.active_b; // a value and a place of B's row
+  sums.shared = {{Work::postings, s.passes * entries_a * blocks},
+                 {Work::products, s.passes * entries_a * s.active_b},
+                 {Work::looks, s.passes * looks_a_pass(s)}};
+  sums.memory_bytes = 6 * s.passes * entries_a * s.active_b; // a value and a place of B's row
   sums.calls = calls_a_pair;
   Phase matching{.name = "matching", .units = pairs, .groups = static_cast<double>(s.groups), .ranks = ranks};
   matching.alone = {{Work::matches, s.features_a + s.features_b}};
   matching.written = s.written;
-  // Copies of B's rows: one a node of the group.
-  return {loading("loading A", entries_a, s.rows, 1, loads.a, ranks, s.groups, layout),
-          loading("loading B", entries_b, s.rows, std::ceil(ranks / on_node), loads.b, ranks, s.groups, layout), sums, matching};
+  const double sharing = std::min(on_node, static_cast<double>(grid.rows)); // of a column: B's rows lie once a node
+  return {loading("loading A", entries_a, s.rows, grid.columns, loads.a, ranks, s.groups, layout),
+          loading("loading B", entries_b, s.rows, std::ceil(grid.rows / sharing), loads.b, ranks, s.groups, layout), sums, matching};
 }
 
 namespace {
@@ -188,18 +213,51 @@ void add_values(std::vector<Amount>& to, double rows, double cols, double times,
   if (!direct) to.push_back({Work::product_f64, times * small * small * large, small, busiest});
 }
 
-/// What both spaces take once: factors, the score of one pairing, RDMs. `times` of it, by ranks of which the busiest does so much more.
-void add_comparison(const CompareSize& s, double times, double busiest, std::vector<Amount>& to) {
-  const double m = s.matches;
-  for (const double d : {s.width_a, s.width_b}) to.push_back({Work::product_f64, times * m * d * d, d, busiest});
-  const double narrow = std::min(s.width_a, s.width_b);
-  to.push_back({Work::product_f64, times * 2 * m * s.width_a * s.width_b, narrow, busiest});
+/// Components of a side that products of the two sides have.
+double carried(const CompareSize& s, double width, double kept) {
+  return s.cross ? width : kept;
+}
+
+/// Singular values for the scores of one pairing. `times` of it, by ranks of which the busiest does so much more.
+void add_scores(const CompareSize& s, double times, double busiest, std::vector<Amount>& to) {
   if (s.svcca) add_values(to, s.kept_a, s.kept_b, times, busiest);
   if (s.procrustes) add_values(to, s.width_a, s.width_b, times, busiest);
-  if (!s.rsa) return;
+}
+
+/// What both spaces take once: factors, the score of one pairing, RDMs.
+void add_comparison(const CompareSize& s, double times, double busiest, std::vector<Amount>& to) {
+  const double m = s.matches;
+  const double narrow = std::min(s.width_a, s.width_b);
+  if (s.svcca || s.cross) {
+    for (const double d : {s.width_a, s.width_b}) to.push_back({Work::product_f64, times * m * d * d, d, busiest});
+    to.push_back({Work::product_f64, times * 2 * m * s.width_a * s.width_b, narrow, busiest});
+    add_scores(s, times, busiest, to);
+  }
+  if (!s.rdm) return;
   const double pairs = m * m / 2;
   to.push_back({Work::product_f64, times * 2 * pairs * (s.width_a + s.width_b), narrow, busiest});
   to.push_back({Work::dissimilarities, times * pairs, pairs, busiest}); // each RDM has a histogram of one size
+}
+
+/// Tables of RDMs that permutations go through: those of values take twice as many bytes beside those of ranks.
+double permuted_tables(const CompareSize& s) {
+  const double entries = s.matches * s.matches, room = s.memory / 2;
+  return (s.ranks && 8 * entries <= room ? 1 : 0) + (s.values && 16 * entries <= room ? 1 : 0);
+}
+
+void add_permutations(const CompareSize& s, double ranks, Phase& p) {
+  const double m = s.matches, busiest = busiest_of(s.permutations, ranks);
+  const double a = carried(s, s.width_a, s.kept_a), b = carried(s, s.width_b, s.kept_b);
+  if (s.svcca || s.cross) {
+    p.shared.push_back({Work::product_f64, 2 * m * s.width_a * a, std::min(s.width_a, a)}); // bases are formed
+    p.shared.push_back({Work::product_f64, 2 * m * s.width_b * b, std::min(s.width_b, b)});
+    p.shared.push_back({Work::product_f64, s.permutations * 2 * m * a * b, std::min(a, b), busiest});
+    add_scores(s, s.permutations, busiest, p.shared);
+  }
+  const double tables = permuted_tables(s);
+  if (tables > 0) p.shared.push_back({Work::shuffled, tables * s.permutations * m * m / 2, 0, busiest});
+  if (s.kendall > 0 && 8 * m * m <= s.memory / 2) p.shared.push_back({Work::kendall, s.permutations * s.kendall, 0, busiest});
+  p.memory_bytes += tables * s.permutations * m * m / 2 * 8;
 }
 
 } // namespace
@@ -211,25 +269,15 @@ std::vector<Phase> compare_cost(const CompareSize& s, const Layout& layout) {
   const auto cube = [](double d) { return d * d * d; };
   Phase p{.name = "pairs", .units = pairs, .groups = static_cast<double>(s.groups), .ranks = ranks};
   add_comparison(s, 1, 1, p.shared);
-  const bool two = ranks > 1; // sides side by side
+  const bool factors = s.svcca || s.cross, two = ranks > 1; // sides side by side
   for (const double d : two ? std::vector<double>{std::max(s.width_a, s.width_b)} : std::vector<double>{s.width_a, s.width_b})
-    p.alone.push_back({Work::eigenvectors, cube(d), d});
-  if (s.permutations > 0) {
-    const double busiest = busiest_of(s.permutations, ranks);
-    for (const double d : {s.width_a, s.width_b}) p.shared.push_back({Work::product_f64, 2 * m * d * d, d}); // bases are formed
-    p.shared.push_back({Work::product_f64, s.permutations * 2 * m * s.width_a * s.width_b, std::min(s.width_a, s.width_b), busiest});
-    if (s.svcca) add_values(p.shared, s.kept_a, s.kept_b, s.permutations, busiest);
-    if (s.procrustes) add_values(p.shared, s.width_a, s.width_b, s.permutations, busiest);
-    // Tables of ranks and of values, as they fit half of the memory.
-    const double tables = s.rsa ? (16 * m * m <= s.memory / 2 ? 2 : 8 * m * m <= s.memory / 2 ? 1 : 0) : 0;
-    if (tables > 0) p.shared.push_back({Work::shuffled, tables * s.permutations * m * m / 2, 0, busiest});
-    if (s.kendall > 0 && tables > 0) p.shared.push_back({Work::kendall, s.permutations * s.kendall, 0, busiest});
-    p.memory_bytes = tables * s.permutations * m * m / 2 * 8;
-  }
+    if (factors) p.alone.push_back({Work::eigenvectors, cube(d), d});
+  if (s.permutations > 0) add_permutations(s, ranks, p);
   if (s.subsets > 0) {
     const double busiest = busiest_of(s.subsets, ranks);
     add_comparison(s, s.subsets, busiest, p.shared);
-    for (const double d : {s.width_a, s.width_b}) p.shared.push_back({Work::eigenvectors, s.subsets * cube(d), d, busiest});
+    for (const double d : {s.width_a, s.width_b})
+      if (factors) p.shared.push_back({Work::eigenvectors, s.subsets * cube(d), d, busiest});
   }
   p.calls = calls_a_pair;
   const double on_node = here(ranks, layout);

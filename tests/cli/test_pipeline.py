@@ -334,45 +334,6 @@ class Pipeline(unittest.TestCase):
         self.assertIn("a node in all", table)
         self.assertIn("stops in", table)
         self.assertNotIn("wait for the file system", table)
-        self.assertIn("machine: default", table)
-
-    def test_plan_by_a_machine(self):
-        path = self.folder / "machine.json"
-        said = run("calibrate", "--repeat", 1, "--file-mib", 1, "--work", self.folder, "--out", path)
-        self.assertIn("memory of a node", said)
-        machine = json.loads(path.read_text())
-        self.assertEqual(machine["ranks_a_node"], RANKS)
-        plan = json.loads(run("plan", self.study, "--machine", path, "--ranks", 2, "--json", ranks=1))
-        for stage in plan["stages"]:
-            self.assertGreater(stage["time"]["seconds"], 0)
-            self.assertAlmostEqual(sum(stage["time"]["parts"].values()), stage["time"]["seconds"])
-        sizes = json.loads(run("plan", self.study, "--machine", path, "--nodes", "1,3", "--json", ranks=1))["sizes"]
-        self.assertEqual([(size["nodes"], size["ranks"]) for size in sizes if size["stage"] == "correlate"], [(1, RANKS), (3, 3 * RANKS)])
-        for size in sizes:
-            self.assertAlmostEqual(size["node_hours"], size["seconds"] * size["nodes"] / 3600)
-            if size["nodes"] == 1:
-                self.assertEqual(size["efficiency"], 1)
-        self.assertIn("all stages", run("plan", self.study, "--nodes", "1,3", ranks=1))
-        self.assertIn("not of 64", run("plan", self.study, "--machine", path, "--ranks-a-node", 64, "--ranks", 64, ranks=1, code=78))
-        machine["files"]["write"] = {"rank": 1e4, "node": 1e4, "all": 1e4}
-        path.write_text(json.dumps(machine))
-        slow = run("plan", self.study, "--machine", path, ranks=1)
-        self.assertIn("extract a, extract b: the ranks wait for the file system", slow)
-        self.assertRegex(slow, r"(?m)^extract a .* files$")
-        machine["work"]["rows"]["alone"] = -1
-        path.write_text(json.dumps(machine))
-        refused = run("plan", self.study, "--machine", path, ranks=1, code=65)
-        self.assertEqual(refused.count("\n"), 1, refused)
-        self.assertIn("/work/rows/alone must be a positive number", refused)
-
-    def test_a_plan_counts_what_a_run_did(self):
-        profile = json.loads((self.out / "profile.json").read_text())["Application"]
-        plan = {stage["stage"]: stage for stage in json.loads(run("plan", self.study, "--ranks", RANKS, "--json", ranks=1))["stages"]}
-        with h5py.File(self.out / "a/activations.h5") as a, h5py.File(self.out / "b/activations.h5") as b:
-            stored = sum(f[layer]["x"].size * 2 for f in (a, b) for layer in f if layer.startswith("layer_"))
-        extracted = profile["extract"]["fileBytes"]  # tokens and weights are read, too
-        self.assertTrue(stored <= sum(plan[f"extract {m}"]["disk"] for m in "ab") <= 1.2 * extracted, (stored, extracted))
-        self.assertGreater(plan["train-sae"]["work"]["weights"], 0)
 
     def test_plan_info_keys_and_help(self):
         self.assertIn("train-sae", run("plan", self.study, ranks=1))

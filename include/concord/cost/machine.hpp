@@ -24,7 +24,7 @@ enum class Work {
   screen_int8,     ///< multiply-adds of rows with latents in a training; size: width
   screen_bf16,     ///< the same of an encoding
   rows,            ///< numbers of rows that active latents meet in a training: rows of a step x k x width
-  codes_of_step,   ///< active latents of a step that are sorted: rows x k
+  codes_of_step,   ///< active latents of a step: rows x k
   batch_rows,      ///< numbers of a batch whose moments are summed: rows x width
   weights,         ///< numbers of the encoder that a step moves, those of the decoder along with them
   codes,           ///< active latents that an encoding counts, ranks and packs
@@ -50,10 +50,11 @@ struct Rate {
   double half = 0;     ///< size at which half of it is reached; 0: it does not depend on size
 };
 
-/// Of a message between two ranks, or a stage of a collective call.
+/// Of messages within a node, or between nodes.
 struct Link {
-  double latency = 0;   ///< seconds
-  double bandwidth = 0; ///< bytes a second; between nodes those of a node
+  double latency = 0; ///< seconds of a message, or of a stage of a collective call
+  double bandwidth =
+      0; ///< bytes a second that a rank gets while all of its node do; between nodes: that a node gets, all its ranks together
 };
 
 /// Bytes a second.
@@ -81,7 +82,8 @@ struct Machine {
   double rate(Work work, double size, int busy, bool on_gpu = false) const;
 };
 
-/// Constants for where no machine is given: those of one core measured once (docs/scaling.md), as many of them as a node has ranks.
+/// Constants for where no machine is given: those of one core that were measured once, as many such cores as a node has ranks. Links
+/// between nodes, the tokenizer and a parallel file system are assumed; `source` says all that.
 Machine default_machine(int ranks_a_node);
 
 nlohmann::json to_json(const Machine& machine);

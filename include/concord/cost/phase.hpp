@@ -69,4 +69,13 @@ Prediction predict(const std::vector<Phase>& phases, const Machine& machine, con
 /// Of a kind of work, all its units in all phases.
 double amount_of(const std::vector<Phase>& phases, Work work);
 
+/// What a stage does beside arithmetic, in all.
+struct Traffic {
+  double read = 0; ///< bytes of files
+  double written = 0;
+  double calls = 0;    ///< of MPI that a rank makes, on average
+  double received = 0; ///< bytes that all ranks get by messages, those between nodes once a node
+};
+Traffic traffic_of(const std::vector<Phase>& phases, const Layout& layout);
+
 } // namespace concord::cost

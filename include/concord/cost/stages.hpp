@@ -30,8 +30,9 @@ struct TrainingSize {
   double trainings = 1; ///< of one width
   double groups = 1;    ///< of ranks that train side by side
   double variants = 1;  ///< trainings on the same rows, one behind the other
-  double rows = 0;      ///< that a training reads from files, each once
-  double row_bytes = 0; ///< of a row there
+  double rows = 0;      ///< of the file
+  double row_bytes = 0; ///< of a row there; 0: the model runs
+  double memory = 0;    ///< bytes of rows that a rank holds; where its share is larger, each row is read when its turn comes
   double held_out = 0;  ///< rows
   double steps = 0;
   double batch = 0;
@@ -43,8 +44,15 @@ struct TrainingSize {
   bool on_gpu = false;
 };
 std::vector<Phase> training_cost(const TrainingSize& size, const Layout& layout);
-/// Bytes that a rank gets in one step: as Exchange::bytes_a_step counts them. @param here  ranks that share its node's memory
-double training_bytes_a_step(const TrainingSize& size, int ranks, int here);
+/// Bytes of one step of a training.
+struct StepBytes {
+  double within = 0;  ///< that a rank gets from ranks of its node
+  double between = 0; ///< that a rank gets from other nodes
+  double of_node = 0; ///< that a node gets from others: what its ranks hold in common comes once
+  double of_rank() const { return within + between; }
+};
+/// As Exchange::bytes_a_step counts them. @param on_node  ranks that share a node's memory
+StepBytes training_bytes_a_step(const TrainingSize& size, double ranks, double on_node);
 
 struct EncodeSize {
   double layers = 1;
@@ -54,7 +62,7 @@ struct EncodeSize {
   double active = 0;
   double width = 0;
   double top = 0;
-  double written = 0; ///< of all layers, the codes on their way among them
+  double written = 0; ///< of all layers
 };
 std::vector<Phase> encode_cost(const EncodeSize& size, const Layout& layout);
 
@@ -63,9 +71,11 @@ struct CorrelateSize {
   double rows = 0;
   double features_a = 0, features_b = 0;
   double active_a = 0, active_b = 0; ///< features of a row
+  double passes = 1;                 ///< over all features: the one of the rows as they are, and what the null takes
   double shifts = 0;                 ///< of the null
   double best = 0;
   double memory = 0; ///< bytes that a rank may take
+  int columns = 0;   ///< of a group's grid of ranks; 0: by size
   double written = 0;
   int groups = 1;
   bool on_gpu = false;
@@ -80,9 +90,10 @@ struct CompareSize {
   double kept_a = 0, kept_b = 0; ///< components that SVCCA keeps
   double permutations = 0;
   double subsets = 0;
-  double kendall = 0; ///< pairs drawn; 0: not wanted
-  bool svcca = true, procrustes = true, rsa = true;
-  double memory = 0; ///< bytes of a rank for RSA
+  double kendall = 0;                                 ///< pairs drawn; 0: not wanted
+  bool svcca = true, cross = true, procrustes = true; ///< cross: a measure of whole spaces, which takes all components
+  bool rdm = true, ranks = true, values = true;       ///< whether RDMs are made; whether their ranks, their values are permuted
+  double memory = 0;                                  ///< bytes of a rank for RSA
   double written = 0;
   int groups = 1;
 };

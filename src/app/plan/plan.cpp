@@ -45,10 +45,14 @@ nlohmann::json stage_json(const StagePlan& stage, const PlannedMachine& m, const
   for (std::size_t i = 0; i < cost::kinds_of_work; ++i)
     if (const double amount = cost::amount_of(stage.cost, static_cast<cost::Work>(i)); amount > 0)
       amounts[cost::words_of_work()[i]] = amount;
+  const cost::Traffic traffic = cost::traffic_of(stage.cost, layout);
   return {{"stage", stage.stage},
           {"disk", stage.disk},
           {"flops", stage.flops},
           {"work", amounts},
+          {"read", traffic.read},
+          {"written", traffic.written},
+          {"calls", traffic.calls},
           {"time", json_of(predicted(stage, m.machine, layout))},
           {"stops_in", unbroken_seconds(stage, m.machine, m.on_node)},
           {"rank_0", stage.memory.of_rank()},
@@ -62,7 +66,10 @@ void say_machine(const Study& study, const PlanSizes& sizes, const PlanOptions& 
     say("{:.0f} tokens on {} ranks, {} a node; upper bounds, since not every latent is matched", sizes.tokens, sizes.ranks, m.on_node);
   else
     say("{:.0f} tokens, {} ranks a node; upper bounds, since not every latent is matched", sizes.tokens, m.on_node);
-  say("machine: {} ({}){}", m.machine.name, m.machine.source, options.machine.empty() ? "; concord calibrate measures yours" : "");
+  if (options.machine.empty())
+    say("machine: none given, so the default constants ({}); concord calibrate measures yours, --machine takes them", m.machine.source);
+  else
+    say("machine: {} ({})", m.machine.name, m.machine.source);
   say("results: {}", study.path("study.output").string());
 }
 
@@ -83,6 +90,8 @@ void print_one_size(const PlanSizes& sizes, const PlanOptions& options, const Pl
     if (time) seconds += time->parts.total();
   }
   say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10}", "total", human_bytes(disk), "", "", "", human_seconds(seconds));
+  const auto omitted = not_counted(plans, m.machine, sizes.layout());
+  if (!omitted.empty()) say("not in the total: {}", join(omitted, ", "));
   if (!slow_files.empty())
     say("{}: the ranks wait for the file system; fewer layers, fewer tokens or extract.fused = true write less", join(slow_files, ", "));
   if (options.memory) {
@@ -103,12 +112,14 @@ void print_plan(const Study& study, const PlanOptions& options) {
   sizes.matched = options.matched;
   if (options.json && options.nodes.empty()) {
     nlohmann::json stages = nlohmann::json::array();
-    for (const auto& plan : stage_plans(sizes)) stages.push_back(stage_json(plan, m, sizes.layout()));
+    const auto plans = stage_plans(sizes);
+    for (const auto& plan : plans) stages.push_back(stage_json(plan, m, sizes.layout()));
     say("{}", nlohmann::json{{"tokens", sizes.tokens},
                              {"ranks", sizes.ranks},
                              {"ranks_a_node", sizes.on_node},
                              {"machine", m.machine.name},
-                             {"stages", stages}}
+                             {"stages", stages},
+                             {"not_counted", not_counted(plans, m.machine, sizes.layout())}}
                   .dump(2));
     return;
   }

@@ -43,7 +43,8 @@ double token_count(const Study& study, double text_bytes) {
 double context_count(const PlanSizes& s) {
   if (tokens_are_there(s.study)) {
     const auto file = io::File::open(StudyFiles(s.study).tokens());
-    return static_cast<double>(file.dataset("/context_offsets").rows()) * s.tokens / static_cast<double>(file.dataset("/tokens").rows());
+    const double tokens = std::max(1.0, static_cast<double>(file.dataset("/tokens").rows()));
+    return static_cast<double>(file.dataset("/context_offsets").rows()) * s.tokens / tokens;
   }
   return s.tokens / std::min(16.0, s.context()) + 1;
 }

@@ -43,7 +43,7 @@ std::vector<AtSize> at_size(const study::Study& study, const PlanOptions& option
   const auto longest = [](const AtSize& a, const AtSize& b) {
     return (a.prediction ? a.prediction->parts.total() : 0) < (b.prediction ? b.prediction->parts.total() : 0);
   };
-  sum.limit = std::max_element(all.begin(), all.end(), longest)->stage;
+  if (!all.empty()) sum.limit = std::max_element(all.begin(), all.end(), longest)->stage;
   all.push_back({"all stages", nodes, sizes.ranks, sum});
   return all;
 }
@@ -60,12 +60,22 @@ std::vector<StagePlan> stage_plans(const PlanSizes& sizes) {
   for (const Stage& stage : stages()) {
     if (!stage.plan) continue;
     for (auto& plan : stage.plan(sizes)) {
+      if (plan.cost.empty() && plan.flops == 0) continue; // nothing to do in this study
       plan.disk += overhead_of_files;
       if (stage.word != "extract") add_program(plan.memory); // extract counts its own
       plans.push_back(std::move(plan));
     }
   }
   return plans;
+}
+
+std::vector<std::string> not_counted(const std::vector<StagePlan>& plans, const cost::Machine& machine, const cost::Layout& layout) {
+  std::vector<std::string> words;
+  for (const Stage& stage : stages())
+    if (!stage.plan) words.push_back(stage.word);
+  for (const StagePlan& plan : plans)
+    if (!predicted(plan, machine, layout)) words.push_back(plan.stage);
+  return words;
 }
 
 std::optional<cost::Prediction> predicted(const StagePlan& stage, const cost::Machine& machine, const cost::Layout& layout) {
@@ -100,12 +110,18 @@ PlannedMachine planned_machine(const PlanOptions& options) {
   if (!given) m.machine = cost::default_machine(m.on_node);
   require(m.on_node <= m.machine.ranks_a_node, ExitCode::config, "{} gives the rates of {} ranks a node, not of {}; calibrate with as many",
           options.machine.string(), m.machine.ranks_a_node, m.on_node);
+  constexpr Index most_ranks = Index{1} << 24;
+  for (const int nodes : options.nodes)
+    require(Index{nodes} * m.on_node <= most_ranks, ExitCode::usage, "{} nodes of {} ranks are more than {} ranks; give fewer --nodes",
+            nodes, m.on_node, most_ranks);
   return m;
 }
 
 void print_sizes(const study::Study& study, const PlanOptions& options, const PlannedMachine& m) {
   std::vector<std::vector<AtSize>> sizes;
   for (const int nodes : options.nodes) sizes.push_back(at_size(study, options, m, nodes));
+  auto first = plan_sizes(study, m.on_node, m.on_node, options.tokens);
+  const auto omitted = not_counted(stage_plans(first), m.machine, first.layout());
   if (options.json) {
     nlohmann::json lines = nlohmann::json::array();
     for (const auto& size : sizes)
@@ -115,20 +131,22 @@ void print_sizes(const study::Study& study, const PlanOptions& options, const Pl
         if (size[s].prediction) line.update({{"node_hours", size[s].node_hours()}, {"efficiency", efficiency(sizes[0][s], size[s])}});
         lines.push_back(std::move(line));
       }
-    say("{}", nlohmann::json{{"machine", m.machine.name}, {"source", m.machine.source}, {"sizes", lines}}.dump(2));
+    say("{}",
+        nlohmann::json{{"machine", m.machine.name}, {"source", m.machine.source}, {"sizes", lines}, {"not_counted", omitted}}.dump(2));
     return;
   }
   say("{:<12} {:>6} {:>8} {:>10} {:>12} {:>11}  {}", "stage", "nodes", "ranks", "time", "node-hours", "efficiency", "most of it");
   for (std::size_t s = 0; s < sizes[0].size(); ++s)
     for (const auto& size : sizes) {
       const AtSize& one = size[s];
-      if (one.prediction && one.prediction->parts.total() == 0) continue; // nothing to do in this study
+      if (one.prediction && one.prediction->parts.total() == 0) continue; // extract, where later stages run the model (extract.fused)
       if (one.prediction)
         say("{:<12} {:>6} {:>8} {:>10} {:>12.2f} {:>11.2f}  {}", one.stage, one.nodes, one.ranks,
             human_seconds(one.prediction->parts.total()), one.node_hours(), efficiency(sizes[0][s], one), one.prediction->limit);
       else
         say("{:<12} {:>6} {:>8} {:>10} {:>12} {:>11}  {}", one.stage, one.nodes, one.ranks, "?", "?", "?", "the machine has no GPU");
     }
+  if (!omitted.empty()) say("not in the sum: {}", join(omitted, ", "));
 }
 
 } // namespace concord::app

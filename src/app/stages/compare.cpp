@@ -99,11 +99,14 @@ cost::CompareSize cost_size(const PlanSizes& s, const similarity::CompareOptions
           .kept_a = kept(a.width()),
           .kept_b = kept(b.width()),
           .permutations = static_cast<double>(spaces.permutations + spaces.stratified),
-          .subsets = static_cast<double>(spaces.subsets),
+          .subsets = s.matched < 1 ? static_cast<double>(spaces.subsets) : 0, // where all are matched there is no other set
           .kendall = has({"rsa_kendall"}) ? static_cast<double>(spaces.kendall_samples) : 0,
-          .svcca = has({"svcca", "pwcca"}),
+          .svcca = has({"svcca", "svcca_squared", "svcca_rank1", "pwcca"}),
+          .cross = has({"cka", "cka_debiased", "procrustes"}),
           .procrustes = has({"procrustes"}),
-          .rsa = has({"rsa", "rsa_pearson", "rsa_rho_a", "rsa_kendall", "mutual_knn"}),
+          .rdm = has({"rsa", "rsa_pearson", "rsa_rho_a", "rsa_kendall", "mutual_knn"}),
+          .ranks = has({"rsa", "rsa_rho_a"}),
+          .values = has({"rsa_pearson"}),
           .memory = spaces.memory_gib * 0x1p30,
           .written = written,
           .groups = groups_of(s, options, a, b)};

@@ -94,6 +94,11 @@ MemoryPlan memory_of(const PlanSizes& s, const study::Pair& pair, double layer_p
   return plan;
 }
 
+/// Passes that the null takes: over all features, or what takes as long.
+double null_passes(const correlate::CorrelateOptions& options) {
+  return static_cast<double>(options.null_shifts);
+}
+
 /// @param options  of a run over a pair of models
 cost::CorrelateSize cost_size(const PlanSizes& s, const study::Pair& pair, const correlate::CorrelateOptions& options, double written) {
   const double a = s.plan_of(pair.a).layers, b = s.plan_of(pair.b).layers;
@@ -104,9 +109,11 @@ cost::CorrelateSize cost_size(const PlanSizes& s, const study::Pair& pair, const
           .features_b = s.latents(),
           .active_a = s.active(),
           .active_b = s.active(),
+          .passes = 1 + null_passes(options),
           .shifts = static_cast<double>(options.null_shifts),
           .best = static_cast<double>(options.best),
           .memory = options.memory_gib * 0x1p30,
+          .columns = options.grid_columns,
           .written = written,
           .groups = std::max(1, correlate::groups_for(options, static_cast<Index>(a * b), s.ranks)),
           .on_gpu = options.device == Device::cuda};
@@ -121,13 +128,14 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   for (const auto& pair : s.study.pairs()) {
     const double layer_pairs = s.plan_of(pair.a).layers * s.plan_of(pair.b).layers;
     const bool shifted = is_in_triple(s.study, pair);
-    const double passes = 1 + nulls + (shifted ? 1 : 0);
+    const auto options = correlate_options(s.study, pair);
+    const double passes = 1 + null_passes(options) + (shifted ? 1 : 0);
     const double disk =
         matches_disk(s.disk, layer_pairs, static_cast<double>(s.study.integer("correlate.best")), nulls, s.study.flag("correlate.matrix"));
     const double of_shifted = shifted ? matches_disk(s.disk, layer_pairs, 2, 0, false) : 0;
     all.disk += disk + of_shifted;
     all.flops += 2 * passes * layer_pairs * s.tokens * k * k;
-    all.add(cost::correlate_cost(cost_size(s, pair, correlate_options(s.study, pair), disk), s.layout()));
+    all.add(cost::correlate_cost(cost_size(s, pair, options, disk), s.layout()));
     if (shifted) all.add(cost::correlate_cost(cost_size(s, pair, shifted_options(s.study, pair), of_shifted), s.layout()));
     auto memory = memory_of(s, pair, layer_pairs);
     if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);

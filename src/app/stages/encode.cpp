@@ -75,7 +75,7 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
                                .active = s.active(),
                                .width = m.width(),
                                .top = static_cast<double>(s.study.integer("encode.top")),
-                               .written = disk},
+                               .written = disk - 8 * s.tokens * (s.active() + 1)}, // without a layer's codes under way
                               s.layout()));
     if (s.fused()) all.add(cost::extract_cost(forward_size(s, m, s.tokens), s.layout()));
     all.flops += m.layers * s.tokens * 2 * m.width() * s.latents();

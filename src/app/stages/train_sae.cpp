@@ -133,6 +133,7 @@ cost::TrainingSize training_size(const PlanSizes& s, double trainings, double wi
           .variants = 1 + static_cast<double>(s.study.list("sae.variants").size()),
           .rows = s.tokens,
           .row_bytes = s.fused() ? 0 : width * s.value(),
+          .memory = o.order == sae::Order::buffer ? 0 : o.memory_gib * 0x1p30,
           .held_out = std::min(most_held_out, o.held_out * s.tokens),
           .steps = s.steps(),
           .batch = s.batch(),
@@ -165,9 +166,11 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   }
   const auto crosscoders = static_cast<double>(s.study.list("sae.crosscoders").size());
   const auto pairs = s.study.pairs();
-  if (crosscoders > 0 && !pairs.empty())
-    all.add(cost::training_cost(training_size(s, crosscoders, s.plan_of(pairs.front().a).width() + s.plan_of(pairs.front().b).width()),
-                                s.layout()));
+  if (crosscoders > 0 && !pairs.empty()) {
+    auto size = training_size(s, crosscoders, s.plan_of(pairs.front().a).width() + s.plan_of(pairs.front().b).width());
+    size.memory *= 2; // each model's rows by themselves
+    all.add(cost::training_cost(size, s.layout()));
+  }
   return {all};
 }
 

@@ -22,7 +22,7 @@ namespace {
 class Calibrating {
 public:
   Calibrating(const comm::Communicator& comm, const CalibrateOptions& options)
-      : comm_(comm), options_(options), node_(comm.split(comm::node_number(comm))),
+      : comm_(comm), options_(options), node_(comm.split(comm::node_number(comm))), several_(comm::max_of(comm, Index{node_.size()}) > 1),
         folder_(options.work / comm::decided(comm, [] { return unique_name("concord_calibrate"); })) {}
 
   /// What was written goes whatever happens.
@@ -55,7 +55,7 @@ private:
     Machine& m = calibration_.machine;
     m = default_machine(static_cast<int>(comm::max_of(comm_, Index{node_.size()})));
     m.threads_a_rank = thread_count();
-    for (const Family& family : all_families(of_rank())) measure(family);
+    for (const Family& family : all_families(of_rank(), options_.part)) measure(family);
     const Index nodes = static_cast<Index>(std::lround(comm::sum_of(comm_, 1.0 / node_.size())));
     std::string assumed = "text"; // there is no tokenizer without a study
     if (comm_.size() > nodes)
@@ -83,15 +83,14 @@ private:
     double slower = 0;
     for (const Probe& probe : probes) {
       seconds.push_back(timed(comm_, node_.rank() == 0, options_.repeats, probe.run));
-      const double together = node_.size() > 1 ? timed(comm_, true, options_.repeats, probe.run) : seconds.back();
+      const double together = several_ ? timed(comm_, true, options_.repeats, probe.run) : seconds.back();
       slower += together / seconds.back() / static_cast<double>(probes.size());
       calibration_.probes.push_back({probe.name, seconds.back(), 0, together / seconds.back()});
     }
-    slower = comm::max_of(comm_, node_.size() > 1 ? slower : 0.0); // nodes may differ in their number of ranks
     fit(probes, seconds, family.unknown, calibration_.machine);
     for (const Work work : family.unknown) {
       Rate& rate = calibration_.machine.rates[static_cast<std::size_t>(work)];
-      rate.together = slower > 0 ? rate.alone / slower : rate.alone;
+      rate.together = rate.alone / slower;
     }
     for (std::size_t p = 0; p < probes.size(); ++p)
       calibration_.probes[calibration_.probes.size() - probes.size() + p].fitted = seconds_of(probes[p].amounts, calibration_.machine);
@@ -103,15 +102,23 @@ private:
     const Index first = -comm::max_of(comm_, -mine);
     const int number = comm::node_number(comm_);
     const bool takes_part = number == static_cast<int>(first);
-    Link link = takes_part ? measured_link(node_, options_.repeats) : Link{};
+    Link link;
+    if (takes_part) link = {measured_latency(node_, options_.repeats), measured_bandwidth(node_, options_.repeats)};
     comm::broadcast_bytes(comm_, &link, sizeof link, static_cast<int>(first));
     return link;
   }
 
-  /// Between the first ranks of all nodes.
+  /// Between the first two nodes, as many ranks of each as both have.
   Link between() const {
-    const auto firsts = comm_.split(node_.rank() == 0 ? 0 : 1);
-    Link link = node_.rank() == 0 ? measured_link(firsts, options_.repeats) : Link{};
+    const auto firsts = comm_.split(node_.rank() == 0 ? 0 : 1); // in the order of the nodes
+    Index number = node_.rank() == 0 ? firsts.rank() : 0;
+    comm::broadcast_bytes(node_, &number, sizeof number);
+    const Index most = -comm::max_of(comm_, number < 2 ? -Index{node_.size()} : -Index{comm_.size()});
+    const bool takes_part = number < 2 && node_.rank() < most;
+    const auto two = comm_.split(takes_part ? 0 : 1, takes_part ? static_cast<int>(number * most) + node_.rank() : 0);
+    Link link;
+    if (takes_part) link.bandwidth = static_cast<double>(most) * measured_bandwidth(two, options_.repeats);
+    if (node_.rank() == 0) link.latency = measured_latency(firsts, options_.repeats);
     comm::broadcast_bytes(comm_, &link, sizeof link);
     return link;
   }
@@ -119,6 +126,7 @@ private:
   const comm::Communicator& comm_;
   const CalibrateOptions& options_;
   comm::Communicator node_;
+  bool several_; ///< ranks on a node, on one at least; the same on every rank
   fs::path folder_;
   Calibration calibration_;
 };
@@ -128,6 +136,7 @@ private:
 Calibration calibrate(const comm::Communicator& comm, const CalibrateOptions& options) {
   comm::agree(comm, [&] {
     require(options.repeats > 0 && options.file_mib >= 1, ExitCode::usage, "--repeat must be positive, --file-mib at least 1");
+    require(options.part > 0 && options.part <= 1, ExitCode::usage, "--part must be above 0 and at most 1, not {}", options.part);
     require(fs::is_directory(options.work), ExitCode::input_missing, "there is no folder {} to work in", options.work.string());
   });
   auto calibration = Calibrating(comm, options).run();

@@ -71,12 +71,12 @@ Probe rsa_probe(Index rows) {
           [spaces] { spaces->compare(0); }};
 }
 
-std::vector<Probe> rsa_probes() {
-  auto spaces = std::make_shared<Spaces>(1024);
+std::vector<Probe> rsa_probes(double part) {
+  auto spaces = std::make_shared<Spaces>(part_of(1024, part, 64));
   spaces->compare(Spaces::kendall);
   constexpr int shuffles = 8;
-  return {rsa_probe(320),
-          rsa_probe(1536),
+  return {rsa_probe(part_of(320, part, 64)),
+          rsa_probe(part_of(1536, part, 96)),
           {"RSA, shuffled",
            {{Work::shuffled, shuffles * spaces->pairs()}},
            [spaces] {
@@ -87,17 +87,21 @@ std::vector<Probe> rsa_probes() {
 
 } // namespace
 
-void add_compare_families(std::vector<Family>& families) {
-  families.push_back({"products", {Work::product_f64}, [] {
-                        return std::vector<Probe>{product_probe(2048, 128, 20), product_probe(1024, 1024, 1)};
+void add_compare_families(double part, std::vector<Family>& families) {
+  const auto n = [part](Index size) { return part_of(size, part); };
+  families.push_back({"products", {Work::product_f64}, [n] {
+                        return std::vector<Probe>{product_probe(n(2048), n(128), 20), product_probe(n(1024), n(1024), 1),
+                                                  product_probe(n(1024), n(2048), 1)};
                       }});
-  families.push_back({"eigenvectors", {Work::eigenvectors}, [] {
-                        return std::vector<Probe>{eigen_probe(Work::eigenvectors, 160, 6), eigen_probe(Work::eigenvectors, 640, 1)};
+  families.push_back({"eigenvectors", {Work::eigenvectors}, [n] {
+                        return std::vector<Probe>{eigen_probe(Work::eigenvectors, n(160), 6), eigen_probe(Work::eigenvectors, n(640), 1),
+                                                  eigen_probe(Work::eigenvectors, n(2048), 1)};
                       }});
-  families.push_back({"eigenvalues", {Work::eigenvalues}, [] {
-                        return std::vector<Probe>{eigen_probe(Work::eigenvalues, 160, 10), eigen_probe(Work::eigenvalues, 1024, 1)};
+  families.push_back({"eigenvalues", {Work::eigenvalues}, [n] {
+                        return std::vector<Probe>{eigen_probe(Work::eigenvalues, n(160), 10), eigen_probe(Work::eigenvalues, n(640), 1),
+                                                  eigen_probe(Work::eigenvalues, n(2048), 1)};
                       }});
-  families.push_back({"RSA", {Work::dissimilarities, Work::shuffled, Work::kendall}, rsa_probes});
+  families.push_back({"RSA", {Work::dissimilarities, Work::shuffled, Work::kendall}, [part] { return rsa_probes(part); }});
 }
 
 } // namespace concord::cost

@@ -58,10 +58,10 @@ Probe sums_probe(Index rows, Index features, Index active) {
           [pair] { pair->correlator->correlate(); }};
 }
 
-Probe loading_probe() {
-  constexpr Index rows = 20000, features = 4096, active = 48;
+Probe loading_probe(Index rows) {
+  constexpr Index features = 4096, active = 48;
   auto pair = std::make_shared<Pair>(rows, features, active);
-  return {"loading of a pair", {{Work::entries, 2.0 * rows * active}}, [pair] { pair->open(); }};
+  return {"loading of a pair", {{Work::entries, 2.0 * static_cast<double>(rows * active)}}, [pair] { pair->open(); }};
 }
 
 /// From the correlations of a pair to its result in a file.
@@ -103,11 +103,14 @@ struct Matching {
 
 } // namespace
 
-void add_correlate_families(const std::filesystem::path& work, std::vector<Family>& families) {
-  families.push_back({"sums", {Work::postings, Work::products, Work::looks}, [] {
-                        return std::vector<Probe>{sums_probe(16000, 1024, 16), sums_probe(2000, 4096, 96), sums_probe(400, 6144, 8)};
+void add_correlate_families(const std::filesystem::path& work, double part, std::vector<Family>& families) {
+  // Many rows of few features: lists of postings. Many active ones: products. Few rows of many features, which still meet (else they are
+  // not looked at one by one): looks.
+  families.push_back({"sums", {Work::postings, Work::products, Work::looks}, [part] {
+                        return std::vector<Probe>{sums_probe(part_of(16000, part), 1024, 16), sums_probe(part_of(2000, part), 4096, 96),
+                                                  sums_probe(part_of(30000, part), 3072, 12)};
                       }});
-  families.push_back({"loading", {Work::entries}, [] { return std::vector<Probe>{loading_probe()}; }});
+  families.push_back({"loading", {Work::entries}, [part] { return std::vector<Probe>{loading_probe(part_of(20000, part))}; }});
   families.push_back(
       {"matching", {Work::matches}, [work] {
          auto matching = std::make_shared<Matching>(work);

@@ -13,13 +13,14 @@ namespace {
 
 /// Codes of a layer on their way through `encode`, apart from the search: into the spool, counted, and read again for the file.
 struct CodesOnTheirWay {
-  static constexpr Index rows = 8192, latents = 4096, active = 32;
+  static constexpr Index latents = 4096, active = 32;
   static constexpr std::size_t places = 20;
   comm::Communicator self{MPI_COMM_SELF, boost::mpi::comm_attach};
   sae::SparseRows codes, read;
   std::filesystem::path folder;
+  Index rows;
 
-  explicit CodesOnTheirWay(std::filesystem::path spools) : folder(std::move(spools)) {
+  CodesOnTheirWay(std::filesystem::path spools, Index rows_) : folder(std::move(spools)), rows(rows_) {
     const Philox random(1, "calibrate codes");
     std::uint64_t draw = 0;
     for (Index r = 0; r < rows; ++r) {
@@ -59,10 +60,10 @@ struct CodesOnTheirWay {
 
 } // namespace
 
-void add_encode_families(const std::filesystem::path& work, std::vector<Family>& families) {
-  families.push_back({"codes", {Work::codes}, [work] {
-                        auto codes = std::make_shared<CodesOnTheirWay>(work / "codes");
-                        const auto entries = static_cast<double>(CodesOnTheirWay::rows * CodesOnTheirWay::active);
+void add_encode_families(const std::filesystem::path& work, double part, std::vector<Family>& families) {
+  families.push_back({"codes", {Work::codes}, [work, part] {
+                        auto codes = std::make_shared<CodesOnTheirWay>(work / "codes", part_of(8192, part));
+                        const auto entries = static_cast<double>(codes->rows * CodesOnTheirWay::active);
                         return std::vector<Probe>{{"codes of an encoding", {{Work::codes, entries}}, [codes] { codes->run(); }}};
                       }});
 }

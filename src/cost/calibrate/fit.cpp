@@ -136,13 +136,13 @@ std::vector<float> some_normals(Index count, std::uint64_t seed) {
   return values;
 }
 
-std::vector<Family> all_families(const std::filesystem::path& work) {
+std::vector<Family> all_families(const std::filesystem::path& work, double part) {
   std::vector<Family> families;
-  add_compare_families(families);
-  add_forward_families(work, families);
-  add_training_families(work, families);
-  add_encode_families(work, families);
-  add_correlate_families(work, families);
+  add_compare_families(part, families);
+  add_forward_families(work, part, families);
+  add_training_families(work, part, families);
+  add_encode_families(work, part, families);
+  add_correlate_families(work, part, families);
   return families;
 }
 

@@ -16,13 +16,14 @@ struct RandomModel {
   int layers;
   int heads;
   Index head_dim;
+  Index inner; ///< width of the MLP
 
   nlohmann::json config() const {
     return {{"architectures", {"Gemma2ForCausalLM"}},
             {"model_type", "gemma2"},
             {"vocab_size", vocabulary},
             {"hidden_size", width},
-            {"intermediate_size", 4 * width},
+            {"intermediate_size", inner},
             {"num_hidden_layers", layers},
             {"num_attention_heads", heads},
             {"num_key_value_heads", heads / 2},
@@ -34,7 +35,7 @@ struct RandomModel {
   void write(const std::filesystem::path& folder) const {
     make_folder(folder);
     write_text_atomic(folder / "config.json", config().dump());
-    const auto numbers = some_normals(4 * width * width, 1);
+    const auto numbers = some_normals(width * std::max({inner, heads * head_dim, vocabulary}), 1);
     std::vector<float> small(numbers.size());
     std::transform(numbers.begin(), numbers.end(), small.begin(), [](float x) { return 0.02F * x; });
     std::map<std::string, io::TensorView> tensors;
@@ -50,8 +51,8 @@ struct RandomModel {
       add(layer + "self_attn.q_proj", {heads * head_dim, width});
       for (const char* name : {"self_attn.k_proj", "self_attn.v_proj"}) add(layer + name, {heads / 2 * head_dim, width});
       add(layer + "self_attn.o_proj", {width, heads * head_dim});
-      for (const char* name : {"mlp.gate_proj", "mlp.up_proj"}) add(layer + name, {4 * width, width});
-      add(layer + "mlp.down_proj", {width, 4 * width});
+      for (const char* name : {"mlp.gate_proj", "mlp.up_proj"}) add(layer + name, {inner, width});
+      add(layer + "mlp.down_proj", {width, inner});
     }
     io::write_safetensors(folder / "model.safetensors", tensors);
   }
@@ -86,12 +87,14 @@ Probe probe_of(const std::filesystem::path& work, const RandomModel& model, Inde
 
 } // namespace
 
-void add_forward_families(const std::filesystem::path& work, std::vector<Family>& families) {
+void add_forward_families(const std::filesystem::path& work, double part, std::vector<Family>& families) {
+  const auto n = [part](Index size) { return part_of(size, part, 32) / 16 * 16; };
   for (const auto& [compute, product] : {std::pair{Dtype::f32, Work::product_f32}, std::pair{Dtype::bf16, Work::product_bf16}})
-    families.push_back(
-        {"forward", {product}, [work, compute = compute] {
-           return std::vector<Probe>{probe_of(work, {128, 4, 4, 32}, 32, compute), probe_of(work, {768, 1, 12, 64}, 8, compute)};
-         }});
+    families.push_back({"forward", {product}, [work, n, part, compute = compute] {
+                          return std::vector<Probe>{probe_of(work, {n(128), 4, 4, n(128) / 4, 4 * n(128)}, part_of(32, part, 2), compute),
+                                                    probe_of(work, {n(768), 1, 12, 64, 4 * n(768)}, part_of(8, part, 1), compute),
+                                                    probe_of(work, {n(2048), 1, 2, n(256), n(1024)}, part_of(4, part, 1), compute)};
+                        }});
 }
 
 } // namespace concord::cost

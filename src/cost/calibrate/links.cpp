@@ -4,6 +4,7 @@
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/run/spent.hpp"
 
 #include <algorithm>
@@ -32,13 +33,16 @@ double median(std::vector<double> values) {
 
 namespace {
 
+/// The first run meets fresh memory and cold caches, and counts only where it is long.
 double median_of_runs(int repeats, const std::function<void()>& run) {
-  run(); // meets fresh memory and cold caches
+  constexpr double is_long = 0.7; // seconds
   std::vector<double> times;
-  for (int i = 0; i < repeats; ++i) {
+  for (int i = 0; i <= repeats; ++i) {
     const double begin = steady_seconds();
     run();
-    times.push_back(steady_seconds() - begin);
+    const double seconds = steady_seconds() - begin;
+    if (i == 0 && seconds >= is_long) return seconds;
+    if (i > 0) times.push_back(seconds);
   }
   return std::max(1e-9, median(times));
 }
@@ -62,42 +66,56 @@ double timed(const comm::Communicator& comm, bool takes_part, int repeats, const
   return comm::sum_of(comm, seconds) / std::max(1.0, ranks);
 }
 
-Link measured_link(const comm::Communicator& comm, int repeats) {
-  constexpr int calls = 200, round_trips = 8;
-  constexpr int bytes = 4 << 20;
-  std::vector<double> latencies, bandwidths;
-  std::vector<char> buffer(bytes, 1);
-  const double stages = std::ceil(std::log2(comm.size()));
-  for (int i = 0; i <= repeats; ++i) { // the first meets new connections
+namespace {
+
+/// The median over `repeats` of what `run` takes, the slowest rank's, on every rank. The first run meets new connections.
+double slowest(const comm::Communicator& comm, int repeats, const std::function<void()>& run) {
+  std::vector<double> times;
+  for (int i = 0; i <= repeats; ++i) {
     comm.barrier();
-    double begin = steady_seconds();
+    const double begin = steady_seconds();
+    run();
+    const double seconds = comm::max_of(comm, steady_seconds() - begin);
+    if (i > 0) times.push_back(std::max(1e-9, seconds));
+  }
+  return median(times);
+}
+
+} // namespace
+
+double measured_latency(const comm::Communicator& comm, int repeats) {
+  constexpr int calls = 200;
+  const double seconds = slowest(comm, repeats, [&] {
     for (int call = 0; call < calls; ++call) {
       double value = 1;
       MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_SUM, comm);
     }
-    const double reducing = (steady_seconds() - begin) / calls;
-    comm.barrier();
-    begin = steady_seconds();
-    for (int trip = 0; trip < round_trips && comm.rank() < 2; ++trip) {
-      const int other = 1 - comm.rank();
-      if (comm.rank() == 0) MPI_Send(buffer.data(), bytes, MPI_CHAR, other, 0, comm);
-      MPI_Recv(buffer.data(), bytes, MPI_CHAR, other, 0, comm, MPI_STATUS_IGNORE);
-      if (comm.rank() == 1) MPI_Send(buffer.data(), bytes, MPI_CHAR, other, 0, comm);
-    }
-    const double sending = steady_seconds() - begin;
-    if (i == 0) continue;
-    latencies.push_back(reducing / stages);
-    bandwidths.push_back(2.0 * round_trips * bytes / std::max(1e-9, sending));
-  }
-  Link link{median(latencies), median(bandwidths)};
-  comm::broadcast_bytes(comm, &link, sizeof link);
-  return link;
+  });
+  return seconds / calls / std::ceil(std::log2(comm.size()));
+}
+
+double measured_bandwidth(const comm::Communicator& comm, int repeats) {
+  constexpr int swaps = 8, bytes = 4 << 20;
+  const int half = comm.size() / 2, other = (comm.rank() + half) % (2 * half);
+  std::vector<char> out(bytes, 1), in(bytes, 0);
+  const double seconds = slowest(comm, repeats, [&] {
+    for (int swap = 0; swap < swaps && comm.rank() < 2 * half; ++swap)
+      MPI_Sendrecv(out.data(), bytes, MPI_CHAR, other, 0, in.data(), bytes, MPI_CHAR, other, 0, comm, MPI_STATUS_IGNORE);
+  });
+  return static_cast<double>(swaps) * bytes / seconds;
 }
 
 double measured_memory(const comm::Communicator& comm, const comm::Communicator& node, int repeats) {
   constexpr std::size_t count = std::size_t{8} << 20; // 64 MiB, beyond caches
   std::vector<double> from(count, 1.0), to(count, 0.0);
-  const double seconds = timed(comm, true, repeats, [&] { std::memcpy(to.data(), from.data(), count * sizeof(double)); });
+  const int threads = thread_count();
+  const std::size_t each = (count + at(threads) - 1) / at(threads);
+  const double seconds = timed(comm, true, repeats, [&] {
+    for_each_item(threads, threads, [&](int, Index item) {
+      const std::size_t begin = std::min(count, at(item) * each), end = std::min(count, begin + each);
+      std::copy(from.begin() + static_cast<Index>(begin), from.begin() + static_cast<Index>(end), to.begin() + static_cast<Index>(begin));
+    });
+  });
   const double bytes = 2.0 * count * sizeof(double);
   const double nodes = comm::sum_of(comm, 1.0 / node.size());
   return bytes / seconds * comm.size() / nodes;

@@ -18,11 +18,15 @@ double median(std::vector<double> values);
 /// over those ranks; the same on every rank. What `run` throws is agreed.
 double timed(const comm::Communicator& comm, bool takes_part, int repeats, const std::function<void()>& run);
 
-/// Latency: a stage of an all-reduce of 8 bytes over the ranks of `comm`, so that a call costs latency x ceil(log2 ranks). Bandwidth: 4 MiB
-/// there and back between its first two ranks. At least two ranks.
-Link measured_link(const comm::Communicator& comm, int repeats);
+/// Seconds of a stage of an all-reduce of 8 bytes over the ranks of `comm`: a call costs so much x ceil(log2 ranks). At least two ranks.
+double measured_latency(const comm::Communicator& comm, int repeats);
 
-/// Bytes a second through the memory of a node, all its ranks copying: the mean over nodes. `node`: the ranks of this rank's node.
+/// Bytes a second that each rank gets while those of the first half of `comm` swap 4 MiB with those of the second, all at once. At least
+/// two ranks; of an odd number the last rests.
+double measured_bandwidth(const comm::Communicator& comm, int repeats);
+
+/// Bytes a second through the memory of a node, all threads of all its ranks copying: the mean over nodes. `node`: the ranks of this rank's
+/// node.
 double measured_memory(const comm::Communicator& comm, const comm::Communicator& node, int repeats);
 
 /// Files of `bytes` bytes a rank below `folder`, written and synchronised, and read again from outside the page cache where the system lets

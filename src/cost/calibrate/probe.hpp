@@ -3,6 +3,7 @@
 
 #include "concord/cost/phase.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <functional>
 #include <span>
@@ -24,15 +25,20 @@ struct Family {
   std::function<std::vector<Probe>()> make; ///< takes memory, which goes with the probes
 };
 
-/// In an order in which each needs earlier ones alone. @param work  a folder of this rank's own
-std::vector<Family> all_families(const std::filesystem::path& work);
+/// In an order in which each needs earlier ones alone. @param work  a folder of this rank's own @param part  of the sizes of matrices
+std::vector<Family> all_families(const std::filesystem::path& work, double part);
+
+/// `part` of a size; `least` at least.
+inline Index part_of(Index size, double part, Index least = 16) {
+  return std::max(least, static_cast<Index>(part * static_cast<double>(size)));
+}
 
 // Families, by what they are of.
-void add_forward_families(const std::filesystem::path& work, std::vector<Family>& families);
-void add_training_families(const std::filesystem::path& work, std::vector<Family>& families);
-void add_encode_families(const std::filesystem::path& work, std::vector<Family>& families);
-void add_correlate_families(const std::filesystem::path& work, std::vector<Family>& families);
-void add_compare_families(std::vector<Family>& families);
+void add_forward_families(const std::filesystem::path& work, double part, std::vector<Family>& families);
+void add_training_families(const std::filesystem::path& work, double part, std::vector<Family>& families);
+void add_encode_families(const std::filesystem::path& work, double part, std::vector<Family>& families);
+void add_correlate_families(const std::filesystem::path& work, double part, std::vector<Family>& families);
+void add_compare_families(double part, std::vector<Family>& families);
 
 /// Whether its rate depends on a size.
 bool is_sized(Work work);

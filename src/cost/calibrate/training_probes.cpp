@@ -37,8 +37,8 @@ Probe screen_probe(sae::Screen::Precision precision, Work work, Index rows, Inde
           }};
 }
 
-Probe moments_probe() {
-  constexpr Index rows = 16384, width = 256;
+Probe moments_probe(Index rows) {
+  constexpr Index width = 256;
   struct Data {
     std::vector<float> x;
     sae::StepRows rows;
@@ -100,17 +100,20 @@ Probe step_probe(const std::filesystem::path& work, const StepSize& size) {
 
 } // namespace
 
-void add_training_families(const std::filesystem::path& work, std::vector<Family>& families) {
+void add_training_families(const std::filesystem::path& work, double part, std::vector<Family>& families) {
   using Precision = sae::Screen::Precision;
+  const auto n = [part](Index size) { return part_of(size, part, 128); };
   for (const auto& [precision, kind] : {std::pair{Precision::int8, Work::screen_int8}, std::pair{Precision::bf16, Work::screen_bf16}})
-    families.push_back(
-        {"search", {kind}, [precision = precision, kind = kind] {
-           return std::vector<Probe>{screen_probe(precision, kind, 4096, 4096, 128), screen_probe(precision, kind, 1024, 4096, 1024)};
-         }});
-  families.push_back({"moments", {Work::batch_rows}, [] { return std::vector<Probe>{moments_probe()}; }});
-  families.push_back({"steps", {Work::rows, Work::codes_of_step, Work::weights}, [work] {
-                        return std::vector<Probe>{step_probe(work, {2048, 1024, 128, 16}), step_probe(work, {128, 16384, 256, 8}),
-                                                  step_probe(work, {1024, 2048, 512, 64}), step_probe(work, {1024, 1024, 128, 128})};
+    families.push_back({"search", {kind}, [n, precision = precision, kind = kind] {
+                          return std::vector<Probe>{screen_probe(precision, kind, n(4096), n(4096), 128),
+                                                    screen_probe(precision, kind, n(1024), n(4096), n(1024)),
+                                                    screen_probe(precision, kind, n(512), n(4096), n(2304))};
+                        }});
+  families.push_back({"moments", {Work::batch_rows}, [n] { return std::vector<Probe>{moments_probe(n(16384))}; }});
+  families.push_back({"steps", {Work::rows, Work::codes_of_step, Work::weights}, [work, n] {
+                        return std::vector<Probe>{step_probe(work, {n(2048), n(1024), 128, 16}), step_probe(work, {128, n(16384), 256, 8}),
+                                                  step_probe(work, {n(1024), n(2048), n(512), 64}),
+                                                  step_probe(work, {n(1024), n(1024), 128, 96})};
                       }});
 }
 

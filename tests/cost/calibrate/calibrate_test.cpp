@@ -64,7 +64,8 @@ TEST(Calibrate, EveryConstantIsFiniteAndTheSameOnEveryRank) {
   options.work = folder;
   options.out = folder / "machine.json";
   options.repeats = 1;
-  options.file_mib = 2;
+  options.file_mib = 1;
+  options.part = 1.0 / 16;
   const auto calibration = calibrate(world(), options);
   const Machine& m = calibration.machine;
   for (std::size_t i = 0; i < kinds_of_work; ++i) {
@@ -93,7 +94,7 @@ TEST(Calibrate, StopsAndLeavesNothing) {
   const auto folder = empty_folder("stopped");
   comm::install_stop_flag(0);
   if (world().rank() == 0) std::raise(SIGUSR1);
-  expect_error(ExitCode::stopped, "calibrate", [&] { calibrate(world(), {.work = folder, .repeats = 1}); });
+  expect_error(ExitCode::stopped, "calibrate", [&] { calibrate(world(), {.work = folder, .repeats = 1, .part = 1.0 / 16}); });
   comm::install_stop_flag(0);
   world().barrier();
   EXPECT_TRUE(std::filesystem::is_empty(folder));

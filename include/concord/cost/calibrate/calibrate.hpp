@@ -13,8 +13,9 @@ namespace concord::cost {
 struct CalibrateOptions {
   std::filesystem::path work = "."; ///< a folder of the file system to measure; what is written there is removed again
   std::filesystem::path out = {};   ///< machine file to write; empty: none
-  int repeats = 3;                  ///< of which the median counts
+  int repeats = 5;                  ///< of which the median counts
   double file_mib = 64;             ///< that each rank writes and reads
+  double part = 1;                  ///< of the sizes of the kernels' matrices; small ones run at other rates
 };
 
 /// How well the constants fit one of the kernels that they were measured by.
