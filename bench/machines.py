@@ -1,7 +1,8 @@
 """Machines that are not at hand, for `concord plan --machine`: cores as `concord calibrate` measured them, the rest from vendors' data sheets.
 
-    machines.py machine.json [--out configs/machines]
+    machines.py machine.json... [--out configs/machines]
 
+Several files of one machine: the median of each number.
 Each file says in `source` what was measured and what was not. Nothing of these machines has been measured as a whole.
 
 cpu-64.json: nodes of 64 cores, each as the one that was measured while the others of its node worked. From data sheets: memory 461 GB/s (AMD
@@ -13,10 +14,19 @@ import argparse
 import copy
 import json
 import pathlib
+import statistics
 import sys
 
 PRODUCTS, MEMORY = 0.45, 0.5  # of the peaks
 BF16, F32, BANDWIDTH = 989e12, 67e12, 3.35e12
+
+
+def median(machines):
+    """One machine whose numbers are the medians of those given."""
+    first = machines[0]
+    if isinstance(first, dict):
+        return {key: median([machine[key] for machine in machines if key in machine]) for key in first}
+    return statistics.median(machines) if isinstance(first, float) else first
 
 
 def cores(measured, ranks, threads, name, source):
@@ -45,13 +55,14 @@ def gpu_rates():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("machine", type=pathlib.Path, help="of concord calibrate, one thread a rank")
+    parser.add_argument("machine", nargs="+", type=pathlib.Path, help="of concord calibrate, one thread a rank")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path(__file__).resolve().parent.parent / "configs" / "machines")
     arguments = parser.parse_args()
-    measured = json.loads(arguments.machine.read_text(encoding="utf-8"))
-    if measured["threads_a_rank"] != 1:
-        sys.exit(f"{arguments.machine} is of {measured['threads_a_rank']} threads a rank; calibrate with one")
-    by = measured["source"]
+    machines = [json.loads(path.read_text(encoding="utf-8")) for path in arguments.machine]
+    if any(machine["threads_a_rank"] != 1 for machine in machines):
+        sys.exit(f"{arguments.machine[0]}: calibrate with one thread a rank")
+    measured = median(machines)
+    by = measured["source"] + (f"; median of {len(machines)} such runs" if len(machines) > 1 else "")
     cpu = cores(measured, 64, 1, "64 cores a node",
                 f"not measured as a whole: each core as one of {measured['name']} ({by}); memory and link from data sheets; latency and files assumed")
     gpu = cores(measured, 4, 16, "4 H100 a node",

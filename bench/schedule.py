@@ -1,7 +1,7 @@
 """Schedules of correlate, compare and train-sae at many ranks, event by event, from counts of a real study: how long the busiest ranks make
 the others wait.
 
-    schedule.py RESULTS --machine machine.json [--ranks 64,256,1024,4096] [--rows 1e8] [--latents 16384] [--active 100] [--matched 0.5]
+    schedule.py RESULTS --machine machine.json [--ranks 64,256,1024,4096] [--rows 1e8] [--latents 16384] [--active 100] [--passes 5]
 
 RESULTS: a study's folder of results. Of its features.h5 come the firing rates of features, of its matches.h5 how many features each pair of
 layers has matched. Rates are stretched to --latents features that fire --active at a time: the k-th of F' features gets the rate at its
@@ -21,7 +21,7 @@ import numpy as np
 
 RANKS_A_GROUP = 64  # of correlate (src/correlate/correlate.cpp)
 LATENTS_A_PIECE = 256  # of a training (src/sae/step/step_rows.hpp)
-DENSE_ABOVE = 0.5
+PASSING_BY = 0.05  # of what a code of a step takes, by a rank that passes it by (src/cost/stages.cpp)
 
 
 class Simulation:
@@ -155,7 +155,7 @@ def compare(rates, matched, layer_counts, ranks, widths, permutations):
             shared = (rates.seconds("product_f64", rows * (narrow**2 + wide**2), narrow) + rates.seconds("product_f64", rows**2 * (narrow + wide), narrow)
                       + rates.seconds("dissimilarities", rows**2 / 2)) / of_group
             one = (rates.seconds("product_f64", 2 * rows * narrow * wide, narrow) + rates.seconds("eigenvalues", narrow**3, narrow)
-                   + rates.seconds("product_f64", narrow**2 * wide, narrow) + rates.seconds("shuffled", rows**2))
+                   + rates.seconds("product_f64", narrow**2 * wide, narrow) + rates.seconds("shuffled", rows**2))  # as compare measures by default
             share = np.array([permutations // of_group + (rank < permutations % of_group) for rank in range(of_group)])
             alone = simulation.add(members[:1], rates.seconds("eigenvectors", wide**3, wide), last)
             ends.append(simulation.add(members, shared + share * one, [alone]))
@@ -185,10 +185,11 @@ def train(rates, layer, ranks, width, batch, steps, generator):
     owned = np.bincount(owner, sizes, ranks)
     simulation = Simulation(ranks)
     everyone = np.arange(ranks)
-    whole = rates.seconds("codes_of_step", batch * active) + rates.seconds("batch_rows", batch * width)
+    whole = PASSING_BY * rates.seconds("codes_of_step", batch * active) + rates.seconds("batch_rows", batch * width)
     for _ in range(steps):
         rows = generator.multinomial(batch, np.full(ranks, 1 / ranks))
-        forward = rates.seconds("screen_int8", rows * latents * width, width) + rates.seconds("rows", rows * active * width / 2)
+        forward = (rates.seconds("screen_int8", rows * latents * width, width) + rates.seconds("rows", rows * active * width / 2)
+                   + rates.seconds("codes_of_step", rows * active))
         backward = rates.seconds("rows", batch * firing * width / 2) + rates.seconds("weights", owned * width)
         simulation.add(everyone, forward)
         simulation.add(everyone, backward + whole)
@@ -219,7 +220,7 @@ def main():
     parser.add_argument("--active", type=float, default=100)
     parser.add_argument("--layers", type=numbers, default=[26, 42])
     parser.add_argument("--widths", type=numbers, default=[2304, 3584])
-    parser.add_argument("--passes", type=int, default=5, help="of correlate: 1 and as many as shifts")
+    parser.add_argument("--passes", type=float, default=5, help="of correlate: 1, and what the null takes")
     parser.add_argument("--permutations", type=int, default=298)
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=20, help="of the training that is simulated")

@@ -1,7 +1,9 @@
 """What `concord plan` counts is what a run did; sizes, machines and studies that lack something; `concord calibrate` feeds it."""
 import copy
+import importlib
 import json
 import re
+import sys
 import unittest
 
 import h5py
@@ -194,6 +196,35 @@ class Sizes(unittest.TestCase):
         self.assertEqual(machine["ranks_a_node"], RANKS)
         self.assertIn(machine["name"], run("plan", self.study, "--machine", path, "--nodes", "1,2", ranks=1))
         run("calibrate", "--part", 0, "--work", self.folder, code=64)
+
+
+class Schedules(unittest.TestCase):
+    """bench/schedule.py against schedules worked by hand."""
+
+    @classmethod
+    def setUpClass(cls):
+        sys.dont_write_bytecode = True
+        sys.path.append(str(SOURCE / "bench"))
+        cls.schedule = importlib.import_module("schedule")
+
+    def test_tasks_wait_for_ranks_and_for_each_other(self):
+        simulation = self.schedule.Simulation(3)
+        first = simulation.add([0, 1], np.array([2.0, 3.0]))  # until 3
+        second = simulation.add([2], 5.0)
+        simulation.add([0], 1.0, [second])  # 5 to 6
+        simulation.add([1, 2], 4.0, [first])  # rank 2 is free at 5: until 9
+        self.assertEqual(simulation.run(), 9)
+        self.assertEqual(simulation.busy.tolist(), [3, 7, 9])
+
+    def test_the_largest_are_dealt_first(self):
+        loads, features = self.schedule.dealt(np.array([1.0, 7, 3, 5]), 2)
+        self.assertEqual(sorted(loads), [8, 8])
+        self.assertEqual(features.tolist(), [2, 2])
+
+    def test_groups_are_those_of_compare(self):
+        self.assertEqual(self.schedule.groups_of_compare(10, 1), 1)
+        self.assertEqual(self.schedule.groups_of_compare(1, 8), 1)
+        self.assertEqual(self.schedule.groups_of_compare(8, 8), 8)
 
 
 class Machines(unittest.TestCase):

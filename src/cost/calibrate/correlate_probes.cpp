@@ -104,10 +104,10 @@ struct Matching {
 } // namespace
 
 void add_correlate_families(const std::filesystem::path& work, double part, std::vector<Family>& families) {
-  // Many rows of few features: lists of postings. Many active ones: products. Few rows of many features, which still meet (else they are
-  // not looked at one by one): looks.
+  // More rows than a cache holds, of few features: postings, which wait for them. Many active ones: products. Many features that meet on
+  // few rows, but do meet (else they are not looked at one by one): looks.
   families.push_back({"sums", {Work::postings, Work::products, Work::looks}, [part] {
-                        return std::vector<Probe>{sums_probe(part_of(16000, part), 1024, 16), sums_probe(part_of(2000, part), 4096, 96),
+                        return std::vector<Probe>{sums_probe(part_of(300000, part), 1024, 8), sums_probe(part_of(10000, part), 2048, 64),
                                                   sums_probe(part_of(30000, part), 3072, 12)};
                       }});
   families.push_back({"loading", {Work::entries}, [part] { return std::vector<Probe>{loading_probe(part_of(20000, part))}; }});

@@ -14,8 +14,9 @@ void quiet_barrier(const comm::Communicator& comm);
 
 double median(std::vector<double> values);
 
-/// Seconds of `run` on the ranks for which `takes_part` is true, side by side, while the others rest: the median of `repeats`, the mean
-/// over those ranks; the same on every rank. What `run` throws is agreed.
+/// Seconds of `run` (of its thread, where the rank has one, so that other programs do not count) on the ranks for which `takes_part` is
+/// true, side by side, while the others rest: the median of `repeats`, the mean over those ranks; the same on every rank. What `run` throws
+/// is agreed.
 double timed(const comm::Communicator& comm, bool takes_part, int repeats, const std::function<void()>& run);
 
 /// Seconds of a stage of an all-reduce of 8 bytes over the ranks of `comm`: a call costs so much x ceil(log2 ranks). At least two ranks.
