@@ -19,10 +19,9 @@ io::CsrMatrix random_features(Index rows, Index features, Index active, std::uin
   std::uint64_t draw = 0;
   for (Index r = 0; r < rows; ++r) {
     for (Index a = 0; a < active; ++a) {
-      const Index first = features * a / active;
+      const Index first = features * a / active, wide = features * (a + 1) / active - first;
       const double u = random.uniform(draw++);
-      m.indices.push_back(
-          static_cast<std::int32_t>(first + static_cast<Index>(u * u * static_cast<double>(features * (a + 1) / active - first))));
+      m.indices.push_back(static_cast<std::int32_t>(first + static_cast<Index>(u * u * static_cast<double>(wide))));
       m.values.push_back(static_cast<float>(u));
     }
     m.indptr.push_back(m.nnz());
@@ -47,12 +46,14 @@ struct Pair {
   }
 };
 
-/// One pass for the best partners and four shifted ones, as a study has them by default: looking for partners takes longer.
-Probe sums_probe(Index rows, Index features, Index active) {
-  constexpr Index passes = 5;
+/// A pass for the best partners and, as a study has them by default, shifted ones.
+Probe sums_probe(Index rows, Index features, Index active, Index shifts) {
   auto pair = std::make_shared<Pair>(rows, features, active);
-  pair->open({rows / passes, 2 * rows / passes, 3 * rows / passes, 4 * rows / passes});
-  const auto n = static_cast<double>(passes * rows), f = static_cast<double>(features), k = static_cast<double>(active);
+  std::vector<Index> moved;
+  for (Index shift = 1; shift <= shifts; ++shift) moved.push_back(shift * rows / (shifts + 1));
+  pair->open(moved);
+  const auto passes = static_cast<double>(1 + shifts), f = static_cast<double>(features), k = static_cast<double>(active);
+  const double n = passes * static_cast<double>(rows);
   return {fmt::format("sums of {} x {} features, {} rows, {} active", features, features, rows, active),
           {{Work::postings, n * k}, {Work::products, n * k * k}, {Work::looks, passes * f * f}},
           [pair] { pair->correlator->correlate(); }};
@@ -104,11 +105,12 @@ struct Matching {
 } // namespace
 
 void add_correlate_families(const std::filesystem::path& work, double part, std::vector<Family>& families) {
-  // More rows than a cache holds, of few features: postings, which wait for them. Many active ones: products. Many features that meet on
-  // few rows, but do meet (else they are not looked at one by one): looks.
+  // More rows than a cache holds, of few features: postings, which wait for them; of many: products. Many features that meet on few rows,
+  // but do meet (else they are not looked at one by one): looks.
   families.push_back({"sums", {Work::postings, Work::products, Work::looks}, [part] {
-                        return std::vector<Probe>{sums_probe(part_of(300000, part), 1024, 8), sums_probe(part_of(10000, part), 2048, 64),
-                                                  sums_probe(part_of(30000, part), 3072, 12)};
+                        return std::vector<Probe>{sums_probe(part_of(300000, part), 1024, 8, 4),
+                                                  sums_probe(part_of(60000, part), 4096, 96, 0),
+                                                  sums_probe(part_of(30000, part), 3072, 12, 4)};
                       }});
   families.push_back({"loading", {Work::entries}, [part] { return std::vector<Probe>{loading_probe(part_of(20000, part))}; }});
   families.push_back(
