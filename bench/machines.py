@@ -6,8 +6,8 @@ Several files of one machine: the median of each number.
 Each file says in `source` what was measured and what was not. Nothing of these machines has been measured as a whole.
 
 cpu-64.json: nodes of 64 cores, each as the one that was measured while the others of its node worked. From data sheets: memory 461 GB/s (AMD
-EPYC 9004, 12 channels of DDR5-4800) of which a copy usually gets 0.8; a link of 200 Gbit/s (NVIDIA ConnectX-6). Assumed: 2 us a message
-between nodes, files at 5 GB/s a node and 200 GB/s in all.
+EPYC 9004, 12 channels of DDR5-4800) of which a copy usually gets 0.8; a link of 200 Gbit/s (NVIDIA ConnectX-6). Assumed: 1 us a message
+within a node and 2 us between nodes, files at 5 GB/s a node and 200 GB/s in all.
 h100-4.json: nodes of 4 GPUs (NVIDIA H100 SXM) and 64 such cores, a rank a GPU with 16 threads. From the data sheet, without sparsity: bf16 989
 Tflop/s, f32 67, 3.35 TB/s. Assumed: matrix products get 0.45 of the peak at all sizes, all else passes through memory at 0.5 of its peak."""
 import argparse
@@ -35,8 +35,8 @@ def cores(measured, ranks, threads, name, source):
     for rate in machine["work"].values():
         for key in ("alone", "together"):
             rate[key] *= threads
-    within = dict(measured["messages"]["within"])
-    machine["messages"] = {"within": within, "between": {"latency": 2e-6, "bandwidth": 2.5e10}}
+    copies = min(1e10, machine["memory"] / 3 / ranks)  # a message within a node passes its memory three times
+    machine["messages"] = {"within": {"latency": 1e-6, "bandwidth": copies}, "between": {"latency": 2e-6, "bandwidth": 2.5e10}}
     machine["files"] = {"read": {"rank": 2e9, "node": 5e9, "all": 2e11}, "write": {"rank": 2e9, "node": 5e9, "all": 2e11}}
     return machine
 
@@ -64,10 +64,10 @@ def main():
     measured = median(machines)
     by = measured["source"] + (f"; median of {len(machines)} such runs" if len(machines) > 1 else "")
     cpu = cores(measured, 64, 1, "64 cores a node",
-                f"not measured as a whole: each core as one of {measured['name']} ({by}); memory and link from data sheets; latency and files assumed")
+                f"not measured as a whole: each core as one of {measured['name']} ({by}); memory and link from data sheets; latencies and files assumed")
     gpu = cores(measured, 4, 16, "4 H100 a node",
                 f"not measured: GPUs by NVIDIA's data sheet and an assumed share of its peaks; 64 cores as one of {measured['name']} ({by}); memory and "
-                "link from data sheets; latency and files assumed")
+                "link from data sheets; latencies and files assumed")
     gpu["gpus_a_node"] = 4
     gpu["gpu"] = {"work": gpu_rates(), "memory": BANDWIDTH}
     arguments.out.mkdir(parents=True, exist_ok=True)
