@@ -17,6 +17,7 @@
 #include "concord/corpus/token_reader.hpp"
 #include "concord/corpus/tokens.hpp"
 #include "concord/correlate/memory_plan.hpp"
+#include "concord/correlate/null_size.hpp"
 #include "concord/features/features.hpp"
 #include "concord/io/output.hpp"
 
@@ -141,6 +142,8 @@ private:
     auto& said = key_.settings; // as older versions said it, so that their results are known again
     said["null_shifts"] = shifts_;
     if (is_shifted()) said["shift"] = shift_;
+    said.erase("null_features");
+    if (samples_any_null()) said["null_features"] = {options_.null_features, options_.seed};
     said["pairing"] = static_cast<int>(options_.rules.pairing);
     said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
     said.erase("matrix_coactive");
@@ -192,6 +195,8 @@ private:
     s.best = options_.best;
     s.shift = shift_;
     s.shifts = shifts_;
+    s.null_features = options_.null_features;
+    s.seed = options_.seed;
     s.memory = options_.memory_gib * 0x1p30;
     s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
     s.grid_columns = writes_matrix() ? 1 : options_.grid_columns;
@@ -208,7 +213,7 @@ private:
     for (const int la : a_->layers())
       for (const int lb : b_->layers()) {
         const auto features = static_cast<double>(a_->features(la) + b_->features(lb));
-        bytes += features * static_cast<double>(20 * options_.best + 16 + 8 * options_.null_shifts) +
+        bytes += features * static_cast<double>(20 * options_.best + 16) + pair_shape(la, lb).null_bytes() +
                  62.0 * static_cast<double>(b_->features(lb)) + 16384;
         if (options_.matrix) bytes += 4.0 * static_cast<double>(a_->features(la)) * static_cast<double>(b_->features(lb));
       }
@@ -217,15 +222,29 @@ private:
 
   void lay_out(io::File& file) const {
     for (const int la : a_->layers())
-      for (const int lb : b_->layers())
-        lay_out_pair(file, pair_group(la, lb), a_->features(la), b_->features(lb), options_.best, static_cast<Index>(shifts_.size()));
+      for (const int lb : b_->layers()) lay_out_pair(file, pair_group(la, lb), pair_shape(la, lb));
     file.write_attribute("layers_a", nlohmann::json(a_->layers()).dump());
     file.write_attribute("layers_b", nlohmann::json(b_->layers()).dump());
     file.write_attribute("token_hash", a_->token_hash());
     file.write_attribute("counted_rows", std::to_string(a_->rows()));
     file.write_attribute("null_shifts", nlohmann::json(shifts_).dump());
+    file.write_attribute("null_features", std::to_string(options_.null_features));
     file.write_attribute("level", fmt::format("{}", options_.level));
     file.write_attribute("summary_columns", nlohmann::json(summary_columns()).dump());
+  }
+
+  PairShape pair_shape(int layer_a, int layer_b) const {
+    const Index a = a_->features(layer_a);
+    const Index b = b_->features(layer_b);
+    const Index least = options_.null_features;
+    return {a, b, options_.best, static_cast<Index>(shifts_.size()), null_features(a, least), null_features(b, least)};
+  }
+
+  bool samples_any_null() const {
+    for (const int la : a_->layers())
+      for (const int lb : b_->layers())
+        if (pair_shape(la, lb).samples_null()) return true;
+    return false;
   }
 
   Layer load(const Side& side, int layer) const {

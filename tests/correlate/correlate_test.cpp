@@ -155,6 +155,11 @@ void expect_same_bits(const PairCorrelation& x, const PairCorrelation& y) {
   }
   EXPECT_EQ(x.null_a, y.null_a);
   EXPECT_EQ(x.null_b, y.null_b);
+  for (const auto& [p, q] : {std::pair{&x.sample_a, &y.sample_a}, {&x.sample_b, &y.sample_b}}) {
+    EXPECT_EQ(p->feature, q->feature);
+    EXPECT_EQ(p->shift, q->shift);
+    EXPECT_EQ(p->weight, q->weight);
+  }
 }
 
 TEST(Pearson, EqualsThePlainDefinitionOnDensifiedColumns) {
@@ -183,6 +188,130 @@ TEST(Pearson, SameBitsAtAnyRanksGridPiecesAndThreads) {
     const auto pair = best_correlations(world(), a, b, way);
     if (world().rank() == 0) expect_same_bits(pair, alone);
   }
+}
+
+/// Each value of a sample is what a pass over all features gives that feature at that shift; of B up to the order of sums.
+TEST(Pearson, ASampledNullIsAPartOfTheWholeOne) {
+  const auto a = random_csr(1, 300, 60, 0.09); // so few are drawn that most are not
+  const auto b = random_csr(2, 300, 75, 0.11);
+  auto s = settings(5, {1, 150, 299});
+  const auto whole = best_correlations(world(), a, b, s);
+  s.null_features = 12;
+  const auto pair = best_correlations(world(), a, b, s);
+  if (world().rank() != 0) return;
+  EXPECT_TRUE(whole.sample_a.feature.empty());
+  EXPECT_EQ(pair.a_to_b.r, whole.a_to_b.r);
+  EXPECT_EQ(pair.b_to_a.r, whole.b_to_a.r);
+  ASSERT_EQ(pair.null_a.size(), pair.sample_a.feature.size());
+  ASSERT_EQ(pair.null_b.size(), pair.sample_b.feature.size());
+  EXPECT_GT(pair.null_a.size(), 30U);
+  EXPECT_GT(pair.null_b.size(), 30U);
+  EXPECT_GT(*std::max_element(pair.null_b.begin(), pair.null_b.end()), 0.1);
+  const auto place = [](const NullSample& sample, std::size_t k, Index features) {
+    return static_cast<std::size_t>(sample.shift[k] * features + sample.feature[k]);
+  };
+  for (std::size_t k = 0; k < pair.null_a.size(); ++k) EXPECT_EQ(pair.null_a[k], whole.null_a[place(pair.sample_a, k, a.cols)]);
+  for (std::size_t k = 0; k < pair.null_b.size(); ++k) EXPECT_NEAR(pair.null_b[k], whole.null_b[place(pair.sample_b, k, b.cols)], 1e-12);
+  s.null_features = 16; // more than a quarter of A
+  expect_same_bits(best_correlations(world().split(world().rank()), a, b, s), whole);
+}
+
+TEST(Pearson, ASampledNullHasTheSameBitsAtAnyRanksGridPiecesAndThreads) {
+  const auto a = random_csr(1, 130, 40, 0.1);
+  const auto b = random_csr(2, 130, 50, 0.1);
+  auto s = settings(4, {30, 97});
+  s.null_features = 9;
+  s.seed = 5;
+  const auto alone = best_correlations(world().split(world().rank()), a, b, s);
+  for (const auto& way : ways(s, 30000.0)) {
+    const auto pair = best_correlations(world(), a, b, way);
+    if (world().rank() == 0) expect_same_bits(pair, alone);
+  }
+}
+
+/// Pair after pair, in whose order layers are kept or read again.
+TEST(Pearson, ASampledNullOfManyPairsIsThatOfEach) {
+  const MatrixSource a[2] = {MatrixSource(random_csr(1, 90, 40, 0.1)), MatrixSource(random_csr(2, 90, 45, 0.1))};
+  const MatrixSource b[2] = {MatrixSource(random_csr(3, 90, 50, 0.1)), MatrixSource(random_csr(4, 90, 36, 0.1))};
+  auto s = settings(3, {30});
+  s.null_features = 8;
+  for (const double memory : {1e9, 30000.0}) {
+    s.memory = memory;
+    PairCorrelator all(world(), s);
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        all.open(a[i], i, b[j], j);
+        const auto pair = all.correlate();
+        PairCorrelator one(world(), s);
+        one.open(a[i], i, b[j], j);
+        const auto expected = one.correlate();
+        if (world().rank() == 0) expect_same_bits(pair, expected);
+      }
+  }
+}
+
+TEST(NullSample, IsDrawnOfAllLiveFeaturesByTheirRate) {
+  const Index features = 600, wanted = 50, shifts = 4, draws = 200;
+  const MatrixSource source(random_csr(41, 400, features, 0.06)); // 0 is dead, 1 and 2 are dense
+  const auto& count = source.totals().count;
+  std::vector<Index> drawn(static_cast<std::size_t>(features), 0);
+  double weight = 0;
+  for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(draws); ++seed) {
+    const auto sample = null_sample(source, wanted, shifts, Philox(seed, "test"));
+    std::set<std::pair<std::int32_t, std::int32_t>> values;
+    std::vector<Index> at_shift(static_cast<std::size_t>(shifts), 0);
+    for (std::size_t k = 0; k < sample.feature.size(); ++k) {
+      values.emplace(sample.feature[k], sample.shift[k]);
+      ++at_shift[static_cast<std::size_t>(sample.shift[k])];
+      ++drawn[static_cast<std::size_t>(sample.feature[k])];
+      weight += sample.weight[k] / static_cast<double>(draws);
+    }
+    EXPECT_EQ(values.size(), sample.feature.size()); // none twice at a shift
+    EXPECT_LE(sample.size(), wanted * shifts);
+    EXPECT_GE(sample.size(), wanted * shifts * 9 / 10);
+    for (const Index n : at_shift) EXPECT_NEAR(static_cast<double>(n), wanted, 6);
+  }
+  EXPECT_EQ(drawn[0], 0);
+  EXPECT_NEAR(weight, features - 1, 0.1 * features); // together they stand for all
+  double rare = 0, frequent = 0;
+  for (std::size_t f = 3; f < drawn.size(); ++f) {
+    EXPECT_GT(drawn[f], 0) << f;
+    (count[f] < 24 ? rare : frequent) += static_cast<double>(drawn[f]);
+  }
+  EXPECT_GT(rare, frequent * 0.8);
+}
+
+/// The features of a strip are summed up together.
+TEST(NullSample, TakesDenseFeaturesByStrips) {
+  const MatrixSource source(random_csr(42, 300, 200, 0.2)); // all dense but some
+  const auto& count = source.totals().count;
+  std::vector<std::int32_t> order;
+  for (std::int32_t f = 1; f < 200; ++f) order.push_back(f);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](auto x, auto y) { return count[static_cast<std::size_t>(x)] > count[static_cast<std::size_t>(y)]; });
+  const auto sample = null_sample(source, 20, 2, Philox(1, "test"));
+  ASSERT_GT(sample.size(), 30);
+  Index whole = 0;
+  for (std::size_t k = 0; k + 4 <= sample.feature.size(); ++k) {
+    const auto first = std::find(order.begin(), order.end(), sample.feature[k]) - order.begin();
+    if (first % strip_a != 0) continue;
+    ++whole;
+    for (Index i = 0; i < strip_a; ++i)
+      EXPECT_EQ(sample.feature[k + static_cast<std::size_t>(i)], order[static_cast<std::size_t>(first + i)]);
+  }
+  EXPECT_GT(whole, 7);
+}
+
+TEST(NullSample, OfFewFeaturesTakesWhatThereIs) {
+  const io::CsrMatrix one{4, 3, {0, 1, 1, 2, 2}, {1, 1}, {1, 2}};
+  const auto sample = null_sample(MatrixSource(one), 2, 3, Philox(1, "test"));
+  for (const auto feature : sample.feature) EXPECT_EQ(feature, 1);
+  EXPECT_GE(sample.size(), 1);
+  const io::CsrMatrix none{4, 3, {0, 0, 0, 0, 0}, {}, {}};
+  EXPECT_EQ(null_sample(MatrixSource(none), 2, 3, Philox(1, "test")).size(), 0);
+  auto s = settings(2, {1});
+  s.null_features = 2;
+  EXPECT_NO_THROW(best_correlations(world(), none, one, s));
 }
 
 /// Every living feature belongs to one part, dense ones by whole strips in front, and no part has more to do than its share and the largest

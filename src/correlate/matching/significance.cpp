@@ -10,8 +10,14 @@
 namespace concord::correlate {
 namespace {
 
-/// Features that share a window, and the values that a window should have: a sixteenth of all, within limits.
+/// Features that share a window, and the values that a window should have: a sixteenth of all, a quarter of a sample's, within limits.
 constexpr Index block = 64;
+constexpr Index of_all = 16;
+constexpr Index of_sample = 4;
+
+/// How often a window's power is found from what the last one leaves. A window of a sample spans so many counts that quantiles of r itself
+/// say as much of the counts in each half.
+constexpr int rounds_of_sample = 4;
 constexpr Index fewest_values = 256;
 constexpr Index most_values = 4096;
 
@@ -85,8 +91,10 @@ double quantile(std::vector<double> values, double share) {
 
 } // namespace
 
-BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& counts)
-    : window_(counts.size(), -1), logarithm_(counts.size(), 0) {
+BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& counts) : BestNull(null, counts, of_all, 1) {}
+
+BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& counts, Index part, int rounds)
+    : rounds_(rounds), window_(counts.size(), -1), logarithm_(counts.size(), 0) {
   const auto shifts = counts.empty() ? 0 : static_cast<Index>(null.size() / counts.size());
   for (std::size_t j = 0; j < counts.size(); ++j)
     if (counts[j] > 0) {
@@ -96,7 +104,7 @@ BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& co
   const auto features = static_cast<Index>(live_.size());
   if (shifts == 0 || features == 0) return;
   std::stable_sort(live_.begin(), live_.end(), [&](auto x, auto y) { return counts[at(x)] < counts[at(y)]; });
-  const Index values = std::clamp(features * shifts / 16, fewest_values, most_values);
+  const Index values = std::clamp(features * shifts / part, fewest_values, most_values);
   const Index width = std::min(features, (values + shifts - 1) / shifts);
   least_ = 1 / (1 + static_cast<double>(features * shifts));
   const Index step = std::min(block, width); // a window is for features that are in it
@@ -108,25 +116,89 @@ BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& co
   pool_excesses(null);
 }
 
+namespace {
+
+/// Values as if each were a feature's of its own.
+std::vector<Index> counts_of(const std::vector<std::int32_t>& feature, const std::vector<Index>& counts) {
+  std::vector<Index> of_values;
+  of_values.reserve(feature.size());
+  for (const auto f : feature) of_values.push_back(counts[at(f)]);
+  return of_values;
+}
+
+} // namespace
+
+BestNull::BestNull(const std::vector<double>& null, const std::vector<std::int32_t>& feature, Index shifts,
+                   const std::vector<Index>& counts)
+    : BestNull(null, feature.empty() ? counts : counts_of(feature, counts), feature.empty() ? of_all : of_sample,
+               feature.empty() ? 1 : rounds_of_sample) {
+  if (feature.empty()) return;
+  pool_tails(null);
+  find_windows(counts);
+  const auto live = std::count_if(counts.begin(), counts.end(), [](Index count) { return count > 0; });
+  if (pooled_tail_.fitted()) least_ = std::min(least_, 1 / (1 + static_cast<double>(live * shifts)));
+}
+
+/// By the first scale of each window.
+void BestNull::pool_tails(const std::vector<double>& null) {
+  for (std::size_t value = 0; value < null.size(); ++value) {
+    const Window& window = windows_[at(window_[value])];
+    const Scale& scale = window.scales.front();
+    if (scale.eighth > 0) pooled_.push_back(factor(scale, window.centre, value) * null[value] / scale.eighth);
+  }
+  std::sort(pooled_.begin(), pooled_.end());
+  pooled_tail_ = Tail(pooled_);
+}
+
+/// Of all features, by where their counts stand among those of the values.
+void BestNull::find_windows(const std::vector<Index>& counts) {
+  std::vector<std::pair<double, std::int32_t>> of_values; // logarithm of the count and window, rare ones in front
+  for (const auto value : live_) of_values.emplace_back(logarithm_[at(value)], window_[at(value)]);
+  window_.assign(counts.size(), -1);
+  logarithm_.assign(counts.size(), 0);
+  if (of_values.empty()) return;
+  for (std::size_t j = 0; j < counts.size(); ++j) {
+    if (counts[j] == 0) continue;
+    logarithm_[j] = std::log(static_cast<double>(counts[j]));
+    const auto below = [](const auto& value, double logarithm) { return value.first < logarithm; };
+    const auto above = [](double logarithm, const auto& value) { return logarithm < value.first; };
+    const auto first = std::lower_bound(of_values.begin(), of_values.end(), logarithm_[j], below);
+    const auto last = std::upper_bound(first, of_values.end(), logarithm_[j], above);
+    const auto middle = std::min(first + (last - first) / 2, of_values.end() - 1);
+    window_[j] = middle->second;
+  }
+}
+
 /// By which powers of the count r goes among live features [begin, begin + width).
 std::vector<double> BestNull::powers_of(const std::vector<double>& null, Index begin, Index width) const {
   constexpr double apart = 1e-3; // counts that are all alike have no trend
   constexpr double wide = 0.25;  // counts of both halves differ by more than a quarter
   constexpr double upper = 0.9;
   const std::size_t shifts = null.size() / window_.size();
-  std::vector<double> halves[2];
+  std::vector<std::pair<double, double>> halves[2]; // r and the logarithm of the count
   double middles[2] = {0, 0};
   for (Index i = begin; i < begin + width; ++i) {
     const int half = i < begin + width / 2 ? 0 : 1;
     middles[half] += logarithm_[at(live_[at(i)])] / static_cast<double>(half == 0 ? width / 2 : width - width / 2);
-    for (std::size_t s = 0; s < shifts; ++s) halves[half].push_back(null[s * window_.size() + at(live_[at(i)])]);
+    for (std::size_t s = 0; s < shifts; ++s)
+      halves[half].emplace_back(null[s * window_.size() + at(live_[at(i)])], logarithm_[at(live_[at(i)])]);
   }
   const double distance = middles[1] - middles[0];
   if (halves[0].empty() || !(distance > apart)) return {0};
+  const auto scaled = [&](const std::vector<std::pair<double, double>>& half, double power) {
+    std::vector<double> values;
+    for (const auto& [r, logarithm] : half) values.push_back(r * std::exp(power * (middles[1] - logarithm)));
+    return values;
+  };
   const auto power = [&](double share) {
-    const double rare = quantile(halves[0], share);
-    const double frequent = quantile(halves[1], share);
-    return rare > 0 && frequent > 0 ? std::clamp((std::log(frequent) - std::log(rare)) / distance, -1.0, 1.0) : 0.0;
+    double found = 0;
+    for (int round = 0; round < rounds_; ++round) {
+      const double rare = quantile(scaled(halves[0], found), share);
+      const double frequent = quantile(scaled(halves[1], found), share);
+      if (!(rare > 0) || !(frequent > 0)) return 0.0;
+      found = std::clamp(found + (std::log(frequent) - std::log(rare)) / distance, -1.0, 1.0);
+    }
+    return found;
   };
   if (distance <= wide) return {power(0.5)};
   return {power(0.5), power(upper)};
@@ -143,6 +215,7 @@ BestNull::Scale BestNull::scale_of(const std::vector<double>& null, Index begin,
   std::sort(scale.sorted.begin(), scale.sorted.end());
   scale.tail = Tail(scale.sorted);
   scale.tenth = scale.sorted[scale.sorted.size() - std::min(scale.sorted.size(), at(enough))];
+  scale.eighth = scale.sorted[scale.sorted.size() - scale.sorted.size() / 8 - 1];
   return scale;
 }
 
@@ -180,9 +253,19 @@ double BestNull::counted(const Scale& scale, double r) const {
   return static_cast<double>(1 + reached) / static_cast<double>(1 + null.size());
 }
 
+/// Of a multiple of a window's upper eighth.
+double BestNull::p_pooled(double multiple) const {
+  const double from = std::min(multiple, pooled_tail_.begin());
+  const auto reached = pooled_.end() - std::lower_bound(pooled_.begin(), pooled_.end(), from - rounding);
+  const double p = static_cast<double>(1 + reached) / static_cast<double>(1 + pooled_.size());
+  return multiple > from ? p * pooled_tail_.beyond(multiple) : p;
+}
+
 /// Of r above the scale's tenth null value.
 double BestNull::p_beyond(const Scale& scale, double r) const {
-  if (scale.tail.fitted()) return counted(scale, scale.tenth) * scale.tail.beyond(r);
+  const double own = scale.tail.fitted() ? counted(scale, scale.tenth) * scale.tail.beyond(r) : 0;
+  if (pooled_tail_.fitted() && scale.eighth > 0) return std::min(counted(scale, r), std::max(own, p_pooled(r / scale.eighth)));
+  if (scale.tail.fitted()) return own;
   if (!(scale.tenth > 0)) return counted(scale, r);
   const auto reached = excesses_.end() - std::lower_bound(excesses_.begin(), excesses_.end(), r / scale.tenth - rounding);
   const double pooled = static_cast<double>(1 + reached) / static_cast<double>(1 + excesses_.size());

@@ -36,9 +36,15 @@ public:
   /// @param null    [shifts, F] best r of each feature with shifted rows
   /// @param counts  [F] active rows; features without any have no null
   BestNull(const std::vector<double>& null, const std::vector<Index>& counts);
+  /// @param null     best r of some features with shifted rows, each value at one shift
+  /// @param feature  whose they are; where it is empty, the null is of all features as above
+  /// @param shifts   so many
+  BestNull(const std::vector<double>& null, const std::vector<std::int32_t>& feature, Index shifts, const std::vector<Index>& counts);
   /// (1 + null values >= r) / (1 + null values) where ten of them reach r; beyond, less by the fitted tail, or where none could be fitted
   /// by the share of all features' null values that exceed their own window's tenth by as large a factor; down to 1 / (1 + null values of
-  /// all features). Never 0. NaN without a null.
+  /// all features). Never 0. NaN without a null. Of some features a window has few values: beyond its tenth p is that of all windows'
+  /// values together, each as a multiple of its window's upper eighth, whose tail is fitted likewise; the larger where a window has a fit
+  /// of its own.
   double p(Index feature, double r) const;
   /// What r must exceed for p <= level: infinite where no r has so small a p. NaN without a null.
   double threshold(Index feature, double level) const;
@@ -50,7 +56,8 @@ private:
     double power = 0;
     std::vector<double> sorted;
     Tail tail;
-    double tenth = 0; ///< largest
+    double tenth = 0;  ///< largest
+    double eighth = 0; ///< what an eighth of them exceed
   };
   /// Features that fire about as often. The median of r and its upper tail may go by different powers of the count. Where counts differ
   /// much there is a scale for each, and the larger p holds; else one for both.
@@ -58,6 +65,11 @@ private:
     double centre = 0; ///< mean logarithm of the counts of those that it is for
     std::vector<Scale> scales;
   };
+  /// @param part    of all values that a window has, within limits
+  /// @param rounds  in which its powers are found
+  BestNull(const std::vector<double>& null, const std::vector<Index>& counts, Index part, int rounds);
+  void find_windows(const std::vector<Index>& counts);
+  void pool_tails(const std::vector<double>& null);
   Window window_of(const std::vector<double>& null, Index begin, Index width, Index first, Index last);
   std::vector<double> powers_of(const std::vector<double>& null, Index begin, Index width) const;
   Scale scale_of(const std::vector<double>& null, Index begin, Index width, double centre, double power) const;
@@ -65,14 +77,18 @@ private:
   double factor(const Scale& scale, double centre, std::size_t feature) const;
   double counted(const Scale& scale, double r) const;
   double p_beyond(const Scale& scale, double r) const;
+  double p_pooled(double multiple) const;
   double p_by(const Scale& scale, double r) const;
   double threshold_by(const Scale& scale, double level) const;
+  int rounds_ = 1;
   std::vector<std::int32_t> live_;   ///< features with a null, by count
   std::vector<std::int32_t> window_; ///< [F], -1: none
   std::vector<double> logarithm_;    ///< [F] of the count
   std::vector<Window> windows_;
   std::vector<double> excesses_; ///< factors above 1 by which null values exceed their window's tenth, ascending
-  double least_ = 1;             ///< p
+  std::vector<double> pooled_;   ///< of some features: null values as multiples of their window's upper eighth, ascending
+  Tail pooled_tail_;
+  double least_ = 1; ///< p
 };
 
 /// Benjamini and Hochberg 1995: q = min over larger p of p * m / rank. NaN is no test and stays.
