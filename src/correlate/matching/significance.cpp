@@ -94,7 +94,7 @@ double quantile(std::vector<double> values, double share) {
 BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& counts) : BestNull(null, counts, of_all, 1) {}
 
 BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& counts, Index part, int rounds)
-    : rounds_(rounds), window_(counts.size(), -1), logarithm_(counts.size(), 0) {
+    : window_(counts.size(), -1), logarithm_(counts.size(), 0) {
   const auto shifts = counts.empty() ? 0 : static_cast<Index>(null.size() / counts.size());
   for (std::size_t j = 0; j < counts.size(); ++j)
     if (counts[j] > 0) {
@@ -111,7 +111,7 @@ BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& co
   for (Index first = 0; first < features; first += step) {
     const Index last = std::min(features, first + step);
     const Index begin = std::clamp<Index>((first + last - width) / 2, 0, features - width);
-    windows_.push_back(window_of(null, begin, width, first, last));
+    windows_.push_back(window_of(null, {begin, width}, first, last, rounds));
   }
   pool_excesses(null);
 }
@@ -170,7 +170,7 @@ void BestNull::find_windows(const std::vector<Index>& counts) {
 }
 
 /// By which powers of the count r goes among live features [begin, begin + width).
-std::vector<double> BestNull::powers_of(const std::vector<double>& null, Index begin, Index width) const {
+std::vector<double> BestNull::powers_of(const std::vector<double>& null, Index begin, Index width, int rounds) const {
   constexpr double apart = 1e-3; // counts that are all alike have no trend
   constexpr double wide = 0.25;  // counts of both halves differ by more than a quarter
   constexpr double upper = 0.9;
@@ -192,7 +192,7 @@ std::vector<double> BestNull::powers_of(const std::vector<double>& null, Index b
   };
   const auto power = [&](double share) {
     double found = 0;
-    for (int round = 0; round < rounds_; ++round) {
+    for (int round = 0; round < rounds; ++round) {
       const double rare = quantile(scaled(halves[0], found), share);
       const double frequent = quantile(scaled(halves[1], found), share);
       if (!(rare > 0) || !(frequent > 0)) return 0.0;
@@ -219,14 +219,15 @@ BestNull::Scale BestNull::scale_of(const std::vector<double>& null, Index begin,
   return scale;
 }
 
-/// Of live features [begin, begin + width), for [first, last).
-BestNull::Window BestNull::window_of(const std::vector<double>& null, Index begin, Index width, Index first, Index last) {
+/// Of a part of the live features, for [first, last).
+BestNull::Window BestNull::window_of(const std::vector<double>& null, Part of, Index first, Index last, int rounds) {
   Window window;
   for (Index i = first; i < last; ++i) {
     window.centre += logarithm_[at(live_[at(i)])] / static_cast<double>(last - first);
     window_[at(live_[at(i)])] = static_cast<std::int32_t>(windows_.size());
   }
-  for (const double power : powers_of(null, begin, width)) window.scales.push_back(scale_of(null, begin, width, window.centre, power));
+  for (const double power : powers_of(null, of.begin, of.width, rounds))
+    window.scales.push_back(scale_of(null, of.begin, of.width, window.centre, power));
   return window;
 }
 

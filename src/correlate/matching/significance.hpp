@@ -70,8 +70,12 @@ private:
   BestNull(const std::vector<double>& null, const std::vector<Index>& counts, Index part, int rounds);
   void find_windows(const std::vector<Index>& counts);
   void pool_tails(const std::vector<double>& null);
-  Window window_of(const std::vector<double>& null, Index begin, Index width, Index first, Index last);
-  std::vector<double> powers_of(const std::vector<double>& null, Index begin, Index width) const;
+  /// Live features [begin, begin + width), by count.
+  struct Part {
+    Index begin, width;
+  };
+  Window window_of(const std::vector<double>& null, Part of, Index first, Index last, int rounds);
+  std::vector<double> powers_of(const std::vector<double>& null, Index begin, Index width, int rounds) const;
   Scale scale_of(const std::vector<double>& null, Index begin, Index width, double centre, double power) const;
   void pool_excesses(const std::vector<double>& null);
   double factor(const Scale& scale, double centre, std::size_t feature) const;
@@ -80,7 +84,6 @@ private:
   double p_pooled(double multiple) const;
   double p_by(const Scale& scale, double r) const;
   double threshold_by(const Scale& scale, double level) const;
-  int rounds_ = 1;
   std::vector<std::int32_t> live_;   ///< features with a null, by count
   std::vector<std::int32_t> window_; ///< [F], -1: none
   std::vector<double> logarithm_;    ///< [F] of the count
