@@ -32,11 +32,6 @@ double npmi(const TwoByTwo& t) {
   return t.n11 > 0 && t.n11 < all ? pmi(t) / -std::log2(t.n11 / all) : nan;
 }
 
-double jaccard(const TwoByTwo& t) {
-  const double any = t.n11 + t.n10 + t.n01;
-  return any > 0 ? t.n11 / any : nan;
-}
-
 double log_odds(const TwoByTwo& t) {
   return std::log((t.n11 + 0.5) * (t.n00 + 0.5) / ((t.n10 + 0.5) * (t.n01 + 0.5)));
 }

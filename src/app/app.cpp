@@ -212,7 +212,7 @@ private:
     auto* sub = add("run", "run all stages of a study that are not yet done", [this] {
       const auto study = load_study();
       check_report_python(world_, study.text("report.python")); // not after hours of work
-      StageProfile profile(world_);
+      StageProfile profile(world_, "Global");
       for (const Stage& stage : stages()) {
         run_stage(world_, stage.word, study, common_.force);
         if (&stage != &stages().back() && comm::stop_requested(world_)) comm::throw_stopped("run");

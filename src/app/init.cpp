@@ -7,6 +7,8 @@
 #include "concord/model/config.hpp"
 #include "concord/study/study.hpp"
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <bit>
 #include <fstream>
@@ -79,6 +81,15 @@ std::string model_table(const Seen& model) {
                      model.config.layers / 2);
 }
 
+/// Tokens that a model is shown at once: no more than it was made for.
+Index context_of(const Seen& model) {
+  constexpr Index usual = 1024;
+  const auto config = nlohmann::json::parse(read_text(model.folder / "config.json", "config"), nullptr, false);
+  const auto longest = config.is_object() ? config.find("max_position_embeddings") : config.end();
+  const bool known = longest != config.end() && longest->is_number_integer() && longest->get<Index>() > 0;
+  return known ? std::min(usual, longest->get<Index>()) : usual;
+}
+
 std::string corpus_table(const InitOptions& o, const Seen& a, const Seen& b, double bytes) {
   const auto tokenizer = tokenizer_of(a, b);
   std::string text = "[corpus]\n";
@@ -89,7 +100,8 @@ std::string corpus_table(const InitOptions& o, const Seen& a, const Seen& b, dou
             "tokenizer = \"\"\n# token_ids = \"tokens.h5\"\n";
   else
     text += fmt::format("tokenizer = {} # both models must have been trained with it\n", quoted(tokenizer));
-  return text + "context = 1024 # tokens that a model sees at once\n# max_tokens = 1_000_000 # for a first look\n\n";
+  const Index context = std::min(context_of(a), context_of(b));
+  return text + fmt::format("context = {} # tokens that a model sees at once\n# max_tokens = 1_000_000 # for a first look\n\n", context);
 }
 
 /// Eight latents a dimension of the wider model, as a power of two.

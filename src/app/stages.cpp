@@ -12,8 +12,9 @@
 namespace concord::app {
 
 const std::vector<Stage>& stages() {
-  static const std::vector<Stage> all{tokenize_stage(),  extract_stage(), train_sae_stage(), recovered_stage(), encode_stage(),
-                                      correlate_stage(), graph_stage(),   compare_stage(),   subspaces_stage(), report_stage()};
+#define CONCORD_MAKE(name) name##_stage(),
+  static const std::vector<Stage> all{CONCORD_STAGES(CONCORD_MAKE)};
+#undef CONCORD_MAKE
   return all;
 }
 
@@ -36,7 +37,7 @@ void run_stage(const comm::Communicator& comm, const std::string& word, const st
   comm::agree(comm, [&] {
     require(share.of == 1 || !stage.units.empty(), ExitCode::usage, "--share: {} makes one thing, so there is nothing to share", word);
   });
-  StageProfile profile(comm);
+  StageProfile profile(comm, word);
   stage.run({comm, study, files, force, share});
   profile.finish(word, files.output, share.of > 1 ? fmt::format("_share_{}_of_{}", share.number, share.of) : "");
 }

@@ -84,16 +84,16 @@ int& with_settings_of_mpi(int& argc) {
   return argc;
 }
 
-[[noreturn]] void end_job(const Session& session, ExitCode code, const char* what) {
+} // namespace
+
+void end_job(ExitCode code, const std::string& what) {
   if (!first_to_speak()) std::this_thread::sleep_for(std::chrono::seconds(seconds_to_end)); // the first one ends the job
-  std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", session.world().rank(), boost::mpi::environment::processor_name().c_str(),
-               what);
+  std::fprintf(stderr, "concord: error [rank %d on %s]: %s\n", Communicator().rank(), boost::mpi::environment::processor_name().c_str(),
+               what.c_str());
   std::fflush(stderr);
   MPI_Abort(MPI_COMM_WORLD, static_cast<int>(code));
   std::terminate();
 }
-
-} // namespace
 
 Session::Session(int& argc, char**& argv)
     : environment_(with_settings_of_mpi(argc), argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
@@ -111,7 +111,7 @@ int run_guarded(const Session& session, const std::function<void()>& body) {
     body();
     return static_cast<int>(ExitCode::done);
   } catch (const Error& error) {
-    if (!error.agreed() && session.world().size() > 1) end_job(session, error.code(), error.what());
+    if (!error.agreed() && session.world().size() > 1) end_job(error.code(), error.what());
     if (session.world().rank() == 0) {
       const bool stopped = error.code() == ExitCode::stopped;
       std::fprintf(stderr, "concord: %s%s\n", stopped ? "" : "error: ", error.what());
@@ -119,7 +119,7 @@ int run_guarded(const Session& session, const std::function<void()>& body) {
     return static_cast<int>(error.code());
   } catch (...) {
     const auto failure = current_failure();
-    end_job(session, failure.code, failure.message.c_str());
+    end_job(failure.code, failure.message);
   }
 }
 

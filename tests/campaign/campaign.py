@@ -20,18 +20,28 @@ sys.path.insert(0, str(ROOT / "tests" / "cli"))
 
 from support import CONCORD, MPIRUN, RANKS, datasets, run, small_study  # noqa: E402
 
-# What each stage writes, below the study's output.
-WRITES = {
-    "tokenize": ["tokens.h5"],
-    "extract": ["a/activations.h5", "b/activations.h5"],
-    "train-sae": ["a/saes", "b/saes"],
-    "recovered": ["a/recovered.json", "b/recovered.json"],
-    "encode": ["a/features.h5", "b/features.h5", "a/features.h5.layers", "b/features.h5.layers"],
-    "correlate": ["matches.h5"],
-    "compare": ["similarity.h5"],
-    "subspaces": ["subspaces.h5"],
-    "report": ["report"],
-}
+THIRD = {"model__again__same_as": "a", "model__again__layers": [3], "subspaces__pairs": [["a", "b"]]}
+
+
+def writes(third=False):
+    """What each stage writes, below the output of a study of two models; of three, which are named, with the stage that only they have."""
+    models = ["models/a/", "models/b/", "models/again/"] if third else ["a/", "b/"]
+    pairs = ["pairs/a_vs_b/", "pairs/a_vs_again/", "pairs/b_vs_again/"] if third else [""]
+    return {
+        "tokenize": ["tokens.h5"],
+        "extract": [f"{m}activations.h5" for m in models[:2]],
+        "train-sae": [f"{m}saes" for m in models],
+        "recovered": [f"{m}recovered.json" for m in models],
+        "encode": [m + name for m in models for name in ("features.h5", "features.h5.layers")],
+        "correlate": [p + name for p in pairs for name in ("matches.h5", "shifted.h5")[:1 + third]],
+        **({"graph": ["graph.h5"]} if third else {}),
+        "compare": [f"{p}similarity.h5" for p in pairs],
+        "subspaces": [f"{pairs[0]}subspaces.h5"],
+        "report": ["report", *(f"{p}report" for p in pairs if p)],
+    }
+
+
+WRITES = writes()
 STAGES = list(WRITES)
 TEMPORARY = (".partial", ".journal", ".new", ".tmp", ".pieces", ".codes")
 SECONDS_A_RUN = float(os.environ.get("SECONDS_A_RUN", "600"))  # longer is a hang; on a busy machine a run of seconds takes minutes
@@ -42,14 +52,16 @@ CODES = {0, 65, 66, 69, 71, 74, 75, 78}
 class Study:
     """A small study finished once, and copies of it in which a stage is to be run."""
 
-    def __init__(self, folder, drawn=True, stages=None, **settings):
+    def __init__(self, folder, drawn=True, stages=None, third=False, **settings):
+        self.writes = writes(third)
+        self.stages = list(self.writes)
         self.folder = pathlib.Path(folder).resolve()
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.file = small_study(self.folder, drawn, **{"corpus__max_tokens": 2600, "sae__steps": 60, **settings})
+        self.file = small_study(self.folder, drawn, **{"corpus__max_tokens": 2600, "sae__steps": 60, **(THIRD if third else {}), **settings})
         self.reference = self.folder / "out"
         self.seconds = {}
-        for stage in stages or STAGES:
+        for stage in stages or self.stages:
             begin = time.monotonic()
             run(stage, self.file, started=True)  # as long as a disturbed one takes
             self.seconds[stage] = time.monotonic() - begin
@@ -59,9 +71,9 @@ class Study:
         """A fresh copy of the study in which `stage` and all behind it are still to do."""
         work = self.folder / "work"
         shutil.rmtree(work, ignore_errors=True)
-        shutil.copytree(self.reference, work)
-        for later in STAGES[STAGES.index(stage):]:
-            for name in WRITES[later]:
+        shutil.copytree(self.reference, work, symlinks=True)
+        for later in self.stages[self.stages.index(stage):]:
+            for name in self.writes[later]:
                 path = work / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return work
@@ -91,7 +103,7 @@ class Study:
         wrong = []
         found = contents(work)
         for name, value in self.expected.items():
-            if any(name.startswith(w) for s in STAGES[:STAGES.index(stage) + 1] for w in WRITES[s]) and found.get(name) != value:
+            if any(name.startswith(w) for s in self.stages[:self.stages.index(stage) + 1] for w in self.writes[s]) and found.get(name) != value:
                 wrong.append(f"{name} {'differs' if name in found else 'is missing'}")
         return wrong + [f"{path.relative_to(work)} is left over" for path in work.rglob("*") if path.name.endswith(TEMPORARY) or path.name.startswith(".")]
 

@@ -1,6 +1,7 @@
 """Ranks, all ranks or mpirun killed (SIGKILL) at random moments of every stage, or one rank stopped for some seconds (SIGSTOP).
 
-  kills.py --kills 100"""
+  kills.py --kills 100
+  kills.py --kills 100 --third     a study of three models, with the stage graph"""
 import argparse
 import collections
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from campaign import SECONDS_A_RUN, STAGES, Study, end, kill_all, last_lines, ranks_of
+from campaign import SECONDS_A_RUN, Study, end, kill_all, last_lines, ranks_of, writes
 
 
 def send(process, pids, number):
@@ -57,16 +58,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=14)
     parser.add_argument("--pause", type=float, default=20, help="seconds of a SIGSTOP")
-    parser.add_argument("--stages", nargs="+", default=STAGES, choices=STAGES)
+    parser.add_argument("--third", action="store_true")
+    parser.add_argument("--stages", nargs="+", choices=list(writes(third=True)))
     parser.add_argument("--victims", nargs="+", default=["rank", "all", "mpirun", "rank", "all", "mpirun", "stop"])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--work", default="scratch/kills")
     arguments = parser.parse_args()
-    study = Study(arguments.work)
+    study = Study(arguments.work, third=arguments.third)
+    stages = arguments.stages or study.stages
     chance = random.Random(arguments.seed)
     victims, failures = collections.Counter(), []
     for i in range(arguments.kills):
-        stage, victim = arguments.stages[i % len(arguments.stages)], chance.choice(arguments.victims)
+        stage, victim = stages[i % len(stages)], chance.choice(arguments.victims)
         wrong = trial(study, stage, victim, chance, arguments.pause)
         victims[victim] += 1
         print(f"{i + 1} {stage} {victim}: {'; '.join(wrong) or 'ok'}", flush=True)

@@ -1,9 +1,10 @@
 """SIGUSR1 at random moments of every stage: the run ends in time with 75, or with 0 where it was done, and the rerun has the undisturbed bits.
 
-  stops.py --stops 200 --studies plain fused --contexts 400
+  stops.py --stops 200 --studies plain fused three --contexts 400
 
 Units of work are not finished first (CONCORD_STOP_GRACE=0), so that short stages are stopped within them. `plain` reads text and keeps activations;
-`fused` takes token ids made elsewhere, runs the model inside train-sae and encode, and pairs features optimally."""
+`fused` takes token ids made elsewhere, runs the model inside train-sae and encode, and pairs features optimally; `three` has a third model,
+and with it the stage graph."""
 import argparse
 import collections
 import os
@@ -13,10 +14,10 @@ import subprocess
 import sys
 import time
 
-from campaign import CONCORD, MPIRUN, RANKS, STAGES, Study, end, kill_all, last_lines, ranks_of, wrong_words
+from campaign import CONCORD, MPIRUN, RANKS, Study, end, kill_all, last_lines, ranks_of, wrong_words, writes
 from test_claims import caught
 
-TARGETS = [*STAGES, "verify"]
+TARGETS = [*writes(third=True), "verify"]
 
 
 def catches(pid):
@@ -87,7 +88,7 @@ def make(folder, kind, contexts):
     if kind == "fused":
         made = Study(f"{folder}/ids", stages=["tokenize"], **settings)
         settings |= {"corpus__token_ids": str(made.reference / "tokens.h5"), "extract__fused": True, "correlate__pairing": "optimal"}
-    study = Study(f"{folder}/{kind}", **settings)
+    study = Study(f"{folder}/{kind}", third=kind == "three", **settings)
     begin = time.monotonic()
     subprocess.run([*MPIRUN, "-np", str(RANKS), CONCORD, "verify", *files_of(study)], check=True, stdout=subprocess.DEVNULL)
     study.seconds["verify"] = time.monotonic() - begin
@@ -98,7 +99,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stops", type=int, default=18)
     parser.add_argument("--bound", type=float, default=30, help="seconds from the signal to the end of the run")
-    parser.add_argument("--studies", nargs="+", default=["plain", "fused"], choices=["plain", "fused"])
+    parser.add_argument("--studies", nargs="+", default=["plain", "fused"], choices=["plain", "fused", "three"])
     parser.add_argument("--contexts", type=int, default=24, help="of 64 tokens: how long the stages take")
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
     parser.add_argument("--seed", type=int, default=1)
@@ -109,8 +110,9 @@ def main():
     of_kind = arguments.stops // len(arguments.studies)
     for kind in arguments.studies:
         study = make(arguments.work, kind, arguments.contexts)
+        targets = [t for t in arguments.targets if t in (*study.stages, "verify")]
         for i in range(of_kind):
-            target, victim = arguments.targets[i % len(arguments.targets)], chance.choice(["rank", "all", "mpirun"])
+            target, victim = targets[i % len(targets)], chance.choice(["rank", "all", "mpirun"])
             wrong, code = trial(study, target, victim, chance, arguments.bound)
             codes[code] += 1
             print(f"{kind} {i + 1} {target} {victim} {code}: {'; '.join(wrong) or 'ok'}", flush=True)

@@ -22,6 +22,7 @@ class Init(unittest.TestCase):
         self.assertEqual(list(study["model"]), ["small", "large"])
         self.assertEqual(study["corpus"]["paths"], [str(self.corpus.resolve())])
         self.assertEqual(study["corpus"]["tokenizer"], str(DEMO / "tokenizer.model"))
+        self.assertEqual(study["corpus"]["context"], 512)  # max_position_embeddings of both
         self.assertIn("gemma2, 6 layers", self.study.read_text())
         run("tokenize", self.study, "--set", f"study.output={self.folder / 'out'}", "--set", "corpus.context=64")
         self.assertTrue((self.folder / "out/tokens.h5").exists())

@@ -19,6 +19,7 @@
 #include <fstream>
 #include <limits>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -62,6 +63,59 @@ TEST(Hdf5, KeepsEveryElementType) {
     expect_error(ExitCode::bad_data, "has no dataset", [&] { file.dataset("/none"); });
     expect_error(ExitCode::bad_data, "expected f64", [&] { file.read<double>("/f32"); });
   }
+}
+
+/// Rows are read past HDF5 where they lie in one piece as they are wanted, and by HDF5 where not: other byte order, chunks, within the
+/// header, behind a user block, in another file.
+TEST(Hdf5, ReadsTheSameRowsHoweverTheyAreStored) {
+  const auto folder = empty_folder("hdf5_stored");
+  if (world().rank() != 0) return;
+  const std::vector<float> values{1, -2, 3.5F, 4, 5, 6e-20F};
+  const hsize_t dims[2] = {3, 2};
+  const Handle creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  H5Pset_userblock(creation.get(), 512);
+  {
+    const Handle file(H5Fcreate((folder / "x.h5").c_str(), H5F_ACC_TRUNC, creation.get(), H5P_DEFAULT), H5Fclose);
+    const Handle space(H5Screate_simple(2, dims, nullptr), H5Sclose);
+    const auto write = [&](const char* name, hid_t type, const Handle& how) {
+      const Handle dataset(H5Dcreate2(file.get(), name, type, space.get(), H5P_DEFAULT, how.get(), H5P_DEFAULT), H5Dclose);
+      ASSERT_GE(H5Dwrite(dataset.get(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()), 0);
+    };
+    const auto as = [](auto&& set) {
+      Handle how(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+      set(how.get());
+      return how;
+    };
+    write("plain", H5T_IEEE_F32LE, as([](hid_t) {}));
+    write("big", H5T_IEEE_F32BE, as([](hid_t) {}));
+    write("compact", H5T_IEEE_F32LE, as([](hid_t how) { H5Pset_layout(how, H5D_COMPACT); }));
+    write("chunked", H5T_IEEE_F32LE, as([](hid_t how) {
+            const hsize_t chunk[2] = {2, 2};
+            H5Pset_chunk(how, 2, chunk);
+          }));
+    const Handle never(H5Dcreate2(file.get(), "never", H5T_IEEE_F32LE, space.get(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
+  }
+  File::create(folder / "linked.h5").create_external_link("/plain", "x.h5", "/plain");
+  const auto file = File::open(folder / "x.h5");
+  for (const char* name : {"plain", "big", "compact", "chunked"}) {
+    EXPECT_EQ(file.read<float>(name), values) << name;
+    EXPECT_EQ(file.dataset(name).read<float>(1, 2), (std::vector<float>{3.5F, 4, 5, 6e-20F})) << name;
+  }
+  EXPECT_EQ(File::open(folder / "linked.h5").dataset("plain").read<float>(2, 1), (std::vector<float>{5, 6e-20F}));
+  expect_error(ExitCode::bad_data, "of which the file holds 0", [&] { file.read<float>("never"); });
+}
+
+/// What becomes shorter while it is read is no row of zeros.
+TEST(Hdf5, AFileThatShrinksIsAnError) {
+  const auto folder = empty_folder("hdf5_shrinks");
+  if (world().rank() != 0) return;
+  auto made = File::create(folder / "x.h5");
+  made.write("/x", std::vector<float>(100000, 1.0F));
+  made.close();
+  const auto file = File::open(folder / "x.h5");
+  const auto x = file.dataset("/x");
+  std::filesystem::resize_file(folder / "x.h5", 100000);
+  expect_error(ExitCode::io, "the file has become shorter", [&] { x.read_all<float>(); });
 }
 
 /// While another program has it locked a file is not taken for a damaged one.
@@ -110,6 +164,28 @@ TEST(Hdf5, ACloseThatFailsIsAnError) {
   File::create(fmt::format("close{}.h5", world().rank())).close();
 }
 
+/// Not by itself: tests/cli/test_close_fails.py starts it, and wants the job to end.
+TEST(Hdf5, DISABLED_AParallelFileIsClosedWhereTheDiskTakesNothingMore) {
+  const char* where = std::getenv("CLOSE_FAILS_ON");
+  ASSERT_NE(where, nullptr);
+  const auto folder = empty_folder("close_fails");
+  if (world().rank() == 0) {
+    auto file = File::create(folder / "x.h5");
+    file.create_dataset("/x", {4, 2}, Dtype::f32);
+    file.close();
+  }
+  world().barrier();
+  auto file = File::open_parallel(folder / "x.h5", world());
+  const std::vector<float> row{1, 2};
+  if (world().rank() < 4) file.dataset("/x").write_rows(world().rank(), 1, row.data());
+  if (std::string(where) == "all" || std::string(where) == std::to_string(world().rank())) {
+    std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit none{0, 0};
+    ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &none), 0);
+  }
+  file.close();
+}
+
 /// A rank that fails alone must not wait for others to close a file with it; ranks that fail together close it.
 TEST(Hdf5, AParallelFileIsLeftOpenBehindAnErrorOfOneRank) {
   const auto fail_with_file = [](const std::string& name, bool together) {
@@ -127,7 +203,7 @@ TEST(Hdf5, AParallelFileIsLeftOpenBehindAnErrorOfOneRank) {
     return left_open;
   };
   EXPECT_FALSE(fail_with_file("together.h5", true));
-  EXPECT_TRUE(fail_with_file("alone.h5", false));
+  EXPECT_EQ(fail_with_file("alone.h5", false), world().size() > 1); // one rank closes it
 }
 
 TEST(Hdf5, RefusesWhatIsNoHdf5) {

@@ -17,8 +17,6 @@ double phi(const TwoByTwo& t);
 double pmi(const TwoByTwo& t);
 /// PMI / -log2(n11 / n) (Bouma 2009), in [-1, 1]; NaN at n11 = 0 and at n11 = n.
 double npmi(const TwoByTwo& t);
-/// n11 / (n11 + n10 + n01); NaN where neither ever occurs.
-double jaccard(const TwoByTwo& t);
 /// ln((n11 + 1/2) (n00 + 1/2) / ((n10 + 1/2) (n01 + 1/2))) (Haldane 1956): free of the margins.
 double log_odds(const TwoByTwo& t);
 

@@ -44,7 +44,7 @@ struct StageInput {
   Kind kind = Kind::file;
 };
 
-/// A file that a stage writes for one unit: the study, a model, or a pair of models.
+/// An HDF5 file that a stage writes for one unit: the study, a model, or a pair of models.
 struct StageResult {
   std::string unit; ///< "encode a": the stage's word, and the model or pair where there are several
   std::filesystem::path path;

@@ -7,6 +7,7 @@
 #include <boost/mpi/environment.hpp>
 
 #include <functional>
+#include <string>
 
 namespace concord::comm {
 
@@ -26,6 +27,9 @@ private:
 
 /// How many ranks of the job this node has; 0 where there is no Session. Local.
 int ranks_of_job_on_node();
+
+/// Ends all ranks with `code`, from wherever they are. One rank of each host, or of the job, says why. Local.
+[[noreturn]] void end_job(ExitCode code, const std::string& what);
 
 /// Runs `body` and returns the exit code, the same on every rank. An agreed error is reported once by rank 0; any other
 /// error is reported by the rank that threw it, with its host, and ends the job with its exit code.

@@ -12,7 +12,6 @@ namespace concord::graph {
 struct Links {
   std::vector<std::int32_t> to_b; ///< [F_A]
   std::vector<std::int32_t> to_a; ///< [F_B]
-  Links reversed() const { return {to_a, to_b}; }
 };
 
 /// Those links that lead back to where they began. @throws Error bad_data where one names no feature of the other side.

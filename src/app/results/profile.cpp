@@ -104,8 +104,8 @@ nlohmann::json pop_metrics(std::span<const RankTimes> ranks) {
                           ranks, [](const RankTimes& r, double) { return r.files; }, 0)}}}};
 }
 
-StageProfile::StageProfile(const comm::Communicator& comm)
-    : comm_(comm), before_(spent()), begin_(steady_seconds()), stages_(stages_said()) {}
+StageProfile::StageProfile(const comm::Communicator& comm, const std::string& stage)
+    : comm_(comm), before_(spent()), begin_(steady_seconds()), stages_(stages_said()), region_(stage.c_str()) {}
 
 void StageProfile::finish(const std::string& stage, const fs::path& folder, const std::string& share) {
   const Spent all = spent() - before_;

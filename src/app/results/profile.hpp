@@ -2,6 +2,7 @@
 // Where the time of a stage's ranks goes: useful work, communication, waiting, files. Collective over `comm`.
 
 #include "concord/comm/session.hpp"
+#include "concord/core/run/region.hpp"
 #include "concord/core/run/spent.hpp"
 
 #include <nlohmann/json.hpp>
@@ -33,8 +34,8 @@ nlohmann::json pop_metrics(std::span<const RankTimes> ranks);
 /// Measures a stage from its beginning to finish().
 class StageProfile {
 public:
-  /// Local.
-  explicit StageProfile(const comm::Communicator& comm);
+  /// Local. @param stage  the name of its region in Caliper, where concord was built with it
+  StageProfile(const comm::Communicator& comm, const std::string& stage);
   /// Adds the stage to `folder`/profile.json, as a region of what TALP-Pages reads, where the stage did something; and this rank's trace to
   /// `folder`/trace where one is kept. What cannot be written is said. Collective.
   /// @param share  " 2 of 8" of a run that makes a share of a stage's units: its profile is a file of its own; else ""
@@ -48,6 +49,7 @@ private:
   Spent before_;
   double begin_;
   Index stages_;
+  Region region_;
 };
 
 /// Ranks [0, ranks) keep a trace of the stages that follow; 0: none. Local.

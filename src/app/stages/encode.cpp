@@ -129,7 +129,7 @@ Stage encode_stage() {
           .table = "encode",
           .units = "models",
           .command = add_flags,
-          .keys_of_flags = {{"--saes", "model.a.saes"}},
+          .keys_of_flags = {{"--saes", "model.NAME.saes"}},
           .run = run,
           .results = results,
           .plan = plan,

@@ -129,7 +129,7 @@ Stage extract_stage() {
           .table = "extract",
           .units = "models",
           .command = add_flags,
-          .keys_of_flags = {{"--model", "model.a.path"}, {"--layers", "model.a.layers"}},
+          .keys_of_flags = {{"--model", "model.NAME.path"}, {"--layers", "model.a.layers"}},
           .run = run,
           .results = results,
           .plan = plan,

@@ -50,9 +50,9 @@ Stage recovered_stage() {
           .units = "models",
           .command = add_flags,
           .keys_of_flags = {{"--contexts", "sae.recovered_contexts"},
-                            {"--model", "model.a.path"},
-                            {"--layers", "model.a.layers"},
-                            {"--saes", "model.a.saes"}},
+                            {"--model", "model.NAME.path"},
+                            {"--layers", "model.NAME.layers"},
+                            {"--saes", "model.NAME.saes"}},
           .run = run,
           .results = {}, // recovered.json, which names its own inputs
           .plan = {},

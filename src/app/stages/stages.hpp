@@ -1,19 +1,14 @@
 #pragma once
-// Each stage in a source of its name beside this header; the order stands in app/stages.cpp.
 
 #include "concord/app/stage.hpp"
 
+/// Every stage, in the order of `run`. A new one is a source of its name in this folder and its name here.
+#define CONCORD_STAGES(X) X(tokenize) X(extract) X(train_sae) X(recovered) X(encode) X(correlate) X(graph) X(compare) X(subspaces) X(report)
+
 namespace concord::app {
 
-Stage tokenize_stage();
-Stage extract_stage();
-Stage train_sae_stage();
-Stage recovered_stage();
-Stage encode_stage();
-Stage correlate_stage();
-Stage graph_stage();
-Stage compare_stage();
-Stage subspaces_stage();
-Stage report_stage();
+#define CONCORD_DECLARE(name) Stage name##_stage();
+CONCORD_STAGES(CONCORD_DECLARE)
+#undef CONCORD_DECLARE
 
 } // namespace concord::app

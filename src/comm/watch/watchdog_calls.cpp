@@ -6,6 +6,7 @@
 
 #include <mpi.h>
 
+#include "comm/refused_call.hpp"
 #include <array>
 #include <atomic>
 
@@ -80,6 +81,10 @@ bool of_files(Call call) {
          call == Call::File_set_view || call == Call::File_read_at_all || call == Call::File_write_at_all;
 }
 
+bool of_contents(Call call) {
+  return call == Call::File_sync || call == Call::File_set_size || call == Call::File_read_at_all || call == Call::File_write_at_all;
+}
+
 class Waiting {
 public:
   explicit Waiting(Call call)
@@ -116,7 +121,8 @@ int mpi_call_now() {
 #define CONCORD_CALL(name, parameters, arguments)                                                                                          \
   extern "C" int MPI_##name parameters {                                                                                                   \
     const concord::comm::Waiting waiting(concord::comm::Call::name);                                                                       \
-    return PMPI_##name arguments;                                                                                                          \
+    const int code = PMPI_##name arguments;                                                                                                \
+    return concord::comm::of_contents(concord::comm::Call::name) ? concord::comm::unless_refused(code) : code;                             \
   }
 CONCORD_WAITING_CALLS(CONCORD_CALL)
 #undef CONCORD_CALL

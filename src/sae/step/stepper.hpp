@@ -4,7 +4,7 @@
 #include "concord/sae/rows/row_feed.hpp"
 #include "concord/sae/training/train.hpp"
 
-#include "sae/training/training_state.hpp"
+#include "sae/training/folder/training_state.hpp"
 #include <memory>
 
 namespace concord::sae {

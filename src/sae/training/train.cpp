@@ -1,8 +1,7 @@
 #include "concord/sae/training/train.hpp"
 
 #include "concord/comm/decided.hpp"
-#include "concord/core/digest.hpp"
-#include "concord/core/json_text.hpp"
+#include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/progress.hpp"
@@ -13,13 +12,13 @@
 #include "concord/sae/rows/norm_limit.hpp"
 #include "concord/sae/training/metrics.hpp"
 
-#include "sae/format/sae_folder.hpp"
-#include "sae/numbers/rows.hpp"
 #include "sae/step/step.hpp"
 #include "sae/step/stepper.hpp"
+#include "sae/training/folded.hpp"
+#include "sae/training/folder/training_folder.hpp"
+#include "sae/training/folder/training_log.hpp"
 #include "sae/training/resolved.hpp"
 #include "sae/training/start.hpp"
-#include "sae/training/training_log.hpp"
 #include <algorithm>
 #include <cmath>
 
@@ -43,17 +42,16 @@ public:
       check(options);
       o_ = resolved(options, feed_.cols());
       architecture_ = make_architecture(comm_, architecture_settings(o_, feed_));
-      key_ = key_of(o_, architecture_->settings(), feed_);
-      digest_ = key_.digest();
+      folder_ = TrainingFolder(o_.out, key_of(o_, architecture_->settings(), feed_), o_.force);
     });
   }
 
   /// Unless it is done, this run claims it.
   bool is_done() {
-    io::require_same_key(comm_, key_);
+    io::require_same_key(comm_, folder_.key());
     const auto look = [&](bool accept) {
       return comm::decided(comm_, [&] {
-        const bool done = is_done_here();
+        const bool done = folder_.is_done();
         if ((done || accept) && run_record().accepted) run_record().accepted();
         return done;
       });
@@ -71,25 +69,25 @@ public:
   }
 
   const TrainOptions& options() const { return o_; }
-  const std::string& digest() const { return digest_; }
+  const std::string& digest() const { return folder_.digest(); }
   Index step() const { return state_->step; }
 
   void prepare() {
     exchange_ = std::make_unique<Exchange>(comm_, *architecture_, o_.reduction);
     comm::agree(comm_, [&] {
       state_ = std::make_unique<TrainingState>(exchange_->parameters(), exchange_->count(), architecture_kind(o_.kind).beta1);
-      if (comm_.rank() == 0) make_folder(partial());
+      if (comm_.rank() == 0) make_folder(folder_.partial());
     });
     comm_.barrier();
     stepper_ = make_stepper({comm_, o_, feed_.parts(), *architecture_, *exchange_, *state_});
-    const bool resumed = comm::decided(comm_, [&] { return has_checkpoint(); });
+    const bool resumed = comm::decided(comm_, [&] { return folder_.has_checkpoint(); });
     comm::agree(comm_, [&] {
-      if (resumed) sae::load_checkpoint(checkpoint(), feed_.parts().size(), *state_, *architecture_, *exchange_);
+      if (resumed) sae::load_checkpoint(folder_.checkpoint(), feed_.parts().size(), *state_, *architecture_, *exchange_);
     });
     if (resumed) exchange_->spread();
     if (resumed) log_info("{}: continuing at step {} of {}", o_.stage_word, state_->step, o_.steps);
     comm::agree(comm_, [&] {
-      log_ = std::make_unique<TrainingLog>(partial() / "training.jsonl", o_.steps);
+      log_ = std::make_unique<TrainingLog>(folder_.partial() / "training.jsonl", o_.steps);
       if (comm_.rank() == 0) log_->go_on_behind(state_->step);
     });
   }
@@ -120,9 +118,9 @@ public:
   void save_checkpoint() {
     stepper_->store();
     count_left_out();
-    sae::save_checkpoint(comm_, checkpoint(), *state_, *architecture_, digest_);
+    sae::save_checkpoint(comm_, folder_.checkpoint(), *state_, *architecture_, folder_.digest());
     comm::agree(comm_, [&] {
-      if (comm_.rank() == 0) write_text_atomic(partial() / "digest", digest_);
+      if (comm_.rank() == 0) folder_.sign_checkpoint();
     });
   }
 
@@ -135,7 +133,7 @@ public:
     const double screened = architecture_->computed_per_row();
     const double received = exchange_->bytes_received() / static_cast<double>(std::max<Index>(1, steps_here_));
     state_->adam = Adam(feed_.cols(), 0, 1, 0);
-    const Sae sae = folded();
+    const Sae sae = folded(*state_, *architecture_, *exchange_, feed_.parts(), feed_.cols(), o_.latents);
     count_left_out();
     const Metrics metrics = evaluate(comm_, sae, feed_, NormLimit(feed_.parts(), state_->medians, o_.max_norm));
     comm::agree(comm_, [&] {
@@ -152,20 +150,6 @@ public:
   }
 
 private:
-  fs::path partial() const { return o_.out.string() + ".partial"; }
-  fs::path checkpoint() const { return partial() / "checkpoint.safetensors"; }
-
-  bool is_done_here() const {
-    const auto record = record_of_sae(o_.out);
-    if (!record) return false;
-    if (record->value("stage_digest", "") == digest_) return true;
-    if (o_.force) return false;
-    const auto part = [&](const char* name) { return record->at(name).is_object() ? record->at(name) : nlohmann::json::object(); };
-    fail(ExitCode::config,
-         "{} holds an SAE trained with other settings or inputs ({}); choose another output, or give --force to replace it",
-         o_.out.string(), difference({"train-sae", part("settings"), part("inputs")}, key_));
-  }
-
   // --- a step -------------------------------------------------------------------------------------------------------
 
   void one_step() {
@@ -232,54 +216,12 @@ private:
     if (std::isfinite(sum)) return;
     throw Error(ExitCode::bad_data,
                 fmt::format("{}: the loss is not finite at step {} of layer {}; the last good checkpoint is {}; lower sae.learning_rate",
-                            o_.stage_word, state_->step, o_.layer, fs::exists(checkpoint()) ? checkpoint().string() : "none"),
+                            o_.stage_word, state_->step, o_.layer,
+                            fs::exists(folder_.checkpoint()) ? folder_.checkpoint().string() : "none"),
                 /*agreed=*/true);
   }
 
-  // --- checkpoints --------------------------------------------------------------------------------------------------
-
-  bool has_checkpoint() const {
-    if (!fs::exists(checkpoint()) || !fs::exists(partial() / "digest")) return false;
-    if (read_text(partial() / "digest", "checkpoint digest") != digest_) {
-      if (o_.force) return false;
-      fail(ExitCode::config, "{} belongs to a training with other settings or inputs; choose another output, or give --force to start anew",
-           partial().string());
-    }
-    return true;
-  }
-
   // --- end ----------------------------------------------------------------------------------------------------------
-
-  /// The SAE on unscaled rows. Of one model, codes shrink by the scale s: W_enc stays, biases and thresholds are divided by s. Of several
-  /// models, each with an s of its own, codes stay: W_enc s, W_dec / s, b_dec / s. Its matrices are those of the training, which ends
-  /// with it. Collective.
-  Sae folded() {
-    Sae sae;
-    sae.d = feed_.cols();
-    sae.latents = o_.latents;
-    auto& p = state_->parameters;
-    sae.encoder = {exchange_->memory(), p.encoder()};
-    sae.decoder = {exchange_->memory(), p.decoder()};
-    sae.b_enc.assign(p.b_enc().begin(), p.b_enc().end());
-    sae.b_dec.assign(p.b_dec().begin(), p.b_dec().end());
-    architecture_->describe(p, sae);
-    const auto parts = feed_.parts();
-    if (parts.size() == 1) {
-      const double scale = state_->scales[0];
-      for (auto* values : {&sae.b_enc, &sae.b_dec, &sae.threshold, &sae.b_mag})
-        for (float& b : *values) b = static_cast<float>(b / scale);
-      return sae;
-    }
-    sae.parts = parts;
-    std::vector<double> inverse;
-    for (const double scale : state_->scales) inverse.push_back(1 / scale);
-    const auto mine = [&](std::span<float> rows) { return rows.subspan(at(exchange_->first() * sae.d), at(exchange_->count() * sae.d)); };
-    scale_rows(mine(p.encoder()), parts, state_->scales);
-    scale_rows(mine(p.decoder()), parts, inverse);
-    exchange_->spread();
-    scale_rows(sae.b_dec, parts, inverse);
-    return sae;
-  }
 
   /// Of the steps of this run behind the first few, which meet fresh memory.
   double rows_a_second() const {
@@ -289,16 +231,7 @@ private:
 
   void write(const Sae& sae, const Metrics& metrics) {
     const std::string model = feed_.model();
-    save_sae(partial(), sae,
-             {{"model_name", model.empty() ? "unknown" : fs::path(model).filename().string()},
-              {"hook_name", fmt::format("blocks.{}.hook_resid_post", o_.layer)},
-              {"prepend_bos", true},
-              {"sae_lens_training_version", "concord " + version()}});
-    nlohmann::json record{{"stage_digest", digest_},
-                          {"settings", key_.settings},
-                          {"inputs", key_.inputs},
-                          {"weights_digest", digest_of_file(partial() / "sae_weights.safetensors")},
-                          {"kind", settings::word_of(o_.kind)},
+    nlohmann::json record{{"kind", settings::word_of(o_.kind)},
                           {"dead", dead_count_},
                           {"latents", o_.latents},
                           {"d", sae.d},
@@ -307,26 +240,22 @@ private:
                           {"rows_left_out", state_->left_out},
                           {"rows", o_.steps * o_.batch},
                           {"normalisation", settings::word_of(o_.normalise) + ": trained on s x, s = scale, folded into the saved weights"},
-                          {"software", "concord " + version()},
-                          {"git", git_state()},
-                          {"command", run_record().command},
-                          {"ranks", comm_.size()},
-                          {"date", utc_now()}};
+                          {"ranks", comm_.size()}};
     record.update(metrics.json());
     if (sae.parts.size() > 1) record["relative_decoder_norms"] = relative_decoder_norms(sae, state_->scales);
-    write_text_atomic(partial() / "training.json", json_text(record, 2) + "\n");
-    remove_sae(o_.out);
-    fs::rename(partial(), o_.out);
-    fs::remove(o_.out / "checkpoint.safetensors"); // last, so that a kill before the rename loses nothing
-    fs::remove(o_.out / "digest");
+    folder_.finish(sae,
+                   {{"model_name", model.empty() ? "unknown" : fs::path(model).filename().string()},
+                    {"hook_name", fmt::format("blocks.{}.hook_resid_post", o_.layer)},
+                    {"prepend_bos", true},
+                    {"sae_lens_training_version", "concord " + version()}},
+                   std::move(record));
   }
 
   const comm::Communicator& comm_;
   TrainOptions o_;
   Progress clock_{"", 0, ""};
   RowFeed& feed_;
-  StageKey key_;
-  std::string digest_;
+  TrainingFolder folder_;
   std::optional<io::Claim> claim_;
   std::unique_ptr<Architecture> architecture_;
   std::unique_ptr<TrainingState> state_;

@@ -153,12 +153,6 @@ const char* name_of(BasisKind kind) {
   return kind_names[static_cast<std::size_t>(kind)];
 }
 
-BasisKind basis_kind_of(const std::string& name) {
-  const auto found = std::find(kind_names.begin(), kind_names.end(), name);
-  require(found != kind_names.end(), ExitCode::internal, "no subspace is called {}", name);
-  return static_cast<BasisKind>(found - kind_names.begin());
-}
-
 std::vector<double> PhraseMeans::centre(const std::vector<std::int8_t>& half_of_phrase, int half) const {
   std::vector<double> sum(at(d));
   double count = 0;

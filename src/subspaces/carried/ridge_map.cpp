@@ -51,19 +51,6 @@ void PairMoments::add(const std::vector<double>& rows_x, const std::vector<doubl
   n += static_cast<double>(count);
 }
 
-PairMoments PairMoments::flipped() const {
-  PairMoments other;
-  other.dx = dy;
-  other.dy = dx;
-  other.n = n;
-  other.x = y;
-  other.y = x;
-  other.xx = yy;
-  other.yy = xx;
-  other.xy = linalg::transposed(linalg::view(xy, dx, dy));
-  return other;
-}
-
 Ridge::Ridge(const PairMoments& fit) : dx_(fit.dx), dy_(fit.dy) {
   require(fit.n > 0, ExitCode::bad_data, "a map between two models needs rows to be fitted on");
   mean_x_ = mean_of(fit.x, fit.n);

@@ -15,7 +15,7 @@ struct Item {
 };
 
 /// Rows of the codes that lie so near are read at once.
-constexpr Index rows_between = 64;
+constexpr Index rows_between = 8;
 constexpr Index rows_at_once = 1 << 14;
 
 float combined(SpanValue value, float so_far, float next, bool of_last_row) {

@@ -100,17 +100,6 @@ TEST(RidgeMap, OfFewerRowsThanColumns) {
   for (const double value : constant.m) EXPECT_EQ(value, 0);
 }
 
-TEST(RidgeMap, MomentsOfTheOtherWayRound) {
-  const Planted rows(5, 30, 1);
-  const auto flipped = moments_of(rows.x, rows.y, 30).flipped();
-  const auto expected = moments_of(rows.y, rows.x, 30);
-  EXPECT_EQ(flipped.dx, expected.dx);
-  EXPECT_EQ(flipped.n, expected.n);
-  EXPECT_EQ(flipped.x, expected.x);
-  EXPECT_EQ(flipped.xx, expected.xx);
-  for (std::size_t i = 0; i < expected.xy.size(); ++i) EXPECT_NEAR(flipped.xy[i], expected.xy[i], 1e-9);
-}
-
 TEST(RidgeMap, StrengthIsThatOfTheLargestR2OnOtherRows) {
   std::set<double> chosen;
   for (const double noise : {0.0, 3.0, 30.0}) {

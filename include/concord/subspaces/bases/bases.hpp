@@ -30,7 +30,6 @@ using agreement::Basis;
 enum class BasisKind { sae, residual, random, matched, dealt, means, lda, leace, pseudo };
 inline constexpr int basis_kinds = 9;
 const char* name_of(BasisKind kind);
-BasisKind basis_kind_of(const std::string& name);
 
 /// Means of the residual stream over the spans of each phrase, phrases in ascending order.
 struct PhraseMeans {

@@ -17,8 +17,6 @@ struct PairMoments {
   PairMoments(Index width_x, Index width_y);
   /// Adds n pairs of rows, x [n, dx] and y [n, dy].
   void add(const std::vector<double>& x, const std::vector<double>& y, Index n);
-  /// The same pairs the other way round.
-  PairMoments flipped() const;
 
   Index dx = 0, dy = 0;
   double n = 0;

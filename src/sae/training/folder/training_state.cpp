@@ -1,4 +1,4 @@
-#include "sae/training/training_state.hpp"
+#include "sae/training/folder/training_state.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"

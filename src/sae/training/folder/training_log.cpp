@@ -1,4 +1,4 @@
-#include "sae/training/training_log.hpp"
+#include "sae/training/folder/training_log.hpp"
 
 #include "concord/core/error.hpp"
 #include "concord/core/text.hpp"

@@ -1,0 +1,44 @@
+#pragma once
+/// One pair of layers, from features to matches. Collective over `group`.
+
+#include "concord/comm/stop.hpp"
+#include "concord/corpus/text/token_texts.hpp"
+
+#include "correlate/correlation_inputs.hpp"
+#include "correlate/pair_correlator.hpp"
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace concord::correlate {
+
+class PairRun {
+public:
+  /// All must outlive it. @param tokens  for the token filters, on the first rank of the group; else null
+  PairRun(const comm::Communicator& group, const CorrelateOptions& options, const CorrelationInputs& inputs,
+          const corpus::TokenTexts* tokens)
+      : group_(group), options_(options), inputs_(inputs), tokens_(tokens) {}
+
+  /// Also writes all correlations where they are asked for. Whole on the first rank of the group. @throws Error, agreed; or stopped.
+  PairResult run(PairCorrelator& correlator, Index pair);
+  double seconds() const { return seconds_; } ///< from features in their files to best partners, of all pairs so far
+
+private:
+  /// A layer of one side and what matching needs of it.
+  struct Layer {
+    std::shared_ptr<const FeatureSource> source;
+    MatchSide facts;
+  };
+  Layer load(const Side& side, int layer) const;
+  Proof prove(PairCorrelator& correlator, const PairCorrelation& correlation, const Matcher* matcher, const MatchSide& a,
+              const MatchSide& b, std::vector<Edge>& edges, const comm::StopWithin& stop) const;
+  void write_matrix(PairCorrelator& correlator, const FeatureSource& a, const FeatureSource& b, Index pair) const;
+
+  const comm::Communicator& group_;
+  const CorrelateOptions& options_;
+  const CorrelationInputs& inputs_;
+  const corpus::TokenTexts* tokens_;
+  double seconds_ = 0;
+};
+
+} // namespace concord::correlate
