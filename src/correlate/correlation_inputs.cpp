@@ -44,7 +44,7 @@ void CorrelationInputs::set_key() {
   said["null_shifts"] = shifts_;
   if (is_shifted()) said["shift"] = shift_;
   said.erase("null_features");
-  if (samples_any_null()) said["null_features"] = {options_.null_features, options_.seed};
+  if (const auto sampled = sampled_nulls(); !sampled.empty()) said["null_features"] = {{"seed", options_.seed}, {"of", sampled}};
   said["pairing"] = static_cast<int>(options_.rules.pairing);
   said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
   said.erase("matrix_coactive");
@@ -93,14 +93,20 @@ PairShape CorrelationInputs::pair_shape(int layer_a, int layer_b) const {
   const Index a = a_.features(layer_a);
   const Index b = b_.features(layer_b);
   const Index least = options_.null_features;
-  return {a, b, options_.best, static_cast<Index>(shifts_.size()), null_features(a, least), null_features(b, least)};
+  const auto shifts = static_cast<Index>(shifts_.size());
+  return {a, b, options_.best, shifts, null_features(a, least, shifts), null_features(b, least, shifts)};
 }
 
-bool CorrelationInputs::samples_any_null() const {
+/// Features of A, those of them whose null is taken, and the same of B, of each kind of pair where these are a sample: what a result hangs
+/// on, whatever the setting was.
+std::set<std::array<Index, 4>> CorrelationInputs::sampled_nulls() const {
+  std::set<std::array<Index, 4>> sampled;
   for (const int la : a_.layers())
-    for (const int lb : b_.layers())
-      if (pair_shape(la, lb).samples_null()) return true;
-  return false;
+    for (const int lb : b_.layers()) {
+      const PairShape shape = pair_shape(la, lb);
+      if (shape.samples_null()) sampled.insert({shape.features_a, shape.null_a, shape.features_b, shape.null_b});
+    }
+  return sampled;
 }
 
 double CorrelationInputs::file_bytes() const {

@@ -18,16 +18,13 @@ MemoryPlan correlate_memory(const CorrelateOptions& o, const CorrelateSize& size
   plan.each_rank("counts, sums and places of features", "40 (F_a + F_b)", 40 * (size.features_a + size.features_b));
   const auto features_a = static_cast<Index>(size.features_a);
   const auto features_b = static_cast<Index>(size.features_b);
-  const bool sampled = shifts > 0 && samples_null(features_a, features_b, o.null_features);
+  const bool sampled = shifts > 0 && samples_null(features_a, features_b, o.null_features, o.null_shifts);
   const double tables = (size.features_a / r + size.features_b * threads) * (32 * best + 8 * shifts + 64);
   plan.each_rank("best partners while they are found", "(F_a / R + F_b n) (32 k + 8 s + 64)", tables);
   const double postings = 8 * entries_a / r + 8 * size.features_a / r;
   const double rows = 6 * entries_b + 10 * size.rows;
   const double sharing = std::max(1, size.on_node);
-  // Of B at most: frequent features are drawn less often.
-  const double of_b =
-      std::min(1.0, shifts * static_cast<double>(null_features(features_b, o.null_features)) / std::max(1.0, size.features_b));
-  const double sample = sampled ? of_b * 8 * entries_b / r : 0;
+  const double sample = sampled ? 8 * entries_b / r : 0; // at most: rare features are drawn in part, dense ones mostly all
   const double rows_a = sampled ? 6 * entries_a + 10 * size.rows : 0;
   const double room = std::max(0.0, limit - tables);
   // What does not fit comes in pieces.
@@ -36,7 +33,7 @@ MemoryPlan correlate_memory(const CorrelateOptions& o, const CorrelateSize& size
   plan.each_rank("A's features as posting lists", "8 T L_a / R, in pieces beyond correlate.memory_gib", part * postings);
   plan.each_node("B's features as rows", "T (6 L_b + 10), in pieces beyond correlate.memory_gib", part * rows);
   if (sampled) {
-    plan.each_rank("sample of B's features as posting lists", "8 T L_b s m / (F_b R), likewise", part * sample);
+    plan.each_rank("sample of B's features as posting lists", "8 T L_b / R, likewise", part * sample);
     plan.at_most();
     plan.each_node("A's features as rows, beside the sample", "T (6 L_a + 10), likewise", part * rows_a);
   }

@@ -2,48 +2,18 @@
 
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"
-#include "concord/correlate/null_size.hpp"
 
 #include "correlate/device/device_sweep.hpp"
+#include "correlate/features/kept.hpp"
 #include "correlate/features/sampled_source.hpp"
 #include "correlate/sums/sweep.hpp"
 #include <algorithm>
 #include <limits>
-#include <list>
 #include <mutex>
 #include <optional>
 
 namespace concord::correlate {
 namespace {
-
-/// What is kept of a layer for the next pairs, within a limit of bytes; what was not used for longest goes first.
-template <typename ShareType>
-class Kept {
-public:
-  std::shared_ptr<const ShareType> find(int layer) {
-    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
-      if (entry->first == layer) {
-        entries_.splice(entries_.begin(), entries_, entry);
-        return entries_.front().second;
-      }
-    return nullptr;
-  }
-  void keep(int layer, std::shared_ptr<const ShareType> share) { entries_.emplace_front(layer, std::move(share)); }
-  void clear() { entries_.clear(); }
-  double bytes() const {
-    double sum = 0;
-    for (const auto& entry : entries_) sum += entry.second->share.held;
-    return sum;
-  }
-  bool drop_oldest() {
-    if (entries_.empty()) return false;
-    entries_.pop_back();
-    return true;
-  }
-
-private:
-  std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
-};
 
 /// Nanoseconds that a rank of a grid takes for a row: what it adds up (fitted to measured shares, docs/performance.md) and what it is sent
 /// (assumed). Rows of B cost the less an entry the longer they are, so columns only pay where B's rows have to be sent to many nodes.
@@ -168,7 +138,7 @@ struct PairCorrelator::State {
     return features * static_cast<double>(settings.best * 32 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
   }
 
-  /// Makes room for `bytes`; false when that cannot be. The same on every rank.
+  /// Makes room for `bytes` beside what is held of the pair at hand; false when that cannot be. The same on every rank.
   bool make_room(double bytes) {
     const auto too_much = [&] {
       return kept_a.bytes() + kept_b.bytes() + kept_sample.bytes() + kept_rows_a.bytes() + bytes + tables_bytes() > settings.memory;
@@ -182,7 +152,13 @@ struct PairCorrelator::State {
     PairRows rows{of.of_lists, of.of_rows, of.deal_lists, of.deal_rows, of.lists.find(of.layer_lists), of.rows.find(of.layer_rows)};
     const double needed = (rows.whole_a ? 0.0 : postings_bytes(*grid, comm.rank(), of.of_lists, of.deal_lists)) +
                           (rows.whole_b ? 0.0 : rows_bytes(*grid, comm.rank(), of.of_rows, of.deal_rows, sharing()));
-    if (!fits_on_device(of) || !make_room(needed)) return {of.of_lists, of.of_rows, of.deal_lists, of.deal_rows, nullptr, nullptr};
+    const bool fits = fits_on_device(of);
+    if (!fits || !make_room(needed)) {
+      rows.whole_a.reset();
+      rows.whole_b.reset();
+      if (fits) make_room(settings.memory); // all of it is for pieces
+      return rows;
+    }
     if (!rows.whole_a) {
       if (&of.lists == &kept_a) kept_a.clear(); // pairs come by layers of A
       rows.whole_a =
@@ -216,12 +192,14 @@ struct PairCorrelator::State {
   Index widest() const { return std::clamp<Index>(settings.block, 1, widest_block); }
 
   void draw_samples(int layer_a, int layer_b) {
-    sampled = !settings.shifts.empty() && samples_null(a->features(), b->features(), settings.null_features);
-    if (!sampled) return;
     const auto shifts = static_cast<Index>(settings.shifts.size());
+    sampled = shifts > 0 && samples_null(a->features(), b->features(), settings.null_features, shifts, settings.null_values);
+    if (!sampled) return;
     const auto draw = [&](const FeatureSource& of, int layer, const char* purpose) {
-      return null_sample(of, null_features(of.features(), settings.null_features), shifts,
-                         Philox(settings.seed, purpose, static_cast<std::uint64_t>(layer)));
+      auto sample = null_sample(of, null_features(of.features(), settings.null_features, shifts, settings.null_values), shifts,
+                                Philox(settings.seed, purpose, static_cast<std::uint64_t>(layer)));
+      require(sample.size() > 0 || of.entries() == 0, ExitCode::internal, "no null of layer {}", layer); // without it no test
+      return sample;
     };
     sample_a = draw(*a, layer_a, "null features of A");
     sample_b = draw(*b, layer_b, "null features of B");

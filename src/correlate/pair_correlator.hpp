@@ -8,6 +8,7 @@
 /// partners of each feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
 
 #include "concord/comm/session.hpp"
+#include "concord/correlate/null_size.hpp"
 
 #include "correlate/features/feature_share.hpp"
 #include "correlate/features/null_sample.hpp"
@@ -25,12 +26,13 @@ enum class SumsBy { cpu, gpu, emulated_gpu };
 inline constexpr Index most_partners_on_gpu = 64;
 
 struct PearsonSettings {
-  Index best = 16;                 ///< partners kept a feature
-  Index shift = 0;                 ///< row t of A stands beside row (t + shift) mod N of B; exceeding() and for_each_row() want 0
-  std::vector<Index> shifts;       ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
-  Index null_features = 0;         ///< features of a side whose null is taken at each shift, at least (null_size.hpp); 0: all
-  std::uint64_t seed = 1;          ///< of their draw
-  double memory = 4.0 * (1 << 30); ///< bytes a rank
+  Index best = 16;                        ///< partners kept a feature
+  Index shift = 0;                        ///< row t of A stands beside row (t + shift) mod N of B; exceeding() and for_each_row() want 0
+  std::vector<Index> shifts;              ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
+  Index null_features = 0;                ///< features of a side whose null is taken at each shift, at least (null_size.hpp); 0: all
+  Index null_values = fewest_null_values; ///< of a side, fewer of which are no sample
+  std::uint64_t seed = 1;                 ///< of their draw
+  double memory = 4.0 * (1 << 30);        ///< bytes a rank
   int threads = 1;
   double unstopped_seconds = 5; ///< of a pair, in which it heeds no stop: short pairs end in runs that are always cut short
   int grid_columns = 0;         ///< of the grid of ranks; 0: by size

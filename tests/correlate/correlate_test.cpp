@@ -2,12 +2,15 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 
+#include "correlate/features/kept.hpp"
 #include "correlate/pair_correlator.hpp"
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <map>
+#include <memory>
+#include <numeric>
 #include <set>
 
 namespace concord::correlate {
@@ -197,6 +200,7 @@ TEST(Pearson, ASampledNullIsAPartOfTheWholeOne) {
   auto s = settings(5, {1, 150, 299});
   const auto whole = best_correlations(world(), a, b, s);
   s.null_features = 12;
+  s.null_values = 1;
   const auto pair = best_correlations(world(), a, b, s);
   if (world().rank() != 0) return;
   EXPECT_TRUE(whole.sample_a.feature.empty());
@@ -221,6 +225,7 @@ TEST(Pearson, ASampledNullHasTheSameBitsAtAnyRanksGridPiecesAndThreads) {
   const auto b = random_csr(2, 130, 50, 0.1);
   auto s = settings(4, {30, 97});
   s.null_features = 9;
+  s.null_values = 1;
   s.seed = 5;
   const auto alone = best_correlations(world().split(world().rank()), a, b, s);
   for (const auto& way : ways(s, 30000.0)) {
@@ -235,6 +240,7 @@ TEST(Pearson, ASampledNullOfManyPairsIsThatOfEach) {
   const MatrixSource b[2] = {MatrixSource(random_csr(3, 90, 50, 0.1)), MatrixSource(random_csr(4, 90, 36, 0.1))};
   auto s = settings(3, {30});
   s.null_features = 8;
+  s.null_values = 1;
   for (const double memory : {1e9, 30000.0}) {
     s.memory = memory;
     PairCorrelator all(world(), s);
@@ -272,7 +278,7 @@ TEST(NullSample, IsDrawnOfAllLiveFeaturesByTheirRate) {
     for (const Index n : at_shift) EXPECT_NEAR(static_cast<double>(n), wanted, 6);
   }
   EXPECT_EQ(drawn[0], 0);
-  EXPECT_NEAR(weight, features - 1, 0.1 * features); // together they stand for all
+  EXPECT_NEAR(weight, features - 1, 0.01 * features); // together they stand for all
   double rare = 0, frequent = 0;
   for (std::size_t f = 3; f < drawn.size(); ++f) {
     EXPECT_GT(drawn[f], 0) << f;
@@ -281,25 +287,117 @@ TEST(NullSample, IsDrawnOfAllLiveFeaturesByTheirRate) {
   EXPECT_GT(rare, frequent * 0.8);
 }
 
-/// The features of a strip are summed up together.
-TEST(NullSample, TakesDenseFeaturesByStrips) {
-  const MatrixSource source(random_csr(42, 300, 200, 0.2)); // all dense but some
-  const auto& count = source.totals().count;
-  std::vector<std::int32_t> order;
-  for (std::int32_t f = 1; f < 200; ++f) order.push_back(f);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](auto x, auto y) { return count[static_cast<std::size_t>(x)] > count[static_cast<std::size_t>(y)]; });
-  const auto sample = null_sample(source, 20, 2, Philox(1, "test"));
-  ASSERT_GT(sample.size(), 30);
-  Index whole = 0;
-  for (std::size_t k = 0; k + 4 <= sample.feature.size(); ++k) {
-    const auto first = std::find(order.begin(), order.end(), sample.feature[k]) - order.begin();
-    if (first % strip_a != 0) continue;
-    ++whole;
-    for (Index i = 0; i < strip_a; ++i)
-      EXPECT_EQ(sample.feature[k + static_cast<std::size_t>(i)], order[static_cast<std::size_t>(first + i)]);
+/// Features of which the counts alone are known.
+class CountsSource final : public FeatureSource {
+public:
+  CountsSource(std::vector<Index> counts, Index rows) : rows_(rows) {
+    totals_.sum.assign(counts.size(), 1.0);
+    totals_.count = std::move(counts);
   }
-  EXPECT_GT(whole, 7);
+  Index rows() const override { return rows_; }
+  using FeatureSource::entries;
+  Index entries(Index, Index) const override { return 0; }
+  io::CsrMatrix read(Index, Index) const override { return {}; }
+
+private:
+  Index rows_;
+};
+
+/// Some features on 990, 989, ... of 1,000 rows; 2,000 others on 99, 98, ... and again.
+std::vector<Index> counts_with_dense(Index dense) {
+  std::vector<Index> counts;
+  for (Index f = 0; f < dense; ++f) counts.push_back(990 - f);
+  for (Index f = 0; f < 2000; ++f) counts.push_back(99 - f % 90);
+  return counts;
+}
+
+/// Dense features are summed up four at a time: a strip is at each shift drawn whole or not at all. All are drawn up to 256, which stand
+/// for all of them exactly; few ones at several shifts.
+TEST(NullSample, TakesDenseFeaturesByStrips) {
+  constexpr Index shifts = 4, others = 2000;
+  for (const Index dense : {1, 16, 66, 200, 256, 500}) {
+    const auto sample = null_sample(CountsSource(counts_with_dense(dense), 1000), 512, shifts, Philox(7, "test"));
+    EXPECT_EQ(sample.dense, 100.0);
+    std::map<std::pair<Index, Index>, Index> drawn; // of a strip at a shift
+    std::set<std::int32_t> features;
+    double of_dense = 0, of_others = 0;
+    for (std::size_t k = 0; k < sample.feature.size(); ++k) {
+      if (sample.feature[k] >= dense) {
+        of_others += sample.weight[k];
+        continue;
+      }
+      ++drawn[{sample.feature[k] / strip_a, sample.shift[k]}];
+      features.insert(sample.feature[k]);
+      of_dense += sample.weight[k];
+    }
+    for (const auto& [strip, times] : drawn) EXPECT_EQ(times, std::min(strip_a, dense - strip.first * strip_a)) << dense;
+    EXPECT_EQ(static_cast<Index>(features.size()), std::min<Index>(dense, 256)) << dense;
+    EXPECT_EQ(static_cast<Index>(drawn.size()), std::clamp<Index>((dense + 3) / 4, 4, 64)) << dense;
+    EXPECT_NEAR(of_dense, static_cast<double>(dense), 1e-9) << dense;
+    EXPECT_NEAR(of_others, others, 0.02 * others) << dense;
+    EXPECT_GE(sample.size(), 512 * shifts * 9 / 10);
+    EXPECT_LE(sample.size(), 512 * shifts);
+  }
+}
+
+/// Where more values are asked for than features have at all shifts, all are taken, and together they stand for all.
+TEST(NullSample, OfMoreThanThereIsStandsForAll) {
+  const std::vector<Index> counts(50, 20);
+  const auto sample = null_sample(CountsSource(counts, 1000), 100, 4, Philox(3, "test"));
+  EXPECT_EQ(sample.size(), 200);
+  EXPECT_NEAR(std::accumulate(sample.weight.begin(), sample.weight.end(), 0.0), 50, 1e-9);
+}
+
+/// No sample where it would save little or say too little.
+TEST(NullSize, IsAllWhereASampleSaysTooLittle) {
+  EXPECT_EQ(null_features(16384, 512, 4), 512);
+  EXPECT_EQ(null_features(131072, 512, 4), 4096);
+  EXPECT_EQ(null_features(2048, 512, 4), 2048);
+  EXPECT_EQ(null_features(16384, 0, 4), 16384);
+  EXPECT_EQ(null_features(1000, 63, 4), 1000);
+  EXPECT_EQ(null_features(1000, 64, 4), 64);
+  EXPECT_FALSE(samples_null(1000, 250, 64, 4));
+  const auto a = random_csr(1, 60, 40, 0.1), b = random_csr(2, 60, 40, 0.1);
+  auto s = settings(2, {20, 40});
+  const auto whole = best_correlations(world(), a, b, s);
+  s.null_features = 2;
+  expect_same_bits(best_correlations(world(), a, b, s), whole);
+}
+
+/// However many features are dense, each side has a null, and of dense and of other features.
+TEST(NullSample, IsNeverEmptyWhereFeaturesFire) {
+  for (const double rate : {0.02, 0.12, 0.5}) {
+    const auto a = random_csr(43, 200, 300, rate), b = random_csr(44, 200, 300, rate);
+    auto s = settings(2, {50, 100});
+    s.null_features = 5;
+    s.null_values = 1;
+    const auto pair = best_correlations(world(), a, b, s);
+    if (world().rank() != 0) continue;
+    EXPECT_GT(pair.null_a.size(), 10U) << rate;
+    EXPECT_GT(pair.null_b.size(), 10U) << rate;
+  }
+}
+
+/// What is looked up for the pair at hand is not dropped, so that it goes on to be counted.
+TEST(Kept, DropsWhatNobodyHolds) {
+  struct Held {
+    struct {
+      double held;
+    } share;
+  };
+  Kept<Held> kept;
+  for (int layer = 0; layer < 3; ++layer) kept.keep(layer, std::make_shared<Held>(Held{{1.0 + layer}}));
+  {
+    const auto oldest = kept.find(0);
+    const auto held = kept.find(1);
+    EXPECT_TRUE(kept.drop_oldest());
+    EXPECT_EQ(kept.find(2), nullptr);
+    EXPECT_FALSE(kept.drop_oldest());
+    EXPECT_EQ(kept.bytes(), 3);
+  }
+  EXPECT_TRUE(kept.drop_oldest());
+  EXPECT_EQ(kept.find(0), nullptr); // it was used before the other
+  EXPECT_EQ(kept.bytes(), 2);
 }
 
 TEST(NullSample, OfFewFeaturesTakesWhatThereIs) {
@@ -311,6 +409,7 @@ TEST(NullSample, OfFewFeaturesTakesWhatThereIs) {
   EXPECT_EQ(null_sample(MatrixSource(none), 2, 3, Philox(1, "test")).size(), 0);
   auto s = settings(2, {1});
   s.null_features = 2;
+  s.null_values = 1;
   EXPECT_NO_THROW(best_correlations(world(), none, one, s));
 }
 

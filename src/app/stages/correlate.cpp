@@ -104,11 +104,12 @@ struct NullPlan {
 };
 
 NullPlan null_plan(const PlanSizes& s) {
-  const auto shifts = static_cast<double>(s.study.integer("correlate.null_shifts"));
+  const Index each = s.study.integer("correlate.null_shifts");
+  const auto shifts = static_cast<double>(each);
   const Index latents = static_cast<Index>(s.latents());
   const Index least = s.study.integer("correlate.null_features");
-  const auto features = static_cast<double>(correlate::null_features(latents, least));
-  const bool sampled = shifts > 0 && correlate::samples_null(latents, latents, least);
+  const auto features = static_cast<double>(correlate::null_features(latents, least, each));
+  const bool sampled = shifts > 0 && correlate::samples_null(latents, latents, least, each);
   // Of two sides. Rare features, which cost less, are drawn more often: 0.70 to 0.78 of a uniform sample where counts fall with rank^-0.8.
   constexpr double of_uniform = 0.75;
   return {sampled ? 2 * of_uniform * shifts * features / s.latents() : shifts, shifts * features, sampled};

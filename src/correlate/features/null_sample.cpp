@@ -29,30 +29,74 @@ Order order_of(const FeatureSource& source) {
   return order;
 }
 
-/// What is drawn at once: features [first, last) of the order.
-struct Unit {
-  std::size_t first, last;
-  double density; ///< values a feature, up to a factor
+/// Values of a feature, or of a strip of them.
+struct Draw {
+  std::size_t first, last; ///< of the order
+  std::int32_t shift;
+  double weight;
 };
 
-/// One unit of each of `draws` strata of like density; each unit at most once a shift. Draw i is for shift i mod `shifts`.
-void draw(const std::vector<Unit>& units, Index draws, Index shifts, const Order& order, const Philox& random, NullSample& sample) {
-  std::vector<double> ends;
-  double sum = 0;
-  for (const Unit& unit : units) ends.push_back(sum += unit.density);
-  std::vector<std::vector<std::int32_t>> drawn(units.size()); // shifts
-  for (Index i = 0; i < draws; ++i) {
-    const double place = (static_cast<double>(i) + random.uniform(static_cast<std::uint64_t>(i))) * sum / static_cast<double>(draws);
-    const auto u = std::min(units.size() - 1, static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), place) - ends.begin()));
-    const auto shift = static_cast<std::int32_t>(i % shifts);
-    if (std::find(drawn[u].begin(), drawn[u].end(), shift) != drawn[u].end()) continue;
-    drawn[u].push_back(shift);
-    for (std::size_t f = units[u].first; f < units[u].last; ++f) {
+void take(const std::vector<Draw>& draws, const Order& order, NullSample& sample) {
+  for (const Draw& draw : draws)
+    for (std::size_t f = draw.first; f < draw.last; ++f) {
       sample.feature.push_back(order.features[f]);
-      sample.shift.push_back(shift);
-      sample.weight.push_back(sum / (static_cast<double>(draws) * units[u].density));
+      sample.shift.push_back(draw.shift);
+      sample.weight.push_back(draw.weight);
     }
+}
+
+/// So many strips of dense features, at other shifts where one comes again. Of fewer than all every so-manieth.
+std::vector<Draw> draw_strips(const Order& order, Index draws, Index shifts, const Philox& random) {
+  const Index width = strip_a;
+  const auto dense = static_cast<Index>(order.dense);
+  const Index strips = (dense + width - 1) / width;
+  const auto first_shift = static_cast<Index>(random.below(1, static_cast<std::uint64_t>(shifts)));
+  std::vector<Draw> drawn;
+  for (Index i = 0; i < draws; ++i) {
+    const double place = (static_cast<double>(i) + random.uniform(0)) * static_cast<double>(strips) / static_cast<double>(draws);
+    const Index strip = draws < strips ? std::min(strips - 1, static_cast<Index>(place)) : i % strips;
+    const Index shift = (first_shift + (draws < strips ? i : strip + i / strips)) % shifts;
+    const Index times = draws / strips + (strip < draws % strips ? 1 : 0); // that it comes
+    const double weight = draws < strips ? static_cast<double>(strips) / static_cast<double>(draws) : 1 / static_cast<double>(times);
+    drawn.push_back({at(strip * width), at(std::min(dense, (strip + 1) * width)), static_cast<std::int32_t>(shift), weight});
   }
+  return drawn;
+}
+
+/// One feature of each of `draws` strata of like density, draw i at shift i mod `shifts`. A value that is drawn again stands for as many
+/// features more.
+std::vector<Draw> draw_single(const Order& order, const std::vector<double>& density, Index draws, Index shifts, const Philox& random) {
+  std::vector<double> ends(density.size());
+  std::partial_sum(density.begin(), density.end(), ends.begin());
+  std::vector<Draw> drawn;
+  std::vector<std::vector<std::size_t>> of_feature(density.size()); // places in `drawn`
+  for (Index i = 0; i < draws; ++i) {
+    const double place =
+        (static_cast<double>(i) + random.uniform(static_cast<std::uint64_t>(i))) * ends.back() / static_cast<double>(draws);
+    const auto f = std::min(ends.size() - 1, static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), place) - ends.begin()));
+    const auto shift = static_cast<std::int32_t>(i % shifts);
+    const double weight = ends.back() / (static_cast<double>(draws) * density[f]);
+    auto& places = of_feature[f];
+    const auto same = std::find_if(places.begin(), places.end(), [&](auto k) { return drawn[k].shift == shift; });
+    if (same != places.end()) {
+      drawn[*same].weight += weight;
+      continue;
+    }
+    places.push_back(drawn.size());
+    drawn.push_back({order.dense + f, order.dense + f + 1, shift, weight});
+  }
+  return drawn;
+}
+
+/// Strips to draw, of `values`: each at one shift at least, or most_strips; more where their share of the work says so, or where they are
+/// few. No more than leave half of the values to other features, where there are any.
+Index strips_of(const Order& order, double rows, double mean, double single, Index values, Index shifts) {
+  constexpr Index most_strips = 64, fewest_draws = 4;
+  const Index strips = (static_cast<Index>(order.dense) + strip_a - 1) / strip_a;
+  const double dense = static_cast<double>(order.dense) * std::sqrt(static_cast<double>(strip_a) / (rows + mean));
+  const auto wanted = std::lround(static_cast<double>(values) * dense / (single + dense) / static_cast<double>(strip_a));
+  const Index most = std::max<Index>(1, values / (single > 0 ? 2 * strip_a : strip_a));
+  return std::min({std::max({std::min(strips, most_strips), fewest_draws, static_cast<Index>(wanted)}), strips * shifts, most});
 }
 
 } // namespace
@@ -60,30 +104,21 @@ void draw(const std::vector<Unit>& units, Index draws, Index shifts, const Order
 NullSample null_sample(const FeatureSource& source, Index features, Index shifts, const Philox& random) {
   const Order order = order_of(source);
   NullSample sample;
+  sample.dense = dense_above * static_cast<double>(source.rows());
   if (order.features.empty() || features == 0 || shifts == 0) return sample;
   const auto& count = source.totals().count;
   const double mean = static_cast<double>(source.entries()) / static_cast<double>(order.features.size());
-  std::vector<Unit> strips;
-  std::vector<Unit> single;
-  for (std::size_t first = 0; first < order.dense; first += at(strip_a)) {
-    const std::size_t last = std::min(order.dense, first + at(strip_a));
-    strips.push_back({first, last, std::sqrt(static_cast<double>(last - first) / (static_cast<double>(source.rows()) + mean))});
-  }
-  double sum = 0;
-  for (std::size_t f = order.dense; f < order.features.size(); ++f) {
-    single.push_back({f, f + 1, 1 / std::sqrt(static_cast<double>(count[at(order.features[f])]) + mean)});
-    sum += single.back().density;
-  }
+  std::vector<double> density; // of features that are not dense: values each, up to a factor
+  for (std::size_t f = order.dense; f < order.features.size(); ++f)
+    density.push_back(1 / std::sqrt(static_cast<double>(count[at(order.features[f])]) + mean));
+  const double single = std::accumulate(density.begin(), density.end(), 0.0);
   const Index values = features * shifts;
-  double dense = 0;
-  for (const Unit& strip : strips) dense += strip.density * static_cast<double>(strip.last - strip.first);
-  // A strip at least, and none twice at a shift.
-  const auto wanted = static_cast<Index>(std::lround(static_cast<double>(values) * dense / (sum + dense) / static_cast<double>(strip_a)));
-  const auto most = std::min(values / strip_a, static_cast<Index>(strips.size()) * shifts);
-  const Index of_strips = std::min(most, std::max<Index>(1, wanted));
-  if (!strips.empty() && of_strips > 0) draw(strips, of_strips, shifts, order, random, sample);
-  if (!single.empty())
-    draw(single, values - (strips.empty() ? 0 : of_strips * strip_a), shifts, order, Philox(random.bits(0), "single"), sample);
+  Index strips = 0;
+  if (order.dense > 0) {
+    strips = strips_of(order, static_cast<double>(source.rows()), mean, single, values, shifts);
+    take(draw_strips(order, strips, shifts, Philox(random.bits(1), "strips")), order, sample);
+  }
+  if (!density.empty()) take(draw_single(order, density, values - sample.size(), shifts, Philox(random.bits(0), "single")), order, sample);
   return sample;
 }
 

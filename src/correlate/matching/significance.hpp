@@ -5,8 +5,8 @@
 /// partner is judged by what the same features reach when B's documents are shifted against A's (docs/concepts.md): the null of a feature
 /// is the best r of the features that fire about as often.
 
-#include "concord/core/index.hpp"
-
+#include "correlate/features/null_sample.hpp"
+#include "correlate/matching/null_values.hpp"
 #include <vector>
 
 namespace concord::correlate {
@@ -36,25 +36,35 @@ public:
   /// @param null    [shifts, F] best r of each feature with shifted rows
   /// @param counts  [F] active rows; features without any have no null
   BestNull(const std::vector<double>& null, const std::vector<Index>& counts);
-  /// @param null     best r of some features with shifted rows, each value at one shift
-  /// @param feature  whose they are; where it is empty, the null is of all features as above
-  /// @param shifts   so many
-  BestNull(const std::vector<double>& null, const std::vector<std::int32_t>& feature, Index shifts, const std::vector<Index>& counts);
+  /// @param null    best r of the sample's values; where that is empty the null is of all features as above
+  /// @throws Error internal where the sample has no value of the dense or of the other live features
+  BestNull(const std::vector<double>& null, const NullSample& sample, const std::vector<Index>& counts);
   /// (1 + null values >= r) / (1 + null values) where ten of them reach r; beyond, less by the fitted tail, or where none could be fitted
   /// by the share of all features' null values that exceed their own window's tenth by as large a factor; down to 1 / (1 + null values of
-  /// all features). Never 0. NaN without a null. Of some features a window has few values: beyond its tenth p is that of all windows'
-  /// values together, each as a multiple of its window's upper eighth, whose tail is fitted likewise; the larger where a window has a fit
-  /// of its own.
+  /// all features). Never 0. NaN without a null.
+  ///
+  /// Of a sample each value counts as the features that it stands for, and r as the most of them. A window has few values: beyond its tenth
+  /// p is that of all windows' values together, each as a multiple of its window's upper eighth, whose tail is fitted; the larger
+  /// where a window has a fit of its own, else from its own tenth on. Dense features are judged by dense ones alone: their p is counted
+  /// where they have no fit of their own.
   double p(Index feature, double r) const;
   /// What r must exceed for p <= level: infinite where no r has so small a p. NaN without a null.
   double threshold(Index feature, double level) const;
   bool empty() const { return windows_.empty(); }
 
 private:
+  /// Whose null values are at hand: features, each with one at every shift; of a sample its values, each by itself.
+  struct Drawn {
+    std::vector<Index> counts;
+    std::vector<double> weights; ///< features that a value stands for; empty: one
+    double dense;                ///< those active on more rows have windows of their own
+    bool is_sample() const { return !weights.empty(); }
+    double weight(std::size_t j) const { return is_sample() ? weights[j] : 1; }
+  };
   /// A window's null values, each as if its feature fired as often as those in the middle: r goes by a power of the count.
   struct Scale {
     double power = 0;
-    std::vector<double> sorted;
+    NullValues values;
     Tail tail;
     double tenth = 0;  ///< largest
     double eighth = 0; ///< what an eighth of them exceed
@@ -62,34 +72,33 @@ private:
   /// Features that fire about as often. The median of r and its upper tail may go by different powers of the count. Where counts differ
   /// much there is a scale for each, and the larger p holds; else one for both.
   struct Window {
-    double centre = 0; ///< mean logarithm of the counts of those that it is for
+    double centre = 0;  ///< mean logarithm of the counts of those that it is for
+    bool alone = false; ///< no other window's values say anything of its tail
     std::vector<Scale> scales;
   };
-  /// @param part    of all values that a window has, within limits
-  /// @param rounds  in which its powers are found
-  BestNull(const std::vector<double>& null, const std::vector<Index>& counts, Index part, int rounds);
-  void find_windows(const std::vector<Index>& counts);
-  void pool_tails(const std::vector<double>& null);
-  /// Live features [begin, begin + width), by count.
+  /// A part of live_.
   struct Part {
     Index begin, width;
   };
-  Window window_of(const std::vector<double>& null, Part of, Index first, Index last, int rounds);
-  std::vector<double> powers_of(const std::vector<double>& null, Index begin, Index width, int rounds) const;
-  Scale scale_of(const std::vector<double>& null, Index begin, Index width, double centre, double power) const;
-  void pool_excesses(const std::vector<double>& null);
+  BestNull(const std::vector<double>& null, const Drawn& drawn);
+  void add_windows(const std::vector<double>& null, const Drawn& drawn, Part among, bool alone);
+  Window window_of(const std::vector<double>& null, const Drawn& drawn, Part of, Part those, bool alone);
+  std::vector<double> powers_of(const std::vector<double>& null, Part of, int rounds) const;
+  Scale scale_of(const std::vector<double>& null, const Drawn& drawn, Part of, double centre, double power) const;
+  void pool_excesses(const std::vector<double>& null, const Drawn& drawn);
+  void pool_tails(const std::vector<double>& null, const Drawn& drawn);
+  void find_windows(const std::vector<Index>& counts, const Drawn& drawn);
   double factor(const Scale& scale, double centre, std::size_t feature) const;
-  double counted(const Scale& scale, double r) const;
-  double p_beyond(const Scale& scale, double r) const;
+  double p_beyond(const Window& window, const Scale& scale, double r) const;
   double p_pooled(double multiple) const;
-  double p_by(const Scale& scale, double r) const;
-  double threshold_by(const Scale& scale, double level) const;
+  double p_by(const Window& window, const Scale& scale, double r) const;
+  double threshold_by(const Window& window, const Scale& scale, double level) const;
   std::vector<std::int32_t> live_;   ///< features with a null, by count
   std::vector<std::int32_t> window_; ///< [F], -1: none
   std::vector<double> logarithm_;    ///< [F] of the count
   std::vector<Window> windows_;
-  std::vector<double> excesses_; ///< factors above 1 by which null values exceed their window's tenth, ascending
-  std::vector<double> pooled_;   ///< of some features: null values as multiples of their window's upper eighth, ascending
+  NullValues excesses_; ///< factors above 1 by which null values exceed their window's tenth
+  NullValues pooled_;   ///< of a sample: null values as multiples of their window's upper eighth
   Tail pooled_tail_;
   double least_ = 1; ///< p
 };

@@ -49,12 +49,16 @@ struct Group {
   std::vector<double> p;
 };
 
-Drawn draw(const Law& law, Index features, Index shifts, std::uint64_t seed) {
+constexpr Index rows_of_laws = 200'000; // features on more than 20,000 are dense
+
+/// The last `dense` of them are.
+Drawn draw(const Law& law, Index features, Index shifts, std::uint64_t seed, Index dense = 0) {
   const Philox random(seed, "levels");
   Drawn d;
   const auto r = [&](std::uint64_t i, Index f) { return law.r(random.uniform(i), static_cast<double>(d.counts[at(f)])); };
   for (Index f = 0; f < features; ++f) // from rare to frequent
     d.counts.push_back(10 + static_cast<Index>(std::pow(10.0, 4 * static_cast<double>(f) / static_cast<double>(features))));
+  for (Index i = 0; i < dense; ++i) d.counts[at(features - dense + i)] = 22'000 + i * 160'000 / dense;
   for (Index i = 0; i < shifts * features; ++i) d.null.push_back(r(static_cast<std::uint64_t>(i), i % features));
   for (Index f = 0; f < features; ++f) d.r.push_back(r(static_cast<std::uint64_t>(shifts * features + f), f));
   return d;
@@ -67,7 +71,7 @@ public:
     totals_.sum.assign(counts.size(), 1.0);
     totals_.count = std::move(counts);
   }
-  Index rows() const override { return 200'000; } // none is dense
+  Index rows() const override { return rows_of_laws; }
   using FeatureSource::entries;
   Index entries(Index, Index) const override { return 0; }
   io::CsrMatrix read(Index, Index) const override { return {}; }
@@ -80,7 +84,7 @@ BestNull null_of(const Drawn& d, Index features, std::uint64_t seed) {
   std::vector<double> null;
   for (std::size_t k = 0; k < sample.feature.size(); ++k)
     null.push_back(d.null[at(sample.shift[k]) * d.counts.size() + at(sample.feature[k])]);
-  return {null, sample.feature, 4, d.counts};
+  return {null, sample, d.counts};
 }
 
 /// How many features there are, in how many draws, and how many of them make the null.
@@ -116,6 +120,86 @@ TEST(Levels, OfBestCorrelationsHoldDownToTheTail) {
           }
         }
     }
+}
+
+/// Of so many draws, of which those of dense features share their null.
+void expect_no_more_than(double alpha, const std::vector<double>& p, const std::string& what) {
+  const double expected = alpha * static_cast<double>(p.size());
+  const auto found = static_cast<double>(std::count_if(p.begin(), p.end(), [&](double v) { return v <= alpha; }));
+  EXPECT_LE(found, expected + spread(expected)) << what << ", " << alpha << " of " << p.size();
+}
+
+/// The law, and of dense features so many times what it has where they begin, whatever their count.
+Law stepping(const Law& law, double times) {
+  const auto from = 0.1 * static_cast<double>(rows_of_laws);
+  return {law.name, [=](double u, double n) { return n > from ? times * law.r(u, from) : law.r(u, n); }};
+}
+
+/// What dense features reach by chance need not follow the others' law. Their p holds by itself, and so does the false discovery rate
+/// beside a third of the others that have a counterpart.
+TEST(Levels, OfDenseFeaturesOfASampleHoldWhateverOthersReach) {
+  const Index features = 12000;
+  const double times = 4;
+  for (const auto& law : {laws[1], laws[2], laws[5]})
+    for (const Index dense : {16, 64, 200}) {
+      const auto what = fmt::format("{}, {} dense", law.name, dense);
+      std::vector<double> p_dense;
+      double called = 0, expected = 0;
+      for (std::uint64_t seed = 0; seed < 8; ++seed) {
+        auto d = draw(stepping(law, times), features, 4, 300 + seed, dense);
+        const BestNull null = null_of(d, 512, seed);
+        for (Index f = 0; f < features - dense; f += 3) d.r[at(f)] = 2 * times;
+        std::vector<double> p;
+        for (Index f = 0; f < features; ++f) p.push_back(null.p(f, d.r[at(f)]));
+        p_dense.insert(p_dense.end(), p.end() - dense, p.end());
+        const auto q = benjamini_hochberg(p);
+        const auto is_called = [](double value) { return value <= 0.05; };
+        called += static_cast<double>(std::count_if(q.end() - dense, q.end(), is_called));
+        const auto all = static_cast<double>(std::count_if(q.begin(), q.end(), is_called));
+        EXPECT_GE(all, 3500) << what;
+        expected += 0.05 * all / static_cast<double>(features) * static_cast<double>(dense);
+      }
+      for (const double alpha : {0.5, 0.05, 0.01}) expect_no_more_than(alpha, p_dense, what);
+      EXPECT_LE(called, expected + spread(expected)) << what;
+    }
+}
+
+/// Rare features have a heavy tail, all others a light one, so that all windows' values together say too little of the rare ones: their p
+/// is no smaller than their own window counts.
+TEST(Levels, OfRareFeaturesOfASampleHoldWhereTheirTailIsTheirOwn) {
+  const Law law{"heavy below 30", [](double u, double n) {
+                  const double light = 0.2 + 0.011 * std::log(u / (1 - u));
+                  return 3 * (n < 30 ? std::pow(-std::log(u) / 1000, -0.35) / 55 : light) / std::sqrt(n);
+                }};
+  std::vector<double> p;
+  for (std::uint64_t seed = 0; seed < 6; ++seed) {
+    const auto d = draw(law, 8192, 4, 400 + seed);
+    const BestNull null = null_of(d, 512, seed);
+    for (Index f = 0; d.counts[at(f)] < 30; ++f) p.push_back(null.p(f, d.r[at(f)]));
+  }
+  for (const double alpha : {0.05, 0.03, 0.01, 0.003}) expect_no_more_than(alpha, p, law.name);
+}
+
+/// Values stand for unlike numbers of features: p is of features, not of values.
+TEST(Levels, OfASampleCountWithWeights) {
+  NullSample sample;
+  std::vector<double> null;
+  for (std::int32_t i = 0; i < 256; ++i) { // a window
+    sample.feature.push_back(i);
+    sample.shift.push_back(0);
+    sample.weight.push_back(i % 3 == 0 ? 4 : 1);
+    null.push_back(i % 3 == 0 ? 0.3 : 0.1);
+  }
+  const std::vector<Index> counts(1000, 20);
+  const BestNull best(null, sample, counts);
+  EXPECT_DOUBLE_EQ(best.p(999, 0.1), 1);
+  EXPECT_DOUBLE_EQ(best.p(999, 0.2), (4 + 4 * 86.0) / (4 + 4 * 86.0 + 170));
+  EXPECT_DOUBLE_EQ(best.p(999, 0.3), (4 + 4 * 86.0) / (4 + 4 * 86.0 + 170));
+  EXPECT_NEAR(best.threshold(999, 0.7), 0.1, 1e-9);
+  auto missing = counts;
+  missing.push_back(5000);
+  sample.dense = 1000; // of which there is no value
+  test::expect_error(ExitCode::internal, "no value", [&] { BestNull(null, sample, missing); });
 }
 
 /// A window holds 4,096 values, of which none is as large: by counting alone p is 1 / 4,097, and no q is below 0.3.
