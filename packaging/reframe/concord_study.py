@@ -16,7 +16,7 @@ LAST_LINE = r"concord {}: OK wall=(\S+)s"
 
 @rfm.simple_test
 class ConcordStudy(rfm.RunOnlyRegressionTest):
-    """All stages of a study; the report may need a python3 that the nodes have not (concord's exit code 69), which fails the check."""
+    """Fails where a stage that is named in `stages` does not come to its last line, as where the nodes have no python3 for the report: `run` asks for it first."""
 
     study = variable(str, value=str(ROOT / "configs" / "demo.toml"))
     concord = variable(str, value=str(ROOT / "build" / "concord"))

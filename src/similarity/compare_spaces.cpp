@@ -6,10 +6,9 @@
 #include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
-#include "concord/linalg/dense.hpp"
 #include "concord/similarity/chance/permutation.hpp"
 
-#include "similarity/measures/procrustes.hpp"
+#include "similarity/factor_scores.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -18,8 +17,6 @@
 
 namespace concord::similarity {
 namespace {
-
-using Scores = std::map<std::string, double>;
 
 /// Scores of many permutations, [count] each.
 using Nulls = std::map<std::string, std::vector<double>>;
@@ -59,8 +56,11 @@ private:
   bool wants_any(const std::vector<std::string>& names) const {
     return std::any_of(names.begin(), names.end(), [&](const auto& name) { return wants(name); });
   }
-  bool wants_blocks() const { return wants_any({"svcca", "svcca_squared", "svcca_rank1", "pwcca"}); }
-  bool wants_cross() const { return wants_any({"cka", "cka_debiased", "procrustes"}); }
+  bool wants_blocks() const { return similarity::wants_blocks(wanted()); }
+  bool wants_cross() const { return similarity::wants_cross(wanted()); }
+  std::function<bool(const std::string&)> wanted() const {
+    return [this](const std::string& name) { return wants(name); };
+  }
 
   template <typename F>
   void timed(const std::string& name, const F& work) {
@@ -92,16 +92,6 @@ private:
       if (wants(name)) result_.measures[name] = undefined(reason);
   }
 
-  /// Why SVCCA's kept components say nothing; empty: they do.
-  std::string svcca_reason() const {
-    const Index k1 = factors_->x().side.k;
-    const Index k2 = factors_->y().side.k;
-    if (k1 == 0 || k2 == 0) return "a side has no variance";
-    if (x_.rows - 1 > std::max(k1, k2)) return "";
-    return fmt::format("{} matched rows for k = {} and {}: every score would be 1; set compare.svcca_k to a tenth of the rows", x_.rows, k1,
-                       k2);
-  }
-
   void score_factors() {
     const bool angles = wants("principal_angles");
     if (!wants_blocks() && !wants_cross() && !angles) return;
@@ -113,13 +103,13 @@ private:
     result_.route_y = factors_->y().route;
     result_.forced_ones = forced_ones(x_.rows, result_.x.k, result_.y.k);
     if (result_.x.k == 0 || result_.y.k == 0) {
-      refuse(measure_names_of_factors(), "a side has no variance");
+      refuse(FactorScores::names(), "a side has no variance");
       return;
     }
-    block_reason_ = svcca_reason();
+    scores_.emplace(*factors_, wanted());
     Scores scores;
-    if (wants_blocks() || wants_cross()) scores = scores_of(factors_->matched(), identity());
-    const auto chances = chance_of_factors();
+    if (scores_->any()) scores = scores_->of(factors_->matched(), identity());
+    const auto chances = scores_->chance(wants_law());
     for (const auto& [name, score] : scores) {
       const auto chance = chances.find(name);
       give(name, score, chance == chances.end() ? Moments{not_known, not_known} : chance->second);
@@ -132,95 +122,17 @@ private:
     if (angles) score_angles();
   }
 
-  static std::vector<std::string> measure_names_of_factors() {
-    return {"svcca", "svcca_squared", "svcca_rank1", "pwcca", "cka", "cka_debiased", "procrustes", "principal_angles"};
-  }
-
   void refuse_undefined() {
-    if (!block_reason_.empty()) refuse({"svcca", "svcca_squared", "pwcca"}, block_reason_);
+    if (!scores_->block_reason().empty()) refuse({"svcca", "svcca_squared", "pwcca"}, scores_->block_reason());
     if (wants("cka_debiased") && std::isnan(result_.measures["cka_debiased"].score))
       refuse({"cka_debiased"}, "an unbiased estimate of a side with itself is not positive");
   }
 
-  std::map<std::string, Moments> chance_of_factors() const {
-    const auto& x = factors_->x();
-    const auto& y = factors_->y();
-    const Index m = x_.rows;
-    const auto moments = [&](const Factor& f) {
-      if (wants_law()) return f.whole;
-      return GramMoments{f.squares, f.cka.self,
-                         std::inner_product(f.cka.row_squares.begin(), f.cka.row_squares.end(), f.cka.row_squares.begin(), 0.0)};
-    };
-    const auto basis = [&](const Factor& f) {
-      if (wants_law()) return f.kept;
-      return GramMoments{static_cast<double>(f.side.k), static_cast<double>(f.side.k), f.leverage_squares};
-    };
-    const Moments block = rv_moments(m, basis(x), basis(y));
-    const double to_mean =
-        std::sqrt(static_cast<double>(x.side.k) * static_cast<double>(y.side.k)) / static_cast<double>(std::min(x.side.k, y.side.k));
-    return {{"svcca", {wachter_mean(m - 1, x.side.k, y.side.k), not_known}},
-            {"svcca_squared", {block.mean * to_mean, block.sd * to_mean, block.skew}},
-            {"svcca_rank1", absolute_correlation(m)},
-            {"cka", rv_moments(m, moments(x), moments(y))},
-            {"cka_debiased", {0, not_known}}};
-  }
-
-  /// Of T, for the pairing `order`. Local.
-  Scores scores_of(const std::vector<double>& t, const std::vector<Index>& order) const {
-    const auto& x = factors_->x();
-    const auto& y = factors_->y();
-    Scores scores;
-    if (wants_blocks()) {
-      std::vector<double> c(at(x.side.k * y.side.k));
-      for (Index i = 0; i < x.side.k; ++i) std::copy_n(t.begin() + i * y.components, y.side.k, c.begin() + i * y.side.k);
-      if (wants("svcca_rank1")) scores["svcca_rank1"] = svcca_rank1(c);
-      if (wants("svcca_squared")) scores["svcca_squared"] = svcca_squared(c, x.side.k, y.side.k);
-      if (wants("svcca") && block_reason_.empty()) scores["svcca"] = svcca(linalg::singular_values_for_sums(c, x.side.k, y.side.k));
-      if (wants("pwcca") && block_reason_.empty())
-        scores["pwcca"] =
-            x.side.k <= y.side.k ? pwcca(c, x.side.k, y.side.k, x.loadings, x.d) : pwcca(c, x.side.k, y.side.k, y.loadings, y.d);
-    }
-    if (wants_cross()) add_cross_scores(scores, t, order);
-    return scores;
-  }
-
-  /// X^T P Y is S_x T S_y up to rotations.
-  void add_cross_scores(Scores& scores, const std::vector<double>& t, const std::vector<Index>& order) const {
-    const auto& x = factors_->x();
-    const auto& y = factors_->y();
-    std::vector<double> cross(t);
-    double squares = 0;
-    for (Index i = 0; i < x.components; ++i)
-      for (Index j = 0; j < y.components; ++j) {
-        double& value = cross[at(i * y.components + j)];
-        value *= x.singular_values[at(i)] * y.singular_values[at(j)];
-        squares += value * value;
-      }
-    if (wants("cka")) scores["cka"] = cka(squares, x.cka, y.cka);
-    if (wants("cka_debiased")) {
-      double diagonal = 0;
-      for (Index i = 0; i < x_.rows; ++i) diagonal += x.cka.row_squares[at(i)] * y.cka.row_squares[at(order[at(i)])];
-      scores["cka_debiased"] = cka_debiased(squares, diagonal, x.cka, y.cka);
-    }
-    if (wants("procrustes"))
-      scores["procrustes"] = procrustes(linalg::singular_values_for_sums(cross, x.components, y.components), x.squares, y.squares);
-  }
-
-  /// Spans in the residual stream: rows of S V^T, made orthonormal.
   void score_angles() {
-    const auto& x = factors_->x();
-    const auto& y = factors_->y();
-    if (x.d != y.d) {
-      refuse({"principal_angles"}, fmt::format("spaces of width {} and {} have no directions in common", x.d, y.d));
-      return;
-    }
-    std::vector<double> cosines(at(x.side.k * y.side.k));
-    linalg::product_with_transpose(linalg::view(x.loadings, x.side.k, x.d), linalg::view(y.loadings, y.side.k, y.d), cosines.data(),
-                                   y.side.k);
-    for (Index i = 0; i < x.side.k; ++i)
-      for (Index j = 0; j < y.side.k; ++j) cosines[at(i * y.side.k + j)] /= x.singular_values[at(i)] * y.singular_values[at(j)];
-    const Moments chance = random_subspaces(x.d, x.side.k, y.side.k);
-    give("principal_angles", svcca_squared(cosines, x.side.k, y.side.k), chance);
+    const Index a = factors_->x().d, b = factors_->y().d;
+    if (a != b) return refuse({"principal_angles"}, fmt::format("spaces of width {} and {} have no directions in common", a, b));
+    const auto [score, chance] = scores_->angles();
+    give("principal_angles", score, chance);
   }
 
   void score_rsa() {
@@ -278,13 +190,12 @@ private:
     std::vector<Index> mine;
     for (Index b = comm_.rank(); b < permutations(); b += comm_.size()) mine.push_back(b);
     Nulls nulls;
-    const bool by_factors = factors_ && result_.x.k > 0 && result_.y.k > 0 && (wants_blocks() || wants_cross());
-    if (by_factors) {
+    if (scores_ && scores_->any()) {
       factors_->prepare_permutations();
       for (const Index b : mine) { // products have the threads of BLAS
         if (comm::stop_wanted_here()) break;
         const auto order = pairing(b);
-        for (const auto& [name, score] : scores_of(factors_->permuted(order), order)) put(nulls, name, b, score);
+        for (const auto& [name, score] : scores_->of(factors_->permuted(order), order)) put(nulls, name, b, score);
       }
     }
     if (rsa_) permute_rsa(nulls, mine);
@@ -375,8 +286,8 @@ private:
   const SpaceOptions& options_;
   SpaceComparison result_;
   std::optional<FactorPair> factors_;
+  std::optional<FactorScores> scores_; ///< of factors, where both sides have variance
   std::optional<Rsa> rsa_;
-  std::string block_reason_;
 };
 
 } // namespace

@@ -1,5 +1,5 @@
 #pragma once
-/// Files that ranks open, flush and close together, by HDF5 over MPI-IO. Local.
+/// Files that ranks open, flush and close together, by HDF5 over MPI-IO; io::File does so under it. Local.
 
 #include <string>
 

@@ -95,8 +95,8 @@ public:
 
 private:
   friend class File;
-  /// From now on rows are read past HDF5, where they lie in one piece and are stored as they are read: a small read then takes 1 us,
-  /// not 15.
+  /// From now on rows are read past HDF5, where they lie in one piece and are stored as they are read: small reads are
+  /// faster so. What this process has written to the file and HDF5 still holds is not seen.
   void read_directly();
   void transfer(Index begin, Index count, void* data, bool writing) const;
   void read_bytes(std::uint64_t offset, char* out, std::size_t bytes) const;
@@ -175,8 +175,8 @@ private:
   bool flushed();
   Handle id_;
   std::filesystem::path path_;
-  bool parallel_ = false;
-  bool reading_ = false; ///< nobody here writes it: what it claims is checked
+  bool parallel_ = false; ///< other ranks have it open, too
+  bool reading_ = false;  ///< nobody here writes it: what it claims is checked
 };
 
 std::string hdf5_version();

@@ -186,4 +186,10 @@ private:
 double postings_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal);
 double rows_bytes(const ShareGrid& grid, int rank, const FeatureSource& source, const Deal& deal, int sharing);
 
+/// Names the features of a part of the deal, and the means of its dense ones. Local.
+void lay_out(Share& share, const FeatureSource& source, const Deal& deal, int part, Strips strips, Index rows, Index width);
+
+/// Entries of the features [first, last) of a part in all rows. Local.
+Index entries_of(const FeatureSource& source, const Deal& deal, int part, Index first, Index last);
+
 } // namespace concord::correlate
