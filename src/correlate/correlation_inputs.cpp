@@ -46,7 +46,7 @@ void CorrelationInputs::set_key() {
   said.erase("null_features");
   if (const auto sampled = sampled_nulls(); !sampled.empty()) said["null_features"] = {{"seed", options_.seed}, {"of", sampled}};
   said["pairing"] = static_cast<int>(options_.rules.pairing);
-  said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
+  said["p"] = "tail, two scales, dense features apart"; // beyond what is counted: matches by another p are made again
   said.erase("matrix_coactive");
   if (options_.matrix_coactive) said["matrix"] = matrix_word();
   if (!options_.layers_a.empty()) key_.settings["layers_a"] = options_.layers_a;

@@ -194,6 +194,9 @@ struct PairCorrelator::State {
   void draw_samples(int layer_a, int layer_b) {
     const auto shifts = static_cast<Index>(settings.shifts.size());
     sampled = shifts > 0 && samples_null(a->features(), b->features(), settings.null_features, shifts, settings.null_values);
+    const auto none = [](const FeatureSource& of) { return NullSample{{}, {}, {}, dense_above * static_cast<double>(of.rows())}; };
+    sample_a = none(*a);
+    sample_b = none(*b);
     if (!sampled) return;
     const auto draw = [&](const FeatureSource& of, int layer, const char* purpose) {
       auto sample = null_sample(of, null_features(of.features(), settings.null_features, shifts, settings.null_values), shifts,
@@ -259,8 +262,8 @@ PairCorrelation PairCorrelator::correlate() {
                        merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best, finders(s.grid->rows)),
                        {},
                        {},
-                       {},
-                       {}};
+                       s.sample_a,
+                       s.sample_b};
   for (std::size_t shift = 0; shift < nulls; ++shift) {
     const auto of = [&](const std::vector<double>& largest, const std::vector<std::int32_t>& names, Index features) {
       const auto first = largest.begin() + static_cast<Index>(shift * names.size());
@@ -274,9 +277,6 @@ PairCorrelation PairCorrelator::correlate() {
   if (!s.sampled) return pair;
   pair.null_a = largest_of(s.comm, *s.sums, s.settings.shifts, s.sample_a.feature, s.sample_a.shift, s.a->features());
   pair.null_b = s.null_b;
-  if (s.comm.rank() != 0) return pair;
-  pair.sample_a = s.sample_a;
-  pair.sample_b = s.sample_b;
   return pair;
 }
 

@@ -202,7 +202,10 @@ TEST(Pearson, ASampledNullIsAPartOfTheWholeOne) {
   s.null_features = 12;
   s.null_values = 1;
   const auto pair = best_correlations(world(), a, b, s);
+  s.null_features = 16; // more than a quarter of A
+  const auto of_all = best_correlations(world(), a, b, s);
   if (world().rank() != 0) return;
+  expect_same_bits(of_all, whole);
   EXPECT_TRUE(whole.sample_a.feature.empty());
   EXPECT_EQ(pair.a_to_b.r, whole.a_to_b.r);
   EXPECT_EQ(pair.b_to_a.r, whole.b_to_a.r);
@@ -216,8 +219,6 @@ TEST(Pearson, ASampledNullIsAPartOfTheWholeOne) {
   };
   for (std::size_t k = 0; k < pair.null_a.size(); ++k) EXPECT_EQ(pair.null_a[k], whole.null_a[place(pair.sample_a, k, a.cols)]);
   for (std::size_t k = 0; k < pair.null_b.size(); ++k) EXPECT_NEAR(pair.null_b[k], whole.null_b[place(pair.sample_b, k, b.cols)], 1e-12);
-  s.null_features = 16; // more than a quarter of A
-  expect_same_bits(best_correlations(world().split(world().rank()), a, b, s), whole);
 }
 
 TEST(Pearson, ASampledNullHasTheSameBitsAtAnyRanksGridPiecesAndThreads) {
@@ -331,8 +332,12 @@ TEST(NullSample, TakesDenseFeaturesByStrips) {
       of_dense += sample.weight[k];
     }
     for (const auto& [strip, times] : drawn) EXPECT_EQ(times, std::min(strip_a, dense - strip.first * strip_a)) << dense;
-    EXPECT_EQ(static_cast<Index>(features.size()), std::min<Index>(dense, 256)) << dense;
-    EXPECT_EQ(static_cast<Index>(drawn.size()), std::clamp<Index>((dense + 3) / 4, 4, 64)) << dense;
+    if (dense <= 256) {
+      EXPECT_EQ(static_cast<Index>(features.size()), dense);
+      EXPECT_EQ(static_cast<Index>(drawn.size()), std::clamp<Index>((dense + 3) / 4, 4, 64)) << dense;
+    } else { // 64 strips, or as many as their share of the work says
+      EXPECT_GE(static_cast<Index>(features.size()), 256) << dense;
+    }
     EXPECT_NEAR(of_dense, static_cast<double>(dense), 1e-9) << dense;
     EXPECT_NEAR(of_others, others, 0.02 * others) << dense;
     EXPECT_GE(sample.size(), 512 * shifts * 9 / 10);

@@ -21,8 +21,14 @@ constexpr int rounds_of_sample = 4;
 constexpr Index fewest_values = 256;
 constexpr Index most_values = 4096;
 
+/// A window that stands alone shows no power with fewer.
+constexpr Index fewest_for_power = 64;
+
 /// Null values that must reach r for p to be counted.
 constexpr Index enough = 10;
+
+/// Of a window's values: those above have its upper tail.
+constexpr double upper_part = 0.125;
 
 constexpr double rounding = NullValues::rounding;
 constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -47,10 +53,9 @@ double pareto(double excess, double scale, double shape) {
 
 Tail::Tail(const std::vector<double>& sorted) {
   constexpr std::size_t fewest = 48;  // excesses to fit to
-  constexpr double share = 0.125;     // of the values, that are excesses at first
   constexpr double most_misfit = 0.9; // the 5 % point is about there when two parameters are fitted
   const auto reaching = static_cast<std::size_t>(enough);
-  for (auto n = static_cast<std::size_t>(share * static_cast<double>(sorted.size())); n >= fewest; n = n * 2 / 3) {
+  for (auto n = static_cast<std::size_t>(upper_part * static_cast<double>(sorted.size())); n >= fewest; n = n * 2 / 3) {
     const double threshold = sorted[sorted.size() - n - 1];
     std::vector<double> excess(sorted.end() - static_cast<std::ptrdiff_t>(n), sorted.end());
     for (double& e : excess) e -= threshold;
@@ -91,8 +96,6 @@ double quantile(std::vector<double> values, double share) {
 
 } // namespace
 
-BestNull::BestNull(const std::vector<double>& null, const std::vector<Index>& counts) : BestNull(null, Drawn{counts, {}, infinity}) {}
-
 namespace {
 
 /// Of the features whose values these are.
@@ -106,18 +109,17 @@ std::vector<Index> counts_of(const std::vector<std::int32_t>& feature, const std
 } // namespace
 
 BestNull::BestNull(const std::vector<double>& null, const NullSample& sample, const std::vector<Index>& counts)
-    : BestNull(null, sample.feature.empty() ? Drawn{counts, {}, infinity}
+    : BestNull(null, sample.feature.empty() ? Drawn{counts, {}, sample.dense}
                                             : Drawn{counts_of(sample.feature, counts), sample.weight, sample.dense}) {
   if (sample.feature.empty()) return;
   const Drawn drawn{counts_of(sample.feature, counts), sample.weight, sample.dense};
-  pool_tails(null, drawn);
   find_windows(counts, drawn);
   const auto live = std::count_if(counts.begin(), counts.end(), [](Index count) { return count > 0; });
   if (pooled_tail_.fitted()) least_ = std::min(least_, 1 / (1 + static_cast<double>(live * sample.shifts())));
 }
 
 BestNull::BestNull(const std::vector<double>& null, const Drawn& drawn)
-    : window_(drawn.counts.size(), -1), logarithm_(drawn.counts.size(), 0) {
+    : sampled_(drawn.is_sample()), window_(drawn.counts.size(), -1), logarithm_(drawn.counts.size(), 0) {
   const auto& counts = drawn.counts;
   const auto shifts = counts.empty() ? 0 : static_cast<Index>(null.size() / counts.size());
   for (std::size_t j = 0; j < counts.size(); ++j)
@@ -131,9 +133,11 @@ BestNull::BestNull(const std::vector<double>& null, const Drawn& drawn)
   least_ = 1 / (1 + static_cast<double>(features * shifts));
   const auto is_dense = [&](auto j) { return static_cast<double>(counts[at(j)]) > drawn.dense; };
   const auto sparse = std::partition_point(live_.begin(), live_.end(), [&](auto j) { return !is_dense(j); }) - live_.begin();
-  add_windows(null, drawn, {0, sparse}, false);
-  add_windows(null, drawn, {sparse, features - sparse}, true);
+  const auto dense = features - sparse;
+  add_windows(null, drawn, {0, sparse}, sparse > 0 && sparse < dense);
+  add_windows(null, drawn, {sparse, dense}, sparse > 0 && dense <= sparse);
   pool_excesses(null, drawn);
+  pool_tails(null, drawn);
 }
 
 namespace {
@@ -246,7 +250,7 @@ BestNull::Scale BestNull::scale_of(const std::vector<double>& null, const Drawn&
   scale.values = NullValues(std::move(values));
   scale.tail = Tail(scale.values.sorted());
   scale.tenth = scale.values.from_above(enough);
-  scale.eighth = scale.values.upper(0.125);
+  scale.eighth = scale.values.upper(upper_part);
   return scale;
 }
 
@@ -259,7 +263,8 @@ BestNull::Window BestNull::window_of(const std::vector<double>& null, const Draw
     window_[at(live_[at(i)])] = static_cast<std::int32_t>(windows_.size());
   }
   std::vector<double> powers;
-  if (!alone || of.width >= fewest_values) powers = powers_of(null, of, drawn.is_sample() ? rounds_of_sample : 1);
+  const auto values = of.width * static_cast<Index>(null.size() / window_.size());
+  if (!alone || values >= fewest_for_power) powers = powers_of(null, of, drawn.is_sample() ? rounds_of_sample : 1);
   if (alone) powers.push_back(0);
   for (const double power : powers) window.scales.push_back(scale_of(null, drawn, of, window.centre, power));
   return window;
@@ -279,14 +284,16 @@ void BestNull::pool_excesses(const std::vector<double>& null, const Drawn& drawn
   excesses_ = NullValues(std::move(excesses));
 }
 
-/// By the first scale of each window, but for those that stand alone.
+/// By the first scale of each window, but for those that stand alone, of which this says what their few values do not.
 void BestNull::pool_tails(const std::vector<double>& null, const Drawn& drawn) {
   std::vector<std::pair<double, double>> multiples;
-  for (std::size_t value = 0; value < null.size(); ++value) {
-    const Window& window = windows_[at(window_[value])];
+  for (std::size_t place = 0; place < null.size(); ++place) {
+    const std::size_t feature = place % window_.size();
+    if (window_[feature] < 0) continue;
+    const Window& window = windows_[at(window_[feature])];
     const Scale& scale = window.scales.front();
     if (!window.alone && scale.eighth > 0)
-      multiples.emplace_back(factor(scale, window.centre, value) * null[value] / scale.eighth, drawn.weight(value));
+      multiples.emplace_back(factor(scale, window.centre, feature) * null[place] / scale.eighth, drawn.weight(feature));
   }
   pooled_ = NullValues(std::move(multiples));
   pooled_tail_ = Tail(pooled_.sorted());
@@ -298,9 +305,18 @@ double BestNull::factor(const Scale& scale, double centre, std::size_t feature) 
 
 /// Of a multiple of a window's upper eighth.
 double BestNull::p_pooled(double multiple) const {
-  const double from = std::min(multiple, pooled_tail_.begin());
-  const double p = pooled_.share(from);
-  return multiple > from ? p * pooled_tail_.beyond(multiple) : p;
+  if (!pooled_tail_.fitted() || multiple <= pooled_tail_.begin()) return pooled_.share(multiple);
+  return pooled_.share(pooled_tail_.begin()) * pooled_tail_.beyond(multiple);
+}
+
+/// Of r on the scale of a window that stands alone and has no law of its own. Beyond its largest value p falls as that of the others does
+/// from their upper eighth on, or from where their p is that of the largest value, if that is larger.
+double BestNull::p_alone(const Scale& scale, double r) const {
+  const double counted = scale.values.share(r);
+  const double largest = scale.values.sorted().back();
+  if (r - rounding <= largest || !(largest > 0) || pooled_.empty()) return counted;
+  const double from = pooled_.upper(std::max(upper_part, counted));
+  return counted * p_pooled(from * r / largest) / p_pooled(from);
 }
 
 /// Of r above the scale's tenth null value.
@@ -308,9 +324,10 @@ double BestNull::p_beyond(const Window& window, const Scale& scale, double r) co
   const double counted = scale.values.share(r);
   const double at_tenth = scale.values.share(scale.tenth);
   const double own = scale.tail.fitted() ? at_tenth * scale.tail.beyond(r) : 0;
-  const bool by_pooled = !window.alone && pooled_tail_.fitted() && scale.eighth > 0;
+  const bool by_pooled = sampled_ && !window.alone && pooled_tail_.fitted() && scale.eighth > 0;
   if (scale.tail.fitted()) return by_pooled ? std::min(counted, std::max(own, p_pooled(r / scale.eighth))) : own;
-  if (window.alone || !(scale.tenth > 0)) return counted;
+  if (window.alone) return p_alone(scale, r);
+  if (!(scale.tenth > 0)) return counted;
   if (by_pooled) return std::min(counted, at_tenth * p_pooled(r / scale.eighth) / p_pooled(scale.tenth / scale.eighth));
   return std::min(counted, at_tenth * excesses_.share(r / scale.tenth));
 }

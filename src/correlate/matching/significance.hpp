@@ -33,10 +33,8 @@ private:
 
 class BestNull {
 public:
-  /// @param null    [shifts, F] best r of each feature with shifted rows
+  /// @param null    best r of the sample's values; where the sample has none [shifts, F] of each feature with shifted rows
   /// @param counts  [F] active rows; features without any have no null
-  BestNull(const std::vector<double>& null, const std::vector<Index>& counts);
-  /// @param null    best r of the sample's values; where that is empty the null is of all features as above
   /// @throws Error internal where the sample has no value of the dense or of the other live features
   BestNull(const std::vector<double>& null, const NullSample& sample, const std::vector<Index>& counts);
   /// (1 + null values >= r) / (1 + null values) where ten of them reach r; beyond, less by the fitted tail, or where none could be fitted
@@ -45,8 +43,10 @@ public:
   ///
   /// Of a sample each value counts as the features that it stands for, and r as the most of them. A window has few values: beyond its tenth
   /// p is that of all windows' values together, each as a multiple of its window's upper eighth, whose tail is fitted; the larger
-  /// where a window has a fit of its own, else from its own tenth on. Dense features are judged by dense ones alone: their p is counted
-  /// where they have no fit of their own.
+  /// where a window has a fit of its own, else from its own tenth on.
+  ///
+  /// Dense features and others are judged by their like alone. Where the fewer of the two have too few values for a fit, p beyond the
+  /// largest of them falls no faster than that of the other windows' values together does beyond their upper eighth.
   double p(Index feature, double r) const;
   /// What r must exceed for p <= level: infinite where no r has so small a p. NaN without a null.
   double threshold(Index feature, double level) const;
@@ -73,7 +73,7 @@ private:
   /// much there is a scale for each, and the larger p holds; else one for both.
   struct Window {
     double centre = 0;  ///< mean logarithm of the counts of those that it is for
-    bool alone = false; ///< no other window's values say anything of its tail
+    bool alone = false; ///< of the fewer of dense features and others: apart from the others' windows
     std::vector<Scale> scales;
   };
   /// A part of live_.
@@ -91,14 +91,16 @@ private:
   double factor(const Scale& scale, double centre, std::size_t feature) const;
   double p_beyond(const Window& window, const Scale& scale, double r) const;
   double p_pooled(double multiple) const;
+  double p_alone(const Scale& scale, double r) const;
   double p_by(const Window& window, const Scale& scale, double r) const;
   double threshold_by(const Window& window, const Scale& scale, double level) const;
+  bool sampled_ = false;
   std::vector<std::int32_t> live_;   ///< features with a null, by count
   std::vector<std::int32_t> window_; ///< [F], -1: none
   std::vector<double> logarithm_;    ///< [F] of the count
   std::vector<Window> windows_;
   NullValues excesses_; ///< factors above 1 by which null values exceed their window's tenth
-  NullValues pooled_;   ///< of a sample: null values as multiples of their window's upper eighth
+  NullValues pooled_;   ///< null values as multiples of their window's upper eighth
   Tail pooled_tail_;
   double least_ = 1; ///< p
 };
