@@ -92,7 +92,7 @@ class CorrelateNumpy(unittest.TestCase):
             run(*few, 90, "--null-features", two_or_three, "--out", folder / "thirty_second.h5")  # is done the second time
         a, b = (m.toarray().astype(np.float64) for m in (a, b))
         with h5py.File(folder / "some.h5") as f, h5py.File(folder / "other.h5") as other, h5py.File(folder / "all.h5") as whole:
-            self.assertEqual(f.attrs["null_features"], "10")
+            self.assertEqual(f.attrs["null_features"], b"10")
             shifts = json.loads(f.attrs["null_shifts"])
             for side, axis, count in (("a_to_b", 1, 90), ("b_to_a", 0, 70)):
                 group = f[f"layer_000_layer_000/{side}"]
