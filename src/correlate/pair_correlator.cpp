@@ -4,8 +4,8 @@
 #include "concord/core/at.hpp"
 
 #include "correlate/device/device_sweep.hpp"
-#include "correlate/features/kept.hpp"
-#include "correlate/features/sampled_source.hpp"
+#include "correlate/kept.hpp"
+#include "correlate/null/sampled_source.hpp"
 #include "correlate/sums/sweep.hpp"
 #include <algorithm>
 #include <limits>

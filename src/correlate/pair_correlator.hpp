@@ -11,7 +11,7 @@
 #include "concord/correlate/null_size.hpp"
 
 #include "correlate/features/feature_share.hpp"
-#include "correlate/features/null_sample.hpp"
+#include "correlate/null/null_sample.hpp"
 #include "correlate/sums/best_partners.hpp"
 #include <functional>
 #include <memory>

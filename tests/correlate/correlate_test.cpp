@@ -2,7 +2,7 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 
-#include "correlate/features/kept.hpp"
+#include "correlate/kept.hpp"
 #include "correlate/pair_correlator.hpp"
 #include "support/support.hpp"
 #include <algorithm>

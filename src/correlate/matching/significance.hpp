@@ -5,8 +5,8 @@
 /// partner is judged by what the same features reach when B's documents are shifted against A's (docs/concepts.md): the null of a feature
 /// is the best r of the features that fire about as often.
 
-#include "correlate/features/null_sample.hpp"
 #include "correlate/matching/null_values.hpp"
+#include "correlate/null/null_sample.hpp"
 #include <vector>
 
 namespace concord::correlate {

@@ -1,4 +1,4 @@
-#include "correlate/features/sampled_source.hpp"
+#include "correlate/null/sampled_source.hpp"
 
 #include "concord/core/at.hpp"
 

@@ -1,4 +1,4 @@
-#include "correlate/features/null_sample.hpp"
+#include "correlate/null/null_sample.hpp"
 
 #include "concord/core/at.hpp"
 
