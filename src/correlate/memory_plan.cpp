@@ -41,6 +41,8 @@ MemoryPlan correlate_memory(const CorrelateOptions& o, const CorrelateSize& size
   plan.each_rank("entries on their way", "4 x 12 x 2^18", 48 * std::min(std::max(entries_a, entries_b), 262144.0));
   plan.at_most();
   plan.begin_phase("sums");
+  plan.each_rank("features and shifts in the order of their sums", "16 (1 + s) F_a / R", 16 * (1 + shifts) * size.features_a / r);
+  plan.at_most();
   plan.each_rank("sums of a feature with all of B", "16 F_b n", 16 * size.features_b * threads);
   plan.begin_phase("result");
   plan.rank_0("result of a pair, as found, matched and packed", "3 (F_a + F_b) (20 k + 8 s + 40)",

@@ -156,7 +156,7 @@ struct PairCorrelator::State {
     if (!fits || !make_room(needed)) {
       rows.whole_a.reset();
       rows.whole_b.reset();
-      if (fits) make_room(settings.memory); // all of it is for pieces
+      make_room(settings.memory); // all of it is for pieces
       return rows;
     }
     if (!rows.whole_a) {

@@ -42,7 +42,7 @@ struct PearsonSettings {
   double gpu_memory = 0; ///< bytes of it for this rank
 };
 
-/// On rank 0; empty elsewhere.
+/// On rank 0; elsewhere only the samples are known.
 struct PairCorrelation {
   BestPartners a_to_b;
   BestPartners b_to_a;

@@ -193,6 +193,18 @@ TEST(Pearson, SameBitsAtAnyRanksGridPiecesAndThreads) {
   }
 }
 
+TEST(Pearson, OfShiftedRowsHasTheSameBitsAtAnyRanksGridPiecesAndThreads) {
+  const auto a = random_csr(1, 130, 12, 0.1);
+  const auto b = random_csr(2, 130, 14, 0.6); // dense columns, whose moments are sums that round
+  auto s = settings(3);
+  s.shift = 41;
+  const auto alone = best_correlations(world().split(world().rank()), a, b, s);
+  for (const auto& way : ways(s, 30000.0)) {
+    const auto pair = best_correlations(world(), a, b, way);
+    if (world().rank() == 0) expect_same_bits(pair, alone);
+  }
+}
+
 /// Each value of a sample is what a pass over all features gives that feature at that shift; of B up to the order of sums.
 TEST(Pearson, ASampledNullIsAPartOfTheWholeOne) {
   const auto a = random_csr(1, 300, 60, 0.09); // so few are drawn that most are not
@@ -343,6 +355,15 @@ TEST(NullSample, TakesDenseFeaturesByStrips) {
     EXPECT_GE(sample.size(), 512 * shifts * 9 / 10);
     EXPECT_LE(sample.size(), 512 * shifts);
   }
+}
+
+/// Half of the values are left to other features as far as these have so many.
+TEST(NullSample, OfDenseFeaturesAloneTakesAsManyAsAreAskedFor) {
+  auto counts = counts_with_dense(890);
+  counts.resize(891);
+  const auto sample = null_sample(CountsSource(counts, 1000), 300, 1, Philox(7, "test"));
+  EXPECT_GE(sample.size(), 290);
+  EXPECT_EQ(sample.feature.back(), 890);
 }
 
 /// Where more values are asked for than features have at all shifts, all are taken, and together they stand for all.

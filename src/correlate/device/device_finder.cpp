@@ -34,7 +34,16 @@ private:
 
 } // namespace
 
+/// As Sweep's.
+void DeviceSweep::take_moments() {
+  if (rows_.whole_a || have_moments_) return;
+  const Wanted nothing(names_a_.size(), 0);
+  run(
+      {0}, [](const PairView&, const std::vector<Index>&, Index) {}, &nothing);
+}
+
 void DeviceSweep::find_best(const std::vector<Index>& shifts, Index best, Found& found) {
+  if (shifts.front() != 0) take_moments();
   ColumnTables of_b(device_, columns_, shifts.size(), best);
   run(shifts, [&](const PairView& pair, const std::vector<Index>& features, Index shift) {
     const Index places = of_b.places(shift);
@@ -60,11 +69,7 @@ void DeviceSweep::find_best(const std::vector<Index>& shifts, Index best, Found&
 
 /// Shift after shift, since each has features of its own.
 std::vector<double> DeviceSweep::find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) {
-  if (!rows_.whole_a && !have_moments_) { // of rows in their order
-    const Wanted nothing(names_a_.size(), 0);
-    run(
-        {0}, [](const PairView&, const std::vector<Index>&, Index) {}, &nothing);
-  }
+  take_moments();
   std::vector<double> largest(shifts.size() * names_a_.size(), 0.0);
   for (std::size_t s = 0; s < shifts.size(); ++s)
     run(

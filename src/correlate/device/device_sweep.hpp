@@ -30,6 +30,7 @@ public:
   void for_each_sums(const std::function<void(Index feature, const Accumulator* sums)>& visit) override;
 
 private:
+  void take_moments();
   void run_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   void sum_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   /// As Sweep::run_pieces(), with the sums on the device.

@@ -9,10 +9,11 @@ namespace concord::correlate {
 
 NullValues::NullValues(std::vector<std::pair<double, double>> values) {
   std::sort(values.begin(), values.end());
-  reaching_.assign(values.size() + 1, 0);
+  sorted_.reserve(values.size());
   for (const auto& [value, features] : values) sorted_.push_back(value);
+  if (std::all_of(values.begin(), values.end(), [](const auto& value) { return value.second == 1; })) return;
+  reaching_.assign(values.size() + 1, 0);
   for (std::size_t i = values.size(); i > 0; --i) reaching_[i - 1] = reaching_[i] + values[i - 1].second;
-  if (values.empty()) return;
   most_ = 0;
   for (const auto& [value, features] : values) most_ = std::max(most_, features);
 }
@@ -26,9 +27,13 @@ double NullValues::from_above(Index places) const {
 }
 
 double NullValues::upper(double part) const {
-  const double features = part * reaching_.front();
-  const auto behind = std::partition_point(reaching_.begin(), reaching_.end() - 1, [&](double above) { return above > features; });
-  return sorted_[static_cast<std::size_t>(behind - reaching_.begin()) - 1];
+  const double features = part * reaching(0);
+  std::size_t place = 0; // the last from which on there are more
+  for (std::size_t end = sorted_.size(); place + 1 < end;) {
+    const std::size_t middle = place + (end - place) / 2;
+    (reaching(middle) > features ? place : end) = middle;
+  }
+  return sorted_[place];
 }
 
 double NullValues::bound(double level) const {

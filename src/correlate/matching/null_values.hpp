@@ -28,9 +28,11 @@ public:
   double bound(double level) const;
 
 private:
-  double share_from(std::size_t place) const { return (most_ + reaching_[place]) / (most_ + reaching_.front()); }
+  /// Features of the values from a place on; 0 behind the last.
+  double reaching(std::size_t place) const { return reaching_.empty() ? static_cast<double>(sorted_.size() - place) : reaching_[place]; }
+  double share_from(std::size_t place) const { return (most_ + reaching(place)) / (most_ + reaching(0)); }
   std::vector<double> sorted_;
-  std::vector<double> reaching_{0}; ///< features of the values from each place on; 0 behind the last
+  std::vector<double> reaching_; ///< empty where each value stands for one feature
   double most_ = 1;
 };
 

@@ -137,7 +137,7 @@ BestNull::BestNull(const std::vector<double>& null, const Drawn& drawn)
   add_windows(null, drawn, {0, sparse}, sparse > 0 && sparse < dense);
   add_windows(null, drawn, {sparse, dense}, sparse > 0 && dense <= sparse);
   pool_excesses(null, drawn);
-  pool_tails(null, drawn);
+  if (sampled_ || std::any_of(windows_.begin(), windows_.end(), [](const Window& w) { return w.alone; })) pool_tails(null, drawn);
 }
 
 namespace {
@@ -310,13 +310,22 @@ double BestNull::p_pooled(double multiple) const {
 }
 
 /// Of r on the scale of a window that stands alone and has no law of its own. Beyond its largest value p falls as that of the others does
-/// from their upper eighth on, or from where their p is that of the largest value, if that is larger.
+/// from their upper eighth on, or from where their p is that of the largest value, if that is larger. How far r is beyond it is
+/// measured by the largest value itself and by its distance from the lower quartile, on both sides; the nearer place counts. The largest of
+/// very few values says little: there p stays above a twentieth of what is counted.
 double BestNull::p_alone(const Scale& scale, double r) const {
+  constexpr double lower_quartile = 0.75; // of the values are above it
+  constexpr std::size_t very_few = 12;
+  constexpr double least_of_few = 0.05;
   const double counted = scale.values.share(r);
   const double largest = scale.values.sorted().back();
   if (r - rounding <= largest || !(largest > 0) || pooled_.empty()) return counted;
   const double from = pooled_.upper(std::max(upper_part, counted));
-  return counted * p_pooled(from * r / largest) / p_pooled(from);
+  const double spread = largest - scale.values.upper(lower_quartile);
+  double place = from * r / largest;
+  if (spread > 0) place = std::min(place, from + (r - largest) * (from - pooled_.upper(lower_quartile)) / spread);
+  const double beyond = p_pooled(std::max(from, place)) / p_pooled(from);
+  return counted * (scale.values.sorted().size() < very_few ? std::max(least_of_few, beyond) : beyond);
 }
 
 /// Of r above the scale's tenth null value.

@@ -46,7 +46,8 @@ public:
   /// where a window has a fit of its own, else from its own tenth on.
   ///
   /// Dense features and others are judged by their like alone. Where the fewer of the two have too few values for a fit, p beyond the
-  /// largest of them falls no faster than that of the other windows' values together does beyond their upper eighth.
+  /// largest of them falls as that of the other windows' values together does beyond their upper eighth, and of fewer than 12 values no
+  /// further than to a twentieth.
   double p(Index feature, double r) const;
   /// What r must exceed for p <= level: infinite where no r has so small a p. NaN without a null.
   double threshold(Index feature, double level) const;

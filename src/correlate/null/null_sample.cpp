@@ -89,13 +89,14 @@ std::vector<Draw> draw_single(const Order& order, const std::vector<double>& den
 }
 
 /// Strips to draw, of `values`: each at one shift at least, or most_strips; more where their share of the work says so, or where they are
-/// few. No more than leave half of the values to other features, where there are any.
+/// few. No more than leave half of the values to other features, as far as these have so many.
 Index strips_of(const Order& order, double rows, double mean, double single, Index values, Index shifts) {
   constexpr Index most_strips = 64, fewest_draws = 4;
   const Index strips = (static_cast<Index>(order.dense) + strip_a - 1) / strip_a;
   const double dense = static_cast<double>(order.dense) * std::sqrt(static_cast<double>(strip_a) / (rows + mean));
   const auto wanted = std::lround(static_cast<double>(values) * dense / (single + dense) / static_cast<double>(strip_a));
-  const Index most = std::max<Index>(1, values / (single > 0 ? 2 * strip_a : strip_a));
+  const Index others = static_cast<Index>(order.features.size() - order.dense) * shifts;
+  const Index most = std::max<Index>(1, (values - std::min(values / 2, others)) / strip_a);
   return std::min({std::max({std::min(strips, most_strips), fewest_draws, static_cast<Index>(wanted)}), strips * shifts, most});
 }
 

@@ -8,6 +8,7 @@
 ///
 /// Dense features, which fire on more than dense_above of the rows, are judged by each other alone (significance.hpp). They are summed up
 /// four at a time and drawn so: each strip at one shift at least; of more than 64 strips 64, or as many as their share of the work says.
+/// They have at most half of the values, as long as others have the rest.
 
 #include "concord/core/philox.hpp"
 

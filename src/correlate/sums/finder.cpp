@@ -255,18 +255,23 @@ private:
 
 } // namespace
 
+/// Sums of pieces hang on their order, so moments are those of rows in theirs.
+void Sweep::take_moments() {
+  if (rows_.whole_a || have_moments_) return;
+  const std::vector<Wanted> nothing{Wanted(names_a_.size(), 0)};
+  run(
+      {0}, [](int, Index, Index, const FeatureSums&) {}, &nothing);
+}
+
 void Sweep::find_best(const std::vector<Index>& shifts, Index best, Found& found) {
+  if (shifts.front() != 0) take_moments();
   Finder finder(*this, rows_.a.rows(), best, threads_, found);
   run(shifts, [&](int thread, Index feature, Index shift, const FeatureSums& sums) { finder.look(thread, feature, shift, sums); });
   found.merge_threads();
 }
 
 std::vector<double> Sweep::find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) {
-  if (!rows_.whole_a && !have_moments_) { // of rows in their order
-    const std::vector<Wanted> nothing{Wanted(names_a_.size(), 0)};
-    run(
-        {0}, [](int, Index, Index, const FeatureSums&) {}, &nothing);
-  }
+  take_moments();
   Found none(0, 0, 1, 0, threads_);
   Finder finder(*this, rows_.a.rows(), 1, threads_, none);
   std::vector<double> largest(shifts.size() * names_a_.size(), 0.0);

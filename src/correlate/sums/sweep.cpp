@@ -29,11 +29,13 @@ Sweep::Sweep(const comm::Communicator& comm, const comm::Communicator& column, i
 /// All shifts of a feature one after another: its postings stay in cache.
 std::vector<Sweep::Item> Sweep::items(std::size_t shifts, const std::vector<Wanted>* wanted) const {
   std::vector<Item> items;
+  if (wanted == nullptr) items.reserve(shifts * at((dense_a_ + strip_a - 1) / strip_a + size_a() - dense_a_));
   const auto add = [&](Index first, Index features, Index places, bool dense) {
     for (std::size_t s = 0; s < shifts; ++s) {
       const auto begin = wanted == nullptr ? Wanted::const_iterator() : (*wanted)[s].begin() + first;
       if (wanted == nullptr || std::any_of(begin, begin + features, [](std::uint8_t w) { return w != 0; }))
-        items.push_back({first, features, places, dense, s});
+        items.push_back({static_cast<std::int32_t>(first), static_cast<std::int16_t>(features), static_cast<std::int16_t>(places),
+                         static_cast<std::int32_t>(s), dense});
     }
   };
   for (Index first = 0; first < dense_a_; first += strip_a) add(first, std::min(strip_a, dense_a_ - first), strip_a, true);
@@ -69,7 +71,7 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
   for_each_item(count * blocks, threads_, [&](int thread, Index i) {
     if (stop_.wanted_here()) return;
     const Item& item = items[at(i % count)];
-    sum_block(item, at(i / count), shifts[item.shift], thread, workplaces[at(thread)], visit);
+    sum_block(item, at(i / count), shifts[at(item.shift)], thread, workplaces[at(thread)], visit);
   });
   stop_.throw_if_wanted(comm_, "correlate");
 }
@@ -136,7 +138,7 @@ void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Ind
       const auto& b = pieces_of_b.load({first + shifts[s], last + shifts[s]});
       if (!have_moments_ && s == 0) moments_b_.add(b);
       for_each_item(static_cast<Index>(sums.items.size()), threads_, [&](int thread, Index i) {
-        if (sums.items[at(i)].shift != s || stop_.wanted_here()) return;
+        if (at(sums.items[at(i)].shift) != s || stop_.wanted_here()) return;
         for (std::size_t block = 0; block < b.blocks.size(); ++block) add(sums.items[at(i)], a, b, block, 0, sums.of(at(i)), thread);
       });
       stop_.throw_if_wanted(comm_, "correlate");

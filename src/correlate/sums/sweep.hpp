@@ -38,16 +38,17 @@ public:
 private:
   /// What is added up at once: a sparse feature of A, or a strip of dense ones, at one shift.
   struct Item {
-    Index first;    ///< feature
-    Index features; ///< 1, or those of the strip
-    Index places;   ///< 1, or strip_a
+    std::int32_t first;    ///< feature
+    std::int16_t features; ///< 1, or those of the strip
+    std::int16_t places;   ///< 1, or strip_a
+    std::int32_t shift;    ///< its number
     bool dense;
-    std::size_t shift; ///< its number
   };
   std::vector<Item> items(std::size_t shifts, const std::vector<Wanted>* wanted) const;
   void run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   void run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   Index rows_a_piece() const;
+  void take_moments();
   /// The items' sums of all rows; the first time the moments are taken, too.
   struct PieceSums;
   void add_pieces(const PieceSums& sums, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b);
