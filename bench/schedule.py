@@ -1,7 +1,7 @@
 """Schedules of correlate, compare and train-sae at many ranks, event by event, from counts of a real study: how long the busiest ranks make
 the others wait.
 
-    schedule.py RESULTS --machine machine.json [--ranks 64,256,1024,4096] [--rows 1e8] [--latents 16384] [--active 100] [--passes 5]
+    schedule.py RESULTS --machine machine.json [--ranks 64,256,1024,4096] [--rows 1e8] [--latents 16384] [--active 100] [--passes 1.28]
 
 RESULTS: a study's folder of results. Of its features.h5 come the firing rates of features, of its matches.h5 how many features each pair of
 layers has matched. Rates are stretched to --latents features that fire --active at a time: the k-th of F' features gets the rate at its
@@ -220,7 +220,7 @@ def main():
     parser.add_argument("--active", type=float, default=100)
     parser.add_argument("--layers", type=numbers, default=[26, 42])
     parser.add_argument("--widths", type=numbers, default=[2304, 3584])
-    parser.add_argument("--passes", type=float, default=5, help="of correlate: 1, and what the null takes")
+    parser.add_argument("--passes", type=float, default=1.28, help="of correlate: 1, and what the null takes")
     parser.add_argument("--permutations", type=int, default=298)
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=20, help="of the training that is simulated")

@@ -2,7 +2,7 @@
 
 #include "correlate/device/device_views.hpp"
 #include "correlate/pair_correlator.hpp"
-#include "correlate/share_grid.hpp"
+#include "correlate/sums/share_grid.hpp"
 #include <algorithm>
 #include <cmath>
 

@@ -7,7 +7,7 @@
 #include "concord/sae/rows/window_feed.hpp"
 
 #include "correlate/features/feature_source.hpp"
-#include "correlate/share_grid.hpp"
+#include "correlate/sums/share_grid.hpp"
 #include "sae/kinds/architecture.hpp"
 #include "sae/step/exchange.hpp"
 #include "support/support.hpp"

@@ -95,7 +95,7 @@ struct Matching {
     const auto path = folder / fmt::format("matches_{}.h5", number++);
     {
       auto file = io::File::create(path);
-      correlate::lay_out_pair(file, "/pair", features, features, correlation.a_to_b.places, 4);
+      correlate::lay_out_pair(file, "/pair", {features, features, correlation.a_to_b.places, 4, features, features});
       correlate::write_pair(file, "/pair", again, rows, a, b);
     }
     std::filesystem::remove(path);
