@@ -12,6 +12,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <span>
 
 namespace concord::subspaces {
 namespace {
@@ -58,11 +59,14 @@ Bits without(const Bits& a, const Bits& b) {
 class Windows {
 public:
   Windows(const std::vector<std::vector<std::int32_t>>& members, Index features)
-      : concepts_(static_cast<Index>(members.size())), place_(at(features), -1) {
+      : concepts_(static_cast<Index>(members.size())), is_member_(at(features)), place_(at(features), -1) {
     Index places = 0;
     for (const auto& of_concept : members)
       for (const auto feature : of_concept)
-        if (place_[at(feature)] < 0) place_[at(feature)] = static_cast<std::int32_t>(places++);
+        if (is_member_[at(feature)] == 0) {
+          is_member_[at(feature)] = 1;
+          place_[at(feature)] = static_cast<std::int32_t>(places++);
+        }
     active_.resize(at(places + 63) / 64);
     for (const auto& of_concept : members) {
       all_.emplace_back(active_.size());
@@ -76,12 +80,16 @@ public:
     both_.assign(at(concepts_ * concepts_), 0);
   }
 
-  /// Most features are no member.
-  void activate(std::int32_t feature) {
-    const std::int32_t place = place_[at(feature)];
-    if (place < 0) return;
-    set(active_, place);
-    any_ = true;
+  /// Most features are no members, so these are sorted out first, without branches.
+  void activate(std::span<const std::int32_t> features) {
+    hits_.resize(features.size());
+    std::size_t hits = 0;
+    for (const std::int32_t feature : features) {
+      hits_[hits] = feature;
+      hits += is_member_[at(feature)];
+    }
+    for (std::size_t i = 0; i < hits; ++i) set(active_, place_[at(hits_[i])]);
+    any_ = any_ || hits > 0;
   }
 
   void end_window() {
@@ -124,7 +132,9 @@ private:
   static void set(Bits& bits, Index place) { bits[at(place / 64)] |= std::uint64_t{1} << static_cast<unsigned>(place % 64); }
 
   Index concepts_;
-  std::vector<std::int32_t> place_;                                ///< [features] among the members; -1: of no concept
+  std::vector<std::uint8_t> is_member_; ///< [features] of some concept
+  std::vector<std::int32_t> place_;     ///< [features] among the members
+  std::vector<std::int32_t> hits_;
   std::vector<Bits> all_;                                          ///< [C] members
   std::map<std::pair<Index, Index>, std::pair<Bits, Bits>> apart_; ///< of concepts that share members: those of the one alone, of the other
   Bits active_;
@@ -148,7 +158,8 @@ public:
     for (Index context = first; context < last; ++context)
       for (Index row = offsets_[at(context)]; row < offsets_[at(context) + 1]; row += window_) {
         const Index end = std::min(row + window_, offsets_[at(context) + 1]);
-        for (auto i = rows_.indptr[at(row - begin)]; i < rows_.indptr[at(end - begin)]; ++i) windows.activate(rows_.indices[at(i)]);
+        const Index first_entry = rows_.indptr[at(row - begin)];
+        windows.activate(std::span(rows_.indices).subspan(at(first_entry), at(rows_.indptr[at(end - begin)] - first_entry)));
         windows.end_window();
       }
   }
