@@ -12,30 +12,30 @@
 namespace concord::comm {
 namespace {
 
-std::optional<std::string>& doing() {
-  static std::optional<std::string> what;
-  return what;
+std::optional<std::string>& failing() {
+  static std::optional<std::string> error;
+  return error;
 }
 
 } // namespace
 
-FilesTogether::FilesTogether(std::string what) {
-  doing() = std::move(what);
+FilesTogether::FilesTogether(std::string error) {
+  failing() = std::move(error);
 }
 
 FilesTogether::~FilesTogether() {
-  doing().reset();
+  failing().reset();
 }
 
 namespace {
 
 [[noreturn]] void refuse(const std::string& reason) {
-  end_job(ExitCode::io, fmt::format("cannot {}: {}", *doing(), reason));
+  end_job(ExitCode::io, fmt::format("{}: {}", *failing(), reason));
 }
 
 /// Open MPI may say that a write went well of which nothing arrived.
 int unless_short(int code, int count, MPI_Datatype type, const MPI_Status* status) {
-  if (unless_refused(code) != MPI_SUCCESS || !doing() || status == MPI_STATUS_IGNORE) return code;
+  if (unless_refused(code) != MPI_SUCCESS || !failing() || status == MPI_STATUS_IGNORE) return code;
   MPI_Count bytes = 0;
   MPI_Count written = 0;
   MPI_Type_size_x(type, &bytes);
@@ -48,7 +48,7 @@ int unless_short(int code, int count, MPI_Datatype type, const MPI_Status* statu
 } // namespace
 
 int unless_refused(int code) {
-  if (code == MPI_SUCCESS || !doing()) return code;
+  if (code == MPI_SUCCESS || !failing()) return code;
   std::array<char, MPI_MAX_ERROR_STRING> reason{};
   int length = 0;
   MPI_Error_string(code, reason.data(), &length);

@@ -84,7 +84,7 @@ herr_t close_together(hid_t id) {
   if (std::uncaught_exceptions() == 0 || comm::failing_together()) {
     std::array<char, 4096> path{};
     H5Fget_name(id, path.data(), path.size());
-    const comm::FilesTogether together(fmt::format("close {} (is the disk full?)", path.data()));
+    const comm::FilesTogether together(fmt::format("cannot close {} (is the disk full?)", path.data()));
     return H5Fclose(id);
   }
   Handle::close_failed() = true;
@@ -97,7 +97,7 @@ File File::open_parallel(const std::filesystem::path& path, const comm::Communic
   silence_hdf5();
   const Handle access = parallel_access(comm);
   std::optional<comm::FilesTogether> together; // one rank has nobody to leave waiting
-  if (comm.size() > 1) together.emplace(fmt::format("open {} for writing", path.string()));
+  if (comm.size() > 1) together.emplace(fmt::format("cannot open {} for writing", path.string()));
   Handle id(H5Fopen(path.c_str(), H5F_ACC_RDWR, access.get()), comm.size() > 1 ? close_together : H5Fclose);
   if (!id) refuse_file(path, ExitCode::io, fmt::format("cannot open {} for writing", path.string()));
   File file(std::move(id), path);
@@ -258,7 +258,7 @@ void require_flushed(bool ok, const std::filesystem::path& path) {
 
 bool File::flushed() {
   std::optional<comm::FilesTogether> together;
-  if (parallel_) together.emplace(fmt::format("flush {} (is the disk full?)", path_.string()));
+  if (parallel_) together.emplace(fmt::format("cannot flush {} (is the disk full?)", path_.string()));
   return H5Fflush(id_.get(), H5F_SCOPE_GLOBAL) >= 0;
 }
 

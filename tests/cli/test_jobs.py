@@ -333,6 +333,10 @@ class Jobs(unittest.TestCase):
         self.assertEqual([call[1] for call in self.calls if call[0] == "concord"][1:], STAGES)
         self.assertTrue(all("study.name=a b" in call for call in self.calls if call[0] == "concord"))
         self.assertEqual(self.status()[1]["report"].split()[:2], ["report", "done"])
+        # A submission of the same second is another one.
+        (self.folder / "bin/date").write_text("#!/bin/sh\necho 1000\n")
+        (self.folder / "bin/date").chmod(0o755)
+        self.submit("--site", "none")
         self.submit("--site", "none", RC="65", code=65)
         self.assertEqual([call[1] for call in self.calls if call[0] == "concord"][1:], STAGES[:1])
 
