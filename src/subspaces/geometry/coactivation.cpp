@@ -142,7 +142,7 @@ private:
   std::vector<Index> one_, both_; ///< [C, C] windows in which members of row c that column c' lacks are active; of both
 };
 
-constexpr Index rows_at_once = 1 << 14;
+constexpr Index rows_at_once = 1 << 11; // their columns stay in a cache
 
 /// Reads the columns of the codes; their values do not count.
 class Counting {

@@ -70,7 +70,7 @@ void halve_phrases(std::vector<Span>& spans, std::uint64_t seed) {
     const bool even = phrases[0] == phrases[1];
     const auto taken = static_cast<std::int8_t>(even ? first : phrases[0] < phrases[1] ? 0 : 1);
     half[{concept_number, std::get<2>(key)}] = taken;
-    phrases[static_cast<std::size_t>(taken)] += members.size();
+    phrases[taken == 0 ? 0 : 1] += members.size();
   }
   for (Span& span : spans) span.phrase_half = half.at({span.concept_number, family_of(span)});
 }
