@@ -133,6 +133,7 @@ SpanEffects control_effects(ModelRunner& runner, int layer, const EnergyInputs& 
         bases.push_back(draw >= 0 ? sets.basis(sets.of(c, draw), k) : Basis{in.result.bases.d, 0, {}, 0});
       }
     std::vector<const Basis*> removed;
+    removed.reserve(bases.size());
     for (const Basis& basis : bases) removed.push_back(&basis);
     auto some = runner.span_effects(layer, in.result.bases.centre, removed, {in.places.spans, spans, in.places.after});
     for (std::size_t i = 0; i < some.effects.size(); ++i)
@@ -158,6 +159,7 @@ std::vector<Index> WordSets::drawn_from(Index concept_number, const Philox& rand
   const auto own = phrases_of.extract(static_cast<std::int32_t>(concept_number));
   const std::size_t wanted = own.empty() ? 0 : own.mapped().size();
   std::vector<const std::vector<Index>*> others;
+  others.reserve(phrases_of.size());
   for (const auto& [other, phrases] : phrases_of) others.push_back(&phrases);
   const IndexPermutation order(static_cast<Index>(others.size()), random);
   std::vector<Index> from;

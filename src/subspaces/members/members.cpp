@@ -53,6 +53,7 @@ private:
 
 std::vector<bool> looked_at(const std::vector<ConceptSpans>& defined) {
   std::vector<bool> looked_at;
+  looked_at.reserve(defined.size());
   for (const ConceptSpans& of : defined) looked_at.push_back(of.defined);
   return looked_at;
 }
@@ -66,6 +67,7 @@ public:
     for (const Span& span : spans)
       if (!span.random && span.phrase_half == 0) phrases_[at(span.concept_number)].insert(span.phrase);
     std::vector<std::int32_t> of_lists;
+    of_lists.reserve(spans.size());
     for (const Span& span : spans) of_lists.push_back(span.concept_number);
     deals_.add_deal(of_lists);
     const Dealing dealing(spans);

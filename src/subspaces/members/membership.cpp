@@ -13,7 +13,7 @@ SpanRanking::SpanRanking(const std::vector<Span>& spans, int concepts)
     const Span& span = spans[i];
     cell_of_[i] = -1;
     if (span.concept_number < 0) continue;
-    auto& of_half = numbers[static_cast<std::size_t>(span.phrase_half)];
+    auto& of_half = numbers[span.phrase_half == 0 ? 0 : 1];
     const auto length = static_cast<std::size_t>(span.length());
     if (length >= of_half.size()) of_half.resize(length + 1, -1);
     if (of_half[length] < 0) {
