@@ -100,11 +100,26 @@ def run_peer(name, o):
     print("RESULT", json.dumps({"seconds": seconds, "peak": own_peak()}))
 
 
-def concord(o, ranks, threads, device="cpu"):
+def concord(o, ranks, threads, device="cpu", null=(0, 0)):
     out = o.work / "matches.h5"
     out.unlink(missing_ok=True)
-    output = run_concord(["correlate", "--a", o.work / "a.npz", "--b", o.work / "b.npz", "--best", o.best, "--null-shifts", 0, "--device", device, "--out", out], ranks, threads)
+    output = run_concord(["correlate", "--a", o.work / "a.npz", "--b", o.work / "b.npz", "--best", o.best, "--null-shifts", null[0], "--null-features", null[1],
+                          "--device", device, "--out", out], ranks, threads)
     return {"seconds": float(re.findall(r"correlating=([\d.]+)", output)[-1]), "peak": peak_of(output)}
+
+
+def time_nulls(o):
+    """What the null costs: of all features, and of a sample; each the best of `--repeat`, in turn."""
+    kinds = {"no null": (0, 0), "4 shifts of a sample": (4, 512), "4 shifts of all features": (4, 0)}
+    for ranks, threads in ((1, 1), (1, o.threads), (o.threads, 1)):
+        measured = {name: [] for name in kinds}
+        for _ in range(o.repeat):
+            for name, null in kinds.items():
+                measured[name].append(concord(o, ranks, threads, null=null))
+        base = min(m["seconds"] for m in measured["no null"])
+        for name, runs in measured.items():
+            seconds = min(m["seconds"] for m in runs)
+            print(f"| {name}, {ranks} x {threads} | {seconds:.2f} | {seconds / base:.2f} | {max(m['peak'] for m in runs):.0f} |", flush=True)
 
 
 def main():
@@ -118,6 +133,8 @@ def main():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="cuda: also on a GPU (CONCORD=program of a CUDA build)")
     parser.add_argument("--only", default=",".join(PEERS), help="peers to run, separated by commas; none: concord alone")
     parser.add_argument("--work", type=pathlib.Path, default=ROOT / "build" / "bench" / "correlate")
+    parser.add_argument("--null", action="store_true", help="instead, what the null costs")
+    parser.add_argument("--repeat", type=int, default=3, help="with --null")
     parser.add_argument("--peer", default="", help=argparse.SUPPRESS)
     o = parser.parse_args()
     if o.peer:
@@ -133,6 +150,10 @@ def main():
     dense = [int((np.bincount(m.indices, minlength=o.width) > 0.1 * o.rows).sum()) for m in matrices]
     print(f"{o.rows} rows, F = {o.width}, L0 = {counts[0].mean():.1f} and {counts[1].mean():.1f}, {dense[0]} and {dense[1]} features on more than a tenth of the rows, "
           f"{updates:.3g} multiply-adds, {o.threads} threads\n")
+    if o.null:
+        print("| ranks x threads | seconds | of the time without | peak MiB |\n|---|---|---|---|", flush=True)
+        time_nulls(o)
+        return
     print("| | seconds | of concord's time | multiply-adds a second and core | peak MiB |\n|---|---|---|---|---|", flush=True)
     base = None
     names = ["concord, 1 rank", *["concord, GPU"] * (o.device == "cuda"), *[f"concord, {o.threads} ranks"] * (o.threads > 1), "concord, 1 rank, 1 thread", *[n for n in o.only.split(",") if n in PEERS]]

@@ -53,9 +53,9 @@ class Results:
                 self.columns[name] = np.full(shape, np.nan)
             for i, a in enumerate(self.layers_a):
                 for j, b in enumerate(self.layers_b):
-                    best, null, _ = correlations(f, a, b)
+                    best, null, weights, _ = correlations(f, a, b)
                     self.columns["best_r"][i, j] = best.mean() if best.size else np.nan
-                    self.columns["null_r"][i, j] = null.mean() if null.size else np.nan
+                    self.columns["null_r"][i, j] = np.average(null, weights=weights) if null.size else np.nan
                     values = dict(zip(json.loads(text(f.attrs["summary_columns"])), f[f"{layer_name(a)}_{layer_name(b)}/summary"][:]))
                     for name in summary:
                         self.columns[name][i, j] = values[name]
@@ -70,13 +70,26 @@ class Results:
 
 
 def correlations(file, a, b):
-    """r of every B feature that has a partner, its null under shifted tokens, and r of the matches."""
+    """r of every B feature that has a partner, its null under shifted tokens with the features that each value stands for, and r of the matches."""
     group = file[f"{layer_name(a)}_{layer_name(b)}"]
     has_partner = group["b_to_a/partner"][:, 0] >= 0  # one column, not every partner
     best = group["b_to_a/r"][:, 0]
-    null = group["b_to_a/null_r"][:][:, has_partner].ravel() if "null_r" in group["b_to_a"] else np.empty(0)
+    null, weights = null_of(group["b_to_a"], has_partner)
     matched = group["match/r"][:]
-    return best[has_partner], null, matched[np.isfinite(matched)]
+    return best[has_partner], null, weights, matched[np.isfinite(matched)]
+
+
+def null_of(side, wanted):
+    """Best r of the wanted features with shifted rows, and how many features each value stands for."""
+    if "null_r" not in side:
+        return np.empty(0), np.empty(0)
+    null = side["null_r"][:]
+    if "null_feature" not in side:
+        values = null[:, wanted].ravel()
+        return values, np.full(values.size, 1 / len(null))
+    feature = side["null_feature"][:]
+    taken = (feature >= 0) & wanted[feature]
+    return null[taken], side["null_weight"][:][taken]
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------
@@ -136,13 +149,13 @@ def figure_maps(results):
 def figure_correlations(results, i, j):
     a, b = results.layers_a[i], results.layers_b[j]
     with h5py.File(results.output / "matches.h5") as f:
-        best, null, matched = correlations(f, a, b)
+        best, null, weights, matched = correlations(f, a, b)
     figure, axis = plt.subplots(figsize=(8, 4), constrained_layout=True)
     bins = np.linspace(min(-0.05, best.min(initial=0)), 1, 60)
     axis.hist(best, bins, alpha=0.5, label=f"best partner of every B feature ({best.size})")
     axis.hist(matched, bins, alpha=0.6, label=f"matched ({matched.size})")
     if null.size:
-        axis.hist(null, bins, histtype="step", color="black", label="null: B's tokens shifted")
+        axis.hist(null, bins, weights=weights, histtype="step", color="black", label="null: B's tokens shifted")
     axis.set_xlabel("Pearson r of activations over tokens")
     axis.set_ylabel("features (logarithmic)")
     axis.set_yscale("log")  # the null is one narrow peak

@@ -105,6 +105,8 @@ private:
     s.best = options_.best;
     s.shift = inputs_.shift();
     s.shifts = inputs_.shifts();
+    s.null_features = options_.null_features;
+    s.seed = options_.seed;
     s.memory = options_.memory_gib * 0x1p30;
     s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
     s.grid_columns = writes_matrix() ? 1 : options_.grid_columns;

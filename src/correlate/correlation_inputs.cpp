@@ -3,6 +3,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/core/digest.hpp"
 #include "concord/corpus/tokens.hpp"
+#include "concord/correlate/null_size.hpp"
 #include "concord/features/features.hpp"
 
 #include "correlate/row_shifts.hpp"
@@ -42,8 +43,10 @@ void CorrelationInputs::set_key() {
   auto& said = key_.settings; // as older versions said it, so that their results are known again
   said["null_shifts"] = shifts_;
   if (is_shifted()) said["shift"] = shift_;
+  said.erase("null_features");
+  if (const auto sampled = sampled_nulls(); !sampled.empty()) said["null_features"] = {{"seed", options_.seed}, {"of", sampled}};
   said["pairing"] = static_cast<int>(options_.rules.pairing);
-  said["p"] = "tail, two scales, own window"; // beyond what is counted: matches by another p are made again
+  said["p"] = "tail, two scales, dense features apart"; // beyond what is counted: matches by another p are made again
   said.erase("matrix_coactive");
   if (options_.matrix_coactive) said["matrix"] = matrix_word();
   if (!options_.layers_a.empty()) key_.settings["layers_a"] = options_.layers_a;
@@ -86,12 +89,32 @@ std::vector<Index> CorrelationInputs::read_starts() const {
   return enough(contexts.offsets) ? std::vector<Index>(contexts.offsets.begin(), contexts.offsets.end() - 1) : std::vector<Index>{};
 }
 
+PairShape CorrelationInputs::pair_shape(int layer_a, int layer_b) const {
+  const Index a = a_.features(layer_a);
+  const Index b = b_.features(layer_b);
+  const Index least = options_.null_features;
+  const auto shifts = static_cast<Index>(shifts_.size());
+  return {a, b, options_.best, shifts, null_features(a, least, shifts), null_features(b, least, shifts)};
+}
+
+/// Features of A, those of them whose null is taken, and the same of B, of each kind of pair where these are a sample: what a result hangs
+/// on, whatever the setting was.
+std::set<std::array<Index, 4>> CorrelationInputs::sampled_nulls() const {
+  std::set<std::array<Index, 4>> sampled;
+  for (const int la : a_.layers())
+    for (const int lb : b_.layers()) {
+      const PairShape shape = pair_shape(la, lb);
+      if (shape.samples_null()) sampled.insert({shape.features_a, shape.null_a, shape.features_b, shape.null_b});
+    }
+  return sampled;
+}
+
 double CorrelationInputs::file_bytes() const {
   double bytes = 1 << 20;
   for (const int la : a_.layers())
     for (const int lb : b_.layers()) {
       const auto features = static_cast<double>(a_.features(la) + b_.features(lb));
-      bytes += features * static_cast<double>(20 * options_.best + 16 + 8 * options_.null_shifts) +
+      bytes += features * static_cast<double>(20 * options_.best + 16) + pair_shape(la, lb).null_bytes() +
                62.0 * static_cast<double>(b_.features(lb)) + 16384;
       if (options_.matrix) bytes += 4.0 * static_cast<double>(a_.features(la)) * static_cast<double>(b_.features(lb));
     }
@@ -100,13 +123,13 @@ double CorrelationInputs::file_bytes() const {
 
 void CorrelationInputs::lay_out(io::File& file) const {
   for (const int la : a_.layers())
-    for (const int lb : b_.layers())
-      lay_out_pair(file, pair_group(la, lb), a_.features(la), b_.features(lb), options_.best, static_cast<Index>(shifts_.size()));
+    for (const int lb : b_.layers()) lay_out_pair(file, pair_group(la, lb), pair_shape(la, lb));
   file.write_attribute("layers_a", nlohmann::json(a_.layers()).dump());
   file.write_attribute("layers_b", nlohmann::json(b_.layers()).dump());
   file.write_attribute("token_hash", a_.token_hash());
   file.write_attribute("counted_rows", std::to_string(a_.rows()));
   file.write_attribute("null_shifts", nlohmann::json(shifts_).dump());
+  file.write_attribute("null_features", std::to_string(options_.null_features));
   file.write_attribute("level", fmt::format("{}", options_.level));
   file.write_attribute("summary_columns", nlohmann::json(summary_columns()).dump());
 }

@@ -9,6 +9,8 @@
 
 #include "correlate/features/side.hpp"
 #include "correlate/matching/pair_result.hpp"
+#include <array>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -42,6 +44,8 @@ private:
   void check_rows() const;
   void check_options() const;
   std::vector<Index> read_starts() const;
+  PairShape pair_shape(int layer_a, int layer_b) const;
+  std::set<std::array<Index, 4>> sampled_nulls() const;
   std::string matrix_word() const { return options_.matrix ? "all" : "coactive"; }
 
   const CorrelateOptions& options_;

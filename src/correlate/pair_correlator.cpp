@@ -4,42 +4,16 @@
 #include "concord/core/at.hpp"
 
 #include "correlate/device/device_sweep.hpp"
+#include "correlate/kept.hpp"
+#include "correlate/null/sampled_source.hpp"
 #include "correlate/sums/sweep.hpp"
+#include <algorithm>
 #include <limits>
-#include <list>
 #include <mutex>
 #include <optional>
 
 namespace concord::correlate {
 namespace {
-
-/// What is kept of a layer for the next pairs, within a limit of bytes; what was not used for longest goes first.
-template <typename ShareType>
-class Kept {
-public:
-  std::shared_ptr<const ShareType> find(int layer) {
-    for (auto entry = entries_.begin(); entry != entries_.end(); ++entry)
-      if (entry->first == layer) {
-        entries_.splice(entries_.begin(), entries_, entry);
-        return entries_.front().second;
-      }
-    return nullptr;
-  }
-  void keep(int layer, std::shared_ptr<const ShareType> share) { entries_.emplace_front(layer, std::move(share)); }
-  double bytes() const {
-    double sum = 0;
-    for (const auto& entry : entries_) sum += entry.second->share.held;
-    return sum;
-  }
-  bool drop_oldest() {
-    if (entries_.empty()) return false;
-    entries_.pop_back();
-    return true;
-  }
-
-private:
-  std::list<std::pair<int, std::shared_ptr<const ShareType>>> entries_;
-};
 
 /// Nanoseconds that a rank of a grid takes for a row: what it adds up (fitted to measured shares, docs/performance.md) and what it is sent
 /// (assumed). Rows of B cost the less an entry the longer they are, so columns only pay where B's rows have to be sent to many nodes.
@@ -65,6 +39,33 @@ ShareGrid grid_for(int ranks, int on_node, const PearsonSettings& settings, cons
   return best;
 }
 
+/// The largest r of a sample of A's features, `names` being their numbers among the `features` of the sums' layer. On rank 0.
+std::vector<double> largest_of(const comm::Communicator& comm, PairSums& sums, const std::vector<Index>& shifts,
+                               const std::vector<std::int32_t>& names, const std::vector<std::int32_t>& shift_of, Index features) {
+  const auto& mine = sums.features_a();
+  std::vector<std::int32_t> place(at(features), -1);
+  for (std::size_t i = 0; i < mine.size(); ++i) place[at(mine[i])] = static_cast<std::int32_t>(i);
+  std::vector<Wanted> wanted(shifts.size(), Wanted(mine.size(), 0));
+  for (std::size_t k = 0; k < names.size(); ++k)
+    if (place[at(names[k])] >= 0) wanted[at(shift_of[k])][at(place[at(names[k])])] = 1;
+  const auto found = sums.find_largest(shifts, wanted);
+  std::vector<double> largest(comm.rank() == 0 ? names.size() : 0, 0.0);
+  for (std::size_t s = 0; s < shifts.size(); ++s) {
+    const auto first = found.begin() + static_cast<Index>(s * mine.size());
+    const auto all = merged_largest(comm, {first, first + static_cast<Index>(mine.size())}, mine, features);
+    for (std::size_t k = 0; k < largest.size(); ++k)
+      if (at(shift_of[k]) == s) largest[k] = all[at(names[k])];
+  }
+  return largest;
+}
+
+/// A sample's features, ascending, each once.
+std::vector<std::int32_t> distinct(std::vector<std::int32_t> features) {
+  std::sort(features.begin(), features.end());
+  features.erase(std::unique(features.begin(), features.end()), features.end());
+  return features;
+}
+
 } // namespace
 
 struct PairCorrelator::State {
@@ -75,6 +76,8 @@ struct PairCorrelator::State {
   comm::Communicator column_comm; ///< the ranks of this rank's column
   Kept<Whole<PostingShare>> kept_a;
   Kept<Whole<RowShare>> kept_b;
+  Kept<Whole<PostingShare>> kept_sample; ///< of B
+  Kept<Whole<RowShare>> kept_rows_a;     ///< beside it
   const FeatureSource* a = nullptr;
   const FeatureSource* b = nullptr;
   std::optional<Deal> deal_a;
@@ -82,6 +85,9 @@ struct PairCorrelator::State {
   std::unique_ptr<device::Device> device;
   std::optional<device::KeptOnDevice> kept_on_device;
   std::unique_ptr<PairSums> sums;
+  bool sampled = false; ///< the null is of a sample
+  NullSample sample_a, sample_b;
+  std::vector<double> null_b; ///< of the sample, on rank 0
 
   int row() const { return grid->row(comm.rank()); }
   int column() const { return grid->column(comm.rank()); }
@@ -107,10 +113,23 @@ struct PairCorrelator::State {
     return {on_host, settings.gpu_memory * for_pieces, settings.gpu_memory * for_sums};
   }
 
+  /// What is added up: lists of the features of one layer against rows of another, each by its number and with what is kept.
+  struct Sides {
+    const FeatureSource& of_lists;
+    const Deal& deal_lists;
+    int layer_lists;
+    Kept<Whole<PostingShare>>& lists;
+    const FeatureSource& of_rows;
+    const Deal& deal_rows;
+    int layer_rows;
+    Kept<Whole<RowShare>>& rows;
+  };
+
   /// The same on every rank.
-  bool fits_on_device() const {
+  bool fits_on_device(const Sides& of) const {
     if (!device) return true;
-    const double bytes = device::postings_bytes_on_device(*a, *deal_a, row()) + device::rows_bytes_on_device(*b, *deal_b, column());
+    const double bytes = device::postings_bytes_on_device(of.of_lists, of.deal_lists, row()) +
+                         device::rows_bytes_on_device(of.of_rows, of.deal_rows, column());
     return comm::max_of(comm, Index{bytes > kept_on_device->memory()}) == 0;
   }
 
@@ -119,36 +138,97 @@ struct PairCorrelator::State {
     return features * static_cast<double>(settings.best * 32 + 8 * static_cast<Index>(settings.shifts.size()) + 64);
   }
 
-  /// Makes room for `bytes`; false when that cannot be. The same on every rank.
+  /// Makes room for `bytes` beside what is held of the pair at hand; false when that cannot be. The same on every rank.
   bool make_room(double bytes) {
-    const auto too_much = [&] { return kept_a.bytes() + kept_b.bytes() + bytes + tables_bytes() > settings.memory; };
+    const auto too_much = [&] {
+      return kept_a.bytes() + kept_b.bytes() + kept_sample.bytes() + kept_rows_a.bytes() + bytes + tables_bytes() > settings.memory;
+    };
     while (comm::max_of(comm, Index{too_much()}) > 0)
-      if (!kept_b.drop_oldest() && !kept_a.drop_oldest()) return false;
+      if (!kept_b.drop_oldest() && !kept_sample.drop_oldest() && !kept_rows_a.drop_oldest() && !kept_a.drop_oldest()) return false;
     return true;
   }
 
-  PairRows rows(int layer_a, int layer_b, const comm::StopWithin& stop) {
-    PairRows rows{*a, *b, *deal_a, *deal_b, kept_a.find(layer_a), kept_b.find(layer_b)};
-    const int sharing = std::min(on_node, grid->rows);
-    const double needed = (rows.whole_a ? 0.0 : postings_bytes(*grid, comm.rank(), *a, *deal_a)) +
-                          (rows.whole_b ? 0.0 : rows_bytes(*grid, comm.rank(), *b, *deal_b, sharing));
-    if (!fits_on_device() || !make_room(needed)) return {*a, *b, *deal_a, *deal_b, nullptr, nullptr};
+  PairRows rows(const Sides& of, const comm::StopWithin& stop) {
+    PairRows rows{of.of_lists, of.of_rows, of.deal_lists, of.deal_rows, of.lists.find(of.layer_lists), of.rows.find(of.layer_rows)};
+    const double needed = (rows.whole_a ? 0.0 : postings_bytes(*grid, comm.rank(), of.of_lists, of.deal_lists)) +
+                          (rows.whole_b ? 0.0 : rows_bytes(*grid, comm.rank(), of.of_rows, of.deal_rows, sharing()));
+    const bool fits = fits_on_device(of);
+    if (!fits || !make_room(needed)) {
+      rows.whole_a.reset();
+      rows.whole_b.reset();
+      make_room(settings.memory); // all of it is for pieces
+      return rows;
+    }
     if (!rows.whole_a) {
-      while (kept_a.drop_oldest()) {
-      } // pairs come by layers of A
-      rows.whole_a = std::make_shared<Whole<PostingShare>>(load_postings(comm, *grid, *a, *deal_a, 0, a->rows(), &stop));
-      kept_a.keep(layer_a, rows.whole_a);
+      if (&of.lists == &kept_a) kept_a.clear(); // pairs come by layers of A
+      rows.whole_a =
+          std::make_shared<Whole<PostingShare>>(load_postings(comm, *grid, of.of_lists, of.deal_lists, 0, of.of_lists.rows(), &stop));
+      of.lists.keep(of.layer_lists, rows.whole_a);
     }
     if (!rows.whole_b) {
-      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows(comm, column_comm, *grid, *b, *deal_b, &stop));
-      kept_b.keep(layer_b, rows.whole_b);
+      if (&of.rows == &kept_rows_a) kept_rows_a.clear();
+      rows.whole_b = std::make_shared<Whole<RowShare>>(load_rows(comm, column_comm, *grid, of.of_rows, of.deal_rows, &stop));
+      of.rows.keep(of.layer_rows, rows.whole_b);
     }
     return rows;
+  }
+
+  /// Ranks of a column that surely share a node.
+  int sharing() const { return std::min(on_node, grid->rows); }
+
+  std::unique_ptr<PairSums> sums_of(const Sides& of, const comm::StopWithin& stop) {
+    const PairRows whole = rows(of, stop);
+    const double left = std::max(1.0, settings.memory - tables_bytes());
+    std::unique_ptr<PairSums> made;
+    if (device)
+      made =
+          std::make_unique<device::DeviceSweep>(comm, column_comm, sharing(), *grid, whole, *device, *kept_on_device, sweep_memory(left));
+    else
+      made = std::make_unique<Sweep>(comm, column_comm, sharing(), *grid, whole, left, settings.threads);
+    made->heed(stop);
+    return made;
+  }
+
+  Index widest() const { return std::clamp<Index>(settings.block, 1, widest_block); }
+
+  void draw_samples(int layer_a, int layer_b) {
+    const auto shifts = static_cast<Index>(settings.shifts.size());
+    sampled = shifts > 0 && samples_null(a->features(), b->features(), settings.null_features, shifts, settings.null_values);
+    const auto none = [](const FeatureSource& of) { return NullSample{{}, {}, {}, dense_above * static_cast<double>(of.rows())}; };
+    sample_a = none(*a);
+    sample_b = none(*b);
+    if (!sampled) return;
+    const auto draw = [&](const FeatureSource& of, int layer, const char* purpose) {
+      auto sample = null_sample(of, null_features(of.features(), settings.null_features, shifts, settings.null_values), shifts,
+                                Philox(settings.seed, purpose, static_cast<std::uint64_t>(layer)));
+      require(sample.size() > 0 || of.entries() == 0, ExitCode::internal, "no null of layer {}", layer); // without it no test
+      return sample;
+    };
+    sample_a = draw(*a, layer_a, "null features of A");
+    sample_b = draw(*b, layer_b, "null features of B");
+  }
+
+  /// The largest r of B's sample. Sides change places: a list of few entries costs little against long rows, but rows of few entries cost
+  /// what it takes to look them up.
+  void take_null_of_b(int layer_a, int layer_b, const comm::StopWithin& stop) {
+    if (!sampled) return;
+    const SampledSource sample(*b, distinct(sample_b.feature));
+    const Deal deal_sample(sample, grid->rows, dense_work_a);
+    const Deal deal_rows(*a, grid->columns, dense_work_b, widest());
+    const auto turned = sums_of({sample, deal_sample, layer_b, kept_sample, *a, deal_rows, layer_a, kept_rows_a}, stop);
+    std::vector<Index> shifts;
+    for (const Index shift : settings.shifts) shifts.push_back((a->rows() - shift) % a->rows());
+    std::vector<std::int32_t> names;
+    for (const auto feature : sample_b.feature)
+      names.push_back(
+          static_cast<std::int32_t>(std::lower_bound(sample.names().begin(), sample.names().end(), feature) - sample.names().begin()));
+    null_b = largest_of(comm, *turned, shifts, names, sample_b.shift, sample.features());
   }
 };
 
 PairCorrelator::PairCorrelator(const comm::Communicator& comm, PearsonSettings settings)
-    : state_(std::make_unique<State>(State{comm, std::move(settings), {}, 1, {}, {}, {}, nullptr, nullptr, {}, {}, {}, {}, {}})) {
+    : state_(std::make_unique<State>(
+          State{comm, std::move(settings), {}, 1, {}, {}, {}, {}, {}, nullptr, nullptr, {}, {}, {}, {}, {}, false, {}, {}, {}})) {
   state_->open_device();
 }
 
@@ -162,23 +242,17 @@ void PairCorrelator::open(const FeatureSource& a, int layer_a, const FeatureSour
   s.b = &b;
   if (!s.grid) s.make_grid();
   s.deal_a.emplace(a, s.grid->rows, dense_work_a);
-  s.deal_b.emplace(b, s.grid->columns, dense_work_b, std::clamp<Index>(s.settings.block, 1, widest_block));
-  const PairRows rows = s.rows(layer_a, layer_b, stop);
-  const int sharing = std::min(s.on_node, s.grid->rows);
-  const double left = std::max(1.0, s.settings.memory - s.tables_bytes());
-  if (s.device)
-    s.sums = std::make_unique<device::DeviceSweep>(s.comm, s.column_comm, sharing, *s.grid, rows, *s.device, *s.kept_on_device,
-                                                   s.sweep_memory(left));
-  else
-    s.sums = std::make_unique<Sweep>(s.comm, s.column_comm, sharing, *s.grid, rows, left, s.settings.threads);
-  s.sums->heed(stop);
+  s.deal_b.emplace(b, s.grid->columns, dense_work_b, s.widest());
+  s.draw_samples(layer_a, layer_b);
+  s.take_null_of_b(layer_a, layer_b, stop); // first: what it holds is done with, where not all have room
+  s.sums = s.sums_of({a, *s.deal_a, layer_a, s.kept_a, b, *s.deal_b, layer_b, s.kept_b}, stop);
 }
 
 PairCorrelation PairCorrelator::correlate() {
   State& s = *state_;
   std::vector<Index> shifts{s.settings.shift};
-  shifts.insert(shifts.end(), s.settings.shifts.begin(), s.settings.shifts.end());
-  const auto nulls = s.settings.shifts.size();
+  if (!s.sampled) shifts.insert(shifts.end(), s.settings.shifts.begin(), s.settings.shifts.end());
+  const auto nulls = shifts.size() - 1;
   const auto& names_a = s.sums->features_a();
   const auto& names_b = s.sums->features_b();
   Found found(names_a.size(), names_b.size(), s.settings.best, static_cast<Index>(nulls), s.settings.threads);
@@ -187,7 +261,9 @@ PairCorrelation PairCorrelator::correlate() {
   PairCorrelation pair{merged(s.comm, found.best_of_a, names_a, s.a->features(), s.settings.best, finders(s.grid->columns)),
                        merged(s.comm, found.best_of_b.front(), names_b, s.b->features(), s.settings.best, finders(s.grid->rows)),
                        {},
-                       {}};
+                       {},
+                       s.sample_a,
+                       s.sample_b};
   for (std::size_t shift = 0; shift < nulls; ++shift) {
     const auto of = [&](const std::vector<double>& largest, const std::vector<std::int32_t>& names, Index features) {
       const auto first = largest.begin() + static_cast<Index>(shift * names.size());
@@ -198,6 +274,9 @@ PairCorrelation PairCorrelator::correlate() {
     pair.null_a.insert(pair.null_a.end(), a.begin(), a.end());
     pair.null_b.insert(pair.null_b.end(), b.begin(), b.end());
   }
+  if (!s.sampled) return pair;
+  pair.null_a = largest_of(s.comm, *s.sums, s.settings.shifts, s.sample_a.feature, s.sample_a.shift, s.a->features());
+  pair.null_b = s.null_b;
   return pair;
 }
 

@@ -8,8 +8,10 @@
 /// partners of each feature are kept. Work: sum over rows of nnz_A(row) nnz_B(row).
 
 #include "concord/comm/session.hpp"
+#include "concord/correlate/null_size.hpp"
 
 #include "correlate/features/feature_share.hpp"
+#include "correlate/null/null_sample.hpp"
 #include "correlate/sums/best_partners.hpp"
 #include <functional>
 #include <memory>
@@ -24,10 +26,13 @@ enum class SumsBy { cpu, gpu, emulated_gpu };
 inline constexpr Index most_partners_on_gpu = 64;
 
 struct PearsonSettings {
-  Index best = 16;                 ///< partners kept a feature
-  Index shift = 0;                 ///< row t of A stands beside row (t + shift) mod N of B; exceeding() and for_each_row() want 0
-  std::vector<Index> shifts;       ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
-  double memory = 4.0 * (1 << 30); ///< bytes a rank
+  Index best = 16;                        ///< partners kept a feature
+  Index shift = 0;                        ///< row t of A stands beside row (t + shift) mod N of B; exceeding() and for_each_row() want 0
+  std::vector<Index> shifts;              ///< in [0, N): for a null, row t of A is also set beside row (t + shift) mod N of B
+  Index null_features = 0;                ///< features of a side whose null is taken at each shift, at least (null_size.hpp); 0: all
+  Index null_values = fewest_null_values; ///< of a side, fewer of which are no sample
+  std::uint64_t seed = 1;                 ///< of their draw
+  double memory = 4.0 * (1 << 30);        ///< bytes a rank
   int threads = 1;
   double unstopped_seconds = 5; ///< of a pair, in which it heeds no stop: short pairs end in runs that are always cut short
   int grid_columns = 0;         ///< of the grid of ranks; 0: by size
@@ -37,12 +42,14 @@ struct PearsonSettings {
   double gpu_memory = 0; ///< bytes of it for this rank
 };
 
-/// On rank 0; empty elsewhere.
+/// On rank 0; elsewhere only the samples are known.
 struct PairCorrelation {
   BestPartners a_to_b;
   BestPartners b_to_a;
-  std::vector<double> null_a; ///< [shifts, F_A] the largest r that the feature has with shifted rows; 0 at least
+  std::vector<double> null_a; ///< [shifts, F_A] the largest r that the feature has with shifted rows; 0 at least. Or of the sample
   std::vector<double> null_b; ///< [shifts, F_B]
+  NullSample sample_a;        ///< empty where all features were taken, on both sides
+  NullSample sample_b;
 };
 
 /// Correlates pairs of layers of the same rows; what was loaded of a layer is kept for the next pair while memory allows.
@@ -52,7 +59,8 @@ public:
   ~PairCorrelator();
   PairCorrelator(const PairCorrelator&) = delete;
   PairCorrelator& operator=(const PairCorrelator&) = delete;
-  /// Turns to a pair. The sources must live while it is at hand; `layer_a` and `layer_b` name them for what is kept.
+  /// Turns to a pair. The sources must live while it is at hand; `layer_a` and `layer_b` name them for what is kept. Where the null is of a
+  /// sample, B's part of it is taken here.
   /// @throws as FeatureSource::read; stopped, as all that follows; agreed.
   void open(const FeatureSource& a, int layer_a, const FeatureSource& b, int layer_b);
   PairCorrelation correlate();

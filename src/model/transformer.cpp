@@ -30,12 +30,13 @@ struct Transformer::Parameters {
   std::vector<std::unique_ptr<Block>> blocks;
 };
 
-namespace {
-
-/// Logits of so many rows exist at once. A GPU reads the whole head for each piece, so its pieces are large: 2^28 logits, a GiB in f32.
+/// A GPU reads the whole head for each piece, so its pieces are large: 2^28 logits, a GiB in f32.
 Index loss_rows(Index vocabulary, bool on_gpu) {
   return on_gpu ? std::clamp<Index>((Index{1} << 28) / vocabulary, 256, 4096) : 256;
 }
+
+namespace {
+
 constexpr Index slab_rows = 256; // enough for products at full speed, few enough for the caches
 
 /// 1 / wavelength of each pair of dimensions, stretched as the config says.
@@ -114,6 +115,10 @@ Transformer::~Transformer() = default;
 
 const ModelConfig& Transformer::config() const {
   return parameters_->config;
+}
+
+at::Device Transformer::device() const {
+  return parameters_->device;
 }
 
 Contexts Transformer::contexts(std::vector<Index> offsets) const {

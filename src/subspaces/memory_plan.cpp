@@ -1,5 +1,6 @@
 #include "concord/subspaces/memory_plan.hpp"
 
+#include "concord/model/transformer.hpp"
 #include "concord/subspaces/carried/carried.hpp"
 
 #include "subspaces/carried/map_rows.hpp"
@@ -154,6 +155,17 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   }
   of_pairs(size, n, plan);
   return plan;
+}
+
+double effects_gpu_bytes(const model::ModelConfig& c, Dtype compute, Index longest, Index rows) {
+  const model::LayerRange whole{0, c.layers, true};
+  const auto element = static_cast<double>(size_of(compute));
+  const double kept = element * static_cast<double>(longest * c.layers * c.qkv_width());
+  const double copies = element * 3.0 * static_cast<double>(rows * c.hidden);
+  constexpr double pieces = 4; // of log probabilities in f32: changed, unchanged, their product and what it is made of
+  const double probabilities = 4 * pieces * static_cast<double>(std::min(rows, model::loss_rows(c.vocab, true)) * c.vocab);
+  return model::weight_bytes(c, whole, compute, true) + kept + copies + probabilities +
+         model::gpu_working_bytes(c, whole, compute, std::max(rows, longest), 1 + rows / longest, longest);
 }
 
 } // namespace concord::subspaces

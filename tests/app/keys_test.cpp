@@ -177,6 +177,7 @@ std::vector<Changing> changing() {
       {"correlate.drop_non_concept", "correlate", "true", "setting drop_non_concept: false -> true"},
       {"correlate.need_shared_token", "correlate", "true", "setting need_shared_token: false -> true"},
       {"correlate.null_shifts", "correlate", "3", "setting null_shifts/3 is gone"},
+      {"correlate.null_features", "correlate", "13", "setting null_features/of/0/0 is new", {"correlate.null_shifts=20"}},
       {"correlate.level", "correlate", "0.125", "setting level: 0.05 -> 0.125"},
       {"correlate.matrix", "correlate", "true", "setting matrix: false -> true"},
       {"correlate.matrix_coactive", "correlate", "true", "setting matrix: false -> \"coactive\""},
@@ -233,7 +234,8 @@ const std::vector<Neutral> neutral{{"study.name", "compare", "other"},
                                    {"compare.groups", "compare", "1"}};
 
 /// Keys of which no stage's digest can say anything: where results lie, what the report shows.
-const std::set<std::string> without_digest{"study.output", "study.pairs", "subspaces.pairs", "model.NAME.same_as", "report.python", "report.top_matches"};
+const std::set<std::string> without_digest{"study.output",       "study.pairs",   "subspaces.pairs",
+                                           "model.NAME.same_as", "report.python", "report.top_matches"};
 
 std::string assignment(const std::string& key, const std::string& value) {
   return key + "=" + value;

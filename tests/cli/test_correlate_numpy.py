@@ -75,6 +75,42 @@ class CorrelateNumpy(unittest.TestCase):
         np.testing.assert_array_equal([float(row["r"]) for row in rows], [r_of for r_of in self.match_r[matched >= 0]])
         self.assertIn("matches of 1 x 1 layers", run("verify", folder / "matches.h5", ranks=1))
 
+    def test_sampled_null(self):
+        """Each value is the best r of its feature at its shift; the sample hangs on the seed alone, and not on a setting that takes all."""
+        folder = fresh("sampled")
+        a, b = features(11, 500, 90), features(12, 500, 70)
+        scipy.sparse.save_npz(folder / "a.npz", a)
+        scipy.sparse.save_npz(folder / "b.npz", b)
+        inputs = ["correlate", "--a", folder / "a.npz", "--b", folder / "b.npz", "--min-firings", 1, "--null-shifts"]
+        few, inputs = inputs, [*inputs, 26]
+        run(*inputs, "--null-features", 10, "--seed", 4, "--out", folder / "some.h5")
+        run(*inputs, "--null-features", 10, "--seed", 5, "--out", folder / "other.h5")
+        run(*inputs, "--null-features", 23, "--out", folder / "all.h5")
+        for everything in (0, 9):  # 9 x 26 < 256
+            run(*inputs, "--null-features", everything, "--out", folder / "all.h5")  # is done
+        for two_or_three in (2, 3):  # a thirty-second of 90 and of 70 is 3
+            run(*few, 90, "--null-features", two_or_three, "--out", folder / "thirty_second.h5")  # is done the second time
+        a, b = (m.toarray().astype(np.float64) for m in (a, b))
+        with h5py.File(folder / "some.h5") as f, h5py.File(folder / "other.h5") as other, h5py.File(folder / "all.h5") as whole:
+            self.assertEqual(f.attrs["null_features"], b"10")
+            shifts = json.loads(f.attrs["null_shifts"])
+            for side, axis, count in (("a_to_b", 1, 90), ("b_to_a", 0, 70)):
+                group = f[f"layer_000_layer_000/{side}"]
+                all_features = whole[f"layer_000_layer_000/{side}"]
+                self.assertEqual(all_features["null_r"].shape, (26, count))
+                self.assertNotIn("null_feature", all_features)
+                feature, shift, r = group["null_feature"][:], group["null_shift"][:], group["null_r"][:]
+                self.assertEqual(feature.shape, (260,))
+                self.assertFalse((feature == other[f"layer_000_layer_000/{side}/null_feature"][:]).all())
+                for s, rows in enumerate(shifts):
+                    best = np.corrcoef(a.T, np.roll(b, -rows, 0).T)[:90, 90:].max(axis)
+                    here = shift == s
+                    self.assertGreater(here.sum(), 5)
+                    np.testing.assert_allclose(r[here], best[feature[here]], rtol=0, atol=1e-12)
+                self.assertTrue(((0 < group["p"][:]) & (group["p"][:] <= 1)).all())
+                self.assertAlmostEqual(group["null_weight"][:].sum() / count, 1, delta=0.1)
+        self.assertIn("matches of 1 x 1 layers", run("verify", folder / "some.h5", ranks=1))
+
     def test_coactive_matrix(self):
         """Of all correlations those of features that are active together, with their counts; the same bits as in the whole matrix."""
         folder = fresh("coactive")

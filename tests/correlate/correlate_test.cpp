@@ -2,12 +2,15 @@
 #include "concord/comm/stop.hpp"
 #include "concord/core/philox.hpp"
 
+#include "correlate/kept.hpp"
 #include "correlate/pair_correlator.hpp"
 #include "support/support.hpp"
 #include <algorithm>
 #include <cmath>
 #include <csignal>
 #include <map>
+#include <memory>
+#include <numeric>
 #include <set>
 
 namespace concord::correlate {
@@ -155,6 +158,11 @@ void expect_same_bits(const PairCorrelation& x, const PairCorrelation& y) {
   }
   EXPECT_EQ(x.null_a, y.null_a);
   EXPECT_EQ(x.null_b, y.null_b);
+  for (const auto& [p, q] : {std::pair{&x.sample_a, &y.sample_a}, {&x.sample_b, &y.sample_b}}) {
+    EXPECT_EQ(p->feature, q->feature);
+    EXPECT_EQ(p->shift, q->shift);
+    EXPECT_EQ(p->weight, q->weight);
+  }
 }
 
 TEST(Pearson, EqualsThePlainDefinitionOnDensifiedColumns) {
@@ -183,6 +191,252 @@ TEST(Pearson, SameBitsAtAnyRanksGridPiecesAndThreads) {
     const auto pair = best_correlations(world(), a, b, way);
     if (world().rank() == 0) expect_same_bits(pair, alone);
   }
+}
+
+TEST(Pearson, OfShiftedRowsHasTheSameBitsAtAnyRanksGridPiecesAndThreads) {
+  const auto a = random_csr(1, 130, 12, 0.1);
+  const auto b = random_csr(2, 130, 14, 0.6); // dense columns, whose moments are sums that round
+  auto s = settings(3);
+  s.shift = 41;
+  const auto alone = best_correlations(world().split(world().rank()), a, b, s);
+  for (const auto& way : ways(s, 30000.0)) {
+    const auto pair = best_correlations(world(), a, b, way);
+    if (world().rank() == 0) expect_same_bits(pair, alone);
+  }
+}
+
+/// Each value of a sample is what a pass over all features gives that feature at that shift; of B up to the order of sums.
+TEST(Pearson, ASampledNullIsAPartOfTheWholeOne) {
+  const auto a = random_csr(1, 300, 60, 0.09); // so few are drawn that most are not
+  const auto b = random_csr(2, 300, 75, 0.11);
+  auto s = settings(5, {1, 150, 299});
+  const auto whole = best_correlations(world(), a, b, s);
+  s.null_features = 12;
+  s.null_values = 1;
+  const auto pair = best_correlations(world(), a, b, s);
+  s.null_features = 16; // more than a quarter of A
+  const auto of_all = best_correlations(world(), a, b, s);
+  if (world().rank() != 0) return;
+  expect_same_bits(of_all, whole);
+  EXPECT_TRUE(whole.sample_a.feature.empty());
+  EXPECT_EQ(pair.a_to_b.r, whole.a_to_b.r);
+  EXPECT_EQ(pair.b_to_a.r, whole.b_to_a.r);
+  ASSERT_EQ(pair.null_a.size(), pair.sample_a.feature.size());
+  ASSERT_EQ(pair.null_b.size(), pair.sample_b.feature.size());
+  EXPECT_GT(pair.null_a.size(), 30U);
+  EXPECT_GT(pair.null_b.size(), 30U);
+  EXPECT_GT(*std::max_element(pair.null_b.begin(), pair.null_b.end()), 0.1);
+  const auto place = [](const NullSample& sample, std::size_t k, Index features) {
+    return static_cast<std::size_t>(sample.shift[k] * features + sample.feature[k]);
+  };
+  for (std::size_t k = 0; k < pair.null_a.size(); ++k) EXPECT_EQ(pair.null_a[k], whole.null_a[place(pair.sample_a, k, a.cols)]);
+  for (std::size_t k = 0; k < pair.null_b.size(); ++k) EXPECT_NEAR(pair.null_b[k], whole.null_b[place(pair.sample_b, k, b.cols)], 1e-12);
+}
+
+TEST(Pearson, ASampledNullHasTheSameBitsAtAnyRanksGridPiecesAndThreads) {
+  const auto a = random_csr(1, 130, 40, 0.1);
+  const auto b = random_csr(2, 130, 50, 0.1);
+  auto s = settings(4, {30, 97});
+  s.null_features = 9;
+  s.null_values = 1;
+  s.seed = 5;
+  const auto alone = best_correlations(world().split(world().rank()), a, b, s);
+  for (const auto& way : ways(s, 30000.0)) {
+    const auto pair = best_correlations(world(), a, b, way);
+    if (world().rank() == 0) expect_same_bits(pair, alone);
+  }
+}
+
+/// Pair after pair, in whose order layers are kept or read again.
+TEST(Pearson, ASampledNullOfManyPairsIsThatOfEach) {
+  const MatrixSource a[2] = {MatrixSource(random_csr(1, 90, 40, 0.1)), MatrixSource(random_csr(2, 90, 45, 0.1))};
+  const MatrixSource b[2] = {MatrixSource(random_csr(3, 90, 50, 0.1)), MatrixSource(random_csr(4, 90, 36, 0.1))};
+  auto s = settings(3, {30});
+  s.null_features = 8;
+  s.null_values = 1;
+  for (const double memory : {1e9, 30000.0}) {
+    s.memory = memory;
+    PairCorrelator all(world(), s);
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) {
+        all.open(a[i], i, b[j], j);
+        const auto pair = all.correlate();
+        PairCorrelator one(world(), s);
+        one.open(a[i], i, b[j], j);
+        const auto expected = one.correlate();
+        if (world().rank() == 0) expect_same_bits(pair, expected);
+      }
+  }
+}
+
+TEST(NullSample, IsDrawnOfAllLiveFeaturesByTheirRate) {
+  const Index features = 600, wanted = 50, shifts = 4, draws = 200;
+  const MatrixSource source(random_csr(41, 400, features, 0.06)); // 0 is dead, 1 and 2 are dense
+  const auto& count = source.totals().count;
+  std::vector<Index> drawn(static_cast<std::size_t>(features), 0);
+  double weight = 0;
+  for (std::uint64_t seed = 0; seed < static_cast<std::uint64_t>(draws); ++seed) {
+    const auto sample = null_sample(source, wanted, shifts, Philox(seed, "test"));
+    std::set<std::pair<std::int32_t, std::int32_t>> values;
+    std::vector<Index> at_shift(static_cast<std::size_t>(shifts), 0);
+    for (std::size_t k = 0; k < sample.feature.size(); ++k) {
+      values.emplace(sample.feature[k], sample.shift[k]);
+      ++at_shift[static_cast<std::size_t>(sample.shift[k])];
+      ++drawn[static_cast<std::size_t>(sample.feature[k])];
+      weight += sample.weight[k] / static_cast<double>(draws);
+    }
+    EXPECT_EQ(values.size(), sample.feature.size()); // none twice at a shift
+    EXPECT_LE(sample.size(), wanted * shifts);
+    EXPECT_GE(sample.size(), wanted * shifts * 9 / 10);
+    for (const Index n : at_shift) EXPECT_NEAR(static_cast<double>(n), wanted, 6);
+  }
+  EXPECT_EQ(drawn[0], 0);
+  EXPECT_NEAR(weight, features - 1, 0.01 * features); // together they stand for all
+  double rare = 0, frequent = 0;
+  for (std::size_t f = 3; f < drawn.size(); ++f) {
+    EXPECT_GT(drawn[f], 0) << f;
+    (count[f] < 24 ? rare : frequent) += static_cast<double>(drawn[f]);
+  }
+  EXPECT_GT(rare, frequent * 0.8);
+}
+
+/// Features of which the counts alone are known.
+class CountsSource final : public FeatureSource {
+public:
+  CountsSource(std::vector<Index> counts, Index rows) : rows_(rows) {
+    totals_.sum.assign(counts.size(), 1.0);
+    totals_.count = std::move(counts);
+  }
+  Index rows() const override { return rows_; }
+  using FeatureSource::entries;
+  Index entries(Index, Index) const override { return 0; }
+  io::CsrMatrix read(Index, Index) const override { return {}; }
+
+private:
+  Index rows_;
+};
+
+/// Some features on 990, 989, ... of 1,000 rows; 2,000 others on 99, 98, ... and again.
+std::vector<Index> counts_with_dense(Index dense) {
+  std::vector<Index> counts;
+  for (Index f = 0; f < dense; ++f) counts.push_back(990 - f);
+  for (Index f = 0; f < 2000; ++f) counts.push_back(99 - f % 90);
+  return counts;
+}
+
+/// Dense features are summed up four at a time: a strip is at each shift drawn whole or not at all. All are drawn up to 256, which stand
+/// for all of them exactly; few ones at several shifts.
+TEST(NullSample, TakesDenseFeaturesByStrips) {
+  constexpr Index shifts = 4, others = 2000;
+  for (const Index dense : {1, 16, 66, 200, 256, 500}) {
+    const auto sample = null_sample(CountsSource(counts_with_dense(dense), 1000), 512, shifts, Philox(7, "test"));
+    EXPECT_EQ(sample.dense, 100.0);
+    std::map<std::pair<Index, Index>, Index> drawn; // of a strip at a shift
+    std::set<std::int32_t> features;
+    double of_dense = 0, of_others = 0;
+    for (std::size_t k = 0; k < sample.feature.size(); ++k) {
+      if (sample.feature[k] >= dense) {
+        of_others += sample.weight[k];
+        continue;
+      }
+      ++drawn[{sample.feature[k] / strip_a, sample.shift[k]}];
+      features.insert(sample.feature[k]);
+      of_dense += sample.weight[k];
+    }
+    for (const auto& [strip, times] : drawn) EXPECT_EQ(times, std::min(strip_a, dense - strip.first * strip_a)) << dense;
+    if (dense <= 256) {
+      EXPECT_EQ(static_cast<Index>(features.size()), dense);
+      EXPECT_EQ(static_cast<Index>(drawn.size()), std::clamp<Index>((dense + 3) / 4, 4, 64)) << dense;
+    } else { // 64 strips, or as many as their share of the work says
+      EXPECT_GE(static_cast<Index>(features.size()), 256) << dense;
+    }
+    EXPECT_NEAR(of_dense, static_cast<double>(dense), 1e-9) << dense;
+    EXPECT_NEAR(of_others, others, 0.02 * others) << dense;
+    EXPECT_GE(sample.size(), 512 * shifts * 9 / 10);
+    EXPECT_LE(sample.size(), 512 * shifts);
+  }
+}
+
+/// Half of the values are left to other features as far as these have so many.
+TEST(NullSample, OfDenseFeaturesAloneTakesAsManyAsAreAskedFor) {
+  auto counts = counts_with_dense(890);
+  counts.resize(891);
+  const auto sample = null_sample(CountsSource(counts, 1000), 300, 1, Philox(7, "test"));
+  EXPECT_GE(sample.size(), 290);
+  EXPECT_EQ(sample.feature.back(), 890);
+}
+
+/// Where more values are asked for than features have at all shifts, all are taken, and together they stand for all.
+TEST(NullSample, OfMoreThanThereIsStandsForAll) {
+  const std::vector<Index> counts(50, 20);
+  const auto sample = null_sample(CountsSource(counts, 1000), 100, 4, Philox(3, "test"));
+  EXPECT_EQ(sample.size(), 200);
+  EXPECT_NEAR(std::accumulate(sample.weight.begin(), sample.weight.end(), 0.0), 50, 1e-9);
+}
+
+/// No sample where it would save little or say too little.
+TEST(NullSize, IsAllWhereASampleSaysTooLittle) {
+  EXPECT_EQ(null_features(16384, 512, 4), 512);
+  EXPECT_EQ(null_features(131072, 512, 4), 4096);
+  EXPECT_EQ(null_features(2048, 512, 4), 2048);
+  EXPECT_EQ(null_features(16384, 0, 4), 16384);
+  EXPECT_EQ(null_features(1000, 63, 4), 1000);
+  EXPECT_EQ(null_features(1000, 64, 4), 64);
+  EXPECT_FALSE(samples_null(1000, 250, 64, 4));
+  const auto a = random_csr(1, 60, 40, 0.1), b = random_csr(2, 60, 40, 0.1);
+  auto s = settings(2, {20, 40});
+  const auto whole = best_correlations(world(), a, b, s);
+  s.null_features = 2;
+  expect_same_bits(best_correlations(world(), a, b, s), whole);
+}
+
+/// However many features are dense, each side has a null, and of dense and of other features.
+TEST(NullSample, IsNeverEmptyWhereFeaturesFire) {
+  for (const double rate : {0.02, 0.12, 0.5}) {
+    const auto a = random_csr(43, 200, 300, rate), b = random_csr(44, 200, 300, rate);
+    auto s = settings(2, {50, 100});
+    s.null_features = 5;
+    s.null_values = 1;
+    const auto pair = best_correlations(world(), a, b, s);
+    if (world().rank() != 0) continue;
+    EXPECT_GT(pair.null_a.size(), 10U) << rate;
+    EXPECT_GT(pair.null_b.size(), 10U) << rate;
+  }
+}
+
+/// What is looked up for the pair at hand is not dropped, so that it goes on to be counted.
+TEST(Kept, DropsWhatNobodyHolds) {
+  struct Held {
+    struct {
+      double held;
+    } share;
+  };
+  Kept<Held> kept;
+  for (int layer = 0; layer < 3; ++layer) kept.keep(layer, std::make_shared<Held>(Held{{1.0 + layer}}));
+  {
+    const auto oldest = kept.find(0);
+    const auto held = kept.find(1);
+    EXPECT_TRUE(kept.drop_oldest());
+    EXPECT_EQ(kept.find(2), nullptr);
+    EXPECT_FALSE(kept.drop_oldest());
+    EXPECT_EQ(kept.bytes(), 3);
+  }
+  EXPECT_TRUE(kept.drop_oldest());
+  EXPECT_EQ(kept.find(0), nullptr); // it was used before the other
+  EXPECT_EQ(kept.bytes(), 2);
+}
+
+TEST(NullSample, OfFewFeaturesTakesWhatThereIs) {
+  const io::CsrMatrix one{4, 3, {0, 1, 1, 2, 2}, {1, 1}, {1, 2}};
+  const auto sample = null_sample(MatrixSource(one), 2, 3, Philox(1, "test"));
+  for (const auto feature : sample.feature) EXPECT_EQ(feature, 1);
+  EXPECT_GE(sample.size(), 1);
+  const io::CsrMatrix none{4, 3, {0, 0, 0, 0, 0}, {}, {}};
+  EXPECT_EQ(null_sample(MatrixSource(none), 2, 3, Philox(1, "test")).size(), 0);
+  auto s = settings(2, {1});
+  s.null_features = 2;
+  s.null_values = 1;
+  EXPECT_NO_THROW(best_correlations(world(), none, one, s));
 }
 
 /// Every living feature belongs to one part, dense ones by whole strips in front, and no part has more to do than its share and the largest

@@ -137,15 +137,18 @@ TEST_P(Memory, StagesTakeWhatTheirPlansSay) {
   c.null_shifts = 1;
   c.rules.max_q = 1;
   c.rules.min_firings = 1;
-  c.out = folder / "matches.h5";
-  expect_as_planned(correlate::correlate_memory(c, {.rows = static_cast<double>(s.rows),
-                                                    .features_a = f,
-                                                    .features_b = f,
-                                                    .active_a = static_cast<double>(s.k),
-                                                    .active_b = static_cast<double>(s.k),
-                                                    .ranks = ranks,
-                                                    .on_node = ranks}),
-                    [&] { correlate::correlate(world(), c); });
+  for (const Index null_features : {8, 0}) { // a sample, all
+    c.null_features = null_features;
+    c.out = folder / fmt::format("matches_{}.h5", null_features);
+    expect_as_planned(correlate::correlate_memory(c, {.rows = static_cast<double>(s.rows),
+                                                      .features_a = f,
+                                                      .features_b = f,
+                                                      .active_a = static_cast<double>(s.k),
+                                                      .active_b = static_cast<double>(s.k),
+                                                      .ranks = ranks,
+                                                      .on_node = ranks}),
+                      [&] { correlate::correlate(world(), c); });
+  }
   similarity::CompareOptions m;
   m.matches = c.out;
   m.saes_a = (folder / "a").string();

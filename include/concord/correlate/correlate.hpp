@@ -16,6 +16,7 @@ struct CorrelateOptions : CorrelateSettings {
   std::filesystem::path tokens; ///< tokens.h5: documents for the null's shifts, texts for the token filters; may be left out
   std::vector<int> layers_a;    ///< empty: all
   std::vector<int> layers_b;
+  std::uint64_t seed = 1;    ///< of the features whose null is taken, where that is a sample
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size
   std::filesystem::path csv; ///< matches as text, may be left out
   std::filesystem::path out;

@@ -39,6 +39,7 @@ struct CorrelateSettings {
   Index best = 16;
   MatchRules rules;
   Index null_shifts = 4;
+  Index null_features = 512;
   double level = 0.05;
   bool matrix = false;
   bool matrix_coactive = false;
@@ -62,6 +63,10 @@ struct CorrelateSettings {
     setting("need_shared_token", s.rules.need_shared_token, anything(), "drop matches whose top fives share no token");
     setting("null_shifts", s.null_shifts, within(0, largest_int),
             "passes with B's documents shifted against A's: a null for the best r; 0: none");
+    setting(
+        "null_features", s.null_features, within(0, largest_int),
+        "features of a side whose best r is taken at each shift (1/32 of all where that is more); all are taken where a side has at most "
+        "four times as many, or where all shifts give fewer than 256 values; 0: all");
     setting("level", s.level, inside(0, 1), "level of each feature's threshold for the best r");
     setting("matrix", s.matrix, anything(), "also write all correlations, matches.h5.matrix/");
     setting("matrix_coactive", s.matrix_coactive, anything(),

@@ -34,6 +34,7 @@ public:
               std::optional<WeightFiles> files = {});
   ~Transformer();
   const ModelConfig& config() const;
+  at::Device device() const;
   Contexts contexts(std::vector<Index> offsets) const;
   /// The residual stream in front of block 0. ids [rows] i32
   at::Tensor embed(std::span<const std::int32_t> ids) const;
@@ -64,6 +65,8 @@ private:
 double weight_bytes(const ModelConfig& config, LayerRange range, Dtype compute, bool on_gpu);
 double working_bytes(const ModelConfig& config, LayerRange range, Dtype compute, Index rows, Index longest, int threads);
 double gpu_working_bytes(const ModelConfig& config, LayerRange range, Dtype compute, Index rows, Index contexts, Index longest);
+/// Rows whose logits exist at once.
+Index loss_rows(Index vocabulary, bool on_gpu);
 /// Floating point operations for one row: of a block, and of the head.
 double block_flops(const ModelConfig& config, int layer, Index longest);
 double head_flops(const ModelConfig& config);

@@ -2,6 +2,7 @@
 /// What `subspaces` takes in memory (docs/memory.md), on disk and in its claim. Local.
 
 #include "concord/core/machine/memory_plan.hpp"
+#include "concord/model/config.hpp"
 #include "concord/subspaces/settings.hpp"
 
 namespace concord::subspaces {
@@ -23,6 +24,9 @@ struct SubspacesSize {
   int ranks = 1;
 };
 MemoryPlan subspaces_memory(const SubspacesSettings& settings, const SubspacesSize& size);
+/// Bytes that effects take of a rank's GPU, at most: the whole model, a context's way through it, and so many changed rows at once.
+/// @param longest tokens of the longest context
+double effects_gpu_bytes(const model::ModelConfig& config, Dtype compute, Index longest, Index rows);
 
 /// What else bytes on disk and the claim's time depend on.
 struct SubspacesLayers {

@@ -2,10 +2,13 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/run/provenance.hpp"
 
 namespace concord::app {
 
 void Command::run_without_study() const {
+  const auto* seed = flags_.get_option_no_throw("--seed");
+  if (seed != nullptr) run_record().seed = seed->as<std::uint64_t>();
   action_();
 }
 

@@ -35,10 +35,11 @@ double features_disk(const DiskSizes& s, double layers) {
   return dataset_bytes(s.tokens) + layers * of_layer + codes;
 }
 
-double matches_disk(const DiskSizes& s, double pairs, double best, double shifts, bool matrix) {
+double matches_disk(const DiskSizes& s, double pairs, double best, double null_values, bool sampled, bool matrix) {
   const double f = s.latents;
   double of_side = dataset_bytes(4 * f * best) + 2 * dataset_bytes(8 * f * best) + dataset_bytes(8 * f);
-  if (shifts > 0) of_side += dataset_bytes(8 * f * shifts) + 2 * dataset_bytes(8 * f);
+  if (null_values > 0) of_side += dataset_bytes(8 * null_values) + 2 * dataset_bytes(8 * f);
+  if (sampled) of_side += 2 * dataset_bytes(4 * null_values) + dataset_bytes(8 * null_values);
   const double of_matches = dataset_bytes(4 * f) + 7 * dataset_bytes(8 * f) + dataset_bytes(f) + 2 * dataset_bytes(512);
   return pairs * (2 * of_side + of_matches + (matrix ? dataset_bytes(4 * f * f) : 0.0));
 }

@@ -25,7 +25,7 @@ double activations_disk(const DiskSizes& s, double layers, double d, double valu
 double saes_disk(const DiskSizes& s, double layers, double d);
 /// features.h5 with its layers, and the codes of a layer under way.
 double features_disk(const DiskSizes& s, double layers);
-/// matches.h5 of so many pairs, `matrix`: with all correlations beside it.
-double matches_disk(const DiskSizes& s, double pairs, double best, double shifts, bool matrix);
+/// matches.h5 of so many pairs; `null_values` of a side, `sampled`: each with its feature; `matrix`: with all correlations beside it.
+double matches_disk(const DiskSizes& s, double pairs, double best, double null_values, bool sampled, bool matrix);
 
 } // namespace concord::app

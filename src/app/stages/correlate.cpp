@@ -4,6 +4,7 @@
 #include "concord/core/machine/threads.hpp"
 #include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/memory_plan.hpp"
+#include "concord/correlate/null_size.hpp"
 #include "concord/extract/extract.hpp"
 
 #include "app/command/command.hpp"
@@ -27,6 +28,7 @@ void add_flags(Command& command) {
   flags.add_option("--tokens", options->tokens, "tokens.h5, or ids as for extract, for the documents of the null and the token filters");
   auto bos_id = std::make_shared<std::int32_t>(corpus::CorpusSettings{}.bos_id);
   flags.add_option("--bos-id", *bos_id, "of token ids of an array: the id that opens contexts")->capture_default_str();
+  flags.add_option("--seed", options->seed, "seed of the features whose null is taken, where that is a sample")->capture_default_str();
   const auto given = add_setting_flags(flags, settings::list_of<correlate::CorrelateSettings>(*options));
   flags.add_option("--layers-a", layers->first, "of A, comma separated; all when left out");
   flags.add_option("--layers-b", layers->second, "of B");
@@ -94,9 +96,28 @@ MemoryPlan memory_of(const PlanSizes& s, const study::Pair& pair, double layer_p
   return plan;
 }
 
+/// What the null of a layer pair takes.
+struct NullPlan {
+  double passes; ///< over all features, or what takes as long
+  double values; ///< of a side
+  bool sampled;
+};
+
+NullPlan null_plan(const PlanSizes& s) {
+  const Index each = s.study.integer("correlate.null_shifts");
+  const auto shifts = static_cast<double>(each);
+  const Index latents = static_cast<Index>(s.latents());
+  const Index least = s.study.integer("correlate.null_features");
+  const auto features = static_cast<double>(correlate::null_features(latents, least, each));
+  const bool sampled = shifts > 0 && correlate::samples_null(latents, latents, least, each);
+  // Of two sides. Rare features, which cost less, are drawn more often: 0.70 to 0.78 of a uniform sample where counts fall with rank^-0.8.
+  constexpr double of_uniform = 0.75;
+  return {sampled ? 2 * of_uniform * shifts * features / s.latents() : shifts, shifts * features, sampled};
+}
+
 std::vector<StagePlan> plan(const PlanSizes& s) {
   const double k = s.active();
-  const auto nulls = static_cast<double>(s.study.integer("correlate.null_shifts"));
+  const auto null = null_plan(s);
   StagePlan all{"correlate", 0, 0, MemoryPlan("correlate")};
   // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
   constexpr double an_update = 30;
@@ -105,10 +126,10 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   for (const auto& pair : s.study.pairs()) {
     const double layer_pairs = s.plan_of(pair.a).layers * s.plan_of(pair.b).layers;
     const bool shifted = is_in_triple(s.study, pair);
-    const double passes = 1 + nulls + (shifted ? 1 : 0);
-    all.disk +=
-        matches_disk(s.disk, layer_pairs, static_cast<double>(s.study.integer("correlate.best")), nulls, s.study.flag("correlate.matrix"));
-    if (shifted) all.disk += matches_disk(s.disk, layer_pairs, 2, 0, false);
+    const double passes = 1 + null.passes + (shifted ? 1 : 0);
+    all.disk += matches_disk(s.disk, layer_pairs, static_cast<double>(s.study.integer("correlate.best")), null.values, null.sampled,
+                             s.study.flag("correlate.matrix"));
+    if (shifted) all.disk += matches_disk(s.disk, layer_pairs, 2, 0, false, false);
     all.flops += an_update * passes * layer_pairs * s.tokens * k * k;
     auto memory = memory_of(s, pair, layer_pairs);
     if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);
@@ -196,7 +217,7 @@ Stage correlate_stage() {
           .table = "correlate",
           .units = "pairs of models",
           .command = add_flags,
-          .keys_of_flags = {{"--shift-a", ""}, {"--shift-b", ""}},
+          .keys_of_flags = {{"--seed", "study.seed"}, {"--shift-a", ""}, {"--shift-b", ""}},
           .run = run,
           .results = results,
           .plan = plan,

@@ -52,6 +52,7 @@ correlate::CorrelateOptions correlate_options(const Study& study, const Pair& pa
   o.a = files.features(pair.a);
   o.b = files.features(pair.b);
   o.tokens = files.tokens();
+  o.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
   o.stage_word = named("correlate", pair);
   o.out = files.matches(pair);
   return o;

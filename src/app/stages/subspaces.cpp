@@ -48,6 +48,7 @@ void mine(const Command& command, const SubspacesOptions& o, const std::filesyst
 /// Flags that stand for no member of the options.
 struct FurtherFlags {
   std::string compute = "f32";
+  std::string device = "auto";
   std::filesystem::path mined;
   std::int32_t bos_id = corpus::CorpusSettings{}.bos_id;
 };
@@ -63,7 +64,7 @@ void run_without_study(const Command& command, SubspacesOptions& o, const Furthe
     mine(command, o, further.mined);
     return;
   }
-  o.a.model.device = o.b.model.device = Device::cpu;
+  o.a.model.device = o.b.model.device = settings::choice_of<Device>(further.device);
   o.a.model.compute = o.b.model.compute = comm::agreed(command.world(), [&] { return parse_dtype(further.compute); });
   o.settings.effects = o.settings.effects && (!o.a.model.model.empty() || given.contains("effects"));
   o.settings.residual = o.settings.residual && (!o.a.activations.empty() || given.contains("residual"));
@@ -85,6 +86,9 @@ void add_flags(Command& command) {
   flags.add_option("--tokens", options->tokens, "tokens.h5 of both, or ids as for extract");
   flags.add_option("--bos-id", further->bos_id, "of token ids of an array: the id that opens contexts")->capture_default_str();
   flags.add_option("--compute", further->compute, "type of the forward pass: f32 or bf16")->capture_default_str();
+  flags.add_option("--device", further->device, "that effects are measured on: auto, cpu or cuda")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->capture_default_str();
   flags.add_option("--seed", options->seed, "seed of every random number")->capture_default_str();
   flags.add_option("--mine", further->mined, "write the phrases of the corpus that are headed by a concept's word to this .tsv, and end");
   flags.add_option("--out", options->out, "subspaces.h5 to write");
@@ -200,6 +204,14 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
   plan.flops += products_meanwhile * subspaces::claim_operations(settings, size, layers);
   plan.memory = subspaces::subspaces_memory(settings, size);
   plan.unbroken_seconds = grace;
+  if (settings.effects && s.study.text("extract.device") == "cuda") {
+    constexpr double words = 4; // of a span
+    const double rows = (removed_bases(settings) * concepts + 1) * (words + static_cast<double>(settings.after));
+    const Dtype compute = parse_dtype(s.study.text("extract.compute"));
+    for (const ModelPlan* m : {&a, &b})
+      plan.of_gpu = std::max(plan.of_gpu,
+                             subspaces::effects_gpu_bytes(m->config, compute, static_cast<Index>(s.context()), static_cast<Index>(rows)));
+  }
   return plan;
 }
 
@@ -212,6 +224,7 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
     all.flops += one.flops;
     all.unbroken_flops = std::max(all.unbroken_flops, one.unbroken_flops);
     all.unbroken_seconds = one.unbroken_seconds;
+    all.of_gpu = std::max(all.of_gpu, one.of_gpu);
     if (one.memory.of_all(s.on_node) >= all.memory.of_all(s.on_node)) all.memory = std::move(one.memory);
   }
   return {all};

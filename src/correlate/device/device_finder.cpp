@@ -34,7 +34,16 @@ private:
 
 } // namespace
 
+/// As Sweep's.
+void DeviceSweep::take_moments() {
+  if (rows_.whole_a || have_moments_) return;
+  const Wanted nothing(names_a_.size(), 0);
+  run(
+      {0}, [](const PairView&, const std::vector<Index>&, Index) {}, &nothing);
+}
+
 void DeviceSweep::find_best(const std::vector<Index>& shifts, Index best, Found& found) {
+  if (shifts.front() != 0) take_moments();
   ColumnTables of_b(device_, columns_, shifts.size(), best);
   run(shifts, [&](const PairView& pair, const std::vector<Index>& features, Index shift) {
     const Index places = of_b.places(shift);
@@ -58,8 +67,25 @@ void DeviceSweep::find_best(const std::vector<Index>& shifts, Index best, Found&
     });
 }
 
+/// Shift after shift, since each has features of its own.
+std::vector<double> DeviceSweep::find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) {
+  take_moments();
+  std::vector<double> largest(shifts.size() * names_a_.size(), 0.0);
+  for (std::size_t s = 0; s < shifts.size(); ++s)
+    run(
+        {shifts[s]},
+        [&](const PairView& pair, const std::vector<Index>& features, Index) {
+          const DeviceArray<Partner> best(device_, features.size());
+          device_.launch(BestOfRows{pair, 1, best.data()});
+          const auto partners = best.download(best.size());
+          for (std::size_t i = 0; i < partners.size(); ++i) largest[s * names_a_.size() + at(features[i])] = std::max(0.0, partners[i].r);
+        },
+        &wanted[s]);
+  return largest;
+}
+
 std::vector<Exceeding> DeviceSweep::find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,
-                                                   const std::vector<std::uint8_t>& wanted) {
+                                                   const Wanted& wanted) {
   const DeviceArray<double> of_a(device_, limit_a);
   const DeviceArray<double> of_b(device_, columns_.spread(limit_b, std::numeric_limits<double>::infinity()));
   const std::vector<std::uint64_t> zero{0};

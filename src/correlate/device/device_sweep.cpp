@@ -30,7 +30,7 @@ DeviceSweep::DeviceSweep(const comm::Communicator& comm, const comm::Communicato
     : PairSums(comm, grid, rows), column_(column), sharing_(sharing), device_(device), kept_(kept), memory_(memory),
       columns_(rows.deal_b, grid.column(comm.rank())) {}
 
-void DeviceSweep::run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted) {
+void DeviceSweep::run(const std::vector<Index>& shifts, const Visit& visit, const Wanted* wanted) {
   std::vector<Index> features; // the frequent ones first: what takes longest begins first
   for (Index j = 0; j < size_a() && columns_.count() > 0; ++j)
     if (wanted == nullptr || (*wanted)[at(j)] != 0) features.push_back(j);

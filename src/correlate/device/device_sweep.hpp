@@ -20,15 +20,17 @@ public:
               Device& device, KeptOnDevice& kept, const SweepMemory& memory);
   /// The sums of some features of A (places in the share) with all of B's share, for the numbered shift.
   using Visit = std::function<void(const PairView& pair, const std::vector<Index>& features, Index shift)>;
-  /// For every feature of A, or those that `wanted` names, and every shift of B's rows, the first of which is 0. Collective.
-  void run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted = nullptr);
+  /// For every feature of A, or those that `wanted` names, and every shift of B's rows. Collective.
+  void run(const std::vector<Index>& shifts, const Visit& visit, const Wanted* wanted = nullptr);
 
   void find_best(const std::vector<Index>& shifts, Index best, Found& found) override;
+  std::vector<double> find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) override;
   std::vector<Exceeding> find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,
-                                        const std::vector<std::uint8_t>& wanted) override;
+                                        const Wanted& wanted) override;
   void for_each_sums(const std::function<void(Index feature, const Accumulator* sums)>& visit) override;
 
 private:
+  void take_moments();
   void run_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   void sum_whole(const std::vector<Index>& features, const std::vector<Index>& shifts, const Visit& visit);
   /// As Sweep::run_pieces(), with the sums on the device.

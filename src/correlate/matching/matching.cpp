@@ -25,7 +25,8 @@ const std::set<std::string>& non_concept_tokens() {
 }
 
 Matcher::Matcher(const PairCorrelation& pair, const MatchRules& rules, const MatchSide& a, const MatchSide& b)
-    : pair_(pair), rules_(rules), a_(a), b_(b), null_a_(pair.null_a, a.counts), null_b_(pair.null_b, b.counts) {}
+    : pair_(pair), rules_(rules), a_(a), b_(b), null_a_(pair.null_a, pair.sample_a, a.counts),
+      null_b_(pair.null_b, pair.sample_b, b.counts) {}
 
 bool Matcher::fires(std::int32_t a, std::int32_t b) const {
   return a_.counts[at(a)] >= rules_.min_firings && b_.counts[at(b)] >= rules_.min_firings;

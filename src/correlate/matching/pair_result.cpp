@@ -12,9 +12,10 @@ namespace {
 constexpr double undefined = std::numeric_limits<double>::quiet_NaN();
 constexpr double fixed_cut = 0.1; ///< the papers'
 
-SideResult side_result(BestPartners best, std::vector<double> null_r, const BestNull& null, double level) {
+SideResult side_result(BestPartners best, std::vector<double> null_r, NullSample sample, const BestNull& null, double level) {
   const std::size_t features = best.partner.size() / at(best.places);
-  SideResult side{std::move(best), std::move(null_r), std::vector<double>(features, undefined), std::vector<double>(features, undefined)};
+  const std::vector<double> none(features, undefined);
+  SideResult side{std::move(best), std::move(null_r), std::move(sample), none, none};
   if (null.empty()) return side;
   for (std::size_t f = 0; f < features; ++f) {
     side.threshold[f] = null.threshold(static_cast<Index>(f), level);
@@ -58,6 +59,9 @@ void for_each_array(Result& result, F&& f) {
     f(side->best.r);
     f(side->best.cofire);
     f(side->null_r);
+    f(side->sample.feature);
+    f(side->sample.shift);
+    f(side->sample.weight);
     f(side->threshold);
     f(side->p);
   }
@@ -83,8 +87,8 @@ const std::vector<std::string>& summary_columns() {
 PairResult pair_result(PairCorrelation pair, const Matcher& matcher, Matching matching, const MatchSide& a, const MatchSide& b,
                        const std::vector<double>& sums_a, const std::vector<double>& sums_b, double level, const MatchRules& rules,
                        const Proof& proof) {
-  PairResult result{side_result(std::move(pair.a_to_b), std::move(pair.null_a), matcher.null_a(), level),
-                    side_result(std::move(pair.b_to_a), std::move(pair.null_b), matcher.null_b(), level),
+  PairResult result{side_result(std::move(pair.a_to_b), std::move(pair.null_a), std::move(pair.sample_a), matcher.null_a(), level),
+                    side_result(std::move(pair.b_to_a), std::move(pair.null_b), std::move(pair.sample_b), matcher.null_b(), level),
                     std::move(matching),
                     {}};
   const auto of_a = summarised(result.a, a, sums_a, rules);
@@ -144,17 +148,58 @@ PairResult unpacked(const char*& from) {
   return result;
 }
 
-void lay_out_pair(io::File& file, const std::string& group, Index features_a, Index features_b, Index best, Index shifts) {
-  for (const auto& [side, features] : {std::pair{"/a_to_b/", features_a}, std::pair{"/b_to_a/", features_b}}) {
+double PairShape::null_bytes() const {
+  constexpr double of_value = 8;
+  constexpr double of_sampled = 8 + 4 + 4 + 8;
+  const auto values = static_cast<double>(shifts * (samples_null() ? null_a + null_b : features_a + features_b));
+  return values * (samples_null() ? of_sampled : of_value);
+}
+
+namespace {
+
+void lay_out_null(io::File& file, const std::string& side, const PairShape& shape, Index features, Index sampled) {
+  const bool all = !shape.samples_null();
+  file.create_dataset(side + "null_r", all ? std::vector<Index>{shape.shifts, features} : std::vector{shape.shifts * sampled}, Dtype::f64);
+  file.create_dataset(side + "threshold", {features}, Dtype::f64);
+  file.create_dataset(side + "p", {features}, Dtype::f64);
+  if (all) return;
+  file.create_dataset(side + "null_feature", {shape.shifts * sampled}, Dtype::i32);
+  file.create_dataset(side + "null_shift", {shape.shifts * sampled}, Dtype::i32);
+  file.create_dataset(side + "null_weight", {shape.shifts * sampled}, Dtype::f64);
+}
+
+/// As many as the dataset has: where fewer were drawn, what is behind them is of no feature.
+template <typename T>
+void write_padded(io::File& file, const std::string& name, std::vector<T> values, T behind) {
+  auto dataset = file.dataset(name);
+  values.resize(at(dataset.rows()), behind);
+  dataset.write_all(values);
+}
+
+void write_null(io::File& file, const std::string& side, const SideResult& result) {
+  const bool all = !file.has(side + "null_feature");
+  if (all) file.dataset(side + "null_r").write_all(result.null_r);
+  file.dataset(side + "threshold").write_all(result.threshold);
+  file.dataset(side + "p").write_all(result.p);
+  if (all) return;
+  write_padded(file, side + "null_r", result.null_r, 0.0);
+  write_padded(file, side + "null_feature", result.sample.feature, std::int32_t{-1});
+  write_padded(file, side + "null_shift", result.sample.shift, std::int32_t{-1});
+  write_padded(file, side + "null_weight", result.sample.weight, 0.0);
+}
+
+} // namespace
+
+void lay_out_pair(io::File& file, const std::string& group, const PairShape& shape) {
+  const Index features_b = shape.features_b;
+  for (const auto& [side, features, sampled] :
+       {std::tuple{"/a_to_b/", shape.features_a, shape.null_a}, std::tuple{"/b_to_a/", shape.features_b, shape.null_b}}) {
     const std::string at = group + side;
-    file.create_dataset(at + "partner", {features, best}, Dtype::i32);
-    file.create_dataset(at + "r", {features, best}, Dtype::f64);
-    file.create_dataset(at + "cofire", {features, best}, Dtype::i64);
+    file.create_dataset(at + "partner", {features, shape.best}, Dtype::i32);
+    file.create_dataset(at + "r", {features, shape.best}, Dtype::f64);
+    file.create_dataset(at + "cofire", {features, shape.best}, Dtype::i64);
     file.create_dataset(at + "count", {features}, Dtype::i64);
-    if (shifts == 0) continue;
-    file.create_dataset(at + "null_r", {shifts, features}, Dtype::f64);
-    file.create_dataset(at + "threshold", {features}, Dtype::f64);
-    file.create_dataset(at + "p", {features}, Dtype::f64);
+    if (shape.shifts > 0) lay_out_null(file, at, shape, features, sampled);
   }
   file.create_dataset(group + "/match/a", {features_b}, Dtype::i32);
   for (const char* name : {"r", "margin", "p", "q", "iou", "phi"}) file.create_dataset(group + "/match/" + name, {features_b}, Dtype::f64);
@@ -171,10 +216,7 @@ void write_pair(io::File& file, const std::string& group, const PairResult& resu
     file.dataset(at + "partner").write_all(side->best.partner);
     file.dataset(at + "r").write_all(side->best.r);
     file.dataset(at + "cofire").write_all(side->best.cofire);
-    if (side->null_r.empty()) continue;
-    file.dataset(at + "null_r").write_all(side->null_r);
-    file.dataset(at + "threshold").write_all(side->threshold);
-    file.dataset(at + "p").write_all(side->p);
+    if (file.has(at + "null_r")) write_null(file, at, *side);
   }
   const Matching& m = result.matching;
   std::vector<double> iou(m.a.size(), undefined);

@@ -11,7 +11,8 @@ namespace concord::correlate {
 /// One side's best partners and how they stand beside chance.
 struct SideResult {
   BestPartners best;
-  std::vector<double> null_r;    ///< [shifts, F] best r with shifted rows
+  std::vector<double> null_r;    ///< [shifts, F] best r with shifted rows; of a sample as that has it
+  NullSample sample;             ///< empty: all features
   std::vector<double> threshold; ///< [F] what best r exceeds by chance with the probability `level`
   std::vector<double> p;         ///< [F] of the best r
 };
@@ -38,8 +39,17 @@ std::vector<char> packed(const PairResult& result);
 /// Reads one result and moves `from` behind it.
 PairResult unpacked(const char*& from);
 
+/// What the sizes of a pair's datasets hang on.
+struct PairShape {
+  Index features_a, features_b;
+  Index best, shifts;
+  Index null_a, null_b; ///< features whose null is taken at each shift
+  bool samples_null() const { return shifts > 0 && null_a < features_a && null_b < features_b; }
+  double null_bytes() const;
+};
+
 /// Datasets of a pair; all are made before the first is written.
-void lay_out_pair(io::File& file, const std::string& group, Index features_a, Index features_b, Index best, Index shifts);
+void lay_out_pair(io::File& file, const std::string& group, const PairShape& shape);
 void write_pair(io::File& file, const std::string& group, const PairResult& result, Index rows, const MatchSide& a, const MatchSide& b);
 
 } // namespace concord::correlate

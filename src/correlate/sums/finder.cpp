@@ -41,6 +41,13 @@ public:
     }
   }
 
+  /// The largest r of the feature of A, 0 at least.
+  double largest(int thread, Index feature, const FeatureSums& sums) {
+    Own& own = *own_[at(thread)];
+    if (sums.listed > 0) prepare_columns(own);
+    return std::max(largest_in_front(nullptr, sums, correlations(own, feature, sums)), largest_listed(own, nullptr, feature, sums));
+  }
+
 private:
   /// What a listed place needs of B's feature, in one piece of memory.
   struct alignas(32) Column {
@@ -192,15 +199,19 @@ private:
     if (r >= of_b.floor(j)) of_b.offer(j, {r, sweep_.features_a()[at(feature)], cofire});
   }
 
-  /// The largest r, 0 at least; each feature of B takes note of its own.
+  /// At most 1; NaN is no r.
+  static double clamped(double r) {
+    return r < 1.0 ? r : (r >= 1.0 ? 1.0 : 0.0);
+  }
+
+  /// The largest r, 0 at least; where they are asked for, each feature of B takes note of its own.
   static double largest_in_front(double* of_b, const FeatureSums& sums, const double* r) {
     double largest = 0;
 #pragma omp simd reduction(max : largest)
-    for (Index j = sums.first; j < sums.front; ++j) {
-      const double clamped = r[j] < 1.0 ? r[j] : (r[j] >= 1.0 ? 1.0 : 0.0); // NaN is no r
-      largest = std::max(largest, clamped);
-      of_b[j] = std::max(of_b[j], clamped);
-    }
+    for (Index j = sums.first; j < sums.front; ++j) largest = std::max(largest, clamped(r[j]));
+    if (of_b == nullptr) return largest;
+#pragma omp simd
+    for (Index j = sums.first; j < sums.front; ++j) of_b[j] = std::max(of_b[j], clamped(r[j]));
     return largest;
   }
 
@@ -211,9 +222,8 @@ private:
       const std::int32_t j = (*sums.places)[at(i)];
       const Column& column = own.columns[at(j)];
       const double r = pearson(n_, sums.of[j].sum, a.sum, a.inverse, column.sum, column.inverse);
-      const double clamped = r > 0 ? std::min(r, 1.0) : 0.0; // NaN is no r
-      largest = std::max(largest, clamped);
-      of_b[j] = std::max(of_b[j], clamped);
+      largest = std::max(largest, clamped(r));
+      if (of_b != nullptr) of_b[j] = std::max(of_b[j], clamped(r));
     }
     return largest;
   }
@@ -245,14 +255,38 @@ private:
 
 } // namespace
 
+/// Sums of pieces hang on their order, so moments are those of rows in theirs.
+void Sweep::take_moments() {
+  if (rows_.whole_a || have_moments_) return;
+  const std::vector<Wanted> nothing{Wanted(names_a_.size(), 0)};
+  run(
+      {0}, [](int, Index, Index, const FeatureSums&) {}, &nothing);
+}
+
 void Sweep::find_best(const std::vector<Index>& shifts, Index best, Found& found) {
+  if (shifts.front() != 0) take_moments();
   Finder finder(*this, rows_.a.rows(), best, threads_, found);
   run(shifts, [&](int thread, Index feature, Index shift, const FeatureSums& sums) { finder.look(thread, feature, shift, sums); });
   found.merge_threads();
 }
 
-std::vector<Exceeding> Sweep::find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,
-                                             const std::vector<std::uint8_t>& wanted) {
+std::vector<double> Sweep::find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) {
+  take_moments();
+  Found none(0, 0, 1, 0, threads_);
+  Finder finder(*this, rows_.a.rows(), 1, threads_, none);
+  std::vector<double> largest(shifts.size() * names_a_.size(), 0.0);
+  std::mutex lock;
+  const auto look = [&](int thread, Index feature, Index shift, const FeatureSums& sums) {
+    const double here = finder.largest(thread, feature, sums);
+    double& of_feature = largest[at(shift) * names_a_.size() + at(feature)];
+    const std::lock_guard guard(lock);
+    of_feature = std::max(of_feature, here);
+  };
+  run(shifts, look, &wanted);
+  return largest;
+}
+
+std::vector<Exceeding> Sweep::find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b, const Wanted& wanted) {
   std::vector<Exceeding> found;
   std::mutex lock;
   const auto look = [&](int, Index feature, Index, const FeatureSums& sums) {
@@ -263,12 +297,13 @@ std::vector<Exceeding> Sweep::find_exceeding(const std::vector<double>& limit_a,
       found.push_back({names_a_[at(feature)], names_b_[at(j)], r, static_cast<std::int32_t>(sums.of[j].cofire)});
     }
   };
-  run({0}, look, &wanted);
+  const std::vector<Wanted> of_shift{wanted};
+  run({0}, look, &of_shift);
   return found;
 }
 
 void Sweep::for_each_sums(const std::function<void(Index, const Accumulator*)>& visit) {
-  const auto all = items(nullptr);
+  const auto all = items(1, nullptr);
   if (rows_.whole_a) {
     std::vector<Accumulator> sums;
     for (const Item& item : all) {

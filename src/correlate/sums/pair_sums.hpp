@@ -20,6 +20,9 @@ struct PairRows {
   std::shared_ptr<const Whole<RowShare>> whole_b;
 };
 
+/// Of each feature of A of a share, by its place: not 0 where it is wanted.
+using Wanted = std::vector<std::uint8_t>;
+
 /// The sums of this rank's features of a pair, by their places in its shares, whoever adds them up.
 class PairSums {
 public:
@@ -33,9 +36,12 @@ public:
 
   /// Best partners of r at the first shift of B's rows, mostly 0; the largest r at each of the others. Collective.
   virtual void find_best(const std::vector<Index>& shifts, Index best, Found& found) = 0;
+  /// The largest r, 0 at least, of those features of A that are wanted at each shift: [shifts, features_a()]; of the
+  /// others it means nothing. Collective.
+  virtual std::vector<double> find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) = 0;
   /// Pairs with r > limit_a + limit_b among the features of A that are wanted, in no order; each rank has its own. Collective.
   virtual std::vector<Exceeding> find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,
-                                                const std::vector<std::uint8_t>& wanted) = 0;
+                                                const Wanted& wanted) = 0;
   /// Visits the sums of one feature of A with all of B's, one call at a time. Collective.
   virtual void for_each_sums(const std::function<void(Index feature, const Accumulator* sums)>& visit) = 0;
 

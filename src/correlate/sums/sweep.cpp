@@ -26,24 +26,28 @@ Sweep::Sweep(const comm::Communicator& comm, const comm::Communicator& column, i
   }
 }
 
-std::vector<Sweep::Item> Sweep::items(const std::vector<std::uint8_t>* wanted) const {
-  const auto is_wanted = [&](Index first, Index count) {
-    return wanted == nullptr ||
-           std::any_of(wanted->begin() + first, wanted->begin() + first + count, [](std::uint8_t w) { return w != 0; });
-  };
+/// All shifts of a feature one after another: its postings stay in cache.
+std::vector<Sweep::Item> Sweep::items(std::size_t shifts, const std::vector<Wanted>* wanted) const {
   std::vector<Item> items;
-  for (Index first = 0; first < dense_a_; first += strip_a)
-    if (const Index count = std::min(strip_a, dense_a_ - first); is_wanted(first, count)) items.push_back({first, count, strip_a, true});
-  for (Index j = size_a() - 1; j >= dense_a_; --j) // the rare ones first: their r are large, so bounds rise soon
-    if (is_wanted(j, 1)) items.push_back({j, 1, 1, false});
+  if (wanted == nullptr) items.reserve(shifts * at((dense_a_ + strip_a - 1) / strip_a + size_a() - dense_a_));
+  const auto add = [&](Index first, Index features, Index places, bool dense) {
+    for (std::size_t s = 0; s < shifts; ++s) {
+      const auto begin = wanted == nullptr ? Wanted::const_iterator() : (*wanted)[s].begin() + first;
+      if (wanted == nullptr || std::any_of(begin, begin + features, [](std::uint8_t w) { return w != 0; }))
+        items.push_back({static_cast<std::int32_t>(first), static_cast<std::int16_t>(features), static_cast<std::int16_t>(places),
+                         static_cast<std::int32_t>(s), dense});
+    }
+  };
+  for (Index first = 0; first < dense_a_; first += strip_a) add(first, std::min(strip_a, dense_a_ - first), strip_a, true);
+  for (Index j = size_a() - 1; j >= dense_a_; --j) add(j, 1, 1, false); // the rare ones first: their r are large, so bounds rise soon
   return items;
 }
 
-void Sweep::run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted) {
+void Sweep::run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<Wanted>* wanted) {
   if (rows_.whole_a)
-    run_whole(items(wanted), shifts, visit);
+    run_whole(items(shifts.size(), wanted), shifts, visit);
   else
-    run_pieces(items(wanted), shifts, visit);
+    run_pieces(items(shifts.size(), wanted), shifts, visit);
 }
 
 void Sweep::add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, Accumulator* into, int thread,
@@ -66,13 +70,13 @@ void Sweep::run_whole(const std::vector<Item>& items, const std::vector<Index>& 
   const auto blocks = static_cast<Index>(rows_.whole_b->share.blocks.size());
   for_each_item(count * blocks, threads_, [&](int thread, Index i) {
     if (stop_.wanted_here()) return;
-    sum_block(items[at(i % count)], at(i / count), shifts, thread, workplaces[at(thread)], visit);
+    const Item& item = items[at(i % count)];
+    sum_block(item, at(i / count), shifts[at(item.shift)], thread, workplaces[at(thread)], visit);
   });
   stop_.throw_if_wanted(comm_, "correlate");
 }
 
-void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own,
-                      const Visit& visit) {
+void Sweep::sum_block(const Item& item, std::size_t block, Index shift, int thread, Workplace& own, const Visit& visit) {
   const auto width = size_b();
   const auto& of = rows_.whole_b->share.blocks[block];
   const Index first = of.first;
@@ -81,16 +85,14 @@ void Sweep::sum_block(const Item& item, std::size_t block, const std::vector<Ind
   const Index scanned = listing ? of.sparse : last;
   own.sums.resize(std::max(own.sums.size(), at(item.places * width)), {0, 0});
   if (listing) own.touched.places.resize(std::max(own.touched.places.size(), at(last - first + 1)));
-  for (std::size_t s = 0; s < shifts.size(); ++s) {
-    own.touched.count = 0;
-    add(item, rows_.whole_a->share, rows_.whole_b->share, block, shifts[s], own.sums.data(), thread, listing ? &own.touched : nullptr);
-    for (Index f = 0; f < item.features; ++f)
-      visit(thread, item.first + f, static_cast<Index>(s),
-            {own.sums.data() + f * width, first, last, scanned, &own.touched.places, own.touched.count});
-    for (Index place = 0; place < item.places; ++place)
-      std::fill_n(own.sums.data() + place * width + first, scanned - first, Accumulator{0, 0});
-    for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
-  }
+  own.touched.count = 0;
+  add(item, rows_.whole_a->share, rows_.whole_b->share, block, shift, own.sums.data(), thread, listing ? &own.touched : nullptr);
+  for (Index f = 0; f < item.features; ++f)
+    visit(thread, item.first + f, static_cast<Index>(item.shift),
+          {own.sums.data() + f * width, first, last, scanned, &own.touched.places, own.touched.count});
+  for (Index place = 0; place < item.places; ++place)
+    std::fill_n(own.sums.data() + place * width + first, scanned - first, Accumulator{0, 0});
+  for (Index t = 0; t < own.touched.count; ++t) own.sums[at(own.touched.places[at(t)])] = {0, 0};
 }
 
 /// Whether a feature of A is, by their rates, active together with so few of a block's features of B that listing those pays.
@@ -122,8 +124,8 @@ struct Sweep::PieceSums {
   std::span<const Item> items;
   std::vector<std::size_t> place_of; ///< of each item
   std::size_t places, width;
-  Accumulator* sums; ///< [shift, place, width]
-  Accumulator* of(std::size_t item, std::size_t shift) const { return sums + (shift * places + place_of[item]) * width; }
+  Accumulator* sums; ///< [place, width]
+  Accumulator* of(std::size_t item) const { return sums + place_of[item] * width; }
 };
 
 void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b) {
@@ -136,8 +138,8 @@ void Sweep::add_pieces(const PieceSums& sums, Index piece, const std::vector<Ind
       const auto& b = pieces_of_b.load({first + shifts[s], last + shifts[s]});
       if (!have_moments_ && s == 0) moments_b_.add(b);
       for_each_item(static_cast<Index>(sums.items.size()), threads_, [&](int thread, Index i) {
-        if (stop_.wanted_here()) return;
-        for (std::size_t block = 0; block < b.blocks.size(); ++block) add(sums.items[at(i)], a, b, block, 0, sums.of(at(i), s), thread);
+        if (at(sums.items[at(i)].shift) != s || stop_.wanted_here()) return;
+        for (std::size_t block = 0; block < b.blocks.size(); ++block) add(sums.items[at(i)], a, b, block, 0, sums.of(at(i)), thread);
       });
       stop_.throw_if_wanted(comm_, "correlate");
     }
@@ -153,7 +155,7 @@ void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>&
   const auto width = names_b_.size();
   const Index piece = rows_a_piece();
   RowPieces pieces_of_b(comm_, column_, grid_, rows_.b, rows_.deal_b, piece_ranges(rows_.a.rows(), piece, shifts), &stop_);
-  const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width * shifts.size()));
+  const double place_bytes = std::max(1.0, sizeof(Accumulator) * static_cast<double>(width));
   const auto places = std::max<Index>(strip_a, static_cast<Index>(memory_ / 2 / place_bytes));
 
   std::size_t begin = 0;
@@ -166,15 +168,14 @@ void Sweep::run_pieces(const std::vector<Item>& items, const std::vector<Index>&
       here.places += at(items[end].places);
     }
     here.items = std::span(items).subspan(begin, end - begin);
-    std::vector<Accumulator> sums(here.places * width * shifts.size(), Accumulator{0, 0});
+    std::vector<Accumulator> sums(here.places * width, Accumulator{0, 0});
     here.sums = sums.data();
     add_pieces(here, piece, shifts, pieces_of_b);
     for_each_item(static_cast<Index>(end - begin), threads_, [&](int thread, Index i) {
       const Item& item = here.items[at(i)];
-      for (std::size_t s = 0; s < shifts.size(); ++s)
-        for (Index f = 0; f < item.features; ++f)
-          visit(thread, item.first + f, static_cast<Index>(s),
-                {here.of(at(i), s) + at(f) * width, 0, static_cast<Index>(width), static_cast<Index>(width)});
+      for (Index f = 0; f < item.features; ++f)
+        visit(thread, item.first + f, static_cast<Index>(item.shift),
+              {here.of(at(i)) + at(f) * width, 0, static_cast<Index>(width), static_cast<Index>(width)});
     });
     begin = end;
   }

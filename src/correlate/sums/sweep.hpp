@@ -26,34 +26,37 @@ public:
   /// The sums of one feature of A (its place in the share) with a block of B's share, for the numbered shift. Called by threads at once,
   /// each block of a feature by one thread, and with different blocks of a feature by different ones.
   using Visit = std::function<void(int thread, Index feature, Index shift, const FeatureSums& sums)>;
-  /// For every feature of A, or those that `wanted` names, and every shift of B's rows, the first of which is 0. Collective.
-  void run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<std::uint8_t>* wanted = nullptr);
+  /// For every feature of A, or those that `wanted` names for the shift, and every shift of B's rows. Collective.
+  void run(const std::vector<Index>& shifts, const Visit& visit, const std::vector<Wanted>* wanted = nullptr);
 
   void find_best(const std::vector<Index>& shifts, Index best, Found& found) override;
+  std::vector<double> find_largest(const std::vector<Index>& shifts, const std::vector<Wanted>& wanted) override;
   std::vector<Exceeding> find_exceeding(const std::vector<double>& limit_a, const std::vector<double>& limit_b,
-                                        const std::vector<std::uint8_t>& wanted) override;
+                                        const Wanted& wanted) override;
   void for_each_sums(const std::function<void(Index feature, const Accumulator* sums)>& visit) override;
 
 private:
-  /// What is added up at once: a sparse feature of A, or a strip of dense ones.
+  /// What is added up at once: a sparse feature of A, or a strip of dense ones, at one shift.
   struct Item {
-    Index first;    ///< feature
-    Index features; ///< 1, or those of the strip
-    Index places;   ///< 1, or strip_a
+    std::int32_t first;    ///< feature
+    std::int16_t features; ///< 1, or those of the strip
+    std::int16_t places;   ///< 1, or strip_a
+    std::int32_t shift;    ///< its number
     bool dense;
   };
-  std::vector<Item> items(const std::vector<std::uint8_t>* wanted) const;
+  std::vector<Item> items(std::size_t shifts, const std::vector<Wanted>* wanted) const;
   void run_whole(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   void run_pieces(const std::vector<Item>& items, const std::vector<Index>& shifts, const Visit& visit);
   Index rows_a_piece() const;
-  /// The items' sums [shift, place] of all rows; the first time the moments are taken, too.
+  void take_moments();
+  /// The items' sums of all rows; the first time the moments are taken, too.
   struct PieceSums;
   void add_pieces(const PieceSums& sums, Index piece, const std::vector<Index>& shifts, RowPieces& pieces_of_b);
   void add(const Item& item, const PostingShare& a, const RowShare& b, std::size_t block, Index shift, Accumulator* into, int thread,
            kernels::Touched* touched = nullptr);
-  /// Sums of a block for an item and all shifts, looked at.
+  /// Sums of a block for an item, looked at.
   struct Workplace;
-  void sum_block(const Item& item, std::size_t block, const std::vector<Index>& shifts, int thread, Workplace& own, const Visit& visit);
+  void sum_block(const Item& item, std::size_t block, Index shift, int thread, Workplace& own, const Visit& visit);
   bool few_touched(const Item& item, const RowShare::Block& block) const;
 
   const comm::Communicator& column_;

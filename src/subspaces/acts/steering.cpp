@@ -145,14 +145,14 @@ ConceptTokens concept_tokens(const comm::Communicator& comm, const corpus::Token
 Steering::Steering(const model::Transformer& model, int layer, const SteeringDirections& directions, double strength,
                    const ConceptTokens& tokens, Index after)
     : model_(model), layer_(layer), after_(after), concepts_(directions.concepts), directions_(directions.unit.size()),
-      ids_(at::tensor(tokens.id, at::kLong)), concept_of_(at::tensor(tokens.concept_number, at::kLong)) {
+      ids_(at::tensor(tokens.id, at::kLong).to(model.device())), concept_of_(at::tensor(tokens.concept_number, at::kLong)) {
   std::vector<Tensor> steps{at::zeros({1, directions.d}, at::kFloat)};
   for (std::size_t i = 0; i < directions_; ++i) {
     if (directions.unit[i].empty()) continue;
     which_.push_back(static_cast<Index>(i));
     steps.push_back((at::tensor(directions.unit[i], at::kDouble) * (strength * directions.length[i])).to(at::kFloat).unsqueeze(0));
   }
-  step_ = at::stack(steps).slice(0, 1);
+  step_ = at::stack(steps).slice(0, 1).to(model.device());
 }
 
 void Steering::run(const ContextSpans& context, const std::vector<Span>& spans, SpanSteering& out) const {
@@ -173,8 +173,8 @@ void Steering::of_span(const ChangedRuns& runs, const ContextSpans& context, con
   const auto count = static_cast<Index>(which_.size());
   Tensor copies = runs.copies(rows, count);
   copies.slice(0, 0, count).slice(1, 0, rows.in_span()).add_(step_.to(copies.scalar_type()));
-  const auto log_mass = [&](const Tensor& log_p) { // [n, vocab] -> [n, concepts]
-    const Tensor p = log_p.index_select(1, ids_).to(at::kDouble).exp();
+  const auto log_mass = [&](const Tensor& log_p) { // [n, vocab] -> [n, concepts]; on the CPU, which adds up in one order
+    const Tensor p = log_p.index_select(1, ids_).cpu().to(at::kDouble).exp();
     return at::zeros({p.size(0), concepts_}, at::kDouble).index_add_(1, concept_of_, p).log();
   };
   const Changes changes = runs.measure(std::move(copies), rows, [&](Index copy, const Tensor& before, const Tensor& changed) {

@@ -40,12 +40,13 @@ Changes ChangedRuns::measure(Tensor copies, const ChangedRows& rows, const AtLas
   model_.log_probabilities(changed.slice(0, (count - 1) * looked_at), [&](Index, const Tensor& piece) {
     before = before.defined() ? at::cat({before, piece}) : piece;
   });
-  const Tensor target = at::tensor(targets, at::kLong).clamp_min(0);
-  const Tensor known = at::tensor(targets, at::kLong).ge(0).to(at::kDouble);
+  const Tensor next = at::tensor(targets, at::kLong).to(model_.device());
+  const Tensor target = next.clamp_min(0);
+  const Tensor known = next.ge(0).to(at::kDouble);
   std::vector<Tensor> kl;
   std::vector<Tensor> loss;
   model_.log_probabilities(changed.slice(0, 0, (count - 1) * looked_at), [&](Index begin, const Tensor& piece) {
-    const Tensor row = at::arange(begin, begin + piece.size(0)).remainder(looked_at);
+    const Tensor row = at::arange(begin, begin + piece.size(0), next.options()).remainder(looked_at);
     const Tensor reference = before.index_select(0, row);
     kl.push_back((reference.exp() * (reference - piece)).sum(-1, false, at::kDouble));
     const Tensor id = target.index_select(0, row).unsqueeze(1);
@@ -56,8 +57,8 @@ Changes ChangedRuns::measure(Tensor copies, const ChangedRows& rows, const AtLas
   });
   if (count == 1) return {at::zeros({0}, at::kDouble), at::zeros({0}, at::kDouble)};
   const double none = std::numeric_limits<double>::quiet_NaN();
-  return {at::cat(kl).view({count - 1, looked_at}).mean(1),
-          at::cat(loss).view({count - 1, looked_at}).sum(1) / (with_target > 0 ? static_cast<double>(with_target) : none)};
+  return {at::cat(kl).view({count - 1, looked_at}).mean(1).cpu(),
+          (at::cat(loss).view({count - 1, looked_at}).sum(1) / (with_target > 0 ? static_cast<double>(with_target) : none)).cpu()};
 }
 
 } // namespace concord::subspaces

@@ -19,7 +19,7 @@ struct ChangedRows {
   Index looked_at() const { return end - last; }
 };
 
-/// Of each changed copy, f64.
+/// Of each changed copy, f64, on the CPU.
 struct Changes {
   at::Tensor kl;   ///< nats, mean over the rows looked at
   at::Tensor loss; ///< nats, mean over those that have a next token; NaN where none has
@@ -35,7 +35,8 @@ public:
   at::Tensor clean_rows(const ChangedRows& rows) const { return behind_.slice(0, rows.first, rows.end); }
   /// So many copies of them and one more, which is to stay as it is: what the others are held against, so that rounding is alike.
   at::Tensor copies(const ChangedRows& rows, Index count) const;
-  /// Log probabilities at the span's last row: [vocab] without a change, [n, vocab] of the copies from `first` on, the last left out.
+  /// Log probabilities at the span's last row, on the model's device: [vocab] without a change, [n, vocab] of the copies from `first` on,
+  /// the last left out.
   using AtLastRow = std::function<void(Index first, const at::Tensor& before, const at::Tensor& changed)>;
   /// Takes the copies, whose rows of the span were changed, through the later blocks; they are used up.
   Changes measure(at::Tensor copies, const ChangedRows& rows, const AtLastRow& look = nullptr) const;

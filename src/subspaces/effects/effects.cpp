@@ -17,20 +17,20 @@ constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 /// x - y for each basis, [bases + 1, rows, d]; 0 where there is no donor.
 Tensor away_from(const Tensor& x, const Swap& swap) {
   std::vector<Tensor> donors;
-  for (const auto& rows : swap.rows) donors.push_back(at::tensor(rows, at::kFloat).view({x.size(0), x.size(1)}));
+  for (const auto& rows : swap.rows) donors.push_back(at::tensor(rows, at::kFloat).to(x.device()).view({x.size(0), x.size(1)}));
   donors.push_back(x);
   std::vector<Index> chosen(swap.donor.begin(), swap.donor.end());
   chosen.push_back(-1);
   for (Index& donor : chosen)
     if (donor < 0) donor = static_cast<Index>(swap.rows.size());
-  return x - at::stack(donors).index_select(0, at::tensor(chosen, at::kLong));
+  return x - at::stack(donors).index_select(0, at::tensor(chosen, at::kLong).to(x.device()));
 }
 
 } // namespace
 
 Removals::Removals(const model::Transformer& model, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
                    Index after)
-    : model_(model), layer_(layer), after_(after), centre_(at::tensor(centre, at::kFloat)) {
+    : model_(model), layer_(layer), after_(after), centre_(at::tensor(centre, at::kFloat).to(model.device())) {
   Index k = 1;
   for (const Basis* basis : bases) k = std::max(k, basis->k);
   const auto d = static_cast<Index>(centre.size());
@@ -44,6 +44,8 @@ Removals::Removals(const model::Transformer& model, int layer, const std::vector
   reads_ = oblique ? bases_.clone() : bases_;
   for (std::size_t b = 0; b < bases.size(); ++b)
     if (!bases[b]->read.empty()) put(reads_, b, bases[b]->read);
+  bases_ = bases_.to(model.device());
+  reads_ = oblique ? reads_.to(model.device()) : bases_;
 }
 
 void Removals::run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const {
@@ -78,7 +80,7 @@ void Removals::of_span(const ChangedRuns& runs, const ContextSpans& context, con
   Tensor copies = runs.copies(rows, count);
   copies.slice(1, 0, rows.in_span()).sub_(at::matmul(coefficients, bases_.transpose(1, 2)).to(copies.scalar_type()));
   const Changes changes = runs.measure(std::move(copies), rows);
-  const Tensor energy = coefficients.to(at::kDouble).square().sum({1, 2});
+  const Tensor energy = coefficients.to(at::kDouble).square().sum({1, 2}).cpu();
   require(at::isfinite(changes.kl).all().item<bool>(), ExitCode::bad_data,
           "the model's predictions are not finite behind row {} with a subspace removed behind layer {}", span.end - 1, layer_);
   for (Index b = 0; b < count; ++b) {

@@ -1,6 +1,7 @@
 #pragma once
-/// Effects of a layer's subspaces, spans spread over ranks. Collective over `comm` where it says so.
+/// Effects of a layer's subspaces, spans spread over ranks, each on its GPU where it has one. Collective over `comm` where it says so.
 
+#include "concord/comm/gpu/gpu.hpp"
 #include "concord/corpus/token_reader.hpp"
 #include "concord/subspaces/subspaces.hpp"
 
@@ -8,6 +9,7 @@
 #include "subspaces/acts/steering.hpp"
 #include "subspaces/effects/effect_means.hpp"
 #include <memory>
+#include <string>
 
 namespace concord::subspaces {
 
@@ -34,6 +36,8 @@ public:
   int layers() const;
   /// Gives the model's memory back. Local.
   void release();
+  /// What a stage's last line says of this rank's GPU: the most that the model took of it until release(). Empty without one. Local.
+  const std::string& gpu_memory() const { return gpu_memory_; }
   /// Loads the model on every rank, if it is not there, and measures; the result is on rank 0. A stop loses what was measured of the layer.
   /// Collective. @throws Error bad_data, unavailable, stopped; agreed.
   /// @param resampled nullptr: removals leave the mean
@@ -47,7 +51,8 @@ public:
                            const EffectPlaces& places);
 
 private:
-  void load();
+  void load(Index copies, const EffectPlaces& places);
+  void require_gpu_memory(Index copies, const EffectPlaces& places, Index longest);
   /// Takes each of this rank's contexts, and looks at the stop signal between them.
   void each_context(const EffectPlaces& places, const std::function<void(const ContextSpans&)>& take) const;
   std::vector<ContextSpans> my_contexts(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans) const;
@@ -55,6 +60,9 @@ private:
   extract::ExtractOptions options_;
   const corpus::TokenReader& tokens_;
   model::ModelConfig config_;
+  comm::Gpu gpu_;
+  double gpu_planned_ = 0; ///< bytes
+  std::string gpu_memory_;
   std::unique_ptr<model::Transformer> model_;
 };
 

@@ -56,12 +56,15 @@ void Stage::run() {
 }
 
 void Stage::say_done(double seconds) const {
+  std::string gpu_memory; // of the model that was there last
+  for (const Side* side : {&a_, &b_})
+    if (side->runner && !side->runner->gpu_memory().empty()) gpu_memory = side->runner->gpu_memory();
   say_stage_ok(options_.stage_word, seconds,
                fmt::format("concepts={} spans={} layers={} pairs={} occurrences={:.3f} values={:.3f} membership={:.3f} members={:.3f} "
-                           "alike={:.3f} geometry={:.3f} peak={}",
+                           "alike={:.3f} geometry={:.3f} peak={}{}",
                            defined_count(), spans_.size(), extent_.layers(), extent_.pairs(), longest(seconds_.occurrences),
                            longest(seconds_.values), longest(seconds_.of_members.membership), longest(seconds_.of_members.members),
-                           longest(seconds_.alike), longest(seconds_.geometry), human_bytes(longest(peak_memory()))),
+                           longest(seconds_.alike), longest(seconds_.geometry), human_bytes(longest(peak_memory())), gpu_memory),
                options_.out.string());
 }
 

@@ -98,6 +98,30 @@ TEST(Device, FindsWhatTheCpuFinds) {
     }
 }
 
+/// Of the features that are wanted at each shift, in one chunk or in some.
+TEST(Device, FindsTheLargestOfSome) {
+  if (test::world().size() > 1) GTEST_SKIP() << "on one rank";
+  const Pair pair;
+  const std::vector<Index> shifts{11, 23};
+  Sweep sweep(pair.alone, pair.alone, 1, pair.grid, pair.rows, 1e9, 1);
+  std::vector<Wanted> wanted(shifts.size(), Wanted(sweep.features_a().size(), 0));
+  for (std::size_t i = 0; i < wanted[0].size(); ++i) wanted[i % 3 == 0 ? 0 : 1][i] = i % 3 != 2 ? 1 : 0;
+  const auto of_wanted = [&](PairSums& sums) {
+    auto largest = sums.find_largest(shifts, wanted);
+    for (std::size_t s = 0; s < shifts.size(); ++s)
+      for (std::size_t i = 0; i < wanted[s].size(); ++i) largest[s * wanted[s].size() + i] *= wanted[s][i];
+    return largest;
+  };
+  const auto expected = of_wanted(sweep);
+  EXPECT_GT(std::count_if(expected.begin(), expected.end(), [](double r) { return r > 0; }), 20);
+  for (const double sums : {1e9, 50000.0}) {
+    FiberDevice fibers(FiberGroup::Order::ascending);
+    device::KeptOnDevice kept(fibers, 1e9);
+    device::DeviceSweep on_device(pair.alone, pair.alone, 1, pair.grid, pair.rows, fibers, kept, {1e9, 1e9, sums});
+    EXPECT_EQ(of_wanted(on_device), expected);
+  }
+}
+
 TEST(Device, FindsWhatExceedsBounds) {
   if (test::world().size() > 1) GTEST_SKIP() << "on one rank";
   const Pair pair;

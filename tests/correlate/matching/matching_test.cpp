@@ -106,7 +106,7 @@ TEST(Significance, BenjaminiHochbergByHand) {
 TEST(Significance, ThresholdIsWherePReachesTheLevel) {
   std::vector<double> null(199);
   for (std::size_t i = 0; i < null.size(); ++i) null[i] = 0.001 * static_cast<double>(i);
-  const BestNull best(null, std::vector<Index>(199, 20));
+  const BestNull best(null, {}, std::vector<Index>(199, 20));
   for (const double level : {0.01, 0.05, 0.5}) {
     const double threshold = best.threshold(7, level);
     EXPECT_LE(best.p(7, threshold + 1e-9), level);
@@ -125,7 +125,7 @@ TEST(Significance, RareFeaturesHaveTheirOwnNull) {
     counts.push_back(j % 2 == 0 ? 20 : 5000);
     null.push_back(std::abs(random.normal(j)) / std::sqrt(static_cast<double>(counts.back())));
   }
-  const BestNull best(null, counts);
+  const BestNull best(null, {}, counts);
   EXPECT_NEAR(best.threshold(10000, 0.05), 1.96 / std::sqrt(20.0), 0.03);
   EXPECT_NEAR(best.threshold(10001, 0.05), 1.96 / std::sqrt(5000.0), 0.002);
 }
@@ -156,7 +156,7 @@ TEST(Significance, UnrelatedFeaturesHaveUniformP) {
   correlator.open(a, 0, b, 0);
   const auto pair = correlator.correlate();
   if (test::world().rank() != 0) return;
-  const BestNull null(pair.null_b, b.totals().count);
+  const BestNull null(pair.null_b, pair.sample_b, b.totals().count);
   const auto check = [&](Index first, Index last) {
     std::vector<double> p;
     for (Index j = first; j < last; ++j) p.push_back(null.p(j, pair.b_to_a.r[at(2 * j)]));
