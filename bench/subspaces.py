@@ -3,7 +3,8 @@
   bench/subspaces.py --rows 1500000,3000000    # 3.4 GB of files at most, one size after the other
 
 Peer: re, scipy, numpy, scikit-learn on one thread (bench/subspaces_peer.py), from files to members and probes of both layers; concord besides makes subspaces
-and compares them. Occurrences, spans, members, their AUCs and the AUCs of their sums must be the peer's. Needs scripts/setup --bench.
+and compares them. Seconds of concord are those of a clock, the peer's those of its CPU: on cores that others share the ratio is the less for it.
+Occurrences, spans, members, their AUCs and the AUCs of their sums must be the peer's. Needs scripts/setup --bench.
 """
 import argparse
 import json
@@ -125,7 +126,7 @@ def one_size(o, rows):
             print(f"the peer's occurrences and {members} members; AUCs differ by {differ['auc']:.1g} at most, those of probes by {differ['probe']:.1g}\n")
     result = {name: middle(of) for name, of in runs.items() if of}
     mine = result["subspaces"]
-    print("| | concord, s | peer, s | peer / concord |\n|---|---|---|---|")
+    print("| | concord, s | peer, CPU s | peer / concord |\n|---|---|---|---|")
     peer_seconds = result["peer"]["seconds"] if "peer" in result else dict.fromkeys((*PARTS, "loading"), float("nan"))
     for part in PARTS:
         theirs = peer_seconds[part] + (peer_seconds["loading"] if part == "values" else 0)

@@ -16,6 +16,15 @@ io::Dataset sized(io::Dataset dataset, Index count) {
   return dataset;
 }
 
+/// Numbers [begin, begin + count) of a list that has as many, into memory that is used again.
+template <typename T>
+void read_into(const io::Dataset& dataset, Index begin, Index count, std::vector<T>& out) {
+  require(dataset.dtype() == dtype_of<T>(), ExitCode::bad_data, "dataset {} holds {}, expected {}", dataset.name(),
+          name_of(dataset.dtype()), name_of(dtype_of<T>()));
+  out.resize(static_cast<std::size_t>(count));
+  dataset.read_rows(begin, count, out.data());
+}
+
 } // namespace
 
 FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::open(path)) {
@@ -76,18 +85,43 @@ LayerCodes::LayerCodes(const io::File& file, const std::string& group, io::Datas
       features_(features) {}
 
 io::CsrMatrix LayerCodes::rows(Index begin, Index end) const {
-  io::CsrMatrix matrix{end - begin, features_, indptr_.read<Index>(begin, end - begin + 1), {}, {}};
-  const Index first = matrix.indptr.front();
-  const Index last = matrix.indptr.back();
-  require(first >= 0 && first <= last, ExitCode::bad_data, "{} indptr decreases", name_);
-  if (first < last) { // an empty layer is stored with one unused place
-    require(last <= indices_.rows(), ExitCode::bad_data, "{} indptr goes beyond the {} entries", name_, indices_.rows());
-    matrix.indices = indices_.read<std::int32_t>(first, last - first);
-    matrix.values = values_.read<float>(first, last - first);
-  }
-  for (Index& offset : matrix.indptr) offset -= first;
-  check_csr(matrix, fmt::format("{} from row {}", name_, begin));
+  std::vector<Index> offsets;
+  entry_offsets(begin, end, offsets);
+  io::CsrMatrix matrix;
+  rows_at(offsets, begin, matrix);
   return matrix;
+}
+
+void LayerCodes::entry_offsets(Index begin, Index end, std::vector<Index>& out) const {
+  read_into(indptr_, begin, end - begin + 1, out);
+  require(out.front() >= 0 && std::is_sorted(out.begin(), out.end()), ExitCode::bad_data, "{} indptr decreases", name_);
+  if (out.front() < out.back()) // an empty layer is stored with one unused place
+    require(out.back() <= indices_.rows(), ExitCode::bad_data, "{} indptr goes beyond the {} entries", name_, indices_.rows());
+}
+
+void LayerCodes::columns_of_rows(std::span<const Index> offsets, io::CsrMatrix& out) const {
+  out.rows = static_cast<Index>(offsets.size()) - 1;
+  out.cols = features_;
+  out.indptr.assign(offsets.begin(), offsets.end());
+  for (Index& offset : out.indptr) offset -= offsets.front();
+  const bool none = out.indptr.back() == 0; // wherever their offsets say that it is
+  read_into(indices_, none ? 0 : offsets.front(), out.indptr.back(), out.indices);
+}
+
+void LayerCodes::rows_at(std::span<const Index> offsets, Index first_row, io::CsrMatrix& out) const {
+  columns_of_rows(offsets, out);
+  read_into(values_, out.indices.empty() ? 0 : offsets.front(), out.indptr.back(), out.values);
+  if (!io::is_sound(out)) check_csr(out, fmt::format("{} from row {}", name_, first_row));
+}
+
+void LayerCodes::columns_at(std::span<const Index> offsets, Index first_row, io::CsrMatrix& out) const {
+  columns_of_rows(offsets, out);
+  out.values.clear();
+  std::uint32_t most = 0; // of the columns; one below 0 is larger than all others
+#pragma omp simd reduction(max : most)
+  for (std::size_t i = 0; i < out.indices.size(); ++i) most = std::max(most, static_cast<std::uint32_t>(out.indices[i]));
+  require(out.indices.empty() || static_cast<Index>(most) < features_, ExitCode::bad_data, "{} from row {} has column {} of {}", name_,
+          first_row, static_cast<std::int32_t>(most), features_);
 }
 
 namespace {

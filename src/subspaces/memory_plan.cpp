@@ -47,13 +47,15 @@ void of_members(const SubspacesSettings& s, const SubspacesSize& size, const Cou
   plan.each_rank("occurrences", "5 T / R", 100 * words_of_concepts * size.tokens / size.ranks);
   plan.at_most();
   plan.begin_phase("members");
-  plan.each_rank("labels of spans, and spans while their phrases are dealt anew", "96 s", 96 * n.spans);
+  plan.each_rank("labels of spans, as they are and dealt anew, and the spans of a concept", "64 s", 64 * n.spans);
   plan.at_most();
   plan.each_rank("concepts of phrases, as they are and dealt anew", "(4 w + 128 c) (label_draws + 1)",
                  (4 * size.phrases + 128 * n.c) * static_cast<double>(s.label_draws + 1));
   plan.at_most();
-  plan.each_rank("codes at spans, read and handed on", "64 s L / R", 32 * rows_a_span * n.spans * size.active / size.ranks);
+  plan.each_rank("codes at spans, as they are read and feature by feature", "32 s L / R",
+                 16 * rows_a_span * n.spans * size.active / size.ranks);
   plan.at_most();
+  plan.each_rank("how many codes at spans each feature has, and where they go", "48 F", 48 * size.latents);
   plan.each_rank("how many features reach an AUC", "32016 c", 2 * 8 * 2001 * n.c);
   plan.each_rank("values of candidates on spans", "16 s m c / R", 16 * n.spans * n.members * n.c / size.ranks);
   plan.at_most();

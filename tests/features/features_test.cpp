@@ -76,6 +76,38 @@ TEST(Features, AreReadAsTheyStand) {
   EXPECT_EQ(file.top(0).places, 2);
 }
 
+TEST(Features, RowsAreReadPieceByPiece) {
+  const FeaturesFile file(write({}));
+  const auto codes = file.codes(0);
+  std::vector<Index> offsets;
+  codes.entry_offsets(1, 4, offsets);
+  EXPECT_EQ(offsets, (std::vector<Index>{0, 1, 1, 3}));
+  io::CsrMatrix rows;
+  codes.rows_at(offsets, 1, rows);
+  EXPECT_EQ(rows.values, (std::vector<float>{1, 2, 3}));
+  codes.rows_at(std::span(offsets).subspan(2), 3, rows); // the memory of more rows is used again
+  EXPECT_EQ(rows.indptr, (std::vector<Index>{0, 2}));
+  EXPECT_EQ(rows.indices, (std::vector<std::int32_t>{0, 1}));
+  EXPECT_EQ(rows.values, (std::vector<float>{2, 3}));
+  codes.columns_at(std::span(offsets).first(2), 1, rows);
+  EXPECT_EQ(rows.indices, (std::vector<std::int32_t>{0}));
+  EXPECT_TRUE(rows.values.empty());
+  codes.columns_at(std::span(offsets).subspan(1, 2), 2, rows);
+  EXPECT_EQ(rows.rows, 1);
+  EXPECT_TRUE(rows.indices.empty());
+}
+
+TEST(Features, ColumnsThatAreNotThereAreRefused) {
+  for (const std::int32_t wrong : {-1, 2}) {
+    Parts parts;
+    parts.indices.back() = wrong;
+    const FeaturesFile file(write(parts));
+    io::CsrMatrix rows;
+    file.codes(0).columns_at(std::vector<Index>{0, 1}, 1, rows);
+    expect_error(ExitCode::bad_data, "of 2", [&] { file.codes(0).columns_at(std::vector<Index>{1, 3}, 3, rows); });
+  }
+}
+
 TEST(Features, AttributesThatSayNothingAreRefused) {
   for (const char* layers : {"", "0", "[0", "[\"a\"]", "[1.5]", "{}", "[99999999999]"})
     refused("the attribute layers", [&](Parts& p) { p.attributes["layers"] = layers; });

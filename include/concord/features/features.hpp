@@ -5,6 +5,7 @@
 #include "concord/io/npy/npy.hpp"
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,15 @@ class LayerCodes {
 public:
   /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data where its parts do not fit.
   io::CsrMatrix rows(Index begin, Index end) const;
+  /// Where the entries of rows [begin, end) begin, and where those of the last end. @throws Error bad_data where they descend.
+  void entry_offsets(Index begin, Index end, std::vector<Index>& out) const;
+  /// Rows whose entry_offsets() these are, into memory that is used again. @param first_row for messages. @throws Error bad_data.
+  void rows_at(std::span<const Index> offsets, Index first_row, io::CsrMatrix& out) const;
+  /// Only their columns; values are empty. @throws Error bad_data.
+  void columns_at(std::span<const Index> offsets, Index first_row, io::CsrMatrix& out) const;
 
 private:
+  void columns_of_rows(std::span<const Index> offsets, io::CsrMatrix& out) const;
   friend class FeaturesFile;
   LayerCodes(const io::File& file, const std::string& group, io::Dataset indptr, Index features);
   std::string name_;

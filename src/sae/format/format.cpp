@@ -30,8 +30,8 @@ std::vector<float> floats_of(const io::SafetensorsFile& file, const std::string&
   check_shape(file, name, shape, keys);
   std::vector<float> values(static_cast<std::size_t>(view.count()));
   to_float(view.data, view.dtype, values);
-  for (const float v : values)
-    require(std::isfinite(v), ExitCode::bad_data, "{}: {} holds a value that is not finite", file.path().string(), name);
+  const bool finite = std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
+  require(finite, ExitCode::bad_data, "{}: {} holds a value that is not finite", file.path().string(), name);
   return values;
 }
 

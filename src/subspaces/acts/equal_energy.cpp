@@ -133,6 +133,7 @@ SpanEffects control_effects(ModelRunner& runner, int layer, const EnergyInputs& 
         bases.push_back(draw >= 0 ? sets.basis(sets.of(c, draw), k) : Basis{in.result.bases.d, 0, {}, 0});
       }
     std::vector<const Basis*> removed;
+    removed.reserve(bases.size());
     for (const Basis& basis : bases) removed.push_back(&basis);
     auto some = runner.span_effects(layer, in.result.bases.centre, removed, {in.places.spans, spans, in.places.after});
     for (std::size_t i = 0; i < some.effects.size(); ++i)
@@ -151,15 +152,34 @@ WordSets::WordSets(RowsOfConcepts phrases, const std::vector<double>& centre, st
   for (std::size_t i = 0; i < phrases_.rows.size(); ++i) phrases_.rows[i] -= centre[i % at(phrases_.d)];
 }
 
-std::vector<Index> WordSets::of(Index concept_number, int draw) const {
-  std::vector<Index> others;
+std::vector<Index> WordSets::drawn_from(Index concept_number, const Philox& random) const {
+  std::map<std::int32_t, std::vector<Index>> phrases_of;
   for (std::size_t i = 0; i < phrases_.concept_number.size(); ++i)
-    if (phrases_.concept_number[i] != concept_number && phrases_.concept_number[i] >= 0) others.push_back(static_cast<Index>(i));
+    if (phrases_.concept_number[i] >= 0) phrases_of[phrases_.concept_number[i]].push_back(static_cast<Index>(i));
+  const auto own = phrases_of.extract(static_cast<std::int32_t>(concept_number));
+  const std::size_t wanted = own.empty() ? 0 : own.mapped().size();
+  std::vector<const std::vector<Index>*> others;
+  others.reserve(phrases_of.size());
+  for (const auto& [other, phrases] : phrases_of) others.push_back(&phrases);
+  const IndexPermutation order(static_cast<Index>(others.size()), random);
+  std::vector<Index> from;
+  for (std::size_t i = 0; i < others.size(); ++i) {
+    const bool enough = i >= (others.size() + 1) / 2 && from.size() >= wanted;
+    if (enough || (i > 0 && i + 1 == others.size())) break;
+    const auto& phrases = *others[at(order(static_cast<Index>(i)))];
+    from.insert(from.end(), phrases.begin(), phrases.end());
+  }
+  return from;
+}
+
+std::vector<Index> WordSets::of(Index concept_number, int draw) const {
+  const auto c = static_cast<std::uint64_t>(concept_number);
+  const auto number = static_cast<std::uint64_t>(draw);
+  const auto from = drawn_from(concept_number, Philox(seed_, "concepts of word sets", c, number));
   const auto own = std::count(phrases_.concept_number.begin(), phrases_.concept_number.end(), static_cast<std::int32_t>(concept_number));
-  const IndexPermutation order(static_cast<Index>(others.size()),
-                               Philox(seed_, "word sets", static_cast<std::uint64_t>(concept_number), static_cast<std::uint64_t>(draw)));
+  const IndexPermutation order(static_cast<Index>(from.size()), Philox(seed_, "word sets", c, number));
   std::vector<Index> set;
-  for (Index i = 0; i < std::min<Index>(own, static_cast<Index>(others.size())); ++i) set.push_back(others[at(order(i))]);
+  for (Index i = 0; i < std::min<Index>(own, static_cast<Index>(from.size())); ++i) set.push_back(from[at(order(i))]);
   return set;
 }
 

@@ -4,9 +4,12 @@
 /// Beside the basis of c at the spans of c' stands a word set: as many phrases as c has, drawn from those of other concepts than c and c',
 /// of the half that members are chosen on, with the basis that `residual` would make of them, of as many dimensions. Of `draws` sets it is
 /// the one that takes the energy nearest to that of c's basis at these spans (of one c all sets are the same ones, those with words of c'
-/// left out). A random subspace takes k / d of the energy and does hardly anything, so that an effect beyond it says little; an effect
-/// beyond this one is not of the amount that was taken. What was taken stands beside it, since a set can be too weak on c itself.
+/// left out). A set is drawn from the phrases of half of the other concepts, of more where these have too few, never of all: from all, a
+/// set as large as a long list would hold words of every c', and nothing would stand beside it. A random subspace takes k / d of the energy
+/// and does hardly anything, so that an effect beyond it says little; an effect beyond this one is not of the amount that was taken. What
+/// was taken stands beside it, since a set can be too weak on c itself.
 
+#include "concord/core/philox.hpp"
 #include "concord/io/rows/row_source.hpp"
 
 #include "subspaces/effects/model_runner.hpp"
@@ -31,12 +34,13 @@ class WordSets {
 public:
   /// @param phrases less `centre` span the sets' bases
   WordSets(RowsOfConcepts phrases, const std::vector<double>& centre, std::uint64_t seed);
-  /// Places among the phrases. As many as the concept has, or as others have.
+  /// Places among the phrases. As many as the concept has, or as those concepts have that it is drawn from.
   std::vector<Index> of(Index concept_number, int draw) const;
   bool holds(const std::vector<Index>& set, Index concept_number) const;
   Basis basis(const std::vector<Index>& set, Index k) const;
 
 private:
+  std::vector<Index> drawn_from(Index concept_number, const Philox& random) const;
   RowsOfConcepts phrases_; ///< less the centre
   std::uint64_t seed_;
 };

@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <limits>
 #include <map>
+#include <optional>
 #include <set>
+#include <span>
 
 namespace concord::subspaces {
 namespace {
@@ -56,13 +58,19 @@ Bits without(const Bits& a, const Bits& b) {
 /// Counts windows by which concepts are active in them.
 class Windows {
 public:
-  explicit Windows(const std::vector<std::vector<std::int32_t>>& members) : concepts_(static_cast<Index>(members.size())) {
+  Windows(const std::vector<std::vector<std::int32_t>>& members, Index features)
+      : concepts_(static_cast<Index>(members.size())), is_member_(at(features)), place_(at(features), -1) {
+    Index places = 0;
     for (const auto& of_concept : members)
-      for (const auto feature : of_concept) place_.emplace(feature, static_cast<Index>(place_.size()));
-    active_.resize((place_.size() + 63) / 64);
+      for (const auto feature : of_concept)
+        if (is_member_[at(feature)] == 0) {
+          is_member_[at(feature)] = 1;
+          place_[at(feature)] = static_cast<std::int32_t>(places++);
+        }
+    active_.resize(at(places + 63) / 64);
     for (const auto& of_concept : members) {
       all_.emplace_back(active_.size());
-      for (const auto feature : of_concept) set(all_.back(), place_.at(feature));
+      for (const auto feature : of_concept) set(all_.back(), place_[at(feature)]);
     }
     for (Index c = 0; c < concepts_; ++c)
       for (Index other = 0; other < concepts_; ++other)
@@ -72,11 +80,16 @@ public:
     both_.assign(at(concepts_ * concepts_), 0);
   }
 
-  void activate(std::int32_t feature) {
-    const auto found = place_.find(feature);
-    if (found == place_.end()) return;
-    set(active_, found->second);
-    any_ = true;
+  /// Most features are no members, so these are sorted out first, without branches.
+  void activate(std::span<const std::int32_t> features) {
+    hits_.resize(features.size());
+    std::size_t hits = 0;
+    for (const std::int32_t feature : features) {
+      hits_[hits] = feature;
+      hits += is_member_[at(feature)];
+    }
+    for (std::size_t i = 0; i < hits; ++i) set(active_, place_[at(hits_[i])]);
+    any_ = any_ || hits > 0;
   }
 
   void end_window() {
@@ -119,7 +132,9 @@ private:
   static void set(Bits& bits, Index place) { bits[at(place / 64)] |= std::uint64_t{1} << static_cast<unsigned>(place % 64); }
 
   Index concepts_;
-  std::map<std::int32_t, Index> place_;
+  std::vector<std::uint8_t> is_member_; ///< [features] of some concept
+  std::vector<std::int32_t> place_;     ///< [features] among the members
+  std::vector<std::int32_t> hits_;
   std::vector<Bits> all_;                                          ///< [C] members
   std::map<std::pair<Index, Index>, std::pair<Bits, Bits>> apart_; ///< of concepts that share members: those of the one alone, of the other
   Bits active_;
@@ -127,39 +142,55 @@ private:
   std::vector<Index> one_, both_; ///< [C, C] windows in which members of row c that column c' lacks are active; of both
 };
 
-constexpr Index rows_at_once = 1 << 14;
+constexpr Index rows_at_once = 1 << 11; // their columns stay in a cache
 
-/// The windows of contexts [first, last).
-void count(const features::FeaturesFile& file, int layer, const std::vector<Index>& offsets, Index first, Index last, Index window,
-           Windows& windows) {
-  const Index begin = offsets[at(first)];
-  const auto codes = file.csr(layer, begin, offsets[at(last)]);
-  for (Index context = first; context < last; ++context)
-    for (Index row = offsets[at(context)]; row < offsets[at(context) + 1]; ++row) {
-      if ((row - offsets[at(context)]) % window == 0) windows.end_window();
-      for (auto i = codes.indptr[at(row - begin)]; i < codes.indptr[at(row - begin) + 1]; ++i)
-        windows.activate(codes.indices[static_cast<std::size_t>(i)]);
-    }
-  windows.end_window();
-}
+/// Reads the columns of the codes; their values do not count.
+class Counting {
+public:
+  Counting(const features::FeaturesFile& file, int layer, const std::vector<Index>& offsets, Index window)
+      : codes_(file.codes(layer)), offsets_(offsets), window_(window) {}
+
+  /// The windows of contexts [first, last).
+  void count(Index first, Index last, Windows& windows) {
+    const Index begin = offsets_[at(first)];
+    codes_.entry_offsets(begin, offsets_[at(last)], entries_);
+    codes_.columns_at(entries_, begin, rows_);
+    for (Index context = first; context < last; ++context)
+      for (Index row = offsets_[at(context)]; row < offsets_[at(context) + 1]; row += window_) {
+        const Index end = std::min(row + window_, offsets_[at(context) + 1]);
+        const Index first_entry = rows_.indptr[at(row - begin)];
+        windows.activate(std::span(rows_.indices).subspan(at(first_entry), at(rows_.indptr[at(end - begin)] - first_entry)));
+        windows.end_window();
+      }
+  }
+
+private:
+  features::LayerCodes codes_;
+  const std::vector<Index>& offsets_;
+  Index window_;
+  std::vector<Index> entries_;
+  io::CsrMatrix rows_;
+};
 
 } // namespace
 
 Together members_together(const comm::Communicator& comm, const features::FeaturesFile& file, int layer,
                           const std::vector<std::vector<std::int32_t>>& members, const std::vector<Index>& offsets, Index window) {
-  Windows windows(members);
+  std::optional<Windows> windows;
   const comm::StopWithin stop;
   comm::agree(comm, [&] {
+    windows.emplace(members, file.features(layer));
+    Counting counting(file, layer, offsets, window);
     const dist::Partition share{static_cast<Index>(offsets.size()) - 1, comm.size()};
     for (Index first = share.begin(comm.rank()); first < share.end(comm.rank()) && !stop.wanted_here();) {
       Index last = first + 1;
       while (last < share.end(comm.rank()) && offsets[at(last) + 1] - offsets[at(first)] <= rows_at_once) ++last;
-      count(file, layer, offsets, first, last, window, windows);
+      counting.count(first, last, *windows);
       first = last;
     }
   });
   stop.throw_if_wanted(comm, "subspaces");
-  return windows.together(comm, number_of_windows(offsets, window));
+  return windows->together(comm, number_of_windows(offsets, window));
 }
 
 Together words_together(const comm::Communicator& comm, const std::vector<concepts::Occurrence>& mine, const concepts::ConceptLists& lists,

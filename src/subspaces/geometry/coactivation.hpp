@@ -22,7 +22,8 @@ Together words_together(const comm::Communicator& comm, const std::vector<concep
 /// That a member of c and a member of c' are active in the same window of `window` tokens of a context, the windows those of the words
 /// (words_together()). A feature that is a member of both counts for neither. The diagonal, and concepts without a member of their own, are
 /// NaN. Time goes with the codes; each rank reads its share of the contexts, piece by piece. The same on all ranks. Looks for the stop
-/// signal. Collective over `comm`. @param members of each concept
+/// signal. Collective over `comm`.
+/// @param members features of the layer, of each concept
 /// @throws Error bad_data, io, stopped; agreed.
 Together members_together(const comm::Communicator& comm, const features::FeaturesFile& file, int layer,
                           const std::vector<std::vector<std::int32_t>>& members, const std::vector<Index>& context_offsets, Index window);

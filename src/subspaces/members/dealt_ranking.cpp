@@ -41,15 +41,15 @@ DealtRanking::DealtRanking(const std::vector<Span>& spans, std::vector<bool> loo
   in_cell_.resize(cells.size());
 }
 
-void DealtRanking::add_deal(const std::vector<Span>& dealt) {
+void DealtRanking::add_deal(const std::vector<std::int32_t>& dealt) {
   Deal deal;
   deal.concept_of.resize(family_sum_.size());
   deal.own.resize(all_.size() * concepts());
   deal.random.resize(deal.own.size());
   for (std::size_t i = 0; i < dealt.size(); ++i) {
     if (cell_of_[i] < 0) continue;
-    deal.concept_of[at(family_of_[i])] = dealt[i].concept_number;
-    ++(random_[i] ? deal.random : deal.own)[at(cell_of_[i]) * concepts() + at(dealt[i].concept_number)];
+    deal.concept_of[at(family_of_[i])] = dealt[i];
+    ++(random_[i] ? deal.random : deal.own)[at(cell_of_[i]) * concepts() + at(dealt[i])];
   }
   deal.no_value.resize(concepts());
   deal.least.resize(concepts());

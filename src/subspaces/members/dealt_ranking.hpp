@@ -27,8 +27,8 @@ public:
   /// Of the half of the phrases that members are chosen on.
   /// @param looked_at  [concepts] others give no hit
   DealtRanking(const std::vector<Span>& spans, std::vector<bool> looked_at, double min_auc);
-  /// One more deal, the next number: the same spans with other concepts, equal ones for a family.
-  void add_deal(const std::vector<Span>& dealt);
+  /// One more deal, the next number: the spans' concepts, equal ones for a family.
+  void add_deal(const std::vector<std::int32_t>& dealt);
   /// Of a feature by its values that are not 0; valid until the next call.
   const std::vector<Hit>& hits(std::span<const SpanEntry> entries);
 

@@ -3,15 +3,14 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"
-#include "concord/core/philox.hpp"
 #include "concord/core/run/stopwatch.hpp"
 
+#include "subspaces/members/dealing.hpp"
 #include "subspaces/members/dealt_ranking.hpp"
 #include "subspaces/members/one_concept.hpp"
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -54,6 +53,7 @@ private:
 
 std::vector<bool> looked_at(const std::vector<ConceptSpans>& defined) {
   std::vector<bool> looked_at;
+  looked_at.reserve(defined.size());
   for (const ConceptSpans& of : defined) looked_at.push_back(of.defined);
   return looked_at;
 }
@@ -66,8 +66,12 @@ public:
         deals_(spans, looked_at(defined), settings.min_auc), phrases_(defined.size()), found_(defined.size()), by_chance_(defined.size()) {
     for (const Span& span : spans)
       if (!span.random && span.phrase_half == 0) phrases_[at(span.concept_number)].insert(span.phrase);
-    deals_.add_deal(spans);
-    for (int draw = 0; draw < settings.label_draws; ++draw) deals_.add_deal(dealt_anew(spans, seed, draw));
+    std::vector<std::int32_t> of_lists;
+    of_lists.reserve(spans.size());
+    for (const Span& span : spans) of_lists.push_back(span.concept_number);
+    deals_.add_deal(of_lists);
+    const Dealing dealing(spans);
+    for (int draw = 0; draw < settings.label_draws; ++draw) deals_.add_deal(dealing.concepts(seed, draw));
   }
 
   void add(std::int32_t feature, std::span<const SpanEntry> values) {
@@ -281,26 +285,9 @@ std::vector<ConceptSpans> concept_spans(const std::vector<Span>& spans, int conc
 }
 
 std::vector<Span> dealt_anew(const std::vector<Span>& spans, std::uint64_t seed, int draw) {
-  std::map<std::int32_t, std::map<Index, Index>> lengths; // family -> length -> spans
-  std::map<std::int32_t, std::int32_t> concept_of;
-  for (const Span& span : spans) {
-    if (span.random || span.phrase_half != 0) continue;
-    ++lengths[family_of(span)][span.length()];
-    concept_of[family_of(span)] = span.concept_number;
-  }
-  std::map<Index, std::vector<std::int32_t>> of_length;
-  for (const auto& [family, counts] : lengths) {
-    const auto most = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-    of_length[most->first].push_back(family);
-  }
-  std::map<std::int32_t, std::int32_t> dealt;
-  for (const auto& [length, families] : of_length) {
-    const auto order = shuffled(static_cast<Index>(families.size()),
-                                Philox(seed, "phrases dealt anew", static_cast<std::uint64_t>(draw), static_cast<std::uint64_t>(length)));
-    for (std::size_t i = 0; i < families.size(); ++i) dealt[families[i]] = concept_of.at(families[at(order[i])]);
-  }
+  const auto concepts = Dealing(spans).concepts(seed, draw);
   std::vector<Span> anew = spans;
-  for (Span& span : anew) span.concept_number = span.phrase_half == 0 ? dealt.at(family_of(span)) : -1;
+  for (std::size_t i = 0; i < anew.size(); ++i) anew[i].concept_number = concepts[i];
   return anew;
 }
 

@@ -3,25 +3,27 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
 #include <utility>
 
 namespace concord::subspaces {
 SpanRanking::SpanRanking(const std::vector<Span>& spans, int concepts)
     : concepts_(concepts), cell_of_(spans.size()), label_(spans.size()), count_(static_cast<std::size_t>(2 * concepts)) {
-  std::map<std::pair<int, Index>, std::size_t> numbers;
+  std::array<std::vector<std::int32_t>, 2> numbers; // [half][length]
   for (std::size_t i = 0; i < spans.size(); ++i) {
     const Span& span = spans[i];
     cell_of_[i] = -1;
     if (span.concept_number < 0) continue;
-    const auto [found, added] = numbers.emplace(std::pair{static_cast<int>(span.phrase_half), span.length()}, cells_.size());
-    if (added) {
+    auto& of_half = numbers[span.phrase_half == 0 ? 0 : 1];
+    const auto length = static_cast<std::size_t>(span.length());
+    if (length >= of_half.size()) of_half.resize(length + 1, -1);
+    if (of_half[length] < 0) {
+      of_half[length] = static_cast<std::int32_t>(cells_.size());
       const std::vector<Index> none(static_cast<std::size_t>(concepts));
       cells_.push_back({none, none, 0, span.phrase_half});
     }
-    Cell& cell = cells_[found->second];
+    Cell& cell = cells_[static_cast<std::size_t>(of_half[length])];
     const auto c = static_cast<std::size_t>(span.concept_number);
-    cell_of_[i] = static_cast<std::int32_t>(found->second);
+    cell_of_[i] = of_half[length];
     label_[i] = span.random ? -1 - span.concept_number : span.concept_number;
     ++(span.random ? cell.random[c] : cell.own[c]);
     if (span.random) continue;

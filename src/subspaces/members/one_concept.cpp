@@ -12,31 +12,35 @@ namespace {
 constexpr double not_known = std::numeric_limits<double>::quiet_NaN();
 
 std::vector<Span> kept_spans(const std::vector<Span>& spans, int concept_number, std::vector<std::int32_t>& numbers) {
+  const auto is_kept = [&](const Span& span) { return !span.random || span.concept_number == concept_number; };
   std::vector<Span> kept;
+  kept.reserve(static_cast<std::size_t>(std::count_if(spans.begin(), spans.end(), is_kept)));
   numbers.assign(spans.size(), -1);
   for (std::size_t i = 0; i < spans.size(); ++i) {
     Span span = spans[i];
-    const bool own = span.concept_number == concept_number;
-    if (span.random && !own) continue;
-    span.concept_number = own ? 0 : 1;
+    if (!is_kept(span)) continue;
+    span.concept_number = span.concept_number == concept_number ? 0 : 1;
     numbers[i] = static_cast<std::int32_t>(kept.size());
     kept.push_back(span);
   }
   return kept;
 }
 
+/// Rows of features and whether each is of the concept; most spans have no value at all and are only counted.
+struct ProbeRows {
+  Index k = 0;
+  std::vector<double> x; ///< [rows, k]
+  std::vector<bool> positive;
+  double zeros[2] = {0, 0}; ///< rows of zeros: of others, of the concept
+};
+
 /// Weights of a logistic regression with an intercept, by Newton's method with a little shrinkage, which keeps separable classes finite.
-/// @param x [n, k] row-major, @param positive [n]
-std::vector<double> fit_logistic(const std::vector<double>& x, const std::vector<bool>& positive, Index k) {
+std::vector<double> fit_logistic(const ProbeRows& rows) {
   constexpr double shrinkage = 1e-2; // of the sum over rows
   constexpr int most_steps = 50;
+  const Index k = rows.k;
   const Index width = k + 1;
   std::vector<double> w(at(width));
-  std::vector<bool> is_zero;
-  for (std::size_t row = 0; row < positive.size(); ++row) {
-    const auto first = x.begin() + static_cast<std::ptrdiff_t>(row * at(k));
-    is_zero.push_back(std::all_of(first, first + k, [](double value) { return value == 0; }));
-  }
   for (int step = 0; step < most_steps; ++step) {
     std::vector<double> gradient(at(width));
     std::vector<double> hessian(at(width * width));
@@ -44,21 +48,17 @@ std::vector<double> fit_logistic(const std::vector<double>& x, const std::vector
       gradient[at(i)] = i < k ? shrinkage * w[at(i)] : 0;
       hessian[at(i * width + i)] = i < k ? shrinkage : 1e-12;
     }
-    const double probability_of_none = 1 / (1 + std::exp(-w[at(k)])); // of a row of zeros, as most are
-    const double slope_of_none = probability_of_none * (1 - probability_of_none);
-    for (std::size_t row = 0; row < positive.size(); ++row) {
-      if (is_zero[row]) {
-        gradient[at(k)] += probability_of_none - (positive[row] ? 1 : 0);
-        hessian[at(k * width + k)] += slope_of_none;
-        continue;
-      }
-      const auto value = [&](Index i) { return i < k ? x[row * at(k) + at(i)] : 1.0; };
+    const double probability_of_none = 1 / (1 + std::exp(-w[at(k)]));
+    gradient[at(k)] += rows.zeros[0] * probability_of_none + rows.zeros[1] * (probability_of_none - 1);
+    hessian[at(k * width + k)] += (rows.zeros[0] + rows.zeros[1]) * probability_of_none * (1 - probability_of_none);
+    for (std::size_t row = 0; row < rows.positive.size(); ++row) {
+      const auto value = [&](Index i) { return i < k ? rows.x[row * at(k) + at(i)] : 1.0; };
       double score = 0;
       for (Index i = 0; i < width; ++i) score += w[at(i)] * value(i);
       const double probability = 1 / (1 + std::exp(-score));
       const double slope = probability * (1 - probability);
       for (Index i = 0; i < width; ++i) {
-        gradient[at(i)] += (probability - (positive[row] ? 1 : 0)) * value(i);
+        gradient[at(i)] += (probability - (rows.positive[row] ? 1 : 0)) * value(i);
         for (Index j = 0; j < width; ++j) hessian[at(i * width + j)] += slope * value(i) * value(j);
       }
     }
@@ -169,31 +169,77 @@ ConceptMembers OneConcept::choose(Index max_members, Index k) {
   return chosen;
 }
 
+/// The first members' values on the spans that have any, [touched spans, members].
+OneConcept::Touched OneConcept::touched_by(std::size_t members) const {
+  Touched touched;
+  for (std::size_t i = 0; i < members; ++i)
+    for (const SpanEntry& entry : members_[i]->values) touched.spans.push_back(entry.span);
+  std::sort(touched.spans.begin(), touched.spans.end());
+  touched.spans.erase(std::unique(touched.spans.begin(), touched.spans.end()), touched.spans.end());
+  touched.values.resize(touched.spans.size() * members);
+  for (std::size_t i = 0; i < members; ++i) {
+    std::size_t row = 0;
+    for (const SpanEntry& entry : members_[i]->values) { // both ascend
+      while (touched.spans[row] != entry.span) ++row;
+      touched.values[row * members + i] = entry.value;
+    }
+  }
+  return touched;
+}
+
+/// Of all spans but random ones on a half by concept (0: the others, 1: its own), less `counted` of them.
+void OneConcept::count_untouched(int half, const std::vector<std::int32_t>& touched, double (&counted)[2]) const {
+  counted[1] = static_cast<double>(ranking_.spans(0, half));
+  counted[0] = static_cast<double>(ranking_.spans(1, half));
+  for (const std::int32_t number : touched) {
+    const Span& span = spans_[at(number)];
+    if (!span.random && span.phrase_half == half) --counted[span.concept_number == 0 ? 1 : 0];
+  }
+}
+
 Probe OneConcept::probe(const ConceptMembers& chosen, Index members) {
   if (static_cast<Index>(chosen.members.size()) < members) return {members, not_known};
   const auto k = at(members);
-  std::vector<float> values(spans_.size() * k);
-  for (std::size_t i = 0; i < k; ++i)
-    for (const SpanEntry& entry : members_[i]->values) values[at(entry.span) * k + i] = entry.value;
-  std::vector<double> x;
-  std::vector<bool> positive;
-  for (std::size_t i = 0; i < spans_.size(); ++i) {
-    if (spans_[i].phrase_half != 0 || spans_[i].random) continue;
-    x.insert(x.end(), values.begin() + static_cast<std::ptrdiff_t>(i * k), values.begin() + static_cast<std::ptrdiff_t>((i + 1) * k));
-    positive.push_back(spans_[i].concept_number == 0);
+  const Touched touched = touched_by(k);
+  ProbeRows rows{members, {}, {}, {}};
+  count_untouched(0, touched.spans, rows.zeros);
+  for (std::size_t row = 0; row < touched.spans.size(); ++row) {
+    const Span& span = spans_[at(touched.spans[row])];
+    if (span.phrase_half != 0 || span.random) continue;
+    const auto first = touched.values.begin() + static_cast<std::ptrdiff_t>(row * k);
+    rows.x.insert(rows.x.end(), first, first + static_cast<std::ptrdiff_t>(k));
+    rows.positive.push_back(span.concept_number == 0);
   }
-  const auto w = fit_logistic(x, positive, members);
+  return {members, held_auc_of(fit_logistic(rows), touched)};
+}
+
+/// The AUC of the members' weighted sum on the half held out. Spans without a value lie among the others, so every span has an entry.
+double OneConcept::held_auc_of(const std::vector<double>& w, const Touched& touched) {
   std::vector<double> scores; // without the intercept, which moves no rank
-  for (std::size_t i = 0; i < spans_.size(); ++i) {
+  const std::size_t k = w.size() - 1;
+  for (std::size_t row = 0; row < touched.spans.size(); ++row) {
     scores.push_back(0);
-    for (std::size_t j = 0; j < k; ++j) scores.back() += w[j] * values[i * k + j];
+    for (std::size_t j = 0; j < k; ++j) scores.back() += w[j] * touched.values[row * k + j];
   }
-  const double lowest = *std::min_element(scores.begin(), scores.end());
-  std::vector<SpanEntry> entries; // of every span: what has no entry would count as 0
+  double lowest = touched.spans.size() < spans_.size() ? 0 : std::numeric_limits<double>::infinity();
+  for (const double score : scores) lowest = std::min(lowest, score);
+  const auto is_told = [&](const Span& span) { return span.phrase_half == 1 && !span.random; };
+  std::vector<SpanEntry> entries;
+  for (std::size_t row = 0; row < touched.spans.size(); ++row) {
+    changed_[at(touched.spans[row])] = true;
+    if (is_told(spans_[at(touched.spans[row])])) entries.push_back({touched.spans[row], static_cast<float>(scores[row] - lowest + 1)});
+  }
+  const auto none = static_cast<float>(1 - lowest);
+  const auto middle = std::partition(entries.begin(), entries.end(), [&](const SpanEntry& entry) { return entry.value < none; });
+  std::sort(entries.begin(), middle, [](const SpanEntry& a, const SpanEntry& b) { return a.value < b.value; });
+  std::sort(middle, entries.end(), [](const SpanEntry& a, const SpanEntry& b) { return a.value < b.value; });
+  merged_.assign(entries.begin(), middle);
   for (std::size_t i = 0; i < spans_.size(); ++i)
-    if (!spans_[i].random) entries.push_back({static_cast<std::int32_t>(i), static_cast<float>(scores[i] - lowest + 1)});
-  ranking_.rank(entries);
-  return {members, ranking_.auc(0, 1, Others::concepts)};
+    if (!changed_[i] && is_told(spans_[i])) merged_.push_back({static_cast<std::int32_t>(i), none});
+  merged_.insert(merged_.end(), middle, entries.end());
+  for (const std::int32_t span : touched.spans) changed_[at(span)] = false;
+  ranking_.rank_ascending(merged_);
+  return ranking_.auc(0, 1, Others::concepts);
 }
 
 } // namespace concord::subspaces

@@ -24,11 +24,19 @@ private:
     std::vector<SpanEntry> values; ///< by the numbers of the spans that are kept, divided by the scale
     bool taken = false;
   };
+  /// Spans on which some members have a value.
+  struct Touched {
+    std::vector<std::int32_t> spans; ///< ascending
+    std::vector<float> values;       ///< [spans, members]
+  };
   double auc_with(const Candidate& candidate);
   double held_auc();
   void take(Candidate& candidate);
   double mean_auc(int half) const;
   Probe probe(const ConceptMembers& chosen, Index members);
+  Touched touched_by(std::size_t members) const;
+  void count_untouched(int half, const std::vector<std::int32_t>& touched, double (&counted)[2]) const;
+  double held_auc_of(const std::vector<double>& w, const Touched& touched);
 
   std::vector<std::int32_t> kept_; ///< [spans] number among those kept, -1: left out
   std::vector<Span> spans_;        ///< those kept: the concept is 0, all others 1

@@ -2,9 +2,12 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
+#include "concord/core/at.hpp"
 #include "concord/dist/partition.hpp"
 
+#include "subspaces/spans/span_codes.hpp"
 #include <algorithm>
+#include <numeric>
 
 namespace concord::subspaces {
 namespace {
@@ -14,70 +17,78 @@ struct Item {
   SpanEntry entry;
 };
 
-/// Rows of the codes that lie so near are read at once.
-constexpr Index rows_between = 8;
-constexpr Index rows_at_once = 1 << 14;
-
-float combined(SpanValue value, float so_far, float next, bool of_last_row) {
-  switch (value) {
-  case SpanValue::max:
-    return std::max(so_far, next);
-  case SpanValue::last:
-    return of_last_row ? next : so_far;
-  default:
-    return so_far + next;
-  }
+/// The items of a piece by the rank that has their feature; where each rank's begin, and where the last one's end.
+std::vector<Index> by_owner(const SpanPiece& piece, const std::vector<int>& owner_of, int ranks, std::vector<Item>& items) {
+  std::vector<Index> begin(at(ranks) + 1);
+  for (const std::int32_t feature : piece.features) ++begin[at(owner_of[at(feature)]) + 1];
+  std::partial_sum(begin.begin(), begin.end(), begin.begin());
+  auto next = begin;
+  items.resize(piece.features.size());
+  std::size_t i = 0;
+  for (std::size_t span = 0; span < piece.ends.size(); ++span)
+    for (; i < piece.ends[span]; ++i)
+      items[at(next[at(owner_of[at(piece.features[i])])]++)] = {piece.features[i],
+                                                                {piece.first_span + static_cast<std::int32_t>(span), piece.values[i]}};
+  return begin;
 }
 
-/// The values on one span of the codes that begin at row `first`, each feature once.
-void add_span(const io::CsrMatrix& codes, Index first, const Span& span, std::int32_t number, SpanValue value,
-              std::vector<std::pair<std::int32_t, Index>>& places, std::vector<Item>& items) {
-  places.clear();
-  const auto begin = codes.indptr[static_cast<std::size_t>(span.begin - first)];
-  const auto end = codes.indptr[static_cast<std::size_t>(span.end - first)];
-  const auto last_row = codes.indptr[static_cast<std::size_t>(span.end - 1 - first)];
-  for (Index i = begin; i < end; ++i) places.emplace_back(codes.indices[static_cast<std::size_t>(i)], i);
-  if (last_row > begin) std::sort(places.begin(), places.end()); // a row names no feature twice
-  for (std::size_t i = 0; i < places.size();) {
-    const auto feature = places[i].first;
-    float sum = 0;
-    for (; i < places.size() && places[i].first == feature; ++i)
-      sum = combined(value, sum, codes.values[static_cast<std::size_t>(places[i].second)], places[i].second >= last_row);
-    if (value == SpanValue::mean) sum /= static_cast<float>(span.length());
-    if (sum > 0) items.push_back({feature, {number, sum}});
-  }
-}
-
-/// The values on spans [first, last), span by span.
-std::vector<Item> items_of(const features::LayerCodes& layer, const std::vector<Span>& spans, Index first, Index last, SpanValue value,
-                           const comm::StopWithin& stop) {
-  std::vector<Item> items;
-  std::vector<std::pair<std::int32_t, Index>> places;
-  for (Index i = first; i < last && !stop.wanted_here();) {
-    const Index begin = spans[static_cast<std::size_t>(i)].begin;
-    Index end = spans[static_cast<std::size_t>(i)].end;
-    Index next = i + 1;
-    for (; next < last; ++next) {
-      const Span& span = spans[static_cast<std::size_t>(next)];
-      if (span.begin > end + rows_between || span.end - begin > rows_at_once) break;
-      end = std::max(end, span.end);
+/// Puts entries feature by feature, by the number that each rank has of each. A feature's entries from lower ranks stand first, as their
+/// spans do.
+class Placing {
+public:
+  /// @param counts  [ranks, own features] entries that come from each rank
+  Placing(const std::vector<Index>& counts, Index first_feature, Index own_features)
+      : first_(first_feature), own_(own_features), starts_(at(own_features) + 1), next_(counts.size()) {
+    Index all = 0;
+    for (std::size_t f = 0; f < at(own_); ++f) {
+      for (std::size_t i = f; i < counts.size(); i += at(own_)) {
+        next_[i] = all;
+        all += counts[i];
+      }
+      starts_[f + 1] = all;
     }
-    const auto codes = layer.rows(begin, end);
-    for (; i < next; ++i) add_span(codes, begin, spans[static_cast<std::size_t>(i)], static_cast<std::int32_t>(i), value, places, items);
+    entries_.resize(at(all));
   }
-  return items;
+
+  /// Of successive spans of a rank.
+  void put(int rank, std::int32_t feature, const SpanEntry& entry) { entries_[at(next_[at(rank * own_ + feature - first_)]++)] = entry; }
+  SpanValues values() { return {first_, std::move(starts_), std::move(entries_)}; }
+
+private:
+  Index first_, own_;
+  std::vector<Index> starts_; ///< [own features + 1]
+  std::vector<Index> next_;   ///< [ranks, own features] where the next entry goes
+  std::vector<SpanEntry> entries_;
+};
+
+/// Of one rank: each piece is let go once it is placed.
+void place_own(std::deque<SpanPiece>& pieces, Placing& placing) {
+  for (; !pieces.empty(); pieces.pop_front()) {
+    const SpanPiece& piece = pieces.front();
+    std::size_t i = 0;
+    for (std::size_t span = 0; span < piece.ends.size(); ++span)
+      for (; i < piece.ends[span]; ++i)
+        placing.put(0, piece.features[i], {piece.first_span + static_cast<std::int32_t>(span), piece.values[i]});
+  }
 }
 
-/// In the order of features [first, first + count), those of a feature as they came; where each feature's begin.
-template <typename T, typename Take>
-std::vector<Index> by_feature(const std::vector<Item>& items, Index first, Index count, std::vector<T>& sorted, Take&& take) {
-  std::vector<Index> starts(static_cast<std::size_t>(count) + 1);
-  for (const Item& item : items) ++starts[static_cast<std::size_t>(item.feature - first) + 1];
-  for (std::size_t i = 1; i < starts.size(); ++i) starts[i] += starts[i - 1];
-  auto next = starts;
-  sorted.resize(items.size());
-  for (const Item& item : items) sorted[static_cast<std::size_t>(next[static_cast<std::size_t>(item.feature - first)]++)] = take(item);
-  return starts;
+/// A piece of each rank at a time goes to the ranks that have its features.
+void hand_on(const comm::Communicator& comm, std::deque<SpanPiece>& pieces, const dist::Partition& owners, Placing& placing) {
+  std::vector<int> owner_of;
+  for (int rank = 0; rank < comm.size(); ++rank) owner_of.insert(owner_of.end(), at(owners.size(rank)), rank);
+  std::vector<Item> items, came;
+  for (Index rounds = comm::max_of(comm, static_cast<Index>(pieces.size())); rounds > 0; --rounds) {
+    const auto begin = by_owner(pieces.empty() ? SpanPiece() : pieces.front(), owner_of, comm.size(), items);
+    if (!pieces.empty()) pieces.pop_front();
+    std::vector<Index> count(at(comm.size()));
+    std::adjacent_difference(begin.begin() + 1, begin.end(), count.begin());
+    const auto received = comm::exchange_counts(comm, count);
+    came.resize(at(std::accumulate(received.begin(), received.end(), Index{0})));
+    comm::exchange_items(comm, items.data(), begin, count, came.data(), received, sizeof(Item));
+    auto item = came.begin();
+    for (int rank = 0; rank < comm.size(); ++rank)
+      for (const auto end = item + received[at(rank)]; item != end; ++item) placing.put(rank, item->feature, item->entry);
+  }
 }
 
 } // namespace
@@ -86,28 +97,24 @@ SpanValues span_values(const comm::Communicator& comm, const features::FeaturesF
                        SpanValue value, const comm::StopWithin& stop) {
   const dist::Partition shares{static_cast<Index>(spans.size()), comm.size()};
   Index features = 0;
-  std::vector<Item> items;
+  SpanCodes codes;
   comm::agree(comm, [&] {
     features = file.features(layer);
-    items = items_of(file.codes(layer), spans, shares.begin(comm.rank()), shares.end(comm.rank()), value, stop);
+    codes = read_span_codes(file.codes(layer), features, spans, shares.begin(comm.rank()), shares.end(comm.rank()), value, stop);
   });
   stop.throw_if_wanted(comm, "subspaces");
   const dist::Partition owners{features, comm.size()};
-  std::vector<Index> begin;
-  std::vector<Index> count;
-  std::vector<Item> sorted;
-  const auto of_feature = by_feature(items, 0, features, sorted, [](const Item& item) { return item; });
-  std::vector<Item>().swap(items);
+  std::vector<Index> begin, count;
   for (int rank = 0; rank < comm.size(); ++rank) {
-    begin.push_back(of_feature[static_cast<std::size_t>(owners.begin(rank))]);
-    count.push_back(of_feature[static_cast<std::size_t>(owners.end(rank))] - begin.back());
+    begin.push_back(owners.begin(rank));
+    count.push_back(owners.size(rank));
   }
-  const auto mine = comm::exchange(comm, sorted, begin, count); // by rank, so those of a feature are in the order of the spans
-  std::vector<Item>().swap(sorted);
-  const Index first = owners.begin(comm.rank());
-  std::vector<SpanEntry> entries;
-  auto starts = by_feature(mine, first, owners.size(comm.rank()), entries, [](const Item& item) { return item.entry; });
-  return {first, std::move(starts), std::move(entries)};
+  Placing placing(comm::exchange(comm, codes.count, begin, count), owners.begin(comm.rank()), owners.size(comm.rank()));
+  if (comm.size() == 1)
+    place_own(codes.pieces, placing);
+  else
+    hand_on(comm, codes.pieces, owners, placing);
+  return placing.values();
 }
 
 } // namespace concord::subspaces

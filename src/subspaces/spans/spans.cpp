@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <set>
@@ -69,7 +70,7 @@ void halve_phrases(std::vector<Span>& spans, std::uint64_t seed) {
     const bool even = phrases[0] == phrases[1];
     const auto taken = static_cast<std::int8_t>(even ? first : phrases[0] < phrases[1] ? 0 : 1);
     half[{concept_number, std::get<2>(key)}] = taken;
-    phrases[static_cast<std::size_t>(taken)] += members.size();
+    phrases[taken == 0 ? 0 : 1] += members.size();
   }
   for (Span& span : spans) span.phrase_half = half.at({span.concept_number, family_of(span)});
 }
@@ -94,20 +95,32 @@ void halve_documents(std::vector<Span>& spans, const ContextPlaces& contexts, st
   for (Span& span : spans) span.document_half = half.at(span.document);
 }
 
-/// The random span of an occurrence by its n-th draw: at the same place of another context; of length 0 where that is too short.
-Span random_span(const Span& span, const ContextPlaces& contexts, const Philox& random, std::uint64_t draw) {
-  const auto count = static_cast<std::uint64_t>(contexts.offsets.size() - 1);
-  const Index own = context_of(contexts, span.begin);
-  const Index place = span.begin - contexts.offsets[at(own)];
-  const auto other = static_cast<Index>(random.below(static_cast<std::uint64_t>(span.begin) * attempts + draw, count));
-  Span found = span;
-  found.random = true;
-  found.begin = contexts.offsets[at(other)] + place;
-  found.end = found.begin + span.length();
-  found.document = contexts.document.empty() ? other : contexts.document[at(other)];
-  if (other == own || found.end > contexts.offsets[at(other) + 1]) found.end = found.begin;
-  return found;
-}
+/// Draws random spans of an occurrence: at the same place of another context.
+class RandomSpans {
+public:
+  RandomSpans(const Span& span, const ContextPlaces& contexts, const Philox& random)
+      : span_(span), contexts_(contexts), random_(random), own_(context_of(contexts, span.begin)),
+        place_(span.begin - contexts.offsets[at(own_)]) {}
+
+  /// The n-th draw; of length 0 where that context is too short, or is the occurrence's own.
+  Span draw(std::uint64_t n) const {
+    const auto count = static_cast<std::uint64_t>(contexts_.offsets.size() - 1);
+    const auto other = static_cast<Index>(random_.below(static_cast<std::uint64_t>(span_.begin) * attempts + n, count));
+    Span found = span_;
+    found.random = true;
+    found.begin = contexts_.offsets[at(other)] + place_;
+    found.end = found.begin + span_.length();
+    found.document = contexts_.document.empty() ? other : contexts_.document[at(other)];
+    if (other == own_ || found.end > contexts_.offsets[at(other) + 1]) found.end = found.begin;
+    return found;
+  }
+
+private:
+  const Span& span_;
+  const ContextPlaces& contexts_;
+  const Philox& random_;
+  Index own_, place_;
+};
 
 bool overlaps(const std::vector<Span>& ascending, const Span& span) {
   const auto behind =
@@ -115,29 +128,38 @@ bool overlaps(const std::vector<Span>& ascending, const Span& span) {
   return behind != ascending.end() && behind->begin < span.end;
 }
 
-/// A random span beside each occurrence where one is found. The rank that has a drawn context says which draws hit an occurrence there.
+/// A random span beside each occurrence where one is found. The rank that has a drawn context says which draws hit an occurrence there;
+/// most occurrences are served by the first few draws, so the others are made for the rest alone.
 std::vector<Span> random_spans(const comm::Communicator& comm, const std::vector<Span>& spans, const std::vector<Span>& mine,
                                const ContextPlaces& contexts, std::uint64_t seed) {
+  constexpr std::uint64_t few = 2;
   const Philox random(seed, "random spans");
   const auto count = static_cast<Index>(contexts.offsets.size()) - 1;
   const dist::Partition share{count, comm.size()};
   const Index first = contexts.offsets[at(share.begin(comm.rank()))];
   const Index last = contexts.offsets[at(share.end(comm.rank()))];
   std::vector<Index> good(spans.size()); // a bit for each draw
-  for (std::size_t i = 0; i < spans.size(); ++i)
-    for (std::uint64_t draw = 0; draw < attempts; ++draw) {
-      const Span found = random_span(spans[i], contexts, random, draw);
-      const bool here = found.begin >= first && found.begin < last;
-      if (here && found.length() > 0 && !overlaps(mine, found)) good[i] |= Index{1} << draw;
+  const auto look_at = [&](std::uint64_t from, std::uint64_t to) {
+    std::vector<Index> now(spans.size());
+    for (std::size_t i = 0; i < spans.size(); ++i) {
+      if (good[i] != 0) continue;
+      const RandomSpans draws(spans[i], contexts, random);
+      for (std::uint64_t draw = from; draw < to; ++draw) {
+        const Span found = draws.draw(draw);
+        const bool here = found.begin >= first && found.begin < last;
+        if (here && found.length() > 0 && !overlaps(mine, found)) now[i] |= Index{1} << draw;
+      }
     }
-  comm::sum(comm, good);
+    comm::sum(comm, now);
+    for (std::size_t i = 0; i < good.size(); ++i) good[i] |= now[i];
+  };
+  look_at(0, few);
+  look_at(few, attempts);
   std::vector<Span> beside;
   for (std::size_t i = 0; i < spans.size(); ++i)
-    for (std::uint64_t draw = 0; draw < attempts; ++draw)
-      if ((static_cast<std::uint64_t>(good[i]) >> draw & 1U) != 0) {
-        beside.push_back(random_span(spans[i], contexts, random, draw));
-        break;
-      }
+    if (good[i] != 0)
+      beside.push_back(
+          RandomSpans(spans[i], contexts, random).draw(static_cast<std::uint64_t>(std::countr_zero(static_cast<std::uint64_t>(good[i])))));
   return beside;
 }
 

@@ -95,6 +95,7 @@ private:
   void run_layer(io::Output& output, Side& side, Index number);
   void require_width(const Side& side, int layer, Index width, const std::optional<PhraseMeans>& means) const;
   SpanValues values_on_spans(const Side& side, int layer) const;
+  std::vector<ConceptMembers> members_of(const Side& side, int layer);
   /// How the layer's subspaces act. @param means of the layer's phrases, where there are any
   void measure(const Side& side, int layer, const PhraseMeans* means, LayerResult& result, LayerActs& acts) const;
   LayerGeometry geometry_of(Side& side, int layer, const LayerResult& result);

@@ -60,14 +60,19 @@ std::optional<GivenFeatures> Stage::given_features(const Side& side, int layer) 
   });
 }
 
+std::vector<ConceptMembers> Stage::members_of(const Side& side, int layer) {
+  const auto values = values_on_spans(side, layer); // of all features; those of members are kept
+  const auto given = given_features(side, layer);
+  auto members =
+      choose_members(comm_, spans_, defined_, values, settings_, options_.seed, given ? &*given : nullptr, stop_, &seconds_.of_members);
+  keep_values(side, layer, values, members);
+  return members;
+}
+
 void Stage::run_layer(io::Output& output, Side& side, Index number) {
   const int layer = side.layers[at(number)];
   LayerResult result;
-  const auto values = values_on_spans(side, layer);
-  const auto given = given_features(side, layer);
-  result.members =
-      choose_members(comm_, spans_, defined_, values, settings_, options_.seed, given ? &*given : nullptr, stop_, &seconds_.of_members);
-  keep_values(side, layer, values, result.members);
+  result.members = members_of(side, layer);
   const auto sae = load_decoder(side, layer);
   const auto means = means_of(side, layer);
   const auto features = layer_features(side, layer, sae);

@@ -113,6 +113,36 @@ TEST(WordSets, AreOfOtherConceptsAndAsLarge) {
   EXPECT_GT(different.size(), 110U);
 }
 
+/// A list of forty phrases beside others as long, and beside short ones: some draws are without the words of each other concept.
+TEST(WordSets, OfLongListsLeaveConceptsOut) {
+  for (const int other_phrases : {40, 5}) {
+    RowsOfConcepts rows;
+    rows.d = d;
+    for (std::int32_t c = 0; c < concepts; ++c)
+      for (int i = 0; i < (c == 0 ? 40 : other_phrases); ++i) rows.concept_number.push_back(c);
+    rows.rows = normal(5, static_cast<Index>(rows.concept_number.size()) * d);
+    const WordSets sets(rows, normal(4, d), 3);
+    std::vector<int> without(concepts);
+    for (int draw = 0; draw < energy_draws; ++draw) {
+      const auto set = sets.of(0, draw);
+      EXPECT_EQ(static_cast<int>(set.size()), other_phrases == 40 ? 40 : 4 * other_phrases);
+      for (Index other = 1; other < concepts; ++other) without[place(other)] += sets.holds(set, other) ? 0 : 1;
+    }
+    for (Index other = 1; other < concepts; ++other) { // two of five are left out, or one
+      EXPECT_GT(without[place(other)], other_phrases == 40 ? 50 : 15);
+      EXPECT_LT(without[place(other)], other_phrases == 40 ? 110 : 65);
+    }
+  }
+}
+
+TEST(WordSets, OfTwoConceptsAreOfTheOther) {
+  RowsOfConcepts rows{d, {}, {0, 0, 0, 1, 1, 1, 1}};
+  rows.rows = normal(5, 7 * d);
+  const WordSets sets(rows, normal(4, d), 3);
+  for (int draw = 0; draw < 5; ++draw) EXPECT_EQ(sets.of(0, draw).size(), 3U);
+  EXPECT_TRUE(sets.holds(sets.of(0, 0), 1));
+}
+
 TEST(EnergyControls, AreTheNearestOfTheDraws) {
   const auto spans = some_spans();
   const auto means = means_of(spans);

@@ -252,7 +252,7 @@ TEST(MembersTogether, OfManyMembers) {
   for (std::int32_t f = 100; f < 300; ++f) members[0].push_back(f); // never active, so that sets are of several words
   members[1].push_back(299);
   const auto codes = some_codes(300);
-  const features::FeaturesFile file(test::features_file("coactivation", codes, features_there));
+  const features::FeaturesFile file(test::features_file("coactivation", codes, 300));
   const auto found = members_together(world(), file, 2, members, codes.offsets, 4);
   for (std::size_t c = 0; c < 3; ++c)
     for (std::size_t other = 0; other < 3; ++other)

@@ -41,7 +41,9 @@ TEST(DealtRanking, HitsAreThoseOfEachDealByItself) {
     std::vector<SpanRanking> each;
     for (int deal = 0; deal < 6; ++deal) {
       const auto dealt = deal == 0 ? spans : dealt_anew(spans, 3, deal);
-      all.add_deal(dealt);
+      std::vector<std::int32_t> numbers;
+      for (const Span& span : dealt) numbers.push_back(span.concept_number);
+      all.add_deal(numbers);
       each.emplace_back(dealt, concepts);
     }
     for (std::uint64_t feature = 0; feature < 60; ++feature) {
@@ -76,7 +78,7 @@ TEST(DealtRanking, WithoutRandomSpansNothingIsFound) {
   spans[1].concept_number = 1;
   spans[1].phrase = 1;
   DealtRanking ranking(spans, {true, true}, 0.5);
-  ranking.add_deal(spans);
+  ranking.add_deal({spans[0].concept_number, spans[1].concept_number});
   EXPECT_TRUE(ranking.hits(std::vector<SpanEntry>{{0, 1.0F}}).empty());
 }
 

@@ -17,8 +17,8 @@ using namespace worlds;
 constexpr Index rows = 18000; // more than are read at once
 constexpr Index features = 23;
 
-/// Few features a row, in any order; every ninth row is left out. Feature 5 never fires.
-test::Codes some_codes() {
+/// Few features a row, or many, in any order; every ninth row is left out. Feature 5 never fires.
+test::Codes some_codes(double density = 0.12) {
   const Philox random(3, "codes");
   test::Codes codes;
   std::uint64_t draw = 0;
@@ -27,7 +27,7 @@ test::Codes some_codes() {
     std::vector<std::int32_t> here;
     if (row % 9 != 0)
       for (std::int32_t f = 0; f < features; ++f)
-        if (f != 5 && random.uniform(draw++) < 0.12) here.push_back(f);
+        if (f != 5 && random.uniform(draw++) < density) here.push_back(f);
     if (row % 2 == 1) std::reverse(here.begin(), here.end());
     for (const auto f : here) {
       codes.indices.push_back(f);
@@ -119,6 +119,28 @@ TEST(SpanValuesOfFeatures, EqualADenseLoop) {
     EXPECT_EQ(next, found.size());
     EXPECT_GT(next, spans.size());
   }
+}
+
+/// Some 600,000 values: several pieces on each rank, unequally many.
+TEST(SpanValuesOfFeatures, EqualADenseLoopWhereThereAreMany) {
+  const test::Codes codes = some_codes(0.95);
+  const features::FeaturesFile file(test::features_file("span_values", codes, features));
+  std::vector<Span> spans;
+  for (Index begin = 0; begin + 3 <= rows; ++begin) {
+    spans.push_back(span_of(begin, begin > rows / 2 ? 1 : 1 + begin % 3));
+    if (begin > rows / 3) spans.push_back(span_of(begin, 1, true));
+  }
+  const auto found = gathered(span_values(world(), file, 2, spans, SpanValue::max));
+  ASSERT_GT(found.size(), 4 * (std::size_t{1} << 17));
+  const Dense slow = slow_values(codes, spans, SpanValue::max);
+  std::size_t next = 0;
+  for (Index f = 0; f < features; ++f)
+    for (const SpanEntry& entry : entries_of(slow[at(f)])) {
+      ASSERT_LT(next, found.size());
+      ASSERT_EQ(std::tuple(found[next].feature, found[next].entry.span, found[next].entry.value), std::tuple(f, entry.span, entry.value));
+      ++next;
+    }
+  EXPECT_EQ(next, found.size());
 }
 
 TEST(SpanValuesOfFeatures, OfNoSpansAndOfFewerThanRanks) {

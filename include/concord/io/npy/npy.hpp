@@ -40,6 +40,8 @@ struct CsrMatrix {
   std::vector<float> values;
   Index nnz() const { return static_cast<Index>(indices.size()); }
 };
+/// Whether check_csr() would pass.
+bool is_sound(const CsrMatrix& matrix);
 /// Checks shape, monotone indptr, index range, that no row names a column twice, and finite values. @throws Error bad_data naming `name`.
 void check_csr(const CsrMatrix& matrix, const std::string& name);
 /// A matrix saved by scipy.sparse.save_npz in CSR format; stored zeros are dropped. @throws Error bad_data.
