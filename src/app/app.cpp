@@ -19,6 +19,7 @@
 #include "app/command/command.hpp"
 #include "app/command/command_pages.hpp"
 #include "app/command/setting_flags.hpp"
+#include "app/info/calibration.hpp"
 #include "app/info/info.hpp"
 #include "app/info/rank_places.hpp"
 #include "app/init.hpp"
@@ -93,6 +94,7 @@ public:
     for (const Stage& stage : stages()) add_stage(stage);
     add_status();
     add_plan();
+    add_calibrate();
     add_init();
     add_scaling();
     add_files();
@@ -240,7 +242,7 @@ private:
   }
 
   void add_plan() {
-    auto* plan = add("plan", "bytes, flops, memory and time of each stage of a study", [this] {
+    auto* plan = add("plan", "bytes, memory and time of each stage of a study, at one size or several", [this] {
       const auto study = load_study();
       comm::agree(world_, [&] { print_plan(study, plan_); });
     });
@@ -248,14 +250,31 @@ private:
     plan->add_option("--tokens", plan_.tokens, "tokens of the corpus, such as 1e9, in the place of those of the study")
         ->check(CLI::NonNegativeNumber);
     plan->add_option("--ranks", plan_.ranks, "ranks to plan for")->check(CLI::Range(1, 1 << 24))->capture_default_str();
-    plan->add_option("--ranks-a-node", plan_.ranks_a_node, "of them on one node; 0: all")
+    plan->add_option("--ranks-a-node", plan_.ranks_a_node, "of them on one node; 0: as the machine has, else all")
         ->check(CLI::Range(0, 1 << 24))
         ->capture_default_str();
-    plan->add_option("--gflops", plan_.gflops, "what one rank computes a second, in 10^9 operations")->capture_default_str();
-    plan->add_option("--write-gbs", plan_.write_gbs, "what the file system takes a second from all ranks together, in 10^9 bytes")
-        ->capture_default_str();
+    plan->add_option("--machine", plan_.machine, "constants of a machine, as calibrate writes them; without it those of docs/scaling.md");
+    plan->add_option("--nodes", plan_.nodes, "numbers of nodes to compare, such as 1,2,4, in the place of --ranks")
+        ->delimiter(',')
+        ->check(CLI::Range(1, 1 << 20));
+    plan->add_option("--matched", plan_.matched, "share of the latents that compare gets matched")->capture_default_str();
     plan->add_flag("--memory", plan_.memory, "also each array above 1 MiB, with its formula");
     plan->add_flag("--json", plan_.json, "all of it as JSON");
+  }
+
+  void add_calibrate() {
+    auto* calibrate = add("calibrate", "what this machine does a second, measured by the program's own kernels, for plan --machine",
+                          [this] { print_calibration(cost::calibrate(world_, calibrate_)); });
+    calibrate->add_option("--out", calibrate_.out, "machine file to write (JSON)");
+    calibrate->add_option("--work", calibrate_.work, "folder of the file system to measure; nothing stays there")->capture_default_str();
+    calibrate->add_option("--repeat", calibrate_.repeats, "runs of each kernel, of which the median counts")->capture_default_str();
+    calibrate
+        ->add_option("--part", calibrate_.part,
+                     "of the sizes of the kernels' matrices, above 0: a quick look, since small ones run at other rates")
+        ->check(CLI::Range(0.0, 1.0))
+        ->capture_default_str();
+    calibrate->add_option("--file-mib", calibrate_.file_mib, "size of the file that each rank writes and reads")->capture_default_str();
+    calibrate->add_option("--max-time", common_.max_time, "stop (exit 75) after so long: seconds, MM:SS or HH:MM:SS");
   }
 
   void add_init() {
@@ -331,6 +350,7 @@ private:
   bool json_schema_ = false;
   bool ranks_ = false;
   PlanOptions plan_;
+  cost::CalibrateOptions calibrate_;
   InitOptions init_;
 };
 

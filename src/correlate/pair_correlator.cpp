@@ -6,6 +6,7 @@
 #include "correlate/device/device_sweep.hpp"
 #include "correlate/kept.hpp"
 #include "correlate/null/sampled_source.hpp"
+#include "correlate/sums/share_grid.hpp"
 #include "correlate/sums/sweep.hpp"
 #include <algorithm>
 #include <limits>
@@ -15,28 +16,13 @@
 namespace concord::correlate {
 namespace {
 
-/// Nanoseconds that a rank of a grid takes for a row: what it adds up (fitted to measured shares, docs/performance.md) and what it is sent
-/// (assumed). Rows of B cost the less an entry the longer they are, so columns only pay where B's rows have to be sent to many nodes.
-double nanoseconds_a_row(const ShareGrid& grid, int on_node, const FeatureSource& a, const FeatureSource& b) {
-  constexpr double posting = 33, entry = 1.45, byte = 1;
-  const auto entries = [](const FeatureSource& side) { return static_cast<double>(side.entries()) / static_cast<double>(side.rows()); };
-  const double of_a = entries(a) / grid.rows;
-  const double of_b = entries(b) / grid.columns;
-  return of_a * (posting + entry * of_b) + 12 * byte * (of_a + of_b / std::min(on_node, grid.rows));
-}
-
-/// The grid that takes the least time; of two such the one with fewer columns.
 ShareGrid grid_for(int ranks, int on_node, const PearsonSettings& settings, const FeatureSource& a, const FeatureSource& b) {
   if (const int columns = settings.grid_columns; columns > 0) {
     require(ranks % columns == 0, ExitCode::config, "{} ranks are no grid of {} columns", ranks, columns);
     return {ranks / columns, columns};
   }
-  ShareGrid best{ranks, 1};
-  for (int columns = 2; columns <= ranks; ++columns) {
-    const ShareGrid grid{ranks / columns, columns};
-    if (ranks % columns == 0 && nanoseconds_a_row(grid, on_node, a, b) < nanoseconds_a_row(best, on_node, a, b)) best = grid;
-  }
-  return best;
+  const auto active = [](const FeatureSource& side) { return static_cast<double>(side.entries()) / static_cast<double>(side.rows()); };
+  return fastest_grid(ranks, on_node, active(a), active(b));
 }
 
 /// The largest r of a sample of A's features, `names` being their numbers among the `features` of the sums' layer. On rank 0.

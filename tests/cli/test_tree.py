@@ -15,7 +15,7 @@ STAGES = {
     "graph": ("graph/graph", "tests/cli/test_graph.py"), "compare": ("similarity/compare", "tests/similarity/similarity_test.cpp"),
     "subspaces": ("subspaces/subspaces", "tests/cli/test_subspaces_stage.py"),
 }
-LAYERS = ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features", "fused", "linalg", "agreement", "correlate", "graph", "similarity", "concepts", "subspaces", "study", "app"]
+LAYERS = ["core", "comm", "dist", "io", "corpus", "model", "sae", "extract", "features", "fused", "linalg", "agreement", "correlate", "graph", "similarity", "concepts", "subspaces", "cost", "study", "app"]
 MAY_INCLUDE = {
     "core": [], "comm": ["core"], "dist": ["core"], "io": ["core", "comm", "dist"], "corpus": ["core", "comm", "dist", "io"],
     "model": ["core", "comm", "dist", "io"], "sae": ["core", "comm", "dist", "io"], "extract": ["core", "comm", "dist", "io", "corpus", "model"],
@@ -25,7 +25,8 @@ MAY_INCLUDE = {
     "correlate": ["core", "comm", "dist", "io", "corpus", "sae", "features"],
     "graph": ["core", "comm", "dist", "io", "corpus", "sae", "features", "correlate"],
     "similarity": ["core", "comm", "dist", "io", "corpus", "sae", "features", "linalg", "correlate"], "concepts": ["core", "comm", "dist", "io", "corpus"],
-    "subspaces": [layer for layer in LAYERS if layer not in ("study", "app", "graph")], "study": ["core"], "app": LAYERS,
+    "subspaces": [layer for layer in LAYERS if layer not in ("study", "app", "graph", "cost")],
+    "cost": ["core", "comm", "dist", "io", "model", "sae", "features", "linalg", "correlate", "similarity"], "study": ["core"], "app": LAYERS,
 }
 
 MOST_FILES = 12  # of one folder of src or include: more are two ideas

@@ -1,4 +1,5 @@
 """A study on several hosts: the same results as on one, whatever the hosts have apart. CONCORD_CLUSTER_FULL=1: all sizes with all stages."""
+import json
 import os
 import pathlib
 import signal
@@ -69,6 +70,17 @@ class Hosts(unittest.TestCase):
                     self.assertEqual(len(ranks), 2)
                     self.assertTrue(ranks[0] & ranks[1], "ranks of a host share nothing")
                 self.assertFalse(set.union(*arrays[0]) & set.union(*arrays[1]), "hosts share memory")
+
+    def test_a_calibration_of_hosts_with_unequal_ranks(self):
+        with Cluster(2) as cluster:
+            for where in ({"h1": 2, "h2": 1}, {"h1": 1, "h2": 2}):
+                with self.subTest(where=where):
+                    out = self.folder / f"machine_{where['h1']}.json"
+                    code, said = finish(cluster.start(where, CONCORD, "calibrate", "--part", "0.05", "--repeat", "1", "--file-mib", "1", "--work", self.folder, "--out", out))
+                    self.assertEqual(code, 0, said)
+                    machine = json.loads(out.read_text())
+                    self.assertEqual(machine["ranks_a_node"], 2)
+                    self.assertTrue(machine["source"].endswith("3 ranks on 2 nodes; not measured: text"), machine["source"])
 
     def test_hosts_that_differ(self):
         """In locale (one writes 0,5 for 0.5), temporary folder and number of cores."""

@@ -6,6 +6,7 @@
 #include "concord/corpus/tokenize.hpp"
 #include "concord/extract/extract.hpp"
 #include "concord/io/hdf5.hpp"
+#include "concord/model/transformer.hpp"
 
 #include <algorithm>
 
@@ -42,15 +43,17 @@ double token_count(const Study& study, double text_bytes) {
 double context_count(const PlanSizes& s) {
   if (tokens_are_there(s.study)) {
     const auto file = io::File::open(StudyFiles(s.study).tokens());
-    return static_cast<double>(file.dataset("/context_offsets").rows()) * s.tokens / static_cast<double>(file.dataset("/tokens").rows());
+    const double tokens = std::max(1.0, static_cast<double>(file.dataset("/tokens").rows()));
+    return static_cast<double>(file.dataset("/context_offsets").rows()) * s.tokens / tokens;
   }
   return s.tokens / std::min(16.0, s.context()) + 1;
 }
 
 ModelPlan model_plan(const study::Model& model) {
-  ModelPlan plan{model, model::read_config(model.path), 0, 0};
+  ModelPlan plan{model, model::read_config(model.path), 0, 0, 0};
   const auto layers = extract::parse_layers(join(model.layers, ","));
   plan.layers = layers.empty() ? plan.config.layers : static_cast<double>(layers.size());
+  plan.run_layers = layers.empty() ? plan.config.layers : *std::max_element(layers.begin(), layers.end()) + 1.0;
   plan.parameters = plan.config.layers * static_cast<double>(plan.config.block_parameters());
   return plan;
 }
@@ -90,6 +93,24 @@ double PlanSizes::vocabulary() const {
   double most = 0;
   for (const auto& m : models) most = std::max(most, static_cast<double>(m.config.vocab));
   return most;
+}
+
+cost::ExtractSize forward_size(const PlanSizes& s, const ModelPlan& m, double tokens) {
+  const bool loss = s.study.flag("extract.loss");
+  const auto context = s.study.integer("corpus.context");
+  double flops = loss ? model::head_flops(m.config) : 0;
+  for (int layer = 0; layer < (loss ? m.config.layers : static_cast<int>(m.run_layers)); ++layer)
+    flops += model::block_flops(m.config, layer, context);
+  constexpr double bytes = 2; // of a weight, as models are published
+  return {.tokens = tokens,
+          .batch_rows = std::min(tokens, static_cast<double>(s.study.integer("extract.batch") * context)),
+          .row_flops = flops,
+          .width = m.width(),
+          .layers = m.layers,
+          .model_bytes = bytes * (m.parameters + static_cast<double>(m.config.vocab * m.config.hidden)),
+          .shards = std::min(s.shards(), m.config.layers),
+          .bf16 = s.study.text("extract.compute") == "bf16",
+          .on_gpu = s.study.text("extract.device") == "cuda"};
 }
 
 PlanSizes plan_sizes(const Study& study, int ranks, int on_node, double tokens) {

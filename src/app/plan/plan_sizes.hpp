@@ -2,6 +2,7 @@
 // What the plans of stages are made of: the sizes of a study before anything runs. Local.
 
 #include "concord/core/machine/memory_plan.hpp"
+#include "concord/cost/stages.hpp"
 #include "concord/model/config.hpp"
 #include "concord/study/study.hpp"
 
@@ -14,12 +15,15 @@ namespace concord::app {
 /// What a stage takes.
 struct StagePlan {
   std::string stage;
-  double disk = 0; ///< bytes written
-  double flops = 0;
+  double disk = 0;  ///< bytes written
+  double flops = 0; ///< floating point operations
   MemoryPlan memory;
-  double unbroken_flops = 0;   ///< of a rank, between two looks for the stop signal
-  double unbroken_seconds = 0; ///< the same, of what is not arithmetic, and of units that are finished first
-  double of_gpu = 0;           ///< bytes that a rank takes of its GPU; 0: none
+  std::vector<cost::Amount> unbroken = {}; ///< of a rank, between two looks for the stop signal: the longest of these
+  double unbroken_seconds = 0;             ///< the same, of what is not arithmetic, and of units that are finished first
+  double of_gpu = 0;                       ///< bytes that a rank takes of its GPU; 0: none
+  std::vector<cost::Phase> cost = {};
+
+  void add(const std::vector<cost::Phase>& phases) { cost.insert(cost.end(), phases.begin(), phases.end()); }
 };
 
 struct ModelPlan {
@@ -27,6 +31,7 @@ struct ModelPlan {
   model::ModelConfig config;
   double layers = 0;
   double parameters = 0; ///< of the blocks
+  double run_layers = 0; ///< up to the last that is wanted
   double width() const { return static_cast<double>(config.hidden); }
 };
 
@@ -38,9 +43,11 @@ struct PlanSizes {
   double text_bytes = 0;
   std::vector<ModelPlan> models;
   DiskSizes disk;
+  double matched = 1; ///< share of the latents that `compare` gets matched
 
   bool fused() const { return study.flag("extract.fused"); }
   int shards() const;
+  cost::Layout layout() const { return {ranks, on_node}; }
   /// Layers of a shard.
   int of_shard(double layers) const { return (static_cast<int>(layers) + shards() - 1) / shards(); }
   /// Groups of `size` ranks that a node has.
@@ -60,6 +67,9 @@ struct PlanSizes {
 /// Seconds of a unit of work that is finished before a stage stops (comm::StopWithin).
 constexpr double grace = 5;
 constexpr double read_a_second = 1e8; ///< bytes of a file, by one rank
+
+/// The forward pass over so many tokens, for `extract`, or where a stage runs the model itself (extract.fused).
+cost::ExtractSize forward_size(const PlanSizes& sizes, const ModelPlan& model, double tokens);
 
 /// @param tokens  0: those of tokens.h5, else estimated from the text
 /// @throws Error config or input_missing where a model's config.json cannot be read

@@ -73,10 +73,47 @@ std::vector<StageResult> results(const study::Study& study) {
   return all;
 }
 
-MemoryPlan memory_of(const PlanSizes& s, const similarity::CompareOptions& options, const ModelPlan& a, const ModelPlan& b) {
+int groups_of(const PlanSizes& s, const similarity::CompareOptions& options, const ModelPlan& a, const ModelPlan& b) {
   const int wanted = options.settings.groups;
   const auto layer_pairs = static_cast<Index>(a.layers * b.layers);
-  const int groups = std::max(1, wanted > 0 ? std::min(wanted, s.ranks) : similarity::groups_for(layer_pairs, s.ranks));
+  return std::max(1, wanted > 0 ? std::min(wanted, s.ranks) : similarity::groups_for(layer_pairs, s.ranks));
+}
+
+cost::CompareSize cost_size(const PlanSizes& s, const similarity::CompareOptions& options, const ModelPlan& a, const ModelPlan& b,
+                            double written) {
+  const auto& spaces = options.settings.spaces;
+  const auto has = [&](std::initializer_list<const char*> names) {
+    return std::any_of(names.begin(), names.end(), [&](const char* name) {
+      return std::find(spaces.measures.begin(), spaces.measures.end(), name) != spaces.measures.end();
+    });
+  };
+  constexpr double by_variance = 0.75; // of the components, seen on decoders (docs/performance.md)
+  const auto kept = [&](double d) { return spaces.svcca.k > 0 ? std::min(d, static_cast<double>(spaces.svcca.k)) : by_variance * d; };
+  return {.layers_a = a.layers,
+          .layers_b = b.layers,
+          .matches = s.matched * s.latents(),
+          .features_a = s.latents(),
+          .features_b = s.latents(),
+          .width_a = a.width(),
+          .width_b = b.width(),
+          .kept_a = kept(a.width()),
+          .kept_b = kept(b.width()),
+          .permutations = static_cast<double>(spaces.permutations + spaces.stratified),
+          .subsets = s.matched < 1 ? static_cast<double>(spaces.subsets) : 0, // where all are matched there is no other set
+          .kendall = has({"rsa_kendall"}) ? static_cast<double>(spaces.kendall_samples) : 0,
+          .svcca = has({"svcca", "svcca_squared", "svcca_rank1", "pwcca"}),
+          .cross = has({"cka", "cka_debiased", "procrustes"}),
+          .procrustes = has({"procrustes"}),
+          .rdm = has({"rsa", "rsa_pearson", "rsa_rho_a", "rsa_kendall", "mutual_knn"}),
+          .ranks = has({"rsa", "rsa_rho_a"}),
+          .values = has({"rsa_pearson"}),
+          .memory = spaces.memory_gib * 0x1p30,
+          .written = written,
+          .groups = groups_of(s, options, a, b)};
+}
+
+MemoryPlan memory_of(const PlanSizes& s, const similarity::CompareOptions& options, const ModelPlan& a, const ModelPlan& b) {
+  const int groups = groups_of(s, options, a, b);
   const int ranks = std::max(1, s.ranks / groups);
   auto plan = similarity::compare_memory(options.settings.spaces, {.matches = s.latents(),
                                                                    .features_a = s.latents(),
@@ -101,11 +138,14 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
     const double layer_pairs = a.layers * b.layers;
     const double widest = std::max(a.width(), b.width());
     const double squares = widest * widest;
-    all.disk += similarity::similarity_file_bytes(options.settings.spaces, layer_pairs);
+    const double disk = similarity::similarity_file_bytes(options.settings.spaces, layer_pairs);
+    all.disk += disk;
+    all.add(cost::compare_cost(cost_size(s, options, a, b, disk), s.layout()));
     // Products of rows with rows (RDMs, twice where the keys don't fit), of columns with columns (bases), and one a permutation.
     all.flops += layer_pairs * (2 * latents * latents * widest +
                                 permutations * (2 * latents * squares + 4 * squares * widest + latents * latents) + 12 * latents * squares);
-    all.unbroken_flops = std::max({all.unbroken_flops, 2 * latents * squares, 9 * squares * widest});
+    all.unbroken.push_back({cost::Work::product_f64, 2 * latents * squares, widest});
+    all.unbroken.push_back({cost::Work::eigenvectors, squares * widest, widest});
     auto memory = memory_of(s, options, a, b);
     if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);
   }

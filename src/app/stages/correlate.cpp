@@ -115,22 +115,45 @@ NullPlan null_plan(const PlanSizes& s) {
   return {sampled ? 2 * of_uniform * shifts * features / s.latents() : shifts, shifts * features, sampled};
 }
 
+/// @param options  of a run over a pair of models
+cost::CorrelateSize cost_size(const PlanSizes& s, const study::Pair& pair, const correlate::CorrelateOptions& options, double null_passes,
+                              double written) {
+  const double a = s.plan_of(pair.a).layers, b = s.plan_of(pair.b).layers;
+  return {.layers_a = a,
+          .layers_b = b,
+          .rows = s.tokens,
+          .features_a = s.latents(),
+          .features_b = s.latents(),
+          .active_a = s.active(),
+          .active_b = s.active(),
+          .passes = 1 + null_passes,
+          .shifts = static_cast<double>(options.null_shifts),
+          .best = static_cast<double>(options.best),
+          .memory = options.memory_gib * 0x1p30,
+          .columns = options.grid_columns,
+          .written = written,
+          .groups = std::max(1, correlate::groups_for(options, static_cast<Index>(a * b), s.ranks)),
+          .on_gpu = options.device == Device::cuda};
+}
+
 std::vector<StagePlan> plan(const PlanSizes& s) {
   const double k = s.active();
   const auto null = null_plan(s);
   StagePlan all{"correlate", 0, 0, MemoryPlan("correlate")};
-  // An update of the row accumulator costs about as much as 30 dense operations: it waits for the cache.
-  constexpr double an_update = 30;
-  all.unbroken_flops = an_update * s.tokens * k * k / s.latents() / s.ranks;
+  all.unbroken.push_back({cost::Work::products, s.tokens * k * k / s.latents() / s.ranks});
   all.unbroken_seconds = grace + 8 * s.tokens * (k + 1) / s.ranks / read_a_second;
   for (const auto& pair : s.study.pairs()) {
     const double layer_pairs = s.plan_of(pair.a).layers * s.plan_of(pair.b).layers;
     const bool shifted = is_in_triple(s.study, pair);
+    const auto options = correlate_options(s.study, pair);
     const double passes = 1 + null.passes + (shifted ? 1 : 0);
-    all.disk += matches_disk(s.disk, layer_pairs, static_cast<double>(s.study.integer("correlate.best")), null.values, null.sampled,
-                             s.study.flag("correlate.matrix"));
-    if (shifted) all.disk += matches_disk(s.disk, layer_pairs, 2, 0, false, false);
-    all.flops += an_update * passes * layer_pairs * s.tokens * k * k;
+    const double disk = matches_disk(s.disk, layer_pairs, static_cast<double>(s.study.integer("correlate.best")), null.values, null.sampled,
+                                     s.study.flag("correlate.matrix"));
+    const double of_shifted = shifted ? matches_disk(s.disk, layer_pairs, 2, 0, false, false) : 0;
+    all.disk += disk + of_shifted;
+    all.flops += 2 * passes * layer_pairs * s.tokens * k * k;
+    all.add(cost::correlate_cost(cost_size(s, pair, options, null.passes, disk), s.layout()));
+    if (shifted) all.add(cost::correlate_cost(cost_size(s, pair, shifted_options(s.study, pair), 0, of_shifted), s.layout()));
     auto memory = memory_of(s, pair, layer_pairs);
     if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);
   }

@@ -66,11 +66,22 @@ std::vector<StageResult> results(const study::Study& study) {
 std::vector<StagePlan> plan(const PlanSizes& s) {
   StagePlan all{"encode", 0, 0, MemoryPlan("encode")};
   for (const auto& m : s.models) {
-    all.disk += features_disk(s.disk, m.layers);
+    const double disk = features_disk(s.disk, m.layers);
+    all.disk += disk;
+    all.add(cost::encode_cost({.layers = m.layers,
+                               .rows = s.tokens,
+                               .row_bytes = s.fused() ? 0 : m.width() * s.value(),
+                               .latents = s.latents(),
+                               .active = s.active(),
+                               .width = m.width(),
+                               .top = static_cast<double>(s.study.integer("encode.top")),
+                               .written = disk - 8 * s.tokens * (s.active() + 1)}, // without a layer's codes under way
+                              s.layout()));
+    if (s.fused()) all.add(cost::extract_cost(forward_size(s, m, s.tokens), s.layout()));
     all.flops += m.layers * s.tokens * 2 * m.width() * s.latents();
     const auto at_once =
         static_cast<double>(features::encode_rows_at_once(s.study.integer("sae.latents"), m.config.hidden, thread_count()));
-    all.unbroken_flops = std::max(all.unbroken_flops, at_once * 2 * m.width() * s.latents());
+    all.unbroken.push_back({cost::Work::screen_bf16, at_once * m.width() * s.latents(), m.width()});
     all.unbroken_seconds = grace;
     auto memory = features::encode_memory(encode_options(s.study, m.model),
                                           {.rows = s.tokens,

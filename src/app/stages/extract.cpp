@@ -78,11 +78,15 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   for (const auto& m : s.models) {
     if (!m.model.is_extracted()) continue;
     const auto memory = rank_memory(s, m);
-    const double attention = 4.0 * static_cast<double>(m.config.heads * m.config.head_dim) * s.context() * m.config.layers;
-    const double of_token = 2 * m.parameters + attention;
-    const auto block_rows = std::min(s.tokens, static_cast<double>(s.study.integer("extract.batch")) * s.context());
-    StagePlan one{named("extract", m.model), s.fused() ? 0.0 : activations_disk(s.disk, m.layers, m.width(), s.value()),
-                  s.tokens * of_token, extract::memory_plan(memory, named("extract", m.model)), block_rows * of_token / s.shards()};
+    auto size = forward_size(s, m, s.tokens);
+    StagePlan one{
+        named("extract", m.model),
+        s.fused() ? 0.0 : activations_disk(s.disk, m.layers, m.width(), s.value()),
+        s.tokens * size.row_flops,
+        extract::memory_plan(memory, named("extract", m.model)),
+        {{size.bf16 ? cost::Work::product_bf16 : cost::Work::product_f32, size.batch_rows * size.row_flops / s.shards(), m.width()}}};
+    size.written = one.disk;
+    if (!s.fused()) one.add(cost::extract_cost(size, s.layout()));
     if (s.study.text("extract.device") == "cuda") one.of_gpu = memory.on_device();
     all.push_back(std::move(one));
   }

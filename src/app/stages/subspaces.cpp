@@ -191,7 +191,7 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
   for (const ModelPlan* m : {&a, &b}) {
     const double removals = removed_bases(settings) * concepts;
     const double head = 2 * static_cast<double>(m->config.vocab * m->config.hidden);
-    plan.unbroken_flops = std::max(plan.unbroken_flops, removals * 12 * (2 * m->parameters + head));
+    plan.unbroken.push_back({cost::Work::product_f32, removals * 12 * (2 * m->parameters + head), m->width()});
     add_model(s, settings, *m, size);
   }
   const subspaces::SubspacesLayers layers{.layers_a = static_cast<int>(a.layers),
@@ -222,7 +222,11 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
     auto one = plan_of_pair(s, s.plan_of(pair.a), s.plan_of(pair.b));
     all.disk += one.disk;
     all.flops += one.flops;
-    all.unbroken_flops = std::max(all.unbroken_flops, one.unbroken_flops);
+    all.unbroken.insert(all.unbroken.end(), one.unbroken.begin(), one.unbroken.end());
+    cost::Phase spans{.name = "spans and maps", .ranks = static_cast<double>(s.ranks)}; // on paper: by its floating point operations alone
+    spans.shared = {{cost::Work::product_f32, one.flops, std::min(s.plan_of(pair.a).width(), s.plan_of(pair.b).width())}};
+    spans.written = one.disk;
+    all.add({spans});
     all.unbroken_seconds = one.unbroken_seconds;
     all.of_gpu = std::max(all.of_gpu, one.of_gpu);
     if (one.memory.of_all(s.on_node) >= all.memory.of_all(s.on_node)) all.memory = std::move(one.memory);

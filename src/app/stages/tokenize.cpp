@@ -44,11 +44,13 @@ std::vector<StageResult> results(const study::Study& study) {
 }
 
 std::vector<StagePlan> plan(const PlanSizes& s) {
-  constexpr double tokenized_a_second = 1e6; // bytes of text, by one thread
   const corpus::TokenizeOptions options;
-  return {{"tokenize", tokens_disk(s.disk), 0,
-           corpus::tokenize_memory(options.piece_bytes, std::max(s.text_bytes, 4 * s.tokens), s.vocabulary()), 0,
-           static_cast<double>(options.piece_bytes) / tokenized_a_second}};
+  const double text = std::max(s.text_bytes, 4 * s.tokens);
+  const auto piece = static_cast<double>(options.piece_bytes);
+  StagePlan one{
+      "tokenize", tokens_disk(s.disk), 0, corpus::tokenize_memory(options.piece_bytes, text, s.vocabulary()), {{cost::Work::text, piece}}};
+  one.add(cost::tokenize_cost({.text = text, .piece = piece, .written = one.disk}, s.layout()));
+  return {one};
 }
 
 /// Piece by piece: a corpus may be larger than memory.

@@ -125,6 +125,26 @@ double gpu_memory(const PlanSizes& s, Index d) {
   return sae::gpu_training_bytes(train_options(s.study), d, s.ranks_of_training());
 }
 
+cost::TrainingSize training_size(const PlanSizes& s, double trainings, double width) {
+  const auto o = train_options(s.study);
+  constexpr double most_held_out = 65536;
+  return {.trainings = trainings,
+          .groups = s.fused() ? 1.0 : static_cast<double>(std::clamp<Index>(s.study.integer("sae.groups"), 1, s.ranks)),
+          .variants = 1 + static_cast<double>(s.study.list("sae.variants").size()),
+          .rows = s.tokens,
+          .row_bytes = s.fused() ? 0 : width * s.value(),
+          .memory = o.order == sae::Order::buffer ? 0 : o.memory_gib * 0x1p30,
+          .held_out = std::min(most_held_out, o.held_out * s.tokens),
+          .steps = s.steps(),
+          .batch = s.batch(),
+          .latents = s.latents(),
+          .active = s.active(),
+          .width = width,
+          .scalars = o.kind == sae::Kind::gated || o.kind == sae::Kind::jumprelu ? 2.0 : 1.0,
+          .reproducible = o.reduction == sae::Reduction::reproducible,
+          .on_gpu = o.device == Device::cuda};
+}
+
 std::vector<StagePlan> plan(const PlanSizes& s) {
   StagePlan all{"train-sae", 0, 0, MemoryPlan("train-sae")};
   for (const auto& m : s.models) {
@@ -134,11 +154,22 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
     all.flops += m.layers * s.steps() * s.batch() * of_row;
     // A step, or a piece of the held-out rows.
     const double of_group = std::max(1.0, s.ranks / static_cast<double>(std::max<Index>(1, s.study.integer("sae.groups"))));
-    all.unbroken_flops = std::max({all.unbroken_flops, s.batch() / of_group * of_row, 2 * 1024 * m.width() * s.latents()});
+    all.unbroken.push_back({cost::Work::screen_int8, s.batch() / of_group * s.latents() * m.width(), m.width()});
+    all.unbroken.push_back({cost::Work::screen_bf16, 1024 * s.latents() * m.width(), m.width()});
+    all.add(cost::training_cost(training_size(s, m.layers, m.width()), s.layout()));
+    if (s.fused()) // the model runs as often as the rows are seen
+      all.add(cost::extract_cost(forward_size(s, m, s.steps() * s.batch()), s.layout()));
     all.unbroken_seconds = grace;
     auto memory = memory_of(s, m);
     if (memory.of_rank() > all.memory.of_rank()) all.memory = std::move(memory);
     if (s.study.text("sae.device") == "cuda") all.of_gpu = std::max(all.of_gpu, gpu_memory(s, m.config.hidden));
+  }
+  const auto crosscoders = static_cast<double>(s.study.list("sae.crosscoders").size());
+  const auto pairs = s.study.pairs();
+  if (crosscoders > 0 && !pairs.empty()) {
+    auto size = training_size(s, crosscoders, s.plan_of(pairs.front().a).width() + s.plan_of(pairs.front().b).width());
+    size.memory *= 2; // each model's rows by themselves
+    all.add(cost::training_cost(size, s.layout()));
   }
   return {all};
 }
