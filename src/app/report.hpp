@@ -30,7 +30,8 @@ void check_report_python(const comm::Communicator& comm, const std::string& pyth
 void make_report_of_pairs(const comm::Communicator& comm, const ReportOptions& options,
                           const std::vector<std::pair<std::string, std::filesystem::path>>& pairs, const std::filesystem::path& graph);
 
-/// Runs a script of concord, by a Python with matplotlib, with these words; $CONCORD names this program. @returns its exit status on rank 0.
+/// Runs a script of concord, by a Python with matplotlib, with these words; $CONCORD names this program.
+/// @returns its exit status on rank 0.
 /// @throws Error unavailable, stopped; agreed.
 int run_script_with(const comm::Communicator& comm, const char* name, const std::vector<std::string>& words);
 

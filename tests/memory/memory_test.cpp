@@ -4,7 +4,6 @@
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
-#include "correlate/features/feature_source.hpp"
 #include "concord/correlate/memory_plan.hpp"
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
@@ -15,6 +14,7 @@
 #include "concord/similarity/compare.hpp"
 #include "concord/similarity/memory_plan.hpp"
 
+#include "correlate/features/feature_source.hpp"
 #include "memory/byte_counter.hpp"
 #include "support/support.hpp"
 #include <fstream>

@@ -23,7 +23,8 @@ struct CorpusSettings {
     setting("paths", s.paths, location(), "text files, folders of .txt files, or patterns");
     setting("tokenizer", s.tokenizer, anything(), "SentencePiece model (tokenizer.model) that both models share");
     setting("token_ids", s.token_ids, anything(),
-            "instead of text: token ids [contexts, length] (.npy, .npz, .safetensors), or a tokens.h5, made elsewhere (scripts/tokenize_hf.py)");
+            "instead of text: token ids [contexts, length] (.npy, .npz, .safetensors), or a tokens.h5, made elsewhere "
+            "(scripts/tokenize_hf.py)");
     setting("bos_id", s.bos_id, within(0, largest_int), "with token_ids of an array: the id that opens contexts");
     setting("documents", s.documents, one_of<DocumentEnd>(), "what separates documents");
     setting("context", s.context, within(2, largest_int), "longest context in tokens, BOS included; contexts never span documents");

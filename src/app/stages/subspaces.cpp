@@ -237,7 +237,7 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
 /// What removals take: a share of the whole, but for LEACE, which takes along one direction what it reads off another.
 void check_energy(const io::File& file, const std::string& name) {
   const auto energy = file.dataset(name);
-  const auto dims = energy.dims(); // layers, span sets, kinds, halves, concepts, concepts
+  const auto& dims = energy.dims(); // layers, span sets, kinds, halves, concepts, concepts
   require(dims.size() == 6, ExitCode::bad_data, "{}:{} has {} dimensions, not 6", file.path().string(), name, dims.size());
   const auto of_kind = static_cast<std::size_t>(dims[3] * dims[4] * dims[5]);
   const auto values = energy.read_all<double>();

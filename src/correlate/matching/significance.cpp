@@ -220,6 +220,7 @@ std::vector<double> BestNull::powers_of(const std::vector<double>& null, Part of
   if (halves[0].empty() || !(distance > apart)) return {0};
   const auto scaled = [&](const std::vector<std::pair<double, double>>& half, double power) {
     std::vector<double> values;
+    values.reserve(half.size());
     for (const auto& [r, logarithm] : half) values.push_back(r * std::exp(power * (middles[1] - logarithm)));
     return values;
   };

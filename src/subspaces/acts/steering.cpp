@@ -80,6 +80,7 @@ std::vector<double> median_projections(const comm::Communicator& comm, const io:
   std::vector<std::vector<double>> of_unit(units.size());
   for (const Projection& projection : comm::all_gather(comm, mine)) of_unit[at(projection.place)].push_back(projection.value);
   std::vector<double> medians;
+  medians.reserve(of_unit.size());
   for (auto& values : of_unit) medians.push_back(median(std::move(values)));
   return medians;
 }
