@@ -11,8 +11,8 @@ namespace concord::correlate {
 inline constexpr Index fewest_null_values = 256;
 
 /// Features of a side whose best r is taken at each shift: `least`, or a thirty-second of them where that is more. All where `least` is 0,
-/// where it is a quarter of them or more, since a sample of both sides would then save little, and where all shifts give fewer
-/// values than that.
+/// where it is a quarter of them or more, since a sample of both sides would then save little, and where the sample would have fewer
+/// than `fewest_values` values at all shifts together.
 inline Index null_features(Index features, Index least, Index shifts, Index fewest_values = fewest_null_values) {
   constexpr Index share = 32;
   constexpr Index worth = 4;

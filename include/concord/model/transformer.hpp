@@ -34,6 +34,7 @@ public:
               std::optional<WeightFiles> files = {});
   ~Transformer();
   const ModelConfig& config() const;
+  /// Where its weights and residual streams lie.
   at::Device device() const;
   Contexts contexts(std::vector<Index> offsets) const;
   /// The residual stream in front of block 0. ids [rows] i32

@@ -33,7 +33,8 @@ struct Calibration {
 
 /// Takes about a minute on an idle machine. Each kernel runs on one rank of each node while the others rest, then on all of them. What the
 /// job cannot measure (links between nodes on one node, links of one rank) is taken from default_machine(), and the machine's source says
-/// so. The same on every rank. @throws Error io where `work` cannot be written; stopped; agreed.
+/// so. The same on every rank. @throws Error usage, input_missing without `work`, io where it cannot
+/// be written, stopped; agreed.
 Calibration calibrate(const comm::Communicator& comm, const CalibrateOptions& options);
 
 } // namespace concord::cost
