@@ -118,7 +118,8 @@ private:
     index_ = correlate::read_matches_index(options_.matches);
     auto settings = settings::digest_of(options_.settings);
     settings["seed"] = spaces().seed;
-    settings["method"] = 3; // 2: keys by a sample, ties at random, laws of three moments; 3: max_p standardises score and null together
+    // 2: keys by a sample, ties at random, laws of three moments; 3: max_p standardises score and null together; 4: exact keys of few items
+    settings["method"] = 4;
     key_ = {"compare", settings, {{"matches", index_.digest}}};
     fields_ = pair_fields(spaces());
     for (const auto& field : fields_) numbers_ += field.count();

@@ -1,5 +1,7 @@
 #include "concord/similarity/memory_plan.hpp"
 
+#include "concord/similarity/rsa/rsa.hpp"
+
 #include <algorithm>
 
 namespace concord::similarity {
@@ -38,6 +40,10 @@ MemoryPlan compare_memory(const SpaceOptions& o, const CompareSize& size) {
     plan.each_rank("tables for permutations", "16 M^2, 8 M^2 or 0, as they fit half of compare.memory_gib",
                    o.permutations > 0 ? tables * table : 0);
     plan.each_rank("histograms and ranks of keys", "16 (n + 1) 2^20, up to 2^24 where keys would tie", 16 * (size.threads + 1) * 0x1p20);
+    if (m <= static_cast<double>(whole_rows)) {
+      plan.each_rank("edges of keys, up to 1,024 matches", "8 M^2", 8 * m * m);
+      plan.rank_0("dissimilarities that they lie between", "16 M^2", 16 * m * m);
+    }
     plan.each_rank("neighbours", "16 M k (n + 1)", 16 * m * static_cast<double>(o.neighbours) * (size.threads + 1));
   }
   return plan;

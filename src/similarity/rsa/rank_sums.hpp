@@ -63,13 +63,13 @@ inline std::vector<Index> some_rows(Index m, Index most, const char* purpose) {
   return rows;
 }
 
-constexpr Index sampled_rows = 256; ///< whose entries say how keys are given out
+constexpr Index sampled_rows = 256; ///< whose entries say how keys are given out where there are more than whole_rows
 
 /// Dissimilarities by which keys are given out, as rank 0 sees them. Collective.
 inline std::vector<double> sample_of(const comm::Communicator& comm, const Rdm& rdm) {
   std::vector<double> sample;
   if (comm.rank() == 0) {
-    const auto rows = some_rows(rdm.rows(), sampled_rows, "rdm sample");
+    const auto rows = some_rows(rdm.rows(), rdm.rows() <= whole_rows ? whole_rows : sampled_rows, "rdm sample");
     const auto n = static_cast<Index>(rows.size());
     const auto all = rdm.among(rows);
     for (Index i = 0; i < n; ++i) sample.insert(sample.end(), all.begin() + i * n + i + 1, all.begin() + (i + 1) * n);
@@ -82,7 +82,7 @@ inline std::vector<double> sample_of(const comm::Communicator& comm, const Rdm& 
 inline KeyMap key_map_of(const comm::Communicator& comm, const Rdm& rdm, int bits) {
   constexpr double few_ties = 1e-6;
   const auto sample = sample_of(comm, rdm);
-  const bool complete = rdm.rows() <= sampled_rows;
+  const bool complete = rdm.rows() <= whole_rows;
   KeyMap map(sample, complete, bits);
   return map.lost() <= few_ties ? map : KeyMap(sample, complete, most_bits);
 }

@@ -4,9 +4,9 @@
 ///
 /// All M (M - 1) / 2 entries count. Dissimilarities become keys, fewer than 2^24 whole numbers in the same order; a histogram of the keys
 /// gives average ranks with ties; a second pass sums products of ranks in 128-bit integers: Spearman's rho of the rounded RDM, the same
-/// bits on any number of ranks. Up to 256 items each value has a key of its own; beyond, keys are given out by a sample, so that entries
-/// are told apart wherever they crowd, and rounding moves rho by some 1e-8. Where it would tie more, it is not defined. Keys are kept
-/// between the passes where memory allows, else made again; an M x M matrix is held for permutations alone, where it fits.
+/// bits on any number of ranks. Up to whole_rows items each value has a key of its own; beyond, keys are given out by a sample, so that
+/// entries are told apart wherever they crowd, and rounding moves rho by some 1e-8. Where it would tie more, it is not defined. Keys are
+/// kept between the passes where memory allows, else made again; an M x M matrix is held for permutations alone, where it fits.
 
 #include "concord/comm/session.hpp"
 #include "concord/similarity/chance/chance.hpp"
@@ -14,6 +14,8 @@
 #include "concord/similarity/rsa/rdm.hpp"
 
 namespace concord::similarity {
+
+inline constexpr Index whole_rows = 1024;
 
 /// Whether the skewness of chance is found: never, where memory does not allow to permute, or always.
 enum class RsaSkewness { none, without_tables, wanted };
