@@ -257,13 +257,13 @@ TEST(Occurrences, SayWhichCommandMakesAFileWithPieces) {
   const auto folder = test::empty_folder("no_pieces");
   const auto path = folder / "tokens.h5";
   if (world().rank() == 0) {
-    corpus::Tokens tokens;
+    test::Tokens tokens;
     tokens.ids = {1, 2};
     tokens.context_offsets = {0, 2};
     auto file = io::File::create(path);
     file.write("/tokens", tokens.ids);
     file.write("/context_offsets", tokens.context_offsets);
-    file.write_attribute("token_hash", corpus::token_hash(tokens));
+    file.write_attribute("token_hash", test::token_hash(tokens));
     file.write_attribute("bos_id", "1");
   }
   world().barrier();

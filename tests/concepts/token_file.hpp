@@ -2,10 +2,10 @@
 // Files that the tests of concepts read.
 
 #include "concord/core/text.hpp"
-#include "concord/corpus/tokens.hpp"
 #include "concord/io/hdf5.hpp"
 
 #include "support/support.hpp"
+#include "support/whole_tokens.hpp"
 #include <algorithm>
 #include <cstdlib>
 
@@ -35,7 +35,7 @@ struct PieceContext {
 inline std::filesystem::path token_file(const std::string& name, const std::vector<PieceContext>& contexts, bool with_documents = true) {
   const auto path = empty_folder("tokens_" + name) / "tokens.h5";
   if (world().rank() == 0) {
-    corpus::Tokens tokens;
+    Tokens tokens;
     tokens.pieces = {"<unk>", "<bos>"};
     tokens.context_offsets = {0};
     for (const auto& context : contexts) {
@@ -52,7 +52,7 @@ inline std::filesystem::path token_file(const std::string& name, const std::vect
     file.write("/context_offsets", tokens.context_offsets);
     if (with_documents) file.write("/context_document", tokens.context_document);
     file.write_strings("/pieces", tokens.pieces);
-    file.write_attribute("token_hash", corpus::token_hash(tokens));
+    file.write_attribute("token_hash", token_hash(tokens));
     file.write_attribute("bos_id", "1");
   }
   world().barrier();

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/support.hpp"
+#include "support/whole_tokens.hpp"
 #include <algorithm>
 #include <array>
 #include <csignal>
@@ -21,6 +22,8 @@ namespace {
 
 using test::empty_folder;
 using test::expect_error;
+using test::read_tokens;
+using test::Tokens;
 using test::world;
 
 const std::string source = std::getenv("CONCORD_SOURCE") != nullptr ? std::getenv("CONCORD_SOURCE") : ".";
@@ -72,9 +75,7 @@ TEST(Tokenize, ByteRangesCoverTheDocument) {
     joined += document.substr(static_cast<std::size_t>(tokens.byte_begin[r]),
                               static_cast<std::size_t>(tokens.byte_end[r] - tokens.byte_begin[r]));
   EXPECT_EQ(joined, document);
-  EXPECT_EQ(tokens.context_of(0), 0);
-  EXPECT_EQ(tokens.row_kinds()[0], 1);
-  EXPECT_EQ(tokens.row_kinds()[1], 0);
+  EXPECT_EQ(TokenReader(o.out).kinds_of_rows(0, 2), (std::vector<std::uint8_t>{1, 0}));
 }
 
 TEST(Tokenize, GivesTheSameTokensAtAnyRanksAndStopsAtMaxTokens) {
@@ -411,21 +412,25 @@ std::filesystem::path tokens_file(const std::function<void(io::File&)>& change) 
 
 TEST(Tokens, PartsThatDoNotFitAreRefused) {
   const auto whole = tokens_file([](io::File& file) { file.write("/context_document", std::vector<Index>{0}); });
-  EXPECT_EQ(read_tokens(whole).bos_id, 2);
+  EXPECT_EQ(TokenReader(whole).bos_id(), 2);
   EXPECT_EQ(TokenReader(whole).check(), 7);
   EXPECT_EQ(read_contexts(whole).document, std::vector<Index>{0});
   for (const char* id : {"", "two", "2x", "99999999999", "-2"}) {
     const auto path = tokens_file([&](io::File& file) { file.write_attribute("bos_id", id); });
-    expect_error(ExitCode::bad_data, "bos_id", [&] { read_tokens(path); });
     expect_error(ExitCode::bad_data, "bos_id", [&] { TokenReader reader(path); });
   }
   const auto of_documents = tokens_file([](io::File& file) { file.write("/context_document", std::vector<Index>{0, 1}); });
-  expect_error(ExitCode::bad_data, "do not fit", [&] { read_tokens(of_documents); });
-  const auto of_bytes = tokens_file([](io::File& file) {
+  expect_error(ExitCode::bad_data, "do not fit", [&] { read_contexts(of_documents); });
+  auto of_bytes = options_for("of_bytes", "");
+  of_bytes.paths.clear();
+  of_bytes.tokenizer.clear();
+  tokens_file([](io::File& file) {
     file.write("/byte_begin", std::vector<Index>{0, 1, 2});
     file.write("/byte_end", std::vector<Index>{1, 2});
   });
-  expect_error(ExitCode::bad_data, "do not fit", [&] { read_tokens(of_bytes); });
+  of_bytes.token_ids = std::filesystem::path("scratch") / "tokens_file0.h5";
+  world().barrier();
+  expect_error(ExitCode::bad_data, "do not fit", [&] { tokenize(world(), of_bytes); });
   const auto empty_rows = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{}, {3, 0}); });
   expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(empty_rows); });
   const auto table = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{2, 5, 7, 1, 1, 1}, {3, 2}); });
@@ -440,7 +445,7 @@ TEST(TokenTexts, AreThoseOfTheRowsInTheirOrder) {
   std::vector<std::string> expected;
   for (Index i = 0; i < 20; ++i) {
     rows.push_back((7 * i) % tokens.count());
-    expected.push_back(tokens.text_of(tokens.ids[static_cast<std::size_t>(rows.back())]));
+    expected.push_back(text_of_token(tokens.ids[static_cast<std::size_t>(rows.back())], tokens.pieces));
     rows.push_back(-1);
     expected.emplace_back();
   }
@@ -449,14 +454,13 @@ TEST(TokenTexts, AreThoseOfTheRowsInTheirOrder) {
 }
 
 TEST(Tokens, TextOfATokenIsWhatPeopleRead) {
-  Tokens tokens;
-  tokens.pieces = {"\xE2\x96\x81king", "<0x0A>", "s", "<0x0", "\xE2\x96\x81\xE2\x96\x81"};
-  EXPECT_EQ(tokens.text_of(0), " king");
-  EXPECT_EQ(tokens.text_of(1), "\n");
-  EXPECT_EQ(tokens.text_of(2), "s");
-  EXPECT_EQ(tokens.text_of(3), "<0x0");
-  EXPECT_EQ(tokens.text_of(4), "  ");
-  EXPECT_EQ(tokens.text_of(9), "#9");
+  const std::vector<std::string> pieces{"\xE2\x96\x81king", "<0x0A>", "s", "<0x0", "\xE2\x96\x81\xE2\x96\x81"};
+  EXPECT_EQ(text_of_token(0, pieces), " king");
+  EXPECT_EQ(text_of_token(1, pieces), "\n");
+  EXPECT_EQ(text_of_token(2, pieces), "s");
+  EXPECT_EQ(text_of_token(3, pieces), "<0x0");
+  EXPECT_EQ(text_of_token(4, pieces), "  ");
+  EXPECT_EQ(text_of_token(9, pieces), "#9");
 }
 
 } // namespace

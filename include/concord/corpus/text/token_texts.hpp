@@ -14,7 +14,7 @@ class TokenTexts {
 public:
   /// @throws Error input_missing or bad_data.
   explicit TokenTexts(const std::filesystem::path& path);
-  /// Tokens::text_of the ids of these rows, in their order; a row below 0 has none. @throws Error bad_data for a row that is not there.
+  /// text_of_token() of the ids of these rows, in their order; a row below 0 has none. @throws Error bad_data for a row that is not there.
   std::vector<std::string> of_rows(const std::vector<Index>& rows) const;
 
 private:
