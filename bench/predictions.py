@@ -1,11 +1,13 @@
 """How well `concord plan` predicts: calibrates this machine, runs stages at several numbers of ranks, and sets their times beside the plan's.
 
-    predictions.py STUDY.toml [--ranks 1,2 | --processor] [--stages extract,train-sae,encode,correlate,compare] [--repeat 2] [--set TABLE.KEY=VALUE]
+    predictions.py STUDY.toml [--ranks 1,2] [--hosts | --processor] [--stages extract,train-sae,encode,correlate,compare] [--repeat 2] [--set TABLE.KEY=VALUE]
 
 Calibrates on the largest number of ranks, then `concord scaling` measures; what compare gets matched is read from matches.h5, since a plan
-cannot know it. With --processor one rank runs each stage once, and its processor time counts, less that of starting the program: other programs
-on the machine matter less then. $CONCORD is the program, $CONCORD_LAUNCHER starts ranks ("mpirun -np {ranks}")."""
+cannot know it. With --hosts each rank has a host of its own (tests/cluster/hosts.py), with its part of the machine's cores, so that messages go
+over a link; root alone may make hosts. With --processor one rank runs each stage once, and its processor time counts, less that of starting the
+program: other programs on the machine matter less then. $CONCORD is the program, $CONCORD_LAUNCHER starts ranks ("mpirun -np {ranks}")."""
 import argparse
+import contextlib
 import csv
 import json
 import os
@@ -21,14 +23,34 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CONCORD = os.environ.get("CONCORD", str(ROOT / "build" / "concord"))
-LAUNCHER = os.environ.get("CONCORD_LAUNCHER", "mpirun -np {ranks}")
 STAGES = ["extract", "train-sae", "encode", "correlate", "compare"]
 
 
+@contextlib.contextmanager
+def a_rank_a_host(hosts):
+    """While it lasts ranks start on hosts of their own."""
+    sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+    from hosts import Cluster, why_not
+    if why_not():
+        sys.exit(f"--hosts: {why_not()}")
+    cores = sorted(os.sched_getaffinity(0))
+    if hosts > len(cores):
+        sys.exit(f"--hosts: {hosts} hosts want as many cores, and there are {len(cores)}")
+    share = len(cores) // hosts
+    with Cluster(hosts, cores=[cores[i * share:(i + 1) * share] for i in range(hosts)]) as cluster:
+        before = os.environ.get("CONCORD_LAUNCHER")
+        os.environ["CONCORD_LAUNCHER"] = shlex.join(cluster.mpirun({f"h{i + 1}": 1 for i in range(hosts)}, "-np", "{ranks}"))
+        try:
+            yield
+        finally:
+            os.environ.pop("CONCORD_LAUNCHER") if before is None else os.environ.update(CONCORD_LAUNCHER=before)
+
+
 def concord(*words, ranks=None):
-    launcher = shlex.split(LAUNCHER.format(ranks=ranks)) if ranks else []
-    result = subprocess.run([*launcher, CONCORD, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env={**os.environ, "CONCORD_LAUNCHER": LAUNCHER})
+    launcher = os.environ.get("CONCORD_LAUNCHER", "mpirun -np {ranks}")
+    command = [word.format(ranks=ranks) for word in shlex.split(launcher)] if ranks else []
+    result = subprocess.run([*command, CONCORD, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env={**os.environ, "CONCORD_LAUNCHER": launcher})
     if result.returncode != 0:
         sys.exit(f"concord {' '.join(map(str, words))} ended with {result.returncode}:\n{result.stdout}")
     return result.stdout
@@ -78,12 +100,18 @@ def main():
     parser.add_argument("--ranks", type=lambda text: [int(word) for word in text.split(",")], default=[1, 2])
     parser.add_argument("--stages", type=lambda text: text.split(","), default=STAGES)
     parser.add_argument("--repeat", type=int, default=2)
+    parser.add_argument("--hosts", action="store_true", help="each rank on a host of its own")
     parser.add_argument("--processor", action="store_true", help="one rank, by its processor time")
     parser.add_argument("--set", action="append", default=[], metavar="TABLE.KEY=VALUE")
     parser.add_argument("--machine", type=pathlib.Path, help="constants measured before; without them this calibrates")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "bench" / "predictions")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    with a_rank_a_host(max(arguments.ranks)) if arguments.hosts else contextlib.nullcontext():
+        predict(arguments)
+
+
+def predict(arguments):
     machine = arguments.machine or arguments.out / "machine.json"
     if not machine.exists():
         print(concord("calibrate", "--out", machine, "--work", arguments.out, ranks=max(arguments.ranks)), flush=True)
@@ -95,7 +123,7 @@ def main():
     missed = []
     for ranks in [1] if arguments.processor else arguments.ranks:
         plan = json.loads(concord("plan", arguments.study, *sets, "--set", f"study.output={results}", "--machine", machine, "--ranks", ranks,
-                                  "--matched", max(share, 1e-3), "--json"))
+                                  *(["--ranks-a-node", 1] if arguments.hosts else []), "--matched", max(share, 1e-3), "--json"))
         for stage in arguments.stages:
             times = [one["time"] for one in plan["stages"] if one["stage"].split()[0] == stage]
             predicted = sum(time["seconds"] for time in times)

@@ -227,6 +227,16 @@ def agree_encode(plan, agreement):
     agreement.hold("share of rows in which nearly equal latents changed places", exchanged, 1e-2)
 
 
+def difference_of_nulls(own, peer, columns):
+    """Of the best r of shifted rows: of all features, or of the peer's columns at the first shift; where concord drew features, of those among them."""
+    if "null_feature" not in own:
+        return float(np.abs((own["null_r"][0, :columns] if columns else own["null_r"][:]) - peer).max())
+    feature, shift, r = (own[name][:] for name in ("null_feature", "null_shift", "null_r"))
+    drawn = (feature >= 0) & ((shift == 0) & (feature < columns) if columns else True)
+    of_peer = peer[feature[drawn]] if columns else peer[shift[drawn], feature[drawn]]
+    return float(np.abs(r[drawn] - of_peer).max())  # without any it fails: there is nothing to hold against
+
+
 def agree_correlate(plan, agreement):
     r, null, other, matches = 0.0, 0.0, 0, 0
     with h5py.File(pathlib.Path(plan["concord"]) / "matches.h5") as f:
@@ -238,8 +248,7 @@ def agree_correlate(plan, agreement):
                 for side, name in (("a", "a_to_b"),) if columns else (("a", "a_to_b"), ("b", "b_to_a")):
                     own = pair[name]["r"][:][:columns or None]
                     r = max(r, float(np.abs(own - peer[f"r_{side}"])[own > 0].max()))
-                    shifted = pair[name]["null_r"][0, :columns] if columns else pair[name]["null_r"][:]
-                    null = max(null, float(np.abs(shifted - peer[f"null_{side}"]).max()))
+                    null = max(null, difference_of_nulls(pair[name], peer[f"null_{side}"], columns))
                 if not columns:
                     other += int((pair["match/a"][:] != peer["match"]).sum())
                     matches += int((pair["match/a"][:] >= 0).sum())
