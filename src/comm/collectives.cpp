@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <exception>
 #include <limits>
+#include <numeric>
 #include <set>
 
 namespace concord::comm {
@@ -73,8 +74,14 @@ std::vector<char> all_gather_bytes(const Communicator& comm, const void* data, I
   Index total = 0;
   for (const Index size : sizes) total += size;
   std::vector<char> all(static_cast<std::size_t>(total));
+  if (total <= most_a_message) {
+    std::vector<int> counts(sizes.begin(), sizes.end()), offsets(sizes.size(), 0);
+    std::partial_sum(counts.begin(), counts.end() - 1, offsets.begin() + 1);
+    MPI_Allgatherv(data, static_cast<int>(bytes), MPI_BYTE, all.data(), counts.data(), offsets.data(), MPI_BYTE, comm);
+    return all;
+  }
   Index offset = 0;
-  for (int rank = 0; rank < comm.size(); ++rank) { // one broadcast a rank: any size, and shares may be empty
+  for (int rank = 0; rank < comm.size(); ++rank) { // one broadcast a rank: any size
     const Index size = sizes[static_cast<std::size_t>(rank)];
     if (rank == comm.rank()) std::copy_n(static_cast<const char*>(data), size, all.data() + offset);
     broadcast_bytes(comm, all.data() + offset, size, rank);

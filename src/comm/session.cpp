@@ -99,6 +99,9 @@ Session::Session(int& argc, char**& argv)
     : environment_(with_settings_of_mpi(argc), argv, boost::mpi::threading::funneled, /*abort_on_exception=*/true) {
   set_speaker(world_.rank() == 0);
   name_job(world_);
+  if (boost::mpi::environment::thread_level() < boost::mpi::threading::funneled)
+    end_job(ExitCode::unavailable,
+            "this MPI gives no MPI_THREAD_FUNNELED, and concord has threads of its own; take an MPI built with threads");
   ranks_here() = node_size(world_);
 }
 

@@ -28,7 +28,8 @@ TEST(BlockCyclic, RoundTripsAndCountsLikeNumroc) {
         const BlockCyclic d{n, block, parts};
         std::vector<Index> counts(static_cast<std::size_t>(parts), 0);
         for (Index i = 0; i < n; ++i) {
-          ++counts[static_cast<std::size_t>(d.owner(i))];
+          EXPECT_EQ(d.owner(i), (i / block) % parts);
+          ++counts[static_cast<std::size_t>((i / block) % parts)];
           EXPECT_EQ(d.global(d.local(i), d.owner(i)), i);
         }
         for (int part = 0; part < parts; ++part) EXPECT_EQ(d.size(part), counts[static_cast<std::size_t>(part)]);

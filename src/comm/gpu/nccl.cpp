@@ -39,8 +39,8 @@ Nccl::Nccl(const Communicator& comm, int gpu) : state_(std::make_unique<State>()
     if (comm.rank() == 0) check(ncclGetUniqueId(&id), "start");
   });
   MPI_Bcast(&id, sizeof id, MPI_BYTE, 0, comm);
-  agree(comm, [&] {
-    require(cudaSetDevice(gpu) == cudaSuccess, ExitCode::unavailable, "cannot open GPU {}", gpu);
+  agree(comm, [&] { require(cudaSetDevice(gpu) == cudaSuccess, ExitCode::unavailable, "cannot open GPU {}", gpu); });
+  agree(comm, [&] { // apart: it waits for all ranks
     check(ncclCommInitRank(&state_->comm, comm.size(), id, comm.rank()), "connect the GPUs");
   });
 }

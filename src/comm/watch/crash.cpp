@@ -30,10 +30,8 @@ std::string_view name_of_signal(int signal) {
     return "SIGSEGV, a bad address";
   case SIGABRT:
     return "SIGABRT, given up by itself or by a library";
-  case SIGFPE:
-    return "SIGFPE, a division by zero";
   default:
-    return "SIGILL, an instruction that this processor does not have (built with another CONCORD_ARCH?)";
+    return "SIGFPE, a division by zero";
   }
 }
 
@@ -50,6 +48,12 @@ extern "C" void concord_on_crash(int signal) {
   ::sleep(seconds_to_be_ended);
   ::signal(SIGALRM, SIG_DFL);
   ::alarm(seconds_to_say_it);
+  if (signal == SIGILL) {
+    write_out(
+        "concord: error: SIGILL, an instruction that this processor does not have; build with the CONCORD_ARCH of the nodes that run it "
+        "(docs/install.md), such as -DCONCORD_ARCH=x86-64-v3\n");
+    ::_exit(static_cast<int>(ExitCode::unavailable));
+  }
   write_out("concord: error: a crash (");
   write_out(name_of_signal(signal));
   write_out("), which is a bug; please report it with these lines:\n");

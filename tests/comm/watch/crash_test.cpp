@@ -26,6 +26,16 @@ TEST(CrashDeathTest, SaysOneLineAndEndsWith70) {
       ExitedWithCode(70), "SIGSEGV, a bad address");
 }
 
+TEST(CrashDeathTest, AForeignInstructionNamesTheRemedy) {
+  if (test::world().size() > 1) GTEST_SKIP() << "on one rank: 3 s each";
+  EXPECT_EXIT(
+      {
+        explain_crashes();
+        std::raise(SIGILL);
+      },
+      ExitedWithCode(69), "SIGILL.*build with the CONCORD_ARCH");
+}
+
 /// The handler has a stack of its own.
 int deeper(volatile int* below) {
   if (*below == 0) return 0;

@@ -61,7 +61,6 @@ class Concord(CMakePackage, CudaPackage):
             self.define_from_variant("CONCORD_ARCH", "march"),
             self.define_from_variant("CONCORD_CUDA", "cuda"),
             self.define_from_variant("CONCORD_TESTS", "tests"),
-            self.define("CONCORD_WERROR", False),
             self.define("SCALAPACK_LIBRARY", self.spec["scalapack"].libs[0]),
             self.define("LAPACK_LIBRARY", self.spec["lapack"].libs[0]),
             self.define("BLAS_LIBRARY", self.spec["blas"].libs[0]),
