@@ -247,7 +247,7 @@ def agree_correlate(plan, agreement):
                 peer = np.load(pathlib.Path(plan["peer"]) / ("columns.npz" if columns else f"pair_{a}_{b}.npz"))
                 for side, name in (("a", "a_to_b"),) if columns else (("a", "a_to_b"), ("b", "b_to_a")):
                     own = pair[name]["r"][:][:columns or None]
-                    r = max(r, float(np.abs(own - peer[f"r_{side}"])[own > 0].max()))
+                    r = max(r, float(np.abs(own - peer[f"r_{side}"])[own > 0].max(initial=0)))
                     null = max(null, difference_of_nulls(pair[name], peer[f"null_{side}"], columns))
                 if not columns:
                     other += int((pair["match/a"][:] != peer["match"]).sum())
@@ -255,7 +255,7 @@ def agree_correlate(plan, agreement):
     agreement.hold("r of the best partners, largest difference", r, 1e-4)
     agreement.hold("best r of shifted rows, largest difference", null, 1e-4)
     if not columns:
-        agreement.hold(f"share of {matches} matches that differ", other / matches, 1e-2)
+        agreement.hold(f"share of {matches} matches that differ", other / max(1, matches), 1e-2)
 
 
 def agree_compare(plan, agreement):
@@ -281,9 +281,14 @@ COLUMNS = ("stage", "concord, s", "peer, s", "ratio", "concord, core-s", "peer, 
            "concord, MiB", "peer, MiB", "ratio", "concord, files: MiB", "peer, files: MiB")
 
 
+def ratio(own, peer):
+    """How many times as much the peer took; what is over before it was looked at took nothing that can be compared."""
+    return f"{peer / own:.1f}" if own > 0 else "-"
+
+
 def row(name, own, peer):
     compared = [cell for key, places in (("seconds", 1), ("cores", 1), ("peak", 0))
-                for cell in (f"{own[key]:.{places}f}", f"{peer[key]:.{places}f}", f"{peer[key] / own[key]:.1f}")]
+                for cell in (f"{own[key]:.{places}f}", f"{peer[key]:.{places}f}", ratio(own[key], peer[key]))]
     return "| " + " | ".join([name, *compared, *(f"{side['files']}: {side['bytes'] / 2 ** 20:.0f}" for side in (own, peer))]) + " |"
 
 
@@ -347,10 +352,22 @@ def begin(o, plan):
     run_concord(o, plan, "tokenize")
 
 
+def earlier_results(o, plan):
+    """Of the stages that the same call has finished before; ends the benchmark where that was another call, whose numbers would stand beside these."""
+    done, planned = o.work / "stages.json", o.work / "plan.json"
+    if not done.exists():
+        return []
+    earlier = json.loads(planned.read_text()) if planned.exists() else {}  # which knows more: what stages found
+    other = sorted(key for key, value in json.loads(json.dumps(plan)).items() if earlier.get(key) != value)
+    if other:
+        sys.exit(f"--resume: {o.work} is of a call with other options ({', '.join(other)}); give those again, or leave --resume out to begin anew")
+    return json.loads(done.read_text())
+
+
 def main():
     o = options()
     plan, agreement, done = make_plan(o), Agreement(), o.work / "stages.json"
-    results = json.loads(done.read_text()) if o.resume and done.exists() else []
+    results = earlier_results(o, plan) if o.resume else []
     if not results:
         begin(o, plan)
     with h5py.File(pathlib.Path(plan["concord"]) / "tokens.h5") as f:

@@ -15,10 +15,13 @@ seconds_of() {
     print days * 86400 + seconds }'
 }
 
-# Where the results lie, into CONCORD_OUTPUT. The words are --set of the study.
+# Where the results lie, into CONCORD_OUTPUT, and what has_work says. The words are --set of the study.
 find_results() {
   local plan
   plan=$("$CONCORD_BIN" plan "$CONCORD_STUDY" "$@") || exit
   CONCORD_OUTPUT=$(sed -n 's/^results: //p' <<< "$plan")
+  idle=" $(sed -n 's/^nothing to do in this study: //p' <<< "$plan" | tr -d ,) "
   [[ -n $CONCORD_OUTPUT ]] || refuse 70 "$CONCORD_BIN plan does not say where the results lie"
 }
+# Whether the study gives a stage anything to do.
+has_work() { [[ $idle != *" $1 "* ]]; }

@@ -267,7 +267,10 @@ private:
                           [this] { print_calibration(cost::calibrate(world_, calibrate_)); });
     calibrate->add_option("--out", calibrate_.out, "machine file to write (JSON)");
     calibrate->add_option("--work", calibrate_.work, "folder of the file system to measure; nothing stays there")->capture_default_str();
-    calibrate->add_option("--repeat", calibrate_.repeats, "runs of each kernel, of which the median counts")->capture_default_str();
+    calibrate->add_option("--repeat", calibrate_.repeats, "runs of each kernel, at most, of which the median counts")
+        ->capture_default_str();
+    calibrate->add_option("--seconds", calibrate_.seconds, "for all of it: fewer repeats where they would take longer")
+        ->capture_default_str();
     calibrate
         ->add_option("--part", calibrate_.part,
                      "of the sizes of the kernels' matrices, above 0: a quick look, since small ones run at other rates")

@@ -27,6 +27,13 @@ const Stage& stage_of(const std::string& word) {
   fail(ExitCode::usage, "there is no stage {}; the stages are {}", word, join(words, ", "));
 }
 
+std::vector<std::string> stages_without_work(const study::Study& study) {
+  std::vector<std::string> words;
+  for (const Stage& stage : stages())
+    if (stage.has_work && !stage.has_work(study)) words.push_back(stage.word);
+  return words;
+}
+
 void run_stage(const comm::Communicator& comm, const std::string& word, const study::Study& study, bool force, Share share) {
   const StudyFiles files(study);
   run_record().accepted = [path = files.resolved(), text = study.resolved()] {

@@ -108,8 +108,9 @@ private:
     s.null_features = options_.null_features;
     s.seed = options_.seed;
     s.memory = options_.memory_gib * 0x1p30;
-    s.threads = writes_matrix() ? 1 : thread_count(); // rows of the matrix are written as they come, by the thread that speaks to MPI
-    s.grid_columns = writes_matrix() ? 1 : options_.grid_columns;
+    // Rows of the matrix are written as they come, by the thread that speaks to MPI.
+    s.threads = options_.writes_matrix() ? 1 : thread_count();
+    s.grid_columns = options_.writes_matrix() ? 1 : options_.grid_columns;
     if (options_.device == Device::cuda) s.sums_by = SumsBy::gpu;
     if (options_.device == Device::emulated) s.sums_by = SumsBy::emulated_gpu;
     s.gpu = gpu_.number;
@@ -139,8 +140,6 @@ private:
     });
     return comm::max_of(comm_, matched);
   }
-
-  bool writes_matrix() const { return options_.matrix || options_.matrix_coactive; }
 
   const comm::Communicator& comm_;
   const CorrelateOptions& options_;

@@ -67,7 +67,7 @@ void CorrelationInputs::check_options() const {
   settings::check_all<CorrelateSettings>(options_, "correlate", "this run");
   require(options_.device == Device::cpu || options_.best <= most_partners_on_gpu, ExitCode::config,
           "correlate.best must be at most {} on a GPU, not {}", most_partners_on_gpu, options_.best);
-  const bool more = options_.matrix || options_.matrix_coactive || options_.null_shifts > 0 || options_.rules.pairing == Pairing::optimal;
+  const bool more = options_.writes_matrix() || options_.null_shifts > 0 || options_.rules.pairing == Pairing::optimal;
   require(!is_shifted() || !more, ExitCode::internal, "of shifted rows there are best partners alone");
   require(!options_.matrix || !options_.matrix_coactive, ExitCode::config,
           "correlate.matrix and correlate.matrix_coactive exclude each other; take one");

@@ -6,6 +6,7 @@
 #include "correlate/device/device_sweep.hpp"
 #include "correlate/kept.hpp"
 #include "correlate/null/sampled_source.hpp"
+#include "correlate/shares/row_pieces.hpp"
 #include "correlate/sums/share_grid.hpp"
 #include "correlate/sums/sweep.hpp"
 #include <algorithm>

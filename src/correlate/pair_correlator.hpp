@@ -10,7 +10,7 @@
 #include "concord/comm/session.hpp"
 #include "concord/correlate/null_size.hpp"
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 #include "correlate/null/null_sample.hpp"
 #include "correlate/sums/best_partners.hpp"
 #include <functional>

@@ -27,7 +27,7 @@ PairResult PairRun::run(PairCorrelator& correlator, Index pair) {
   correlator.open(*a.source, inputs_.layer_a(pair), *b.source, inputs_.layer_b(pair));
   PairCorrelation correlation = correlator.correlate();
   seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  if (options_.matrix || options_.matrix_coactive) write_matrix(correlator, *a.source, *b.source, pair);
+  if (options_.writes_matrix()) write_matrix(correlator, *a.source, *b.source, pair);
   std::optional<Matcher> matcher;
   if (group_.rank() == 0) matcher.emplace(correlation, options_.rules, a.facts, b.facts);
   std::vector<Edge> edges;

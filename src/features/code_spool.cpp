@@ -1,7 +1,7 @@
 #include "concord/features/code_spool.hpp"
 
+#include "concord/comm/await_file.hpp"
 #include "concord/comm/decided.hpp"
-#include "concord/core/run/await_file.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/io/rows/row_writer.hpp"
@@ -60,7 +60,7 @@ void write_all(int file, const void* bytes, std::size_t size, const fs::path& pa
 /// A spool file to read. A disk that fails is an error and no end of the file: records behind it would be made again or be called damaged.
 struct SpoolFile {
   explicit SpoolFile(fs::path spool) : path(std::move(spool)) {
-    await_file(path);
+    comm::await_file_here(path);
     in.open(path, std::ios::binary);
     require(in.is_open(), ExitCode::io, "cannot open {}: {}", path.string(), std::strerror(errno));
   }

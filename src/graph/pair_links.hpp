@@ -59,6 +59,7 @@ struct DirectedPair {
   const PairLinks* pair;
   bool forward; ///< from A to B
   std::size_t layers_from() const { return (forward ? pair->layers_a() : pair->layers_b()).size(); }
+  const std::vector<Index>& features_from() const { return forward ? pair->features_a() : pair->features_b(); }
   std::size_t layers_to() const { return (forward ? pair->layers_b() : pair->layers_a()).size(); }
 };
 

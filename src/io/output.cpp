@@ -1,9 +1,9 @@
 #include "concord/io/output.hpp"
 
+#include "concord/comm/await_file.hpp"
 #include "concord/comm/decided.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
-#include "concord/core/run/await_file.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/contents.hpp"
 #include "concord/io/dataset_bytes.hpp"
@@ -170,7 +170,7 @@ void Output::make(const StageKey& key, double bytes, const std::function<void(Fi
 }
 
 void Output::open() {
-  comm::agree(comm_, [&] { await_file(partial_); });
+  comm::await_file(comm_, partial_);
   if (writers_ == Writers::all)
     file_ = File::open_parallel(partial_, comm_);
   else
@@ -202,7 +202,7 @@ void Output::finish() {
     fs::remove(journal_);
     sync_path(path_.has_parent_path() ? path_.parent_path() : fs::path("."));
   });
-  comm::agree(comm_, [&] { await_file(path_); }); // the next stage opens it on every rank
+  comm::await_file(comm_, path_); // the next stage opens it on every rank
 }
 
 } // namespace concord::io

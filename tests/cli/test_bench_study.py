@@ -1,4 +1,5 @@
 """What bench/study.py sets beside concord computes the same on small matrices, by either of its ways, and its checks see what differs."""
+import argparse
 import json
 import sys
 import unittest
@@ -70,6 +71,39 @@ class BenchStudy(unittest.TestCase):
         self.assertAlmostEqual(study.difference_of_codes(scipy.sparse.csr_matrix(own), scipy.sparse.csr_matrix(peer))[0], 0.5 / 3, places=6)
         peer[1] = [9, 5, 4, 0]  # another latent altogether
         self.assertAlmostEqual(study.difference_of_codes(scipy.sparse.csr_matrix(own), scipy.sparse.csr_matrix(peer))[0], 6 / 3, places=6)
+
+    def test_a_run_that_goes_on_has_the_same_plan(self):
+        folder = fresh("bench_study")
+        words = {"large": False, "parts": True, "resume": True, "tokens": 0, "threads": 2, "work": folder}
+        o = argparse.Namespace(**words)
+        self.assertEqual(study.earlier_results(o, study.make_plan(o)), [])
+        (folder / "stages.json").write_text('[{"good": true}]')
+        with self.assertRaisesRegex(SystemExit, "other options"):  # nothing says what it was made with
+            study.earlier_results(o, study.make_plan(o))
+        (folder / "plan.json").write_text(json.dumps(study.make_plan(o) | {"rows": 7}))
+        self.assertEqual(study.earlier_results(o, study.make_plan(o)), [{"good": True}])
+        for word, value, differs in (("parts", False, "part"), ("tokens", 9000, "sae_rows, steps, tokens"), ("threads", 1, "threads")):
+            with self.subTest(word), self.assertRaisesRegex(SystemExit, rf"\({differs}\)"):
+                other = argparse.Namespace(**words | {word: value})
+                study.earlier_results(other, study.make_plan(other))
+
+    def test_what_took_nothing_has_no_ratio(self):
+        took = {"seconds": 2.0, "cores": 3.0, "peak": 10.0, "files": 1, "bytes": 0}
+        self.assertEqual(study.row("x", took | {"peak": 0.0}, took), "| x | 2.0 | 2.0 | 1.0 | 3.0 | 3.0 | 1.0 | 0 | 10 | - | 1: 0 | 1: 0 |")
+
+    def test_pairs_without_a_match(self):
+        folder = fresh("bench_study")
+        plan = {"models": {side: {"layers": [0]} for side in "ab"}, "concord": folder, "peer": folder, "part": {"layers": 0, "columns": 0}}
+        none = {"r": np.zeros((3, 2)), "null_r": np.zeros((1, 3))}
+        with h5py.File(folder / "matches.h5", "w") as f:
+            for name, values in [(f"{way}/{what}", of) for way in ("a_to_b", "b_to_a") for what, of in none.items()] + [("match/a", np.full(3, -1))]:
+                f[f"layer_000_layer_000/{name}"] = values
+        for match, good in ((-1, True), (1, False)):
+            of_sides = {f"{what}_{side}": none[name] for what, name in (("r", "r"), ("null", "null_r")) for side in "ab"}
+            np.savez(folder / "pair_0_0.npz", match=np.array([-1, match, -1]), **of_sides)
+            agreement = study.Agreement()
+            study.agree_correlate(plan, agreement)
+            self.assertEqual(agreement.good, good)
 
     def test_a_difference_is_seen(self):
         agreement = study.Agreement()

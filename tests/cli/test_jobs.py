@@ -26,7 +26,7 @@ if [[ ${0##*/} == bsub ]]; then echo "Job <$(( $(grep -c -e '^bsub' "$RECORD/cal
 for name in squeue sacct qstat bjobs; do [[ ${0##*/} == "$name" && -f $RECORD/$name ]] && cat "$RECORD/$name"; done
 if [[ ${0##*/} == scontrol && $1 == show ]]; then echo "   StdOut=$RECORD/job $3.log"; fi
 if [[ ${0##*/} == mpirun ]]; then while [[ $1 != */concord ]]; do shift; done; exec "$@"; fi
-if [[ ${0##*/} == concord && $1 == plan ]]; then echo "a table"; echo "results: $RECORD/my results"; fi
+if [[ ${0##*/} == concord && $1 == plan ]]; then echo "a table"; echo "results: $RECORD/my results"; if [[ -f $RECORD/idle ]]; then cat "$RECORD/idle"; fi; fi
 if [[ ${0##*/} == concord && $1 == status && -f $RECORD/status ]]; then cat "$RECORD/status"; fi
 if [[ ${0##*/} == concord && $2 == --help && $1 != tokenize && $1 != report ]]; then echo "  --share TEXT"; seq 20000; fi
 if [[ ${0##*/} == concord && $1 == "${STOPS:-}" ]]; then [[ -f $RECORD/stopped ]] || { touch "$RECORD/stopped"; sleep 1.1; exit 75; }; fi
@@ -238,6 +238,30 @@ class Jobs(unittest.TestCase):
         self.assertIn("write STAGE=N", self.submit("--array", "encode=0", code=64))
         self.assertIn("Slurm alone", self.submit("--site", "pbs-pro", "--array", "encode=2", code=78))
         self.assertIn("exclude each other", self.submit("--one-job", "--array", "encode=2", code=64))
+
+    def test_a_stage_without_work_gets_no_job(self):
+        (self.folder / "idle").write_text("nothing to do in this study: recovered, graph, subspaces\n")
+        busy = [stage for stage in STAGES if stage not in ("recovered", "graph", "subspaces")]
+        said, *lines = self.submit().splitlines()
+        self.assertEqual(said, "no job for what has nothing to do in this study: recovered graph subspaces")
+        self.assertEqual([line.split() for line in lines], [[s, str(101 + i)] for i, s in enumerate(busy)])
+        for i, call in enumerate(self.submitted()):  # each waits for the one before it that there is
+            self.assertEqual([w for w in call if w.startswith("--dependency")], [f"--dependency=afterok:{100 + i}"] if i else [])
+        self.assertEqual([line.split("\t")[2] for line in (self.output / "jobs/submitted.tsv").read_text().splitlines()], busy)
+        self.assertNotIn("graph", self.status()[1])
+        self.submit("--from", "graph")
+        self.assertEqual([call[-1].split("/")[-1] for call in self.submitted()], ["60_compare.sbatch", "70_report.sbatch"])
+        self.assertNotRegex(self.submit("--dry-run"), r"(?m)^(recovered|graph|subspaces) ")
+        # In one job they are not among the stages of the job, nor of its status.
+        environment = self.folder / "bin/sbatch"
+        environment.write_text(STAND_IN + 'echo "$CONCORD_STAGES" > "$RECORD/stages"\n')
+        self.submit("--one-job")
+        self.assertEqual((self.folder / "stages").read_text().split(), busy)
+        (self.folder / "squeue").write_text("101|RUNNING|1:02|11:58:58|n1\n")
+        self.assertEqual(list(self.status()[1]), busy)
+        self.assertIn("subspaces has nothing to do", self.submit("--array", "subspaces=2", code=64))
+        (self.folder / "idle").write_text(f"nothing to do in this study: {', '.join(STAGES[3:])}\n")
+        self.assertIn("nothing to submit", self.submit("--from", "encode", code=64))
 
     def status(self, **options):
         said = self.call(self.folder / "jobs/status", self.study, **options)

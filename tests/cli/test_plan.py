@@ -133,12 +133,25 @@ class Sizes(unittest.TestCase):
             self.assertAlmostEqual(times.pop("all stages"), sum(times.values()))
 
     def test_what_no_sum_holds_is_named(self):
-        missing = ["graph", "recovered", "report"]
+        missing = ["recovered", "report"]
         self.assertEqual(sorted(plan(self.study)["not_counted"]), missing)
         self.assertRegex(run("plan", self.study, ranks=1), r"(?m)^not in the total: .*report")
         on_gpu = ["--machine", self.machine(), "--nodes", "1", "--set", 'sae.device="cuda"']
         self.assertEqual(sorted(plan(self.study, *on_gpu)["not_counted"]), sorted([*missing, "train-sae"]))
         self.assertRegex(run("plan", self.study, *on_gpu, ranks=1), r"(?m)^not in the sum: .*train-sae")
+
+    def test_stages_without_work_are_named(self):
+        def idle(*words):
+            said = re.findall(r"(?m)^nothing to do in this study: (.*)$", run("plan", self.study, *words, ranks=1))
+            self.assertEqual(plan(self.study, *words)["without_work"], said[0].split(", ") if said else [])
+            return " ".join(said)
+        self.assertEqual(idle(), "graph")
+        self.assertEqual(idle("--set", "sae.recovered_contexts=0", "--set", "subspaces.concepts="), "recovered, graph, subspaces")
+        self.assertEqual(idle("--set", "extract.fused=true", "--set", "model.a.saes=x", "--set", "model.b.saes=y"), "extract, train-sae, graph")
+        self.assertEqual(idle("--set", "model.a.saes=x"), "graph")  # the other model has none
+        third = [word for key, value in (("path", DEMO / "models/small"), ("layers", "[1]")) for word in ("--set", f"model.c.{key}={value}")]
+        self.assertEqual(idle(*third), "")
+        self.assertNotIn("graph", run("plan", self.study, "--nodes", "1,2", ranks=1).split("not in the sum")[1])
 
     def test_defaults_are_named(self):
         self.assertIn("machine: none given, so the default constants", run("plan", self.study, ranks=1))

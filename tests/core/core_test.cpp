@@ -4,7 +4,6 @@
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
-#include "concord/core/run/await_file.hpp"
 #include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 
@@ -20,7 +19,6 @@
 #include <limits>
 #include <set>
 #include <sys/resource.h>
-#include <thread>
 
 namespace concord {
 namespace {
@@ -32,23 +30,6 @@ TEST(Philox, GivesThePublishedKnownAnswers) { // Random123, kat_vectors, philox4
             (Block{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
   EXPECT_EQ(philox_block({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
             (Block{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
-}
-
-TEST(AwaitFile, WaitsForAFileThatAnotherMakes) {
-  const std::filesystem::path path = "awaited.txt";
-  std::filesystem::remove(path);
-  std::atomic<bool> begun = false;
-  std::thread other([&] {
-    while (!begun) std::this_thread::yield();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    std::ofstream(path) << "there";
-  });
-  begun = true;
-  await_file(path);
-  EXPECT_TRUE(std::filesystem::exists(path));
-  other.join();
-  await_file(path); // at once
-  std::filesystem::remove(path);
 }
 
 TEST(Text, NumbersAreWholeOrNone) {

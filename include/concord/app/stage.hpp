@@ -66,6 +66,8 @@ struct Stage {
   std::function<void(Command& command)> command;
   /// The study's keys of flags that are named otherwise: {"--text", "corpus.paths"}; "": a study has none.
   std::map<std::string, std::string> keys_of_flags;
+  /// Whether a study gives it anything to do; empty: every study does. Local. @throws Error config.
+  std::function<bool(const study::Study& study)> has_work = {};
   /// Makes what is not done yet. Collective over run.comm. @throws Error, agreed.
   std::function<void(const StageRun& run)> run;
   /// In the order in which they are made. Local.

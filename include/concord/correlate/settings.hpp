@@ -49,6 +49,9 @@ struct CorrelateSettings {
   bool allow_shared_gpu = false;
   double gpu_memory_gib = 0;
 
+  /// Whether correlations beside those of the best partners are written.
+  bool writes_matrix() const { return matrix || matrix_coactive; }
+
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
     using namespace settings;

@@ -1,5 +1,6 @@
 #include "concord/app/plan/plan.hpp"
 
+#include "concord/app/stages.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 
@@ -71,6 +72,7 @@ void say_machine(const Study& study, const PlanSizes& sizes, const PlanOptions& 
   else
     say("machine: {} ({})", m.machine.name, m.machine.source);
   say("results: {}", study.path("study.output").string());
+  if (const auto idle = stages_without_work(study); !idle.empty()) say("nothing to do in this study: {}", join(idle, ", "));
 }
 
 void print_one_size(const PlanSizes& sizes, const PlanOptions& options, const PlannedMachine& m) {
@@ -90,7 +92,7 @@ void print_one_size(const PlanSizes& sizes, const PlanOptions& options, const Pl
     if (time) seconds += time->parts.total();
   }
   say("{:<12} {:>12} {:>12} {:>14} {:>14} {:>10}", "total", human_bytes(disk), "", "", "", human_seconds(seconds));
-  const auto omitted = not_counted(plans, m.machine, sizes.layout());
+  const auto omitted = not_counted(sizes.study, plans, m.machine, sizes.layout());
   if (!omitted.empty()) say("not in the total: {}", join(omitted, ", "));
   if (!slow_files.empty())
     say("{}: the ranks wait for the file system; fewer layers, fewer tokens or extract.fused = true write less", join(slow_files, ", "));
@@ -119,7 +121,8 @@ void print_plan(const Study& study, const PlanOptions& options) {
                              {"ranks_a_node", sizes.on_node},
                              {"machine", m.machine.name},
                              {"stages", stages},
-                             {"not_counted", not_counted(plans, m.machine, sizes.layout())}}
+                             {"without_work", stages_without_work(study)},
+                             {"not_counted", not_counted(study, plans, m.machine, sizes.layout())}}
                   .dump(2));
     return;
   }

@@ -69,10 +69,12 @@ std::vector<StagePlan> stage_plans(const PlanSizes& sizes) {
   return plans;
 }
 
-std::vector<std::string> not_counted(const std::vector<StagePlan>& plans, const cost::Machine& machine, const cost::Layout& layout) {
+std::vector<std::string> not_counted(const study::Study& study, const std::vector<StagePlan>& plans, const cost::Machine& machine,
+                                     const cost::Layout& layout) {
+  const auto idle = stages_without_work(study);
   std::vector<std::string> words;
   for (const Stage& stage : stages())
-    if (!stage.plan) words.push_back(stage.word);
+    if (!stage.plan && std::find(idle.begin(), idle.end(), stage.word) == idle.end()) words.push_back(stage.word);
   for (const StagePlan& plan : plans)
     if (!predicted(plan, machine, layout)) words.push_back(plan.stage);
   return words;
@@ -121,7 +123,7 @@ void print_sizes(const study::Study& study, const PlanOptions& options, const Pl
   std::vector<std::vector<AtSize>> sizes;
   for (const int nodes : options.nodes) sizes.push_back(at_size(study, options, m, nodes));
   auto first = plan_sizes(study, m.on_node, m.on_node, options.tokens);
-  const auto omitted = not_counted(stage_plans(first), m.machine, first.layout());
+  const auto omitted = not_counted(study, stage_plans(first), m.machine, first.layout());
   if (options.json) {
     nlohmann::json lines = nlohmann::json::array();
     for (const auto& size : sizes)

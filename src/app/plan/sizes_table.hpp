@@ -19,8 +19,10 @@ std::vector<StagePlan> stage_plans(const PlanSizes& sizes);
 /// What a stage takes on a machine; none where it wants GPUs that the machine has not.
 std::optional<cost::Prediction> predicted(const StagePlan& stage, const cost::Machine& machine, const cost::Layout& layout);
 
-/// Words of the stages that no sum holds: those that have no model of their cost, and those that want GPUs that the machine has not.
-std::vector<std::string> not_counted(const std::vector<StagePlan>& plans, const cost::Machine& machine, const cost::Layout& layout);
+/// Words of the stages with something to do that no sum holds: those that have no model of their cost, and those that want GPUs that the
+/// machine has not.
+std::vector<std::string> not_counted(const study::Study& study, const std::vector<StagePlan>& plans, const cost::Machine& machine,
+                                     const cost::Layout& layout);
 
 nlohmann::json json_of(const std::optional<cost::Prediction>& prediction);
 

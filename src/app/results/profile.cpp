@@ -65,8 +65,8 @@ nlohmann::json pop_metrics(std::span<const RankTimes> ranks) {
     elapsed = std::max(elapsed, rank.elapsed);
     useful += rank.useful();
     longest = std::max(longest, rank.useful());
-    mpi += rank.mpi;
-    least_mpi = std::min(least_mpi, rank.mpi);
+    mpi += rank.communication();
+    least_mpi = std::min(least_mpi, rank.communication());
     calls += rank.calls;
     bytes += rank.bytes;
     ++nodes[rank.node];
@@ -99,7 +99,7 @@ nlohmann::json pop_metrics(std::span<const RankTimes> ranks) {
                            ranks, [](const RankTimes& r, double) { return r.useful(); }, 0)},
             {"communication", least_mpi},
             {"waiting", spread_of(
-                            ranks, [](const RankTimes& r, double least) { return r.mpi - least; }, least_mpi)},
+                            ranks, [](const RankTimes& r, double least) { return r.communication() - least; }, least_mpi)},
             {"files", spread_of(
                           ranks, [](const RankTimes& r, double) { return r.files; }, 0)}}}};
 }
@@ -109,7 +109,8 @@ StageProfile::StageProfile(const comm::Communicator& comm, const std::string& st
 
 void StageProfile::finish(const std::string& stage, const fs::path& folder, const std::string& share) {
   const Spent all = spent() - before_;
-  RankTimes mine{steady_seconds() - begin_, all.mpi, all.files, 0, 0, 0};
+  RankTimes mine{.elapsed = steady_seconds() - begin_, .mpi = all.mpi, .files = all.files};
+  mine.gpu = std::clamp(mine.elapsed - mine.mpi - mine.files, 0.0, all.gpu); // a GPU may be there while this thread waits for others, too
   mine.calls = static_cast<double>(all.calls);
   mine.bytes = static_cast<double>(all.bytes);
   mine.node = comm::node_number(comm_);

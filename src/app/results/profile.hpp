@@ -19,16 +19,19 @@ struct RankTimes {
   double elapsed = 0; ///< seconds
   double mpi = 0;
   double files = 0;
-  double calls = 0; ///< of MPI
-  double bytes = 0; ///< from and to files
-  double node = 0;  ///< number of its node
-  double useful() const { return elapsed > mpi + files ? elapsed - mpi - files : 0; }
+  double gpu = 0;                                    ///< its GPU in exchanges with others
+  double calls = 0;                                  ///< of MPI
+  double bytes = 0;                                  ///< from and to files
+  double node = 0;                                   ///< number of its node
+  double communication() const { return mpi + gpu; } ///< and waiting for others there
+  double useful() const { return elapsed > communication() + files ? elapsed - communication() - files : 0; }
 };
 
 /// The metrics of POP (Rosas, Gimenez and Labarta 2014) from all ranks, under the keys of TALP: load balance = mean / largest useful time,
 /// within and between nodes; communication efficiency = largest useful time / run time; parallel efficiency = their product. Beside them
-/// the split into useful, communication, waiting and files: least, mean and largest over ranks, in seconds. The rank that is least in MPI
-/// waits for nobody: its time there is communication, what others spend there beyond it is waiting. Local. @param ranks  not empty
+/// the split into useful, communication, waiting and files: least, mean and largest over ranks, in seconds. Communication is time in MPI,
+/// and that of GPUs in exchanges of their own (note_gpu_exchange()). The rank that is least there waits for nobody: its time there is
+/// communication, what others spend there beyond it is waiting. Local. @param ranks  not empty
 nlohmann::json pop_metrics(std::span<const RankTimes> ranks);
 
 /// Measures a stage from its beginning to finish().

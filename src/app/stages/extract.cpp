@@ -30,8 +30,12 @@ void add_flags(Command& command) {
   });
 }
 
+bool has_work(const study::Study& study) {
+  return !study.flag("extract.fused");
+}
+
 void run(const StageRun& run) {
-  if (run.study.flag("extract.fused")) {
+  if (!has_work(run.study)) {
     log_info("extract: fused; the model runs inside train-sae and encode");
     return;
   }
@@ -134,6 +138,7 @@ Stage extract_stage() {
           .units = "models",
           .command = add_flags,
           .keys_of_flags = {{"--model", "model.NAME.path"}, {"--layers", "model.a.layers"}},
+          .has_work = has_work,
           .run = run,
           .results = results,
           .plan = plan,

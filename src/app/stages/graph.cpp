@@ -72,6 +72,10 @@ void add_flags(Command& command) {
   });
 }
 
+bool has_work(const study::Study& study) {
+  return !graph_options(study).pairs.empty();
+}
+
 void run(const StageRun& run) {
   auto o = comm::agreed(run.comm, [&] { return graph_options(run.study); });
   if (o.pairs.empty()) {
@@ -128,6 +132,7 @@ Stage graph_stage() {
           .table = "study",
           .command = add_flags,
           .keys_of_flags = {{"--matches", ""}, {"--shifted", ""}},
+          .has_work = has_work,
           .run = run,
           .results = results,
           .plan = {},

@@ -29,9 +29,13 @@ void add_flags(Command& command) {
   });
 }
 
+bool has_work(const study::Study& study) {
+  return study.integer("sae.recovered_contexts") > 0;
+}
+
 void run(const StageRun& run) {
+  if (!has_work(run.study)) return;
   const Index contexts = run.study.integer("sae.recovered_contexts");
-  if (contexts <= 0) return;
   std::size_t unit = 0;
   for (const auto& model : run.study.models()) {
     if (!run.share.has(unit++)) continue;
@@ -53,6 +57,7 @@ Stage recovered_stage() {
                             {"--model", "model.NAME.path"},
                             {"--layers", "model.NAME.layers"},
                             {"--saes", "model.NAME.saes"}},
+          .has_work = has_work,
           .run = run,
           .results = {}, // recovered.json, which names its own inputs
           .plan = {},

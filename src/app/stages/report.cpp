@@ -53,6 +53,10 @@ void report_of(const StageRun& run, const study::Pair& pair) {
   make_report(run.comm, o);
 }
 
+bool has_work(const study::Study& study) {
+  return !study.pairs().empty();
+}
+
 void run(const StageRun& run) {
   const auto pairs = run.study.pairs();
   const io::Claim claim(run.comm, run.files.report());
@@ -82,6 +86,7 @@ Stage report_stage() {
           .table = "report",
           .command = {},
           .keys_of_flags = {},
+          .has_work = has_work,
           .run = run,
           .results = {},
           .plan = {},

@@ -96,8 +96,16 @@ void add_flags(Command& command) {
   command.without_study([&command, options, further, given] { run_without_study(command, *options, *further, *given); });
 }
 
+bool names_concepts(const study::Study& study) {
+  return !study.text("subspaces.concepts").empty();
+}
+
+bool has_work(const study::Study& study) {
+  return names_concepts(study) && !study.pairs("subspaces.pairs").empty();
+}
+
 void run(const StageRun& run) {
-  if (run.study.text("subspaces.concepts").empty()) {
+  if (!names_concepts(run.study)) {
     log_info("subspaces: the study names no concepts (subspaces.concepts)");
     return;
   }
@@ -121,7 +129,7 @@ std::vector<StageResult> results(const study::Study& study) {
                              {"features_b", files.features(pair.b).string()},
                              {"sae_a/", files.saes(pair.a), StageInput::Kind::saes},
                              {"sae_b/", files.saes(pair.b), StageInput::Kind::saes}},
-                   .wanted = !study.text("subspaces.concepts").empty(),
+                   .wanted = names_concepts(study),
                    .needed = false});
   return all;
 }
@@ -217,7 +225,7 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
 
 std::vector<StagePlan> plan(const PlanSizes& s) {
   StagePlan all{"subspaces", 0, 0, MemoryPlan("subspaces")};
-  if (s.study.text("subspaces.concepts").empty()) return {all};
+  if (!names_concepts(s.study)) return {all};
   for (const auto& pair : s.study.pairs("subspaces.pairs")) {
     auto one = plan_of_pair(s, s.plan_of(pair.a), s.plan_of(pair.b));
     all.disk += one.disk;
@@ -322,6 +330,7 @@ Stage subspaces_stage() {
           .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {},
+          .has_work = has_work,
           .run = run,
           .results = results,
           .plan = plan,

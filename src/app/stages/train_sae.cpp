@@ -73,6 +73,11 @@ sae::TrainOptions crosscoder_options(const StageRun& run, const study::Pair& pai
   return o;
 }
 
+bool has_work(const Study& study) {
+  const auto models = study.models();
+  return !study.list("sae.crosscoders").empty() || std::any_of(models.begin(), models.end(), [](const auto& m) { return m.saes.empty(); });
+}
+
 void run(const StageRun& run) {
   const Study& study = run.study;
   const auto variants = study.list("sae.variants");
@@ -183,6 +188,7 @@ Stage train_sae_stage() {
           .units = "SAEs",
           .command = add_flags,
           .keys_of_flags = {{"--variant", "sae.variants"}, {"--seed", "study.seed"}},
+          .has_work = has_work,
           .run = run,
           .results = {}, // folders of SAEs, of which encode's files know the digests
           .plan = plan,

@@ -57,11 +57,16 @@ Spent spent() {
 }
 
 Spent operator-(const Spent& later, const Spent& earlier) {
-  return {later.mpi - earlier.mpi, later.files - earlier.files, later.calls - earlier.calls, later.bytes - earlier.bytes};
+  return {later.mpi - earlier.mpi, later.files - earlier.files, later.gpu - earlier.gpu, later.calls - earlier.calls,
+          later.bytes - earlier.bytes};
 }
 
 void note_file_bytes(Index bytes) {
   file_bytes().fetch_add(bytes, std::memory_order_relaxed);
+}
+
+void note_gpu_exchange(double seconds) {
+  sums().gpu += seconds;
 }
 
 Spend::Spend(Spending what, const char* name) : what_(what), name_(name), counts_(std::this_thread::get_id() == main_thread && !inside) {

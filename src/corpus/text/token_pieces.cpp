@@ -1,7 +1,7 @@
 #include "corpus/text/token_pieces.hpp"
 
+#include "concord/comm/await_file.hpp"
 #include "concord/core/error.hpp"
-#include "concord/core/run/await_file.hpp"
 #include "concord/core/text.hpp"
 
 #include <cerrno>
@@ -29,7 +29,7 @@ std::vector<T> take(std::ifstream& in, Index count) {
 
 /// Opens a piece behind its size. @throws Error io.
 std::ifstream open_piece(const fs::path& path, PieceSize& size) {
-  await_file(path);
+  comm::await_file_here(path);
   std::ifstream in(path, std::ios::binary);
   in.read(reinterpret_cast<char*>(&size), sizeof size);
   require(in.good(), ExitCode::io, "cannot read {}; run again", path.string());

@@ -2,6 +2,7 @@
 /// All sums of a pair of layers on a device, chunk after chunk of A's features, as this rank owns them. Collective over `comm`.
 
 #include "correlate/device/device_pair.hpp"
+#include "correlate/shares/row_pieces.hpp"
 #include <functional>
 
 namespace concord::correlate::device {

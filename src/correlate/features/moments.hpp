@@ -1,7 +1,7 @@
 #pragma once
 /// Sums and squares of features over their rows: what r needs beside the sums of products. Local.
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 
 namespace concord::correlate {
 

@@ -136,8 +136,10 @@ BestNull::BestNull(const std::vector<double>& null, const Drawn& drawn)
   const auto dense = features - sparse;
   add_windows(null, drawn, {0, sparse}, sparse > 0 && sparse < dense);
   add_windows(null, drawn, {sparse, dense}, sparse > 0 && dense <= sparse);
-  pool_excesses(null, drawn);
-  if (sampled_ || std::any_of(windows_.begin(), windows_.end(), [](const Window& w) { return w.alone; })) pool_tails(null, drawn);
+  excesses_ = multiples_of(&Scale::tenth, /*above=*/true, null, drawn);
+  if (!sampled_ && std::none_of(windows_.begin(), windows_.end(), [](const Window& w) { return w.alone; })) return;
+  pooled_ = multiples_of(&Scale::eighth, /*above=*/false, null, drawn);
+  pooled_tail_ = Tail(pooled_.sorted());
 }
 
 namespace {
@@ -271,33 +273,20 @@ BestNull::Window BestNull::window_of(const std::vector<double>& null, const Draw
   return window;
 }
 
-/// By the first scale of each window.
-void BestNull::pool_excesses(const std::vector<double>& null, const Drawn& drawn) {
-  std::vector<std::pair<double, double>> excesses;
-  for (std::size_t place = 0; place < null.size(); ++place) {
-    const std::size_t feature = place % window_.size();
-    if (window_[feature] < 0) continue;
-    const Window& window = windows_[at(window_[feature])];
-    const Scale& scale = window.scales.front();
-    const double r = factor(scale, window.centre, feature) * null[place];
-    if (!window.alone && scale.tenth > 0 && r > scale.tenth) excesses.emplace_back(r / scale.tenth, drawn.weight(feature));
-  }
-  excesses_ = NullValues(std::move(excesses));
-}
-
-/// By the first scale of each window, but for those that stand alone, of which this says what their few values do not.
-void BestNull::pool_tails(const std::vector<double>& null, const Drawn& drawn) {
+/// Null values on the first scale of their windows, with their weights: as multiples of one of its numbers, all or those above it. Windows
+/// that stand alone are left out: of them this says what their few values do not.
+NullValues BestNull::multiples_of(double Scale::*number, bool above, const std::vector<double>& null, const Drawn& drawn) const {
   std::vector<std::pair<double, double>> multiples;
   for (std::size_t place = 0; place < null.size(); ++place) {
     const std::size_t feature = place % window_.size();
     if (window_[feature] < 0) continue;
     const Window& window = windows_[at(window_[feature])];
     const Scale& scale = window.scales.front();
-    if (!window.alone && scale.eighth > 0)
-      multiples.emplace_back(factor(scale, window.centre, feature) * null[place] / scale.eighth, drawn.weight(feature));
+    const double unit = scale.*number;
+    const double r = factor(scale, window.centre, feature) * null[place];
+    if (!window.alone && unit > 0 && (!above || r > unit)) multiples.emplace_back(r / unit, drawn.weight(feature));
   }
-  pooled_ = NullValues(std::move(multiples));
-  pooled_tail_ = Tail(pooled_.sorted());
+  return NullValues(std::move(multiples));
 }
 
 double BestNull::factor(const Scale& scale, double centre, std::size_t feature) const {

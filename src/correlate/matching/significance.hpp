@@ -86,8 +86,7 @@ private:
   Window window_of(const std::vector<double>& null, const Drawn& drawn, Part of, Part those, bool alone);
   std::vector<double> powers_of(const std::vector<double>& null, Part of, int rounds) const;
   Scale scale_of(const std::vector<double>& null, const Drawn& drawn, Part of, double centre, double power) const;
-  void pool_excesses(const std::vector<double>& null, const Drawn& drawn);
-  void pool_tails(const std::vector<double>& null, const Drawn& drawn);
+  NullValues multiples_of(double Scale::*number, bool above, const std::vector<double>& null, const Drawn& drawn) const;
   void find_windows(const std::vector<Index>& counts, const Drawn& drawn);
   double factor(const Scale& scale, double centre, std::size_t feature) const;
   double p_beyond(const Window& window, const Scale& scale, double r) const;

@@ -2,7 +2,7 @@
 
 #include "concord/core/at.hpp"
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 #include <algorithm>
 #include <cmath>
 #include <numeric>

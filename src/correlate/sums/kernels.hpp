@@ -4,7 +4,7 @@
 /// Every sum is taken in row order in float64, whatever kernel takes it and in how many pieces the rows come: so the bits depend on
 /// the data alone. Products of two sparse values are exact; those with a pilot taken off are rounded once, by fused multiply-add.
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 
 namespace concord::correlate::kernels {
 

@@ -4,6 +4,7 @@
 #include "concord/comm/stop.hpp"
 
 #include "correlate/features/moments.hpp"
+#include "correlate/shares/row_pieces.hpp"
 #include "correlate/sums/found.hpp"
 #include <functional>
 #include <memory>

@@ -1,7 +1,7 @@
 #pragma once
 /// The grid of ranks that a pair of layers is shared by. Local.
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 #include <algorithm>
 
 namespace concord::correlate {

@@ -1,6 +1,7 @@
 #pragma once
 /// All sums of a pair of layers, one feature of A after another, as this rank owns them. Collective over `comm`.
 
+#include "correlate/shares/row_pieces.hpp"
 #include "correlate/sums/kernels.hpp"
 #include "correlate/sums/pair_sums.hpp"
 #include <functional>

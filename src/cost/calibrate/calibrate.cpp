@@ -7,6 +7,7 @@
 #include "concord/core/log.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/run/provenance.hpp"
+#include "concord/core/run/spent.hpp"
 #include "concord/core/text.hpp"
 
 #include "cost/calibrate/links.hpp"
@@ -53,26 +54,36 @@ private:
 
   void measure() {
     Machine& m = calibration_.machine;
+    begin_ = steady_seconds();
     m = default_machine(static_cast<int>(comm::max_of(comm_, Index{node_.size()})));
     m.threads_a_rank = thread_count();
-    for (const Family& family : all_families(of_rank(), options_.part)) measure(family);
+    const auto families = all_families(of_rank(), options_.part);
+    sharing_ = families.size() + 3; // messages, memory and files
+    for (const Family& family : families) measure(family);
     const Index nodes = static_cast<Index>(std::lround(comm::sum_of(comm_, 1.0 / node_.size())));
     std::string assumed = "text"; // there is no tokenizer without a study
+    const Effort of_messages = effort(4);
     if (comm_.size() > nodes)
-      m.within = within();
+      m.within = within(of_messages);
     else
       assumed += ", messages within a node";
     if (nodes > 1)
-      m.between = between();
+      m.between = between(of_messages);
     else
       assumed += ", messages between nodes";
-    m.memory = measured_memory(comm_, node_, options_.repeats);
-    const auto files = measured_files(comm_, node_, of_rank(), options_.file_mib * 0x1p20, options_.repeats);
+    m.memory = measured_memory(comm_, node_, effort(1));
+    const auto files = measured_files(comm_, node_, of_rank(), options_.file_mib * 0x1p20, effort(1));
     m.reads = files.reads;
     m.writes = files.writes;
     m.name = comm::host_names(comm_);
     m.source = fmt::format("concord calibrate {}, {}, {} ranks on {} nodes; not measured: {}", version(),
                            comm::decided(comm_, [] { return utc_now(); }), comm_.size(), nodes, assumed);
+  }
+
+  /// Of one of so many measurements, which share what those before have left of the time with all that is still to come.
+  Effort effort(std::size_t measurements) {
+    const double left = options_.seconds - comm::decided(comm_, [&] { return steady_seconds() - begin_; });
+    return {options_.repeats, std::max(0.0, left) / static_cast<double>(sharing_-- * measurements)};
   }
 
   void measure(const Family& family) {
@@ -81,9 +92,10 @@ private:
     comm::agree(comm_, [&] { probes = family.make(); });
     std::vector<double> seconds;
     double slower = 0;
+    const Effort each = effort(probes.size() * (several_ ? 2 : 1));
     for (const Probe& probe : probes) {
-      seconds.push_back(timed(comm_, node_.rank() == 0, options_.repeats, probe.run));
-      const double together = several_ ? timed(comm_, true, options_.repeats, probe.run) : seconds.back();
+      seconds.push_back(timed(comm_, node_.rank() == 0, each, probe.run));
+      const double together = several_ ? timed(comm_, true, each, probe.run) : seconds.back();
       slower += together / seconds.back() / static_cast<double>(probes.size());
       calibration_.probes.push_back({probe.name, seconds.back(), 0, together / seconds.back()});
     }
@@ -97,19 +109,19 @@ private:
   }
 
   /// On the first node that has several ranks.
-  Link within() const {
+  Link within(const Effort& effort) const {
     const Index mine = node_.size() > 1 ? comm_.rank() : comm_.size();
     const Index first = -comm::max_of(comm_, -mine);
     const int number = comm::node_number(comm_);
     const bool takes_part = number == static_cast<int>(first);
     Link link;
-    if (takes_part) link = {measured_latency(node_, options_.repeats), measured_bandwidth(node_, options_.repeats)};
+    if (takes_part) link = {measured_latency(node_, effort), measured_bandwidth(node_, effort)};
     comm::broadcast_bytes(comm_, &link, sizeof link, static_cast<int>(first));
     return link;
   }
 
   /// Between the first two nodes, as many ranks of each as both have.
-  Link between() const {
+  Link between(const Effort& effort) const {
     const auto firsts = comm_.split(node_.rank() == 0 ? 0 : 1); // in the order of the nodes
     Index number = node_.rank() == 0 ? firsts.rank() : 0;
     comm::broadcast_bytes(node_, &number, sizeof number);
@@ -117,8 +129,8 @@ private:
     const bool takes_part = number < 2 && node_.rank() < most;
     const auto two = comm_.split(takes_part ? 0 : 1, takes_part ? static_cast<int>(number * most) + node_.rank() : 0);
     Link link;
-    if (takes_part) link.bandwidth = static_cast<double>(most) * measured_bandwidth(two, options_.repeats);
-    if (node_.rank() == 0) link.latency = measured_latency(firsts, options_.repeats);
+    if (takes_part) link.bandwidth = static_cast<double>(most) * measured_bandwidth(two, effort);
+    if (node_.rank() == 0) link.latency = measured_latency(firsts, effort);
     comm::broadcast_bytes(comm_, &link, sizeof link);
     return link;
   }
@@ -126,7 +138,9 @@ private:
   const comm::Communicator& comm_;
   const CalibrateOptions& options_;
   comm::Communicator node_;
-  bool several_; ///< ranks on a node, on one at least; the same on every rank
+  double begin_ = 0;
+  std::size_t sharing_ = 0; ///< groups of measurements that share what is left of the time
+  bool several_;            ///< ranks on a node, on one at least; the same on every rank
   fs::path folder_;
   Calibration calibration_;
 };
@@ -136,6 +150,7 @@ private:
 Calibration calibrate(const comm::Communicator& comm, const CalibrateOptions& options) {
   comm::agree(comm, [&] {
     require(options.repeats > 0 && options.file_mib >= 1, ExitCode::usage, "--repeat must be positive, --file-mib at least 1");
+    require(options.seconds >= 0, ExitCode::usage, "--seconds must not be negative");
     require(options.part > 0 && options.part <= 1, ExitCode::usage, "--part must be above 0 and at most 1, not {}", options.part);
     require(fs::is_directory(options.work), ExitCode::input_missing, "there is no folder {} to work in", options.work.string());
   });

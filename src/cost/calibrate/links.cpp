@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 
 namespace concord::cost {
 
@@ -42,28 +43,47 @@ double seconds_of_threads() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/// The first run meets fresh memory and cold caches, and counts only where it is long.
-double median_of_runs(int repeats, const std::function<void()>& run) {
-  constexpr double is_long = 0.7; // seconds
-  std::vector<double> times;
-  for (int i = 0; i <= repeats; ++i) {
-    const double begin = seconds_of_threads();
+/// Counts the runs of a measurement.
+class Runs {
+public:
+  explicit Runs(const Effort& effort) : effort_(effort) {}
+  /// Notes a run: its seconds that count, and those by the clock. Whether another one is to follow.
+  bool goes_on(double seconds, double by_clock) {
+    passed_ += by_clock;
+    if (begun_) times_.push_back(std::max(1e-9, seconds));
+    begun_ = true;
+    return times_.empty() || (static_cast<int>(times_.size()) < effort_.repeats && passed_ + by_clock <= effort_.seconds);
+  }
+  double seconds() const { return median(times_); }
+
+private:
+  const Effort& effort_;
+  std::vector<double> times_;
+  double passed_ = 0;
+  bool begun_ = false;
+};
+
+double median_of_runs(const Effort& effort, const std::function<void()>& run) {
+  constexpr double is_long = 0.5; // seconds
+  Runs runs(effort);
+  bool first = true;
+  while (true) {
+    const double by_clock = steady_seconds(), begin = seconds_of_threads();
     run();
     const double seconds = seconds_of_threads() - begin;
-    if (i == 0 && seconds >= is_long) return seconds;
-    if (i > 0) times.push_back(seconds);
+    if (std::exchange(first, false) && seconds >= is_long) return seconds;
+    if (!runs.goes_on(seconds, steady_seconds() - by_clock)) return runs.seconds();
   }
-  return std::max(1e-9, median(times));
 }
 
 } // namespace
 
-double timed(const comm::Communicator& comm, bool takes_part, int repeats, const std::function<void()>& run) {
+double timed(const comm::Communicator& comm, bool takes_part, const Effort& effort, const std::function<void()>& run) {
   double seconds = 0;
   std::exception_ptr failure;
   quiet_barrier(comm);
   try { // not inside agree(): whoever waits there keeps its core busy
-    if (takes_part) seconds = median_of_runs(repeats, run);
+    if (takes_part) seconds = median_of_runs(effort, run);
   } catch (...) {
     failure = std::current_exception();
   }
@@ -77,24 +97,23 @@ double timed(const comm::Communicator& comm, bool takes_part, int repeats, const
 
 namespace {
 
-/// The median over `repeats` of what `run` takes, the slowest rank's, on every rank. The first run meets new connections.
-double slowest(const comm::Communicator& comm, int repeats, const std::function<void()>& run) {
-  std::vector<double> times;
-  for (int i = 0; i <= repeats; ++i) {
+/// What `run` takes, the slowest rank's, on every rank.
+double slowest(const comm::Communicator& comm, const Effort& effort, const std::function<void()>& run) {
+  Runs runs(effort);
+  while (true) {
     comm.barrier();
     const double begin = steady_seconds();
     run();
     const double seconds = comm::max_of(comm, steady_seconds() - begin);
-    if (i > 0) times.push_back(std::max(1e-9, seconds));
+    if (!runs.goes_on(seconds, seconds)) return runs.seconds();
   }
-  return median(times);
 }
 
 } // namespace
 
-double measured_latency(const comm::Communicator& comm, int repeats) {
+double measured_latency(const comm::Communicator& comm, const Effort& effort) {
   constexpr int calls = 200;
-  const double seconds = slowest(comm, repeats, [&] {
+  const double seconds = slowest(comm, effort, [&] {
     for (int call = 0; call < calls; ++call) {
       double value = 1;
       MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, MPI_SUM, comm);
@@ -103,23 +122,23 @@ double measured_latency(const comm::Communicator& comm, int repeats) {
   return seconds / calls / std::ceil(std::log2(comm.size()));
 }
 
-double measured_bandwidth(const comm::Communicator& comm, int repeats) {
+double measured_bandwidth(const comm::Communicator& comm, const Effort& effort) {
   constexpr int swaps = 8, bytes = 4 << 20;
   const int half = comm.size() / 2, other = (comm.rank() + half) % (2 * half);
   std::vector<char> out(bytes, 1), in(bytes, 0);
-  const double seconds = slowest(comm, repeats, [&] {
+  const double seconds = slowest(comm, effort, [&] {
     for (int swap = 0; swap < swaps && comm.rank() < 2 * half; ++swap)
       MPI_Sendrecv(out.data(), bytes, MPI_CHAR, other, 0, in.data(), bytes, MPI_CHAR, other, 0, comm, MPI_STATUS_IGNORE);
   });
   return static_cast<double>(swaps) * bytes / seconds;
 }
 
-double measured_memory(const comm::Communicator& comm, const comm::Communicator& node, int repeats) {
+double measured_memory(const comm::Communicator& comm, const comm::Communicator& node, const Effort& effort) {
   constexpr std::size_t count = std::size_t{8} << 20; // 64 MiB, beyond caches
   std::vector<double> from(count, 1.0), to(count, 0.0);
   const int threads = thread_count();
   const std::size_t each = (count + at(threads) - 1) / at(threads);
-  const double seconds = timed(comm, true, repeats, [&] {
+  const double seconds = timed(comm, true, effort, [&] {
     for_each_item(threads, threads, [&](int, Index item) {
       const std::size_t begin = std::min(count, at(item) * each), end = std::min(count, begin + each);
       std::copy(from.begin() + static_cast<Index>(begin), from.begin() + static_cast<Index>(end), to.begin() + static_cast<Index>(begin));
@@ -184,12 +203,15 @@ private:
 } // namespace
 
 FileSpeeds measured_files(const comm::Communicator& comm, const comm::Communicator& node, const std::filesystem::path& folder, double bytes,
-                          int repeats) {
+                          const Effort& effort) {
   Scratch file(folder / fmt::format("file_{}", comm.rank()), bytes);
   const bool first_node = comm::node_number(comm) == 0;
+  const bool several = node.size() < comm.size();
+  const Effort each{effort.repeats, effort.seconds / (several ? 6 : 4)};
   const auto speed = [&](bool takes_part, const std::function<void()>& before, const std::function<void()>& run) {
-    std::vector<double> times;
-    for (int i = 0; i < repeats; ++i) {
+    Runs runs(each);
+    double seconds = 0;
+    do {
       comm::agree(comm, [&] {
         if (takes_part) before();
       });
@@ -198,18 +220,14 @@ FileSpeeds measured_files(const comm::Communicator& comm, const comm::Communicat
       comm::agree(comm, [&] {
         if (takes_part) run();
       });
-      times.push_back(std::max(1e-9, steady_seconds() - begin)); // agree() waits for the slowest
-    }
-    const double ranks = comm::sum_of(comm, takes_part ? 1.0 : 0.0);
-    double rate = ranks * file.bytes() / median(times);
-    comm::broadcast_bytes(comm, &rate, sizeof rate);
-    return rate;
+      seconds = comm::max_of(comm, steady_seconds() - begin);
+    } while (runs.goes_on(seconds, seconds));
+    return comm::sum_of(comm, takes_part ? 1.0 : 0.0) * file.bytes() / runs.seconds();
   };
   FileSpeeds speeds;
   const bool all[] = {comm.rank() == 0, first_node, true};
   double* writes[] = {&speeds.writes.rank, &speeds.writes.node, &speeds.writes.all};
   double* reads[] = {&speeds.reads.rank, &speeds.reads.node, &speeds.reads.all};
-  const bool several = node.size() < comm.size();
   for (int i = 0; i < 3; ++i) {
     if (i == 2 && !several) continue; // the one node is all
     *writes[i] = speed(

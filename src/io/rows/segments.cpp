@@ -1,7 +1,7 @@
 #include "concord/io/rows/segments.hpp"
 
+#include "concord/comm/await_file.hpp"
 #include "concord/core/error.hpp"
-#include "concord/core/run/await_file.hpp"
 #include "concord/core/run/spent.hpp"
 #include "concord/core/text.hpp"
 
@@ -196,7 +196,7 @@ std::map<std::string, std::map<Index, SegmentPlace>> read_segments(const fs::pat
   for (const auto& path : paths) {
     if (path.extension() == ".partial") fs::remove(path);
     if (path.extension() != ".h5") continue;
-    await_file(path);
+    comm::await_file_here(path);
     const auto file = File::open(path);
     for (const auto& dataset : file.read_strings("/datasets")) {
       const auto blocks = file.read<Index>(dataset + "/blocks");

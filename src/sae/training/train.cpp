@@ -1,11 +1,11 @@
 #include "concord/sae/training/train.hpp"
 
+#include "concord/comm/await_file.hpp"
 #include "concord/comm/decided.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/memory.hpp"
 #include "concord/core/progress.hpp"
-#include "concord/core/run/await_file.hpp"
 #include "concord/core/run/provenance.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/output.hpp"
@@ -139,7 +139,7 @@ public:
     comm::agree(comm_, [&] {
       if (comm_.rank() == 0) write(sae, metrics);
     });
-    comm::agree(comm_, [&] { await_file(o_.out / "training.json"); }); // the next stage reads it on every rank
+    comm::await_file(comm_, o_.out / "training.json"); // the next stage reads it on every rank
     std::string traffic = comm_.size() > 1 ? fmt::format(" received/step={}", human_bytes(received)) : std::string();
     say_stage_ok(o_.stage_word, clock_.seconds(),
                  fmt::format("steps={} rows/s={:.0f} screened={:.0f} fvu={} l0={} too_long={} dead={} ({:.1f}%) peak={}{}{}", o_.steps,

@@ -1,4 +1,5 @@
 // POP's metrics of a stage against numbers worked by hand, and what a run of a stage leaves.
+#include "concord/core/progress.hpp"
 #include "concord/core/run/spent.hpp"
 
 #include "app/results/profile.hpp"
@@ -36,6 +37,31 @@ TEST(Profile, MetricsArePops) {
   EXPECT_DOUBLE_EQ(seconds["useful"]["min"], 2);
 }
 
+TEST(Profile, WhatGpusExchangeIsCommunication) {
+  auto one = rank_of(10, 1, 1, 0), other = rank_of(10, 3, 1, 0);
+  one.gpu = 4;   // useful: 4; communication: 5
+  other.gpu = 2; // 4; 5
+  const auto m = pop_metrics(std::vector<RankTimes>{one, other});
+  EXPECT_EQ(m["usefulTime"], 8'000'000'000);
+  EXPECT_EQ(m["mpiTime"], 10'000'000'000);
+  EXPECT_DOUBLE_EQ(m["mpiCommunicationEfficiency"], 0.4);
+  EXPECT_DOUBLE_EQ(m["seconds"]["communication"], 5);
+  EXPECT_DOUBLE_EQ(m["seconds"]["waiting"]["max"], 0);
+}
+
+TEST(Profile, GpusExchangeNoLongerThanTheStageTakes) {
+  const auto folder = test::empty_folder("profile_gpu");
+  StageProfile profile(test::world(), "train-sae");
+  note_gpu_exchange(1e6); // as if all of it went by while this thread waited elsewhere
+  say_stage_ok("train-sae", 0, "", "nowhere");
+  profile.finish("train-sae", folder);
+  test::world().barrier();
+  const auto stage = nlohmann::json::parse(std::ifstream(folder / "profile.json"))["Application"]["train-sae"];
+  EXPECT_EQ(stage["usefulTime"], 0);
+  EXPECT_LE(stage["seconds"]["communication"], stage["seconds"]["elapsed"]);
+  EXPECT_GT(stage["mpiTime"], 0);
+}
+
 TEST(Profile, AStageThatDoesNothingHasFullEfficiency) {
   const auto m = pop_metrics(std::vector<RankTimes>{rank_of(0, 0, 0, 0)});
   EXPECT_DOUBLE_EQ(m["parallelEfficiency"], 1);
@@ -70,6 +96,15 @@ TEST(Spent, WaitingForARankIsTimeInMpi) {
   EXPECT_GE(all.calls, 1);
   EXPECT_GT(all.mpi, 0);
   EXPECT_LE(all.mpi, there);
+}
+
+TEST(Spent, ExchangesOfGpusStandApart) {
+  const Spent before = spent();
+  note_gpu_exchange(0.25);
+  note_gpu_exchange(0.5);
+  const Spent all = spent() - before;
+  EXPECT_DOUBLE_EQ(all.gpu, 0.75);
+  EXPECT_EQ(all.mpi, 0);
 }
 
 TEST(Spent, ATraceIsJsonOfSpans) {

@@ -3,6 +3,7 @@
 #include "concord/core/philox.hpp"
 
 #include "correlate/device/device_sweep.hpp"
+#include "correlate/shares/row_pieces.hpp"
 #include "correlate/sums/sweep.hpp"
 #include "support/fiber_warp.hpp"
 #include "support/support.hpp"

@@ -3,10 +3,12 @@
 #include "concord/comm/stop.hpp"
 #include "concord/cost/calibrate/calibrate.hpp"
 
+#include "cost/calibrate/links.hpp"
 #include "cost/calibrate/probe.hpp"
 #include "support/support.hpp"
 #include <cmath>
 #include <csignal>
+#include <ctime>
 
 namespace concord::cost {
 namespace {
@@ -54,6 +56,32 @@ TEST(Fit, AKindThatIsNotSeenHasAFiniteRate) {
   EXPECT_NEAR(10 / rate / 0.9, 0.01, 1e-12); // a hundredth of the probe
 }
 
+TEST(Timed, RunsEndWithTheirNumberOrTheirTime) {
+  int runs = 0;
+  const auto run = [&] { ++runs; };
+  timed(world(), true, {5, 1e9}, run);
+  EXPECT_EQ(runs, 6); // the first is not counted
+  runs = 0;
+  timed(world(), true, {5, 0}, run);
+  EXPECT_EQ(runs, 2);
+  runs = 0;
+  timed(world(), false, {5, 1e9}, run);
+  EXPECT_EQ(runs, 0);
+}
+
+TEST(Timed, ALongFirstRunIsTheOnlyOne) {
+  int runs = 0;
+  const double seconds = timed(world(), true, {5, 1e9}, [&] {
+    ++runs;
+    timespec begin{}, now{}; // of this thread: no clock ticks less
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+    do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    while (static_cast<double>(now.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - begin.tv_nsec) < 0.6);
+  });
+  EXPECT_EQ(runs, 1);
+  EXPECT_GE(seconds, 0.6);
+}
+
 bool is_positive(double value) {
   return std::isfinite(value) && value > 0;
 }
@@ -64,6 +92,7 @@ TEST(Calibrate, EveryConstantIsFiniteAndTheSameOnEveryRank) {
   options.work = folder;
   options.out = folder / "machine.json";
   options.repeats = 1;
+  options.seconds = 0; // each measurement once
   options.file_mib = 1;
   options.part = 1.0 / 16;
   const auto calibration = calibrate(world(), options);

@@ -1,5 +1,6 @@
 #pragma once
-/// Where the time of this process's main thread goes: in calls of MPI, in files, and the rest, which is useful work. Local.
+/// Where the time of this process's main thread goes: in calls of MPI, in files, in exchanges of its GPU with others, and the rest, which
+/// is useful work. Local.
 
 #include "concord/core/index.hpp"
 
@@ -14,6 +15,7 @@ enum class Spending { mpi, files };
 struct Spent {
   double mpi = 0;   ///< seconds
   double files = 0; ///< seconds; reading and writing through HDF5 and MPI-IO, waiting for a thread that reads or writes
+  double gpu = 0;   ///< seconds that its GPU was in collective calls of GPUs, by the clock of the GPU
   Index calls = 0;  ///< of MPI
   Index bytes = 0;  ///< moved from and to files by any thread
 };
@@ -22,6 +24,10 @@ Spent operator-(const Spent& later, const Spent& earlier);
 
 /// Adds what was moved from or to a file. Thread-safe.
 void note_file_bytes(Index bytes);
+
+/// Adds what a collective call of GPUs took on this process's one, known once it is done. The main thread queues it and goes on; where it
+/// is in MPI or files meanwhile, that time counts as both. From the main thread.
+void note_gpu_exchange(double seconds);
 
 /// While it lives, the time of the main thread is spent so. The outermost counts: HDF5 calls MPI, and MPI itself. On other threads it does
 /// nothing. Costs some 50 ns.

@@ -7,7 +7,7 @@
 #include "concord/core/error.hpp"
 #include "concord/dist/partition.hpp"
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 
 namespace concord::correlate {
 

@@ -1,12 +1,13 @@
+#include "correlate/shares/row_pieces.hpp"
+
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/error.hpp"
 #include "concord/dist/partition.hpp"
 
-#include "correlate/features/feature_share.hpp"
-#include "correlate/features/routes.hpp"
-#include "correlate/features/row_packer.hpp"
+#include "correlate/shares/routes.hpp"
+#include "correlate/shares/row_packer.hpp"
 
 namespace concord::correlate {
 namespace {

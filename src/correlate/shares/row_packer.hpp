@@ -5,8 +5,8 @@
 #include "concord/core/error.hpp"
 #include "concord/dist/partition.hpp"
 
-#include "correlate/features/feature_share.hpp"
-#include "correlate/features/routes.hpp"
+#include "correlate/shares/feature_share.hpp"
+#include "correlate/shares/routes.hpp"
 #include <algorithm>
 #include <cstring>
 #include <span>

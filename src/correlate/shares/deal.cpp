@@ -1,7 +1,7 @@
 #include "concord/core/at.hpp"
 #include "concord/core/machine/memory.hpp"
 
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 #include <numeric>
 #include <queue>
 

@@ -1,4 +1,4 @@
-#include "correlate/features/feature_share.hpp"
+#include "correlate/shares/feature_share.hpp"
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
@@ -6,7 +6,7 @@
 #include "concord/core/error.hpp"
 #include "concord/core/machine/memory.hpp"
 
-#include "correlate/features/routes.hpp"
+#include "correlate/shares/routes.hpp"
 #include <numeric>
 
 namespace concord::correlate {
