@@ -131,6 +131,12 @@ void expect_same_bits(const std::vector<T>& found, const std::vector<T>& expecte
   EXPECT_EQ(std::memcmp(found.data(), expected.data(), expected.size() * sizeof(T)), 0);
 }
 
+/// What the whole model gives on one rank: rank 0 alone looks, and the others have nothing to hold it against.
+template <typename Measure>
+auto on_rank_0(const Measure& measure) {
+  return world().rank() == 0 ? measure() : decltype(measure()){};
+}
+
 /// Rank 0 has them.
 void expect_same(const SpanEffects& found, const SpanEffects& expected) {
   if (world().rank() != 0) {
@@ -143,7 +149,7 @@ void expect_same(const SpanEffects& found, const SpanEffects& expected) {
 }
 
 class EffectsInShards : public ::testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Shards, EffectsInShards, ::testing::Values(1, 2, 3, 4, 99));
+INSTANTIATE_TEST_SUITE_P(Shards, EffectsInShards, ::testing::Values(1, 2, 3, 99));
 
 // --- Equal bits -------------------------------------------------------------------------------------------------------
 
@@ -154,8 +160,8 @@ TEST_P(EffectsInShards, OfRemovalsAreThoseOfTheWholeModel) {
     ModelRunner shards(world(), options_of(GetParam(), compute), tokens());
     for (const int layer : layers_of(GetParam())) {
       SCOPED_TRACE(fmt::format("layer {} in {}", layer, name_of(compute)));
-      const auto expected = whole.span_effects(layer, m.bases.centre, m.all(), m.places());
-      ASSERT_EQ(expected.span, m.at_spans);
+      const auto expected = on_rank_0([&] { return whole.span_effects(layer, m.bases.centre, m.all(), m.places()); });
+      ASSERT_EQ(expected.span, world().rank() == 0 ? m.at_spans : std::vector<std::int32_t>{});
       for (const Effect& effect : expected.effects) EXPECT_TRUE(effect.kl > -1e-6 && effect.energy > 0);
       expect_same(shards.span_effects(layer, m.bases.centre, m.all(), m.places()), expected);
       if (compute == Dtype::bf16) break; // the embedding
@@ -170,7 +176,7 @@ TEST_P(EffectsInShards, OfResampledRemovalsAreThoseOfTheWholeModel) {
   ModelRunner shards(world(), options_of(GetParam()), tokens());
   for (const int layer : layers_of(GetParam())) {
     SCOPED_TRACE(layer);
-    const auto expected = whole.effects(layer, m.bases, m.removed, m.places(), &resampling);
+    const auto expected = on_rank_0([&] { return whole.effects(layer, m.bases, m.removed, m.places(), &resampling); });
     const auto found = shards.effects(layer, m.bases, m.removed, m.places(), &resampling);
     if (world().rank() != 0) continue;
     const auto known = std::count_if(expected.kl.begin(), expected.kl.end(), [](double value) { return !std::isnan(value); });
@@ -192,7 +198,7 @@ TEST_P(EffectsInShards, OfAddedDirectionsAreThoseOfTheWholeModel) {
     if (!any) m.directions.unit.assign(concepts, {});
     for (const int layer : layers_of(GetParam())) {
       SCOPED_TRACE(layer);
-      const auto expected = whole.steered(layer, m.directions, 1.5, m.first_tokens, m.places());
+      const auto expected = on_rank_0([&] { return whole.steered(layer, m.directions, 1.5, m.first_tokens, m.places()); });
       const auto found = shards.steered(layer, m.directions, 1.5, m.first_tokens, m.places());
       if (world().rank() != 0) continue;
       EXPECT_EQ(std::isnan(expected.kl[expected.place(static_cast<int>(BasisKind::residual), 0, 0, 0)]), !any);
@@ -210,7 +216,8 @@ TEST_P(EffectsInShards, OfFewSpansAreThoseOfTheWholeModel) {
   ModelRunner shards(world(), options_of(GetParam()), tokens());
   for (const std::vector<std::int32_t>& some : {std::vector<std::int32_t>{4}, {}}) {
     const EffectPlaces places{m.spans, some, after};
-    expect_same(shards.span_effects(2, m.bases.centre, m.all(), places), whole.span_effects(2, m.bases.centre, m.all(), places));
+    expect_same(shards.span_effects(2, m.bases.centre, m.all(), places),
+                on_rank_0([&] { return whole.span_effects(2, m.bases.centre, m.all(), places); }));
   }
 }
 
@@ -241,7 +248,8 @@ TEST(EffectsOfAWholeModel, FailTogether) {
   });
   test::expect_error(ExitCode::bad_data, "predictions are not finite", [&] { runner.span_effects(2, bad, m.all(), m.places()); });
   ModelRunner whole(alone(), options_of(1), tokens());
-  expect_same(runner.span_effects(2, m.bases.centre, m.all(), m.places()), whole.span_effects(2, m.bases.centre, m.all(), m.places()));
+  expect_same(runner.span_effects(2, m.bases.centre, m.all(), m.places()),
+              on_rank_0([&] { return whole.span_effects(2, m.bases.centre, m.all(), m.places()); }));
 }
 
 // --- Memory -----------------------------------------------------------------------------------------------------------
