@@ -267,7 +267,7 @@ def agree_compare(plan, agreement):
             sys.exit("the peer has other matches than concord")
         for slot, measure in enumerate(("svcca", "rsa")):
             scores = peer[:, 3:].reshape(len(peer), 2, -1)[:, slot]
-            agreement.hold(f"{measure}, largest difference of a score", float(np.abs(f[measure]["score"][:] - scores[:, 0]).max()), 1e-5)
+            agreement.hold(f"{measure}, largest difference of a score", float(np.abs(f[measure]["score"][:] - scores[:, 0]).max()), 1e-7)
             if scores.shape[1] == draws:
                 sd = scores[:, 1:].std(axis=1, ddof=1)
                 apart = np.abs(f[measure]["null_mean"][:] - scores[:, 1:].mean(axis=1)) / (sd * np.sqrt(2 / (draws - 1)))

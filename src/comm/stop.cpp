@@ -189,7 +189,7 @@ StopVote::~StopVote() {
   if (votes_->under_way.empty()) MPI_Comm_free(&votes_->comm);
 }
 
-bool StopVote::stop_before_step() {
+bool StopVote::stop_before_step(bool wanted) {
   auto& votes = votes_->under_way;
   if (votes.size() >= votes_->lag) {
     MPI_Wait(&votes.front().request, MPI_STATUS_IGNORE);
@@ -197,7 +197,7 @@ bool StopVote::stop_before_step() {
     votes.pop_front();
   }
   votes.emplace_back();
-  votes.back().stop = stop_wanted_here() ? 1 : 0;
+  votes.back().stop = wanted ? 1 : 0;
   MPI_Iallreduce(MPI_IN_PLACE, &votes.back().stop, 1, MPI_INT, MPI_MAX, votes_->comm, &votes.back().request);
   return false;
 }

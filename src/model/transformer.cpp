@@ -117,6 +117,14 @@ const ModelConfig& Transformer::config() const {
   return parameters_->config;
 }
 
+LayerRange Transformer::range() const {
+  return parameters_->range;
+}
+
+at::ScalarType Transformer::compute() const {
+  return parameters_->compute;
+}
+
 at::Device Transformer::device() const {
   return parameters_->device;
 }
@@ -219,7 +227,8 @@ std::vector<Tensor> Transformer::run_keeping(Tensor& residual, const Contexts& c
   return kept;
 }
 
-void Transformer::run_copies(Tensor& copies, int behind, Index first, const std::vector<Tensor>& kept, const Contexts& context) const {
+void Transformer::run_copies(Tensor& copies, int behind, Index first, const std::vector<Tensor>& kept, const Contexts& context,
+                             const ResidualTap& tap) const {
   const c10::InferenceMode no_gradients;
   const Parameters& p = *parameters_;
   for (int layer = std::max(behind + 1, p.range.first); layer < p.range.end; ++layer) {
@@ -227,6 +236,7 @@ void Transformer::run_copies(Tensor& copies, int behind, Index first, const std:
     const Tensor earlier = kept[block].slice(0, 0, first);
     p.blocks[block]->run(
         copies, [&](const Tensor& qkv, const AttentionSettings& settings) { return attend_behind(earlier, qkv, context, settings); });
+    if (tap) tap(layer, copies);
   }
 }
 

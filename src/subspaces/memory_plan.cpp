@@ -1,6 +1,6 @@
 #include "concord/subspaces/memory_plan.hpp"
 
-#include "concord/model/transformer.hpp"
+#include "concord/extract/memory_plan.hpp"
 #include "concord/subspaces/carried/carried.hpp"
 
 #include "subspaces/carried/map_rows.hpp"
@@ -79,18 +79,23 @@ void of_bases(const SubspacesSettings& s, const SubspacesSize& size, const Count
   if (size.model > 0) plan.at_most();
 }
 
-void of_model(const SubspacesSize& size, MemoryPlan& plan) {
-  plan.each_rank("the whole model and a context's way through it", "v_c (parameters + 2 V d) + 4 T_c l (h + 2 g) e", size.model);
+/// @param rows changed at once, and how many these are in symbols
+void of_model(const SubspacesSize& size, double rows, const std::string& symbols, MemoryPlan& plan) {
+  plan.each_rank("the model, or a rank's shard of it, and a context's way through it", "v_c (parameters + 2 V d) + 4 T_c l (h + 2 g) e",
+                 size.model);
+  if (size.shards == 1) return;
+  plan.each_rank("rows on their way between shards", "12 d (T_c + " + symbols + ")", 12 * size.d * (size.context + rows));
+  plan.at_most();
 }
 
 void of_effects(const SubspacesSettings& s, const SubspacesSize& size, const Counts& n, MemoryPlan& plan) {
   plan.begin_phase("effects");
-  of_model(size, plan);
+  of_model(size, n.bases * n.rows, "b a", plan);
   plan.each_rank("changed rows of a span", "16 b a d", 16 * n.bases * n.rows * size.d);
   plan.each_rank("bases in the model's type", "4 b k d", 4 * n.bases * n.k * size.d);
   plan.each_rank("attention of changed rows", "12 b h a T_c", 12 * n.bases * size.heads * n.rows * size.context);
   plan.each_rank("predictions of a piece of rows", "16 V 256 + 4 V a", size.vocabulary * (16 * 256 + 4 * n.rows));
-  plan.rank_0("effects on spans", "48 b u", 48 * n.bases * n.removals);
+  plan.rank_0("effects on spans", "72 b u", 72 * n.bases * n.removals);
   plan.at_most();
   if (s.equal_energy) {
     constexpr double copies = 3; // rows, coefficients and a set's basis beside them
@@ -109,7 +114,7 @@ void of_effects(const SubspacesSettings& s, const SubspacesSize& size, const Cou
 void of_carrying(const SubspacesSize& size, const Counts& n, MemoryPlan& plan) {
   const double carried = carried_kinds * n.c;
   plan.begin_phase("carried");
-  of_model(size, plan);
+  of_model(size, carried * n.rows, "9 c a", plan);
   plan.each_rank("products of rows of two models, and their maps", "144 d^2", 144 * size.d * size.d);
   plan.each_rank("a block of rows", "48 d (1024 + T_c)", 48 * size.d * (map_block_rows + size.context));
   plan.at_most();
@@ -118,7 +123,7 @@ void of_carrying(const SubspacesSize& size, const Counts& n, MemoryPlan& plan) {
                  (8 * 2 * basis_kinds + 8 * carried_kinds + 4 * carried_kinds) * n.c * n.k * size.d);
   plan.at_most();
   plan.each_rank("attention of changed rows, carried", "108 c h a T_c", 12 * carried * size.heads * n.rows * size.context);
-  plan.rank_0("carried effects on spans", "432 c u", 48 * carried * n.removals);
+  plan.rank_0("carried effects on spans", "648 c u", 72 * carried * n.removals);
   plan.at_most();
 }
 
@@ -157,15 +162,24 @@ MemoryPlan subspaces_memory(const SubspacesSettings& s, const SubspacesSize& siz
   return plan;
 }
 
-double effects_gpu_bytes(const model::ModelConfig& c, Dtype compute, Index longest, Index rows) {
-  const model::LayerRange whole{0, c.layers, true};
+model::LayerRange blocks_of_shard(const model::ModelConfig& config, int shards, int shard, Index longest) {
+  extract::ExtractOptions whole;
+  whole.loss = true; // all blocks and the head
+  whole.layer_shards = shards;
+  const auto cuts = extract::shard_cuts(config, whole, longest);
+  const auto s = static_cast<std::size_t>(shard);
+  return {static_cast<int>(cuts[s]), static_cast<int>(cuts[s + 1]), shard + 1 == shards};
+}
+
+double effects_gpu_bytes(const model::ModelConfig& c, model::LayerRange blocks, Dtype compute, Index longest, Index rows) {
   const auto element = static_cast<double>(size_of(compute));
-  const double kept = element * static_cast<double>(longest * c.layers * c.qkv_width());
+  const double kept = element * static_cast<double>(longest * (blocks.end - blocks.first) * c.qkv_width());
   const double copies = element * 3.0 * static_cast<double>(rows * c.hidden);
   constexpr double pieces = 4; // of log probabilities in f32: changed, unchanged, their product and what it is made of
-  const double probabilities = 4 * pieces * static_cast<double>(std::min(rows, model::loss_rows(c.vocab, true)) * c.vocab);
-  return model::weight_bytes(c, whole, compute, true) + kept + copies + probabilities +
-         model::gpu_working_bytes(c, whole, compute, std::max(rows, longest), 1 + rows / longest, longest);
+  const double probabilities =
+      blocks.head ? 4 * pieces * static_cast<double>(std::min(rows, model::loss_rows(c.vocab, true)) * c.vocab) : 0;
+  return model::weight_bytes(c, blocks, compute, true) + kept + copies + probabilities +
+         model::gpu_working_bytes(c, blocks, compute, std::max(rows, longest), 1 + rows / longest, longest);
 }
 
 } // namespace concord::subspaces

@@ -60,7 +60,7 @@ class BadInput(unittest.TestCase):
         for stage, flag, value, instead in (("tokenize", "--context", 32, "corpus.context"), ("extract", "--layers", "2", "model.a.layers"),
                                             ("train-sae", "--k", 4, "sae.k"), ("train-sae", "--learning-rate", 0.1, "sae.learning_rate"), ("encode", "--top", 3, "encode.top"),
                                             ("correlate", "--best", 3, "correlate.best"), ("compare", "--permutations", 9, "compare.permutations"),
-                                            ("subspaces", "--k", 3, "subspaces.k")):
+                                            ("subspaces", "--k", 3, "subspaces.k"), ("subspaces", "--layer-shards", 2, "extract.layer_shards")):
             self.fails(64, f"{flag} goes without a study file; beside one give --set {instead}=VALUE", stage, self.study, flag, value)
         self.fails(64, "--learning-rate goes without a study file", "train-sae", self.study, "--lr", 0.1, ranks=1)  # by its second name
         self.fails(64, "the study says which files a stage reads and writes", "encode", self.study, "--out", "x.h5")

@@ -323,7 +323,7 @@ class Pipeline(unittest.TestCase):
         doc = (SOURCE / "docs/memory.md").read_text()
         missing = set()
         for settings in (["--ranks", "1"], ["--ranks", "64", "--ranks-a-node", "8"], ["--ranks", "8", "--set", "sae.reduction=fast"],
-                         ["--ranks", "8", "--set", "extract.fused=true"]):
+                         ["--ranks", "8", "--set", "extract.fused=true"], ["--ranks", "8", "--set", "extract.layer_shards=2"]):
             stages = json.loads(run("plan", self.study, "--json", *settings, ranks=1))["stages"]
             self.assertEqual([stage["stage"] for stage in stages],
                              ["tokenize", "extract a", "extract b", "train-sae", "encode", "correlate", "compare", "subspaces"])

@@ -163,8 +163,10 @@ class Sizes(unittest.TestCase):
         saes.write_text(re.sub(r"(?s)\[subspaces\].*?(?=\n\[|$)", "", text))
         self.assertFalse({"train-sae", "subspaces"} & stages(saes).keys())
         table = run("plan", saes, "--nodes", "1,2", ranks=1)
-        self.assertNotIn("train-sae", table)
-        self.assertIn("correlate", table)
+        self.assertIn("nothing to do in this study: train-sae, graph, subspaces", table)
+        shown = {line.split()[0] for line in table.splitlines() if line}
+        self.assertNotIn("train-sae", shown)
+        self.assertIn("correlate", shown)
 
     def test_no_tokens_take_no_time(self):
         bare = self.folder / "bare.toml"
@@ -184,6 +186,20 @@ class Sizes(unittest.TestCase):
     def test_more_tokens_take_more_products(self):
         few, many = (stages(self.study, "--tokens", tokens)["correlate"]["work"]["products"] for tokens in ("1e6", "1e9"))
         self.assertAlmostEqual(many / few, 1000)
+
+    def test_layer_shards_leave_a_rank_less_of_the_model(self):
+        def of_effects(*words):
+            stage = stages(self.study, "--ranks", 4, *words)["subspaces"]
+            return {array["what"]: array["bytes"] for array in stage["arrays"] if array["phase"] == "effects"}
+
+        whole, shards = of_effects(), of_effects("--set", "extract.layer_shards=2")
+        model = "the model, or a rank's shard of it, and a context's way through it"
+        self.assertTrue(0.4 * whole[model] < shards[model] < 0.75 * whole[model], (whole, shards))
+        self.assertEqual(shards.keys() - whole.keys(), {"rows on their way between shards"})
+        on_gpu = ("--set", 'extract.device="cuda"', "--memory")
+        said = [run("plan", self.study, "--ranks", 4, *on_gpu, "--set", f"extract.layer_shards={n}", ranks=1) for n in (1, 2)]
+        gpu = [float(re.search(r"(?m)^subspaces: each rank takes ([\d.]+) MiB of its GPU", text)[1]) for text in said]
+        self.assertLess(gpu[1], gpu[0])
 
     def test_slow_files_are_named(self):
         slow = run("plan", self.study, "--machine", self.machine(files__write={"rank": 1e4, "node": 1e4, "all": 1e4}), ranks=1)

@@ -8,7 +8,7 @@ import unittest
 import h5py
 import numpy as np
 
-from support import RANKS, datasets, fresh, run, run_and_kill, small_study, write_concepts
+from support import DEMO, RANKS, datasets, fresh, run, run_and_kill, small_study, write_concepts
 
 EXACT = ("members", "candidates", "member_auc", "member_q", "member_coverage", "occurrences", "spans", "phrases", "effect_spans", "count", "pairs", "defined")
 
@@ -211,6 +211,44 @@ class Subspaces(unittest.TestCase):
                     np.testing.assert_allclose(again[name], found[name], rtol=1e-3, atol=1e-6, err_msg=f"{name} at {ranks} ranks")
                 elif name in ("/carried/rows", "/carried/spans", "/carried/dimensions", "/carried/ridge"):
                     np.testing.assert_array_equal(again[name], found[name], name)
+
+    def all_acts(self, name, ranks, *more):
+        """Every way to act, in another folder; what lies in the file, and what was said."""
+        work = self.folder / name
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(self.out, work, ignore=shutil.ignore_patterns("subspaces.h5*"))
+        settings = ('subspaces.further_bases=["lda", "leace"]', "subspaces.equal_energy=true", "subspaces.carry=true", "subspaces.map_rows=2000", *more)
+        said = run("subspaces", self.study, "--set", f"study.output={work}", *(word for setting in settings for word in ("--set", setting)), ranks=ranks)
+        return datasets(work / "subspaces.h5"), said
+
+    def test_layer_shards_change_no_bit(self):
+        """Two shards and an idle rank, two replicas of two, beside as many ranks with the whole model each."""
+        for ranks, shards, idle in ((3, 2, 1), (4, 2, 0)):
+            expected, _ = self.all_acts("whole", ranks)
+            found, said = self.all_acts("shards", ranks, f"extract.layer_shards={shards}")
+            self.assertEqual(expected.keys(), found.keys())
+            for name, value in expected.items():
+                self.assertEqual(found[name].tobytes(), value.tobytes(), f"{name} at {ranks} ranks with {shards} shards")
+            self.assertEqual(f"{idle} of {ranks} ranks measure no effects" in said, idle > 0, said)
+
+    def test_layer_shards_are_no_other_result(self):
+        self.assertNotIn("concord subspaces: OK", run("subspaces", self.study, "--set", "extract.layer_shards=2"))
+
+    def test_what_goes_wrong_in_one_shard_ends_the_job(self):
+        """The last block's weights are not finite: the last shard finds out while the first one is at the next context."""
+        damaged = self.folder / "damaged"
+        shutil.copytree(DEMO / "models/small", damaged, dirs_exist_ok=True)
+        weights = bytearray((damaged / "model.safetensors").read_bytes())
+        begin = 8 + int.from_bytes(weights[:8], "little")
+        first, end = json.loads(weights[8:begin])["model.layers.5.mlp.down_proj.weight"]["data_offsets"]
+        weights[begin + first:begin + end] = b"\xff\x7f" * ((end - first) // 2)  # bf16
+        (damaged / "model.safetensors").write_bytes(weights)
+        for shards, where in ((1, "error: "), (2, "error [rank 1 on ")):
+            said = self.by_itself(self.folder / "damaged.h5", *self.small, "--model-a", damaged, "--model-b", DEMO / "models/large", "--layer-shards", shards,
+                                  "--effect-occurrences", 2, code=65, ranks=2)
+            self.assertIn("predictions are not finite", said)
+            self.assertIn(where, said)
+            self.assertFalse((self.folder / "damaged.h5").exists())
 
     def test_carrying_needs_effects(self):
         self.assertIn("subspaces.carry needs", run("subspaces", self.study, "--set", "subspaces.carry=true", "--set", "subspaces.effects=false", code=78))

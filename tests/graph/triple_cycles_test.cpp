@@ -94,7 +94,9 @@ TEST_F(Triple, AreThoseOfEachThreeLayers) {
         put(best, cycles(to_b.best.to_b, to_c.best.to_b, to_a.best.to_a));
         put(mutual, cycles(to_b.mutual.to_b, to_c.mutual.to_b, to_a.mutual.to_a));
       }
-  EXPECT_GT(mutual[1], 0);
+  Index closed = 0;
+  for (std::size_t i = 1; i < mutual.size(); i += 2) closed += mutual[i];
+  EXPECT_GT(closed, 10); // else equal numbers would say little
   for (const Index room : {room_for_links, Index{1000}, Index{0}}) {
     const auto found = all(room);
     EXPECT_EQ(found.best, best) << room;

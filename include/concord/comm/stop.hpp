@@ -68,7 +68,9 @@ public:
   StopVote& operator=(const StopVote&) = delete;
   /// Whether all ranks stop in front of this step; else casts this step's vote. Each rank calls it once a step; waits at
   /// most for ranks that are `lag` steps behind.
-  bool stop_before_step();
+  bool stop_before_step() { return stop_before_step(stop_wanted_here()); }
+  /// The same where this rank wants to stop for reasons of its own.
+  bool stop_before_step(bool wanted);
   /// Completes the votes still under way. Collective: after the same number of steps on every rank.
   void end();
   /// Lets messages under way move on. Local.

@@ -34,6 +34,8 @@ public:
               std::optional<WeightFiles> files = {});
   ~Transformer();
   const ModelConfig& config() const;
+  LayerRange range() const;
+  at::ScalarType compute() const;
   /// Where its weights and residual streams lie.
   at::Device device() const;
   Contexts contexts(std::vector<Index> offsets) const;
@@ -45,8 +47,10 @@ public:
   std::vector<at::Tensor> run_keeping(at::Tensor& residual, const Contexts& context, const ResidualTap& tap) const;
   /// Takes copies of the rows [first, end) of that context, which were changed behind layer `behind`, through the later blocks. The rows in
   /// front of `first` do not see the change, so they are those kept.
-  /// @param copies [count * (end - first), d], copy after copy, in place; @param context the one context, of `end` rows
-  void run_copies(at::Tensor& copies, int behind, Index first, const std::vector<at::Tensor>& kept, const Contexts& context) const;
+  /// @param copies [count * (end - first), d], copy after copy, in place; @param context the one context, of `end` rows; @param tap sees
+  /// them behind each of these blocks
+  void run_copies(at::Tensor& copies, int behind, Index first, const std::vector<at::Tensor>& kept, const Contexts& context,
+                  const ResidualTap& tap = nullptr) const;
   /// Hands out log probabilities of the next token, piece by piece: rows [begin, ...) of residual [rows, d] -> [rows, vocab] f32. Needs the
   /// head.
   void log_probabilities(const at::Tensor& residual, const std::function<void(Index begin, const at::Tensor& rows)>& take) const;

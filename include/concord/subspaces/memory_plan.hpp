@@ -2,7 +2,7 @@
 /// What `subspaces` takes in memory (docs/memory.md), on disk and in its claim. Local.
 
 #include "concord/core/machine/memory_plan.hpp"
-#include "concord/model/config.hpp"
+#include "concord/model/transformer.hpp"
 #include "concord/subspaces/settings.hpp"
 
 namespace concord::subspaces {
@@ -20,13 +20,16 @@ struct SubspacesSize {
   double heads = 0; ///< of the larger model
   double vocabulary = 0;
   double context = 0; ///< tokens of the longest
-  double model = 0;   ///< bytes of the larger model's weights and of one context's way through it; 0: no effects
+  double model = 0;   ///< bytes of the largest shard's weights and of one context's way through it; 0: no effects
+  int shards = 1;     ///< ranks that share a model for effects
   int ranks = 1;
 };
 MemoryPlan subspaces_memory(const SubspacesSettings& settings, const SubspacesSize& size);
-/// Bytes that effects take of a rank's GPU, at most: the whole model, a context's way through it, and so many changed rows at once.
+/// The blocks of shard `shard` of the `shards` that a model is cut into for effects. The last has the head, too.
 /// @param longest tokens of the longest context
-double effects_gpu_bytes(const model::ModelConfig& config, Dtype compute, Index longest, Index rows);
+model::LayerRange blocks_of_shard(const model::ModelConfig& config, int shards, int shard, Index longest);
+/// Bytes that effects take of a rank's GPU, at most: its blocks, a context's way through them, and so many changed rows at once.
+double effects_gpu_bytes(const model::ModelConfig& config, model::LayerRange blocks, Dtype compute, Index longest, Index rows);
 
 /// What else bytes on disk and the claim's time depend on.
 struct SubspacesLayers {

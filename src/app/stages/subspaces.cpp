@@ -47,11 +47,20 @@ void mine(const Command& command, const SubspacesOptions& o, const std::filesyst
 
 /// Flags that stand for no member of the options.
 struct FurtherFlags {
-  std::string compute = "f32";
-  std::string device = "auto";
   std::filesystem::path mined;
   std::int32_t bos_id = corpus::CorpusSettings{}.bos_id;
+  std::shared_ptr<GivenSettings> of_model; ///< how the models are run for effects
 };
+
+/// Those of the extraction's settings that effects know.
+std::vector<settings::Setting> settings_of_model() {
+  auto list = settings::list_of(extract::ExtractSettings{});
+  std::erase_if(list, [](const auto& setting) {
+    const std::set<std::string> kept{"compute", "device", "allow_shared_gpu", "layer_shards"};
+    return !kept.contains(setting.name);
+  });
+  return list;
+}
 
 void run_without_study(const Command& command, SubspacesOptions& o, const FurtherFlags& further, const GivenSettings& given) {
   const bool mines = !further.mined.empty();
@@ -64,8 +73,9 @@ void run_without_study(const Command& command, SubspacesOptions& o, const Furthe
     mine(command, o, further.mined);
     return;
   }
-  o.a.model.device = o.b.model.device = settings::choice_of<Device>(further.device);
-  o.a.model.compute = o.b.model.compute = comm::agreed(command.world(), [&] { return parse_dtype(further.compute); });
+  comm::agree(command.world(), [&] {
+    for (auto* side : {&o.a, &o.b}) assign_given<extract::ExtractSettings>(side->model, *further.of_model);
+  });
   o.settings.effects = o.settings.effects && (!o.a.model.model.empty() || given.contains("effects"));
   o.settings.residual = o.settings.residual && (!o.a.activations.empty() || given.contains("residual"));
   o.force = command.force();
@@ -85,10 +95,7 @@ void add_flags(Command& command) {
   }
   flags.add_option("--tokens", options->tokens, "tokens.h5 of both, or ids as for extract");
   flags.add_option("--bos-id", further->bos_id, "of token ids of an array: the id that opens contexts")->capture_default_str();
-  flags.add_option("--compute", further->compute, "type of the forward pass: f32 or bf16")->capture_default_str();
-  flags.add_option("--device", further->device, "that effects are measured on: auto, cpu or cuda")
-      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
-      ->capture_default_str();
+  further->of_model = add_setting_flags(flags, settings_of_model());
   flags.add_option("--seed", options->seed, "seed of every random number")->capture_default_str();
   flags.add_option("--mine", further->mined, "write the phrases of the corpus that are headed by a concept's word to this .tsv, and end");
   flags.add_option("--out", options->out, "subspaces.h5 to write");
@@ -171,6 +178,20 @@ double effect_flops(const PlanSizes& s, const subspaces::SubspacesSettings& sett
          pairs * map_rows * 4 * (2 * m.width() * m.width() + m.width() * other.width()); // two maps, each pair's moments from both sides
 }
 
+/// Ranks that share a model for effects.
+int shards_of_effects(const PlanSizes& s, const ModelPlan& m) {
+  return std::min(s.shards(), m.config.layers);
+}
+
+/// The blocks of each.
+std::vector<model::LayerRange> shards_of(const PlanSizes& s, const ModelPlan& m) {
+  const int shards = shards_of_effects(s, m);
+  std::vector<model::LayerRange> all;
+  for (int shard = 0; shard < shards; ++shard)
+    all.push_back(subspaces::blocks_of_shard(m.config, shards, shard, static_cast<Index>(s.context())));
+  return all;
+}
+
 /// Grows `size` by what one model brings.
 void add_model(const PlanSizes& s, const subspaces::SubspacesSettings& settings, const ModelPlan& m, subspaces::SubspacesSize& size) {
   size.layers += m.layers;
@@ -179,8 +200,11 @@ void add_model(const PlanSizes& s, const subspaces::SubspacesSettings& settings,
   size.d = std::max(size.d, m.width());
   if (!settings.effects) return;
   const Dtype compute = parse_dtype(s.study.text("extract.compute"));
-  const double weights = model::weight_bytes(m.config, {0, m.config.layers, true}, compute, false);
-  size.model = std::max(size.model, weights + 4 * s.context() * m.config.layers * static_cast<double>(m.config.qkv_width()));
+  for (const auto& blocks : shards_of(s, m)) {
+    const double kept = 4 * s.context() * (blocks.end - blocks.first) * static_cast<double>(m.config.qkv_width());
+    size.model = std::max(size.model, model::weight_bytes(m.config, blocks, compute, false) + kept);
+  }
+  size.shards = std::max(size.shards, shards_of_effects(s, m));
 }
 
 StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& b) {
@@ -199,7 +223,7 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
   for (const ModelPlan* m : {&a, &b}) {
     const double removals = removed_bases(settings) * concepts;
     const double head = 2 * static_cast<double>(m->config.vocab * m->config.hidden);
-    plan.unbroken.push_back({cost::Work::product_f32, removals * 12 * (2 * m->parameters + head), m->width()});
+    plan.unbroken.push_back({cost::Work::product_f32, removals * 12 * (2 * m->parameters + head) / shards_of_effects(s, *m), m->width()});
     add_model(s, settings, *m, size);
   }
   const subspaces::SubspacesLayers layers{.layers_a = static_cast<int>(a.layers),
@@ -217,8 +241,11 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
     const double rows = (removed_bases(settings) * concepts + 1) * (words + static_cast<double>(settings.after));
     const Dtype compute = parse_dtype(s.study.text("extract.compute"));
     for (const ModelPlan* m : {&a, &b})
-      plan.of_gpu = std::max(plan.of_gpu,
-                             subspaces::effects_gpu_bytes(m->config, compute, static_cast<Index>(s.context()), static_cast<Index>(rows)));
+      for (const auto& blocks : shards_of(s, *m)) {
+        const double need =
+            subspaces::effects_gpu_bytes(m->config, blocks, compute, static_cast<Index>(s.context()), static_cast<Index>(rows));
+        plan.of_gpu = std::max(plan.of_gpu, need);
+      }
   }
   return plan;
 }
@@ -329,7 +356,11 @@ Stage subspaces_stage() {
           .table = "subspaces",
           .units = "pairs of models",
           .command = add_flags,
-          .keys_of_flags = {},
+          .keys_of_flags = {{"--compute", "extract.compute"},
+                            {"--device", "extract.device"},
+                            {"--allow-shared-gpu", "extract.allow_shared_gpu"},
+                            {"--layer-shards", "extract.layer_shards"},
+                            {"--seed", "study.seed"}},
           .has_work = has_work,
           .run = run,
           .results = results,

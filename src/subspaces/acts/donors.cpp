@@ -61,15 +61,23 @@ int donor_for(const std::vector<Span>& spans, const Donors& donors, Index remove
   return -1;
 }
 
-Swap read_swap(const io::RowSource& rows, const std::vector<Span>& spans, const Donors& donors, Index concepts, Index count) {
+Swap swap_without_rows(const std::vector<Span>& spans, const Donors& donors, Index concepts, Index count) {
   Swap swap;
+  for (const std::int32_t donor : donors)
+    if (donor >= 0) swap.rows.emplace_back();
+  for (Index basis = 0; basis < count; ++basis) swap.donor.push_back(donor_for(spans, donors, basis % concepts));
+  return swap;
+}
+
+Swap read_swap(const io::RowSource& rows, const std::vector<Span>& spans, const Donors& donors, Index concepts, Index count) {
+  Swap swap = swap_without_rows(spans, donors, concepts, count);
+  auto into = swap.rows.begin();
   for (const std::int32_t donor : donors) {
     if (donor < 0) continue;
     const Span& span = spans[at(donor)];
-    swap.rows.emplace_back(at(span.length() * rows.cols()));
-    rows.read_float(span.begin, span.length(), swap.rows.back());
+    into->resize(at(span.length() * rows.cols()));
+    rows.read_float(span.begin, span.length(), *into++);
   }
-  for (Index basis = 0; basis < count; ++basis) swap.donor.push_back(donor_for(spans, donors, basis % concepts));
   return swap;
 }
 

@@ -19,9 +19,12 @@ std::map<std::int32_t, Donors> draw_donors(const std::vector<Span>& spans, const
 /// Which of two donors a removal of that concept takes: the first, or the second where the first is of the concept; -1: none.
 int donor_for(const std::vector<Span>& spans, const Donors& donors, Index removed);
 
-/// Reads the donors' rows behind the layer from activations.h5: these are the rows that the layer's means were made of, a few for each
-/// span, and reading them takes no run of the model.
-/// @param count of bases, kind after kind, in each the concepts. @throws Error bad_data or io.
+/// Who takes the place of a span, with an empty place for the rows of each.
+/// @param count of bases, kind after kind, in each the concepts
+Swap swap_without_rows(const std::vector<Span>& spans, const Donors& donors, Index concepts, Index count);
+
+/// The same with the donors' rows behind the layer, read from activations.h5: these are the rows that the layer's means were made of, a few
+/// for each span, and reading them takes no run of the model. @throws Error bad_data or io.
 Swap read_swap(const io::RowSource& rows, const std::vector<Span>& spans, const Donors& donors, Index concepts, Index count);
 
 } // namespace concord::subspaces

@@ -143,23 +143,24 @@ ConceptTokens concept_tokens(const comm::Communicator& comm, const corpus::Token
   return found;
 }
 
-Steering::Steering(const model::Transformer& model, int layer, const SteeringDirections& directions, double strength,
-                   const ConceptTokens& tokens, Index after)
-    : model_(model), layer_(layer), after_(after), concepts_(directions.concepts), directions_(directions.unit.size()),
-      ids_(at::tensor(tokens.id, at::kLong).to(model.device())), concept_of_(at::tensor(tokens.concept_number, at::kLong)) {
+Steering::Steering(ModelShard shard, int layer, const SteeringDirections& directions, double strength, const ConceptTokens& tokens,
+                   Index after)
+    : shard_(std::move(shard)), layer_(layer), after_(after), concepts_(directions.concepts), directions_(directions.unit.size()),
+      ids_(at::tensor(tokens.id, at::kLong).to(shard_.model().device())), concept_of_(at::tensor(tokens.concept_number, at::kLong)) {
   std::vector<Tensor> steps{at::zeros({1, directions.d}, at::kFloat)};
   for (std::size_t i = 0; i < directions_; ++i) {
     if (directions.unit[i].empty()) continue;
     which_.push_back(static_cast<Index>(i));
     steps.push_back((at::tensor(directions.unit[i], at::kDouble) * (strength * directions.length[i])).to(at::kFloat).unsqueeze(0));
   }
-  step_ = at::stack(steps).slice(0, 1).to(model.device());
+  step_ = at::stack(steps).slice(0, 1).to(shard_.model().device());
 }
 
 void Steering::run(const ContextSpans& context, const std::vector<Span>& spans, SpanSteering& out) const {
-  const ChangedRuns runs(model_, layer_, context.ids);
+  const ChangedRuns runs(shard_, layer_, context.ids);
+  if (!shard_.sees(layer_)) return;
   for (const std::int32_t number : context.spans) {
-    out.span.push_back(number);
+    if (shard_.is_last()) out.span.push_back(number);
     of_span(runs, context, spans[at(number)], out);
   }
 }
@@ -167,23 +168,29 @@ void Steering::run(const ContextSpans& context, const std::vector<Span>& spans, 
 void Steering::of_span(const ChangedRuns& runs, const ContextSpans& context, const Span& span, SpanSteering& out) const {
   const c10::InferenceMode no_gradients;
   const std::size_t first = out.kl.size();
-  out.kl.resize(first + directions_, not_known);
-  out.writes.resize((first + directions_) * at(concepts_), std::numeric_limits<float>::quiet_NaN());
+  if (shard_.is_last()) {
+    out.kl.resize(first + directions_, not_known);
+    out.writes.resize((first + directions_) * at(concepts_), std::numeric_limits<float>::quiet_NaN());
+  }
   if (which_.empty()) return;
   const auto rows = runs.rows_of(span.begin - context.first_row, span.end - context.first_row, after_);
   const auto count = static_cast<Index>(which_.size());
-  Tensor copies = runs.copies(rows, count);
-  copies.slice(0, 0, count).slice(1, 0, rows.in_span()).add_(step_.to(copies.scalar_type()));
+  Tensor copies;
+  if (shard_.changes(layer_)) {
+    copies = runs.copies(rows, count);
+    copies.slice(0, 0, count).slice(1, 0, rows.in_span()).add_(step_.to(copies.scalar_type()));
+  }
   const auto log_mass = [&](const Tensor& log_p) { // [n, vocab] -> [n, concepts]; on the CPU, which adds up in one order
     const Tensor p = log_p.index_select(1, ids_).cpu().to(at::kDouble).exp();
     return at::zeros({p.size(0), concepts_}, at::kDouble).index_add_(1, concept_of_, p).log();
   };
-  const Changes changes = runs.measure(std::move(copies), rows, [&](Index copy, const Tensor& before, const Tensor& changed) {
+  const Changes changes = runs.measure(std::move(copies), count, rows, [&](Index copy, const Tensor& before, const Tensor& changed) {
     const Tensor change = (log_mass(changed) - log_mass(before.unsqueeze(0))).to(at::kFloat).contiguous(); // NaN of an empty set
     for (Index i = 0; i < change.size(0); ++i)
       std::copy_n(change[i].data_ptr<float>(), concepts_,
                   out.writes.begin() + static_cast<std::ptrdiff_t>((first + at(which_[at(copy + i)])) * at(concepts_)));
   });
+  if (!shard_.is_last()) return;
   require(at::isfinite(changes.kl).all().item<bool>(), ExitCode::bad_data,
           "the model's predictions are not finite behind row {} with a direction added behind layer {}", span.end - 1, layer_);
   for (Index i = 0; i < count; ++i) out.kl[first + at(which_[at(i)])] = changes.kl[i].item<double>();

@@ -16,7 +16,6 @@
 
 #include "concord/agreement/matrix/matrix_agreement.hpp"
 #include "concord/corpus/token_reader.hpp"
-#include "concord/model/transformer.hpp"
 #include "concord/subspaces/bases/bases.hpp"
 #include "concord/subspaces/effects/effects.hpp"
 
@@ -63,15 +62,15 @@ struct SpanSteering {
 
 class Steering {
 public:
-  /// @param model whole, with its head; @param layer behind which rows are changed (-1: the embedding)
-  Steering(const model::Transformer& model, int layer, const SteeringDirections& directions, double strength, const ConceptTokens& tokens,
-           Index after);
-  /// Adds what it does to the spans of one context to `out`. The bits of a span do not depend on the others. Local.
+  /// @param shard of the model, or the model whole; @param layer behind which rows are changed (-1: the embedding)
+  Steering(ModelShard shard, int layer, const SteeringDirections& directions, double strength, const ConceptTokens& tokens, Index after);
+  /// Adds what it does to the spans of one context to `out`, on the last shard. The bits of a span do not depend on the others, nor on
+  /// shards. Local of a whole model, else one call of every shard.
   void run(const ContextSpans& context, const std::vector<Span>& spans, SpanSteering& out) const;
 
 private:
   void of_span(const ChangedRuns& runs, const ContextSpans& context, const Span& span, SpanSteering& out) const;
-  const model::Transformer& model_;
+  ModelShard shard_;
   int layer_;
   Index after_;
   Index concepts_;

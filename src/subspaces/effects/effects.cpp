@@ -28,13 +28,17 @@ Tensor away_from(const Tensor& x, const Swap& swap) {
 
 } // namespace
 
-Removals::Removals(const model::Transformer& model, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
-                   Index after)
-    : model_(model), layer_(layer), after_(after), centre_(at::tensor(centre, at::kFloat).to(model.device())) {
+Removals::Removals(ModelShard shard, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases, Index after)
+    : shard_(std::move(shard)), layer_(layer), after_(after), count_(static_cast<Index>(bases.size())) {
+  if (!shard_.changes(layer_)) return;
+  centre_ = at::tensor(centre, at::kFloat).to(shard_.model().device());
+  put_bases(bases, static_cast<Index>(centre.size()));
+}
+
+void Removals::put_bases(const std::vector<const Basis*>& bases, Index d) {
   Index k = 1;
   for (const Basis* basis : bases) k = std::max(k, basis->k);
-  const auto d = static_cast<Index>(centre.size());
-  bases_ = at::zeros({static_cast<Index>(bases.size()) + 1, d, k}, at::kFloat); // the last takes nothing: what the others are held against
+  bases_ = at::zeros({count_ + 1, d, k}, at::kFloat); // the last takes nothing: what the others are held against
   const auto put = [&](const Tensor& into, std::size_t b, const std::vector<double>& columns) {
     into[static_cast<Index>(b)].slice(1, 0, bases[b]->k).copy_(at::tensor(columns, at::kDouble).view({d, bases[b]->k}));
   };
@@ -44,52 +48,64 @@ Removals::Removals(const model::Transformer& model, int layer, const std::vector
   reads_ = oblique ? bases_.clone() : bases_;
   for (std::size_t b = 0; b < bases.size(); ++b)
     if (!bases[b]->read.empty()) put(reads_, b, bases[b]->read);
-  bases_ = bases_.to(model.device());
-  reads_ = oblique ? reads_.to(model.device()) : bases_;
+  const auto device = shard_.model().device();
+  bases_ = bases_.to(device);
+  reads_ = oblique ? reads_.to(device) : bases_;
 }
 
 void Removals::run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const {
-  const ChangedRuns runs(model_, layer_, context.ids);
-  for (const std::int32_t number : context.spans) {
-    out.span.push_back(number);
-    of_span(runs, context, spans[static_cast<std::size_t>(number)], nullptr, out);
-  }
+  const ChangedRuns runs(shard_, layer_, context.ids);
+  if (!shard_.sees(layer_)) return;
+  for (const std::int32_t number : context.spans) of_span(runs, context, number, spans[static_cast<std::size_t>(number)], nullptr, out);
 }
 
 void Removals::run_resampled(const ContextSpans& context, const std::vector<Span>& spans, const SwapOf& swap_of, SpanEffects& out) const {
-  const ChangedRuns runs(model_, layer_, context.ids);
+  const ChangedRuns runs(shard_, layer_, context.ids);
+  if (!shard_.sees(layer_)) return;
   for (const std::int32_t number : context.spans) {
     const Swap swap = swap_of(number);
-    out.span.push_back(number);
     if (!swap.rows.empty()) {
-      of_span(runs, context, spans[static_cast<std::size_t>(number)], &swap, out);
+      of_span(runs, context, number, spans[static_cast<std::size_t>(number)], &swap, out);
       continue;
     }
+    if (!tells()) continue;
+    out.span.push_back(number);
     out.effects.insert(out.effects.end(), swap.donor.size(), {not_known, not_known, not_known});
     out.energy_of_span.push_back(not_known);
   }
 }
 
-void Removals::of_span(const ChangedRuns& runs, const ContextSpans& context, const Span& span, const Swap* swap, SpanEffects& out) const {
+void Removals::of_span(const ChangedRuns& runs, const ContextSpans& context, std::int32_t number, const Span& span, const Swap* swap,
+                       SpanEffects& out) const {
   const c10::InferenceMode no_gradients;
   const auto rows = runs.rows_of(span.begin - context.first_row, span.end - context.first_row, after_);
-  const Index count = bases_.size(0) - 1;
-  const Tensor x = runs.clean_rows(rows).slice(0, 0, rows.in_span()).to(at::kFloat);
-  const Tensor away = swap == nullptr ? x - centre_ : away_from(x, *swap); // [span, d] or [bases, span, d]
-  const Tensor coefficients = at::matmul(away, reads_);                    // [bases, span, k]
-  Tensor copies = runs.copies(rows, count);
-  copies.slice(1, 0, rows.in_span()).sub_(at::matmul(coefficients, bases_.transpose(1, 2)).to(copies.scalar_type()));
-  const Changes changes = runs.measure(std::move(copies), rows);
-  const Tensor energy = coefficients.to(at::kDouble).square().sum({1, 2}).cpu();
-  require(at::isfinite(changes.kl).all().item<bool>(), ExitCode::bad_data,
+  const bool changes_here = shard_.changes(layer_);
+  Tensor copies;
+  Tensor energy;
+  Tensor energy_of_span;
+  if (changes_here) {
+    const Tensor x = runs.clean_rows(rows).slice(0, 0, rows.in_span()).to(at::kFloat);
+    const Tensor away = swap == nullptr ? x - centre_ : away_from(x, *swap); // [span, d] or [bases, span, d]
+    const Tensor coefficients = at::matmul(away, reads_);                    // [bases, span, k]
+    copies = runs.copies(rows, count_);
+    copies.slice(1, 0, rows.in_span()).sub_(at::matmul(coefficients, bases_.transpose(1, 2)).to(copies.scalar_type()));
+    energy = coefficients.to(at::kDouble).square().sum({1, 2});
+    energy_of_span = (x - centre_).to(at::kDouble).square().sum();
+  }
+  const Changes changes = runs.measure(std::move(copies), count_, rows);
+  if (!tells()) return;
+  require(!shard_.is_last() || at::isfinite(changes.kl).all().item<bool>(), ExitCode::bad_data,
           "the model's predictions are not finite behind row {} with a subspace removed behind layer {}", span.end - 1, layer_);
-  for (Index b = 0; b < count; ++b) {
+  if (changes_here) energy = energy.cpu();
+  out.span.push_back(number);
+  out.energy_of_span.push_back(changes_here ? energy_of_span.item<double>() : not_known);
+  const auto known = [](const Tensor& of, Index b) { return of.defined() ? of[b].item<double>() : not_known; };
+  for (Index b = 0; b < count_; ++b) {
     if (swap != nullptr && swap->donor[static_cast<std::size_t>(b)] < 0)
       out.effects.push_back({not_known, not_known, not_known});
     else
-      out.effects.push_back({changes.kl[b].item<double>(), changes.loss[b].item<double>(), energy[b].item<double>()});
+      out.effects.push_back({known(changes.kl, b), known(changes.loss, b), known(energy, b)});
   }
-  out.energy_of_span.push_back((x - centre_).to(at::kDouble).square().sum().item<double>());
 }
 
 } // namespace concord::subspaces

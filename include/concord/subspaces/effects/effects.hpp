@@ -14,8 +14,8 @@
 ///
 /// A basis with Basis::read is removed obliquely, x - U R^T (x - mu), and takes mean ||R^T (x - mu)||^2.
 
-#include "concord/model/transformer.hpp"
 #include "concord/subspaces/bases/bases.hpp"
+#include "concord/subspaces/effects/model_shard.hpp"
 
 #include <functional>
 #include <vector>
@@ -29,7 +29,8 @@ struct Effect {
   double energy = 0; ///< sum over the span's rows of ||U^T (x - mu)||^2
 };
 
-/// The effects of every basis on every span that this rank has; energy_of_span: sum over its rows of ||x - mu||^2.
+/// The effects of every basis on every span that this rank has; energy_of_span: sum over its rows of ||x - mu||^2. Of a model in shards the
+/// one that changes rows knows the energies and the last one the rest: what a rank does not know is NaN.
 struct SpanEffects {
   std::vector<std::int32_t> span;     ///< numbers of the spans, ascending
   std::vector<Effect> effects;        ///< [spans, bases]
@@ -54,22 +55,28 @@ class ChangedRuns;
 
 class Removals {
 public:
-  /// @param model    whole, with its head; @param layer behind which rows are changed (-1: the embedding)
-  /// @param bases    those that are removed, each [d, k]
-  Removals(const model::Transformer& model, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases,
-           Index after);
-  /// Adds the effects on the spans of one context to `out`. The bits of a span's effects do not depend on the others. Local.
+  /// @param shard of the model, or the model whole; @param layer behind which rows are changed (-1: the embedding)
+  /// @param bases those that are removed, each [d, k]
+  Removals(ModelShard shard, int layer, const std::vector<double>& centre, const std::vector<const Basis*>& bases, Index after);
+  /// Adds the effects on the spans of one context to `out`. The bits of a span's effects do not depend on the others, nor on shards. Local
+  /// of a whole model, else one call of every shard.
   void run(const ContextSpans& context, const std::vector<Span>& spans, SpanEffects& out) const;
-  /// The same of resampled removals. Without any donor the span's energy is NaN, too.
+  /// The same of resampled removals. Without any donor the span's energy is NaN, too. Where no rows are changed `swap_of` need not fill
+  /// them in.
   void run_resampled(const ContextSpans& context, const std::vector<Span>& spans, const SwapOf& swap_of, SpanEffects& out) const;
 
 private:
-  void of_span(const ChangedRuns& runs, const ContextSpans& context, const Span& span, const Swap* swap, SpanEffects& out) const;
-  const model::Transformer& model_;
+  void put_bases(const std::vector<const Basis*>& bases, Index d);
+  /// Whether this shard adds anything to what is known of a span.
+  bool tells() const { return shard_.changes(layer_) || shard_.is_last(); }
+  void of_span(const ChangedRuns& runs, const ContextSpans& context, std::int32_t number, const Span& span, const Swap* swap,
+               SpanEffects& out) const;
+  ModelShard shard_;
   int layer_;
   Index after_;
-  at::Tensor centre_; ///< [d]
-  at::Tensor bases_;  ///< [bases, d, k], directions that a basis lacks being 0
+  Index count_;       ///< of bases
+  at::Tensor centre_; ///< [d]; this and what follows where rows are changed
+  at::Tensor bases_;  ///< [bases + 1, d, k], directions that a basis lacks being 0
   at::Tensor reads_;  ///< of the same shape: what coefficients are read off
 };
 
