@@ -4,7 +4,7 @@
   convert_sae.py AE.pt OUT_FOLDER [--config CONFIG.json]
 
 The pickle is read without running anything it asks for: only tensors and plain containers are understood. Needs numpy alone.
-Exit status: 0 done, 65 the file is not such an SAE, 66 it is missing.
+Exit status: 0 done, 65 the file is not such an SAE, 66 it is missing, 74 the folder cannot be written.
 """
 import argparse
 import collections
@@ -216,8 +216,8 @@ def read_trainer(path):
     if not path.exists():
         return {}
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise BadFile(f"{path} is not valid JSON: {error}") from error
     trainer = config.get("trainer", {}) if isinstance(config, dict) else None
     if not isinstance(trainer, dict):
@@ -265,9 +265,13 @@ def main():
         return 65
     layer = trainer.get("layer")
     cfg["metadata"] = {"model_name": trainer.get("lm_name", "unknown"), "hook_name": f"blocks.{layer}.hook_resid_post" if layer is not None else "unknown"}
-    o.out.mkdir(parents=True, exist_ok=True)
-    write_safetensors(o.out / "sae_weights.safetensors", tensors)
-    (o.out / "cfg.json").write_text(json.dumps(cfg, indent=2) + "\n")
+    try:
+        o.out.mkdir(parents=True, exist_ok=True)
+        write_safetensors(o.out / "sae_weights.safetensors", tensors)
+        (o.out / "cfg.json").write_text(json.dumps(cfg, indent=2) + "\n")
+    except OSError as error:
+        print(f"convert_sae.py: cannot write {o.out}: {error}", file=sys.stderr)
+        return 74
     print(f"{o.out}: {cfg['architecture']}, {cfg['d_in']} x {cfg['d_sae']}")
     return 0
 

@@ -4,7 +4,7 @@
 
 namespace concord::corpus {
 
-MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary) {
+MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary, double longest) {
   const double p = std::min(static_cast<double>(piece_bytes), text_bytes);
   MemoryPlan plan("tokenize");
   plan.each_rank("tokenizer", "400 V", 400 * vocabulary);
@@ -12,6 +12,8 @@ MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabula
   plan.each_rank("a piece of the text", "p", p);
   plan.each_rank("its tokens, of one byte at the shortest, and their file", "60 p", 60 * p);
   plan.at_most(); // four bytes a token are usual
+  plan.each_rank("the longest document, and what SentencePiece makes of it", "240 m", 240 * longest);
+  plan.at_most(); // 100 bytes a byte of prose
   plan.each_rank("sizes of all pieces", "48 bytes a piece", 48 * text_bytes / static_cast<double>(std::max<Index>(1, piece_bytes)));
   return plan;
 }

@@ -112,32 +112,31 @@ private:
 
   void steps() {
     const Index end = all_steps();
-    const Progress clock("", 0, "");
-    double saved = 0;
+    saved_ = clock_.seconds();
     for (Index step = next_step(); step < end; step = next_step()) {
       const sae::Window window = order_->window_of(step);
-      const bool stop = run_model(window.blocks, /*stoppable=*/true) || train_on_window(window);
-      const bool last = window.first_step + window.steps >= end;
-      if (stop || (!last && comm::max_of(comm_, clock.seconds() - saved) >= first_.checkpoint_seconds)) {
+      if (run_model(window.blocks, /*stoppable=*/true) || train_on_window(window, step, end)) {
         save();
-        saved = clock.seconds();
+        comm::throw_stopped("train-sae");
       }
-      if (stop) comm::throw_stopped("train-sae");
     }
   }
 
-  /// Trains all layers on the window that is filled. Looks for the stop signal every few seconds; returns whether it came.
-  bool train_on_window(const sae::Window& window) {
+  /// Trains all layers on the window that is filled, from step `next` to its end or to step `all`. Every few seconds it looks for the stop
+  /// signal, of which it returns whether it came, and saves where a checkpoint is due.
+  bool train_on_window(const sae::Window& window, Index next, Index all) {
     constexpr double seconds_between_votes = 3;
-    const Index end = window.first_step + window.steps;
-    const Progress clock("", 0, "");
-    Index next = window.first_step;
+    const Index end = std::min(all, window.first_step + window.steps);
     for (Index some = 1; next < end;) { // steps between two votes
-      const double begin = clock.seconds();
+      const double begin = clock_.seconds();
       next = std::min(end, next + some);
       alone([&] { for_each_trainer([&](sae::Trainer& trainer) { trainer.run_to(next); }); });
-      const double a_step = comm::max_of(comm_, clock.seconds() - begin) / static_cast<double>(some);
+      const double a_step = comm::max_of(comm_, clock_.seconds() - begin) / static_cast<double>(some);
       if (comm::stop_requested(comm_)) return true;
+      if (next < all && comm::max_of(comm_, clock_.seconds() - saved_) >= first_.checkpoint_seconds) { // the same on all ranks
+        save();
+        saved_ = clock_.seconds();
+      }
       some = std::clamp<Index>(static_cast<Index>(seconds_between_votes / std::max(a_step, 1e-6)), 1, 64);
     }
     return false;
@@ -182,6 +181,8 @@ private:
   extract::Extractor extractor_;
   comm::Communicator layer_comm_; ///< the ranks that compute the same layers, one a replica
   sae::TrainOptions first_;       ///< settings that all layers share
+  const Progress clock_{"", 0, ""};
+  double saved_ = 0; ///< when the last checkpoint was written
   std::string model_;
   std::shared_ptr<sae::BufferOrder> order_;
   std::map<int, std::unique_ptr<LayerTraining>> layers_;

@@ -9,6 +9,8 @@
 namespace concord::sae {
 namespace {
 
+constexpr const char* codes_of_all = "codes of all rows";
+
 /// Weights that a search rounds, and its numbers a latent: bias, scale, offset, norm, loss, unit.
 double rounded_weights(Screen::Precision roughest, double latents, double d) {
   return (Screen::bytes_a_weight(roughest) * d + 24) * latents;
@@ -57,11 +59,12 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   const auto b = static_cast<double>(o.batch);
   const auto r = static_cast<double>(size.ranks);
   const bool penalised = architecture_kind(o.kind).penalised;
-  const double scalars = o.kind == Kind::gated || o.kind == Kind::jumprelu ? 2 : 1;
+  const double scalars = o.kind == Kind::gated ? 3 : o.kind == Kind::jumprelu ? 2 : 1;
   const double prefixes = o.kind == Kind::matryoshka ? static_cast<double>(o.prefixes) : 0;
   // The penalised kinds begin with half of the latents active.
   const double active = penalised ? f / 2 : o.kind == Kind::batch_topk ? 1.5 * static_cast<double>(o.k) : static_cast<double>(o.k);
   const double entry = 12 + 4 * (scalars - 1);
+  const double found = entry + 8 + (scalars > 1 ? 4 : 0); // with the search's own, and gates or pre-activations
   const double trainings = size.layers * size.trainings;
   const double search = rounded_weights(Screen::Precision::int8, f, d);
   const bool gathers = size.ranks > 1 && o.reduction == Reduction::reproducible;
@@ -85,9 +88,9 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   const double copies = (window ? 1 : 2) + (size.trainings > 1 ? 1 : 0);
   plan.each_rank("batch: rows, at work and read ahead", "8 B d / R", 4 * copies * b * d / r);
   plan.each_rank("batch: rows less b_dec, errors", "(8 + 4 g) B d / R", trainings * (8 + 4 * prefixes) * b * d / r);
-  plan.each_rank("codes of the rank's rows", "20 B L / R", trainings * (entry + 8) * b * active / r);
-  plan.each_rank("codes by latent", "12 B L / R", trainings * (12 + 4 * (scalars - 1)) * b * active / r);
-  if (gathers) plan.each_rank("codes of all rows", "12 B L", trainings * entry * b * active);
+  plan.each_rank("codes of the rank's rows", "20 B L / R; jumprelu 28, gated 32", trainings * found * b * active / r);
+  plan.each_rank("codes by latent", "12 B L / R; jumprelu 16, gated 20", trainings * entry * b * active / r);
+  if (gathers) plan.each_rank(codes_of_all, "12 B L; jumprelu 16, gated 20", trainings * entry * b * active);
   if (!gathers && size.ranks > 1) plan.each_rank("gradients of all latents", "8 F d", trainings * 8 * f * d);
   plan.each_rank("marks of latents", "10 F", 10 * f);
   plan.each_rank("sums over latents for b_dec", "F d / 64 (1 + 1 / R)", f / 256 * 4 * d * (1 + 1 / r));
@@ -96,13 +99,27 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   const double sample = std::min(size.rows, 32768.0);
   plan.each_node("weights rounded for the search", "F d + 24 F, once int8 gives way 2 F d + 24 F; without such instructions 24 F", search);
   plan.each_rank("sample", "4 S d / R", 4 * sample * d / r);
-  plan.each_rank("codes of the sample, less b_dec, errors", "(8 d + 20 L) S / 8 R", (8 * d + 20 * active) * std::min(sample, 4096.0) / r);
+  plan.each_rank("codes of the sample, less b_dec, errors", "(8 d + 20 L) S / 8 R; jumprelu 28 L, gated 32 L",
+                 (8 * d + found * active) * std::min(sample, 4096.0) / r);
 
   with_moments("checkpoint");
   plan.rank_0("moments of one rank's latents", "4 F d / R", 4 * f * d / r);
 
   add_end(plan, o, size);
   return plan;
+}
+
+std::string training_advice(const TrainOptions& options, const TrainingSize& size) {
+  const MemoryPlan plan = training_memory(options, size);
+  const MemoryItem* largest = nullptr;
+  for (const auto& item : plan.items())
+    if (item.holder == MemoryItem::Holder::rank && (largest == nullptr || item.bytes > largest->bytes)) largest = &item;
+  const std::string others = "sae.latents or sae.groups (trainings at once), or take more nodes";
+  if (largest == nullptr || largest->what != codes_of_all) return "lower sae.memory_gib (rows in memory), " + others;
+  TrainOptions fast = options;
+  fast.reduction = Reduction::fast; // each rank holds gradients of all latents instead, which may be more
+  const bool less = training_memory(fast, size).of_rank(false) < plan.of_rank(false);
+  return (less ? "give sae.reduction = \"fast\", or lower sae.batch, " : "lower sae.batch, ") + others;
 }
 
 double gpu_training_bytes(const TrainOptions& o, Index d, int ranks) {

@@ -56,6 +56,12 @@ class BadInput(unittest.TestCase):
         self.fails(64, "needs a study file, or", "extract", "--model", "x")
         self.fails(64, "is no list of layers", "extract", "--model", "x", "--tokens", "x", "--out", "x", "--layers", "1,b", ranks=1)
 
+    def test_numbers_out_of_range(self):
+        self.assertIn("--contexts", run("recovered", "--contexts", -2, code=64, ranks=1))
+        given = ["--set", "model.a.saes=x", "--set", "model.b.saes=x"]  # nothing else is to be trained
+        for words in ("3:4294967299", "4294967299:3", "99999999999999999999:3", "3:"):  # 2^32 + 3 is no 3
+            self.fails(78, f'write "layer of A:layer of B", not "{words}"', "train-sae", self.study, *given, "--set", f'sae.crosscoders=["{words}"]', ranks=1)
+
     def test_flags_beside_a_study_are_refused(self):
         for stage, flag, value, instead in (("tokenize", "--context", 32, "corpus.context"), ("extract", "--layers", "2", "model.a.layers"),
                                             ("train-sae", "--k", 4, "sae.k"), ("train-sae", "--learning-rate", 0.1, "sae.learning_rate"), ("encode", "--top", 3, "encode.top"),

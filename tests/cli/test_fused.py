@@ -2,17 +2,33 @@
 import json
 import pathlib
 import shutil
+import signal
+import subprocess
+import time
 import unittest
 
-from support import RANKS, datasets, fresh, run, run_and_kill, same, small_study
+from support import RANKS, command, datasets, fresh, run, run_and_kill, same, small_study
 
 FUSED = ["--set", "extract.fused=true"]
 BUFFER = ["--set", "sae.order=\"buffer\"", "--set", "sae.buffer_rows=1600", "--set", "sae.batch=256"]
+# All steps lie inside the first window, which holds the whole corpus: about 440 steps.
+ONE_WINDOW = ["--set", "sae.order=\"buffer\"", "--set", "sae.buffer_rows=100000", "--set", "sae.batch=8", "--set", "sae.steps=400"]
 WEIGHTS = [f"{side}/saes/layer_{layer:03d}/sae_weights.safetensors" for side, layers in (("a", (2, 3)), ("b", (4, 6))) for layer in layers]
 
 
 def output(folder, name):
     return folder / name, ["--set", f"study.output={folder / name}"]
+
+
+def steps_saved(out):
+    """Steps of all checkpoints below a folder."""
+    steps = set()
+    for path in out.rglob("checkpoint.safetensors"):
+        raw = path.read_bytes()
+        size = int.from_bytes(raw[:8], "little")
+        begin = 8 + size + json.loads(raw[8:8 + size])["step"]["data_offsets"][0]
+        steps.add(int.from_bytes(raw[begin:begin + 8], "little"))
+    return steps
 
 
 class Fused(unittest.TestCase):
@@ -85,6 +101,26 @@ class Fused(unittest.TestCase):
         run("train-sae", self.study, *to, *BUFFER, *FUSED)
         for weights in WEIGHTS:
             self.assertEqual((self.file / weights).read_bytes(), (out / weights).read_bytes())
+
+    def test_kills_and_stops_inside_a_window_lose_no_window(self):
+        straight, to_straight = self.start("one_window")
+        run("train-sae", self.study, *to_straight, *ONE_WINDOW, *FUSED, ranks=1)
+        killed, to_killed = self.start("killed_inside")
+        flags = ["train-sae", self.study, *to_killed, *ONE_WINDOW, *FUSED, "--set", "sae.checkpoint_seconds=0"]
+        self.assertTrue(run_and_kill(flags, lambda: any(killed.rglob("checkpoint.safetensors"))))
+        self.assertTrue(all(0 < step < 400 for step in steps_saved(killed)), steps_saved(killed))
+        stopped, to_stopped = self.start("stopped_inside")
+        process = subprocess.Popen(command("train-sae", self.study, *to_stopped, *ONE_WINDOW, *FUSED), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        while process.poll() is None and not any(log.stat().st_size for log in stopped.rglob("*.partial/training.jsonl")):
+            time.sleep(0.002)
+        process.send_signal(signal.SIGUSR1)
+        said = process.communicate(timeout=300)[0]
+        self.assertEqual(process.returncode, 75, said)
+        self.assertTrue(steps_saved(stopped) and all(0 < step < 400 for step in steps_saved(stopped)), steps_saved(stopped))
+        for out, to in ((killed, to_killed), (stopped, to_stopped)):
+            run("train-sae", self.study, *to, *ONE_WINDOW, *FUSED)
+            for weights in WEIGHTS:
+                self.assertEqual((straight / weights).read_bytes(), (out / weights).read_bytes(), out)
 
     def encoded(self, name):
         out, to = self.start(name)

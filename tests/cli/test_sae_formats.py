@@ -107,6 +107,32 @@ class SaeFormats(unittest.TestCase):
         self.assertIn("not loaded", result.stderr)
         self.assertFalse((folder / "touched").exists())
 
+    def test_what_is_no_sae_ends_the_converter_with_one_line(self):
+        import pickle
+        import zipfile
+
+        folder = fresh("formats_converter")
+        whole = SAES / "dictionary_learning_AutoEncoderTopK/ae.pt"
+        with zipfile.ZipFile(folder / "empty.pt", "w") as archive:
+            archive.writestr("ae/data.pkl", b"")
+        (folder / "bare.pt").write_bytes(pickle.dumps({"k": 3}))
+        (folder / "nothing.pt").write_bytes(b"")
+        broken = {"cut": b'{"trainer": {"k"', "deep": b"[" * 200000, "latin": b'{"trainer": "\xe9"}', "list": b"[]", "empty": b""}
+        for name, text in broken.items():
+            (folder / f"{name}.json").write_bytes(text)
+        (folder / "file").write_text("a file, no folder")
+        cases = [(65, "no file of torch.save that can be read", "empty.pt", "out"), (65, "is no archive of torch.save", "bare.pt", "out"),
+                 (65, "is no archive of torch.save", "nothing.pt", "out"), (66, "there is no", "none.pt", "out"), (66, "there is no", whole, "out", "--config", "none.json"),
+                 (74, "cannot write", whole, "file"), (74, "cannot write", whole, "file/below"), (74, "cannot write", whole, "/proc/nowhere")]
+        cases += [(65, "holds no object trainer" if name == "list" else "is not valid JSON", whole, "out", "--config", f"{name}.json") for name in broken]
+        for code, message, *arguments in cases:
+            with self.subTest(arguments=arguments):
+                result = subprocess.run([sys.executable, SOURCE / "scripts/convert_sae.py", *arguments], capture_output=True, text=True, cwd=folder)
+                self.assertEqual(result.returncode, code, result.stderr)
+                self.assertEqual(len(result.stderr.splitlines()), 1, result.stderr)
+                self.assertTrue(result.stderr.startswith("convert_sae.py: ") and message in result.stderr, result.stderr)
+        self.assertFalse((folder / "out").exists())
+
     def test_bad_files_say_what_is_wrong(self):
         folder = fresh("formats_bad")
         shutil.copytree(SAES / "sparsify_topk", folder / "layer_000")

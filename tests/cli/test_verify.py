@@ -107,6 +107,23 @@ class Verify(unittest.TestCase):
             code, said = verify(damaged)
             self.assertEqual(code, 65, said)
 
+    def test_matches_without_all_their_values_are_refused(self):
+        """Each dataset by another that holds fewer values, and no digest: verify and compare end with one line."""
+        pair = "layer_002_layer_004"
+        saes = ["--saes-a", self.out / "a/saes", "--saes-b", self.out / "b/saes", "--permutations", 3, "--out", self.folder / "damaged_similarity.h5"]
+        for name, kept in (("filter_counts", 0), ("match/r", 0), ("match/r", 3), ("b_to_a/r", 0), ("b_to_a/count", 1)):
+            damaged = self.folder / "damaged.h5"
+            shutil.copy(self.out / "matches.h5", damaged)
+            with h5py.File(damaged, "r+") as f:
+                values = f[f"{pair}/{name}"][:kept]
+                del f[f"{pair}/{name}"]
+                f[f"{pair}/{name}"] = values
+            for stage, (code, said) in (("verify", verify(damaged)), ("compare", alone("compare", "--matches", damaged, *saes))):
+                with self.subTest(name=name, kept=kept, stage=stage):
+                    self.assertEqual(code, 65, said)
+                    self.assertEqual(said.count("concord: error"), 1, said)
+                    self.assertIn(pair, said)
+
     def test_records_of_a_training_name_its_weights(self):
         self.assertEqual(len(json.loads((self.out / "a/saes/layer_002/training.json").read_text())["weights_digest"]), 32)
 

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <numeric>
@@ -458,6 +459,26 @@ TEST(NodeArray, RanksHaveTheirOwnWhereMemoryCannotBeShared) {
     EXPECT_EQ(array->ranks_a_copy(), 1);
     return array;
   });
+}
+
+/// Bytes of address space that this process has.
+rlim_t address_space() {
+  rlim_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE));
+}
+
+/// On all ranks, also on those that were only to map what the node's first rank makes; smaller arrays are given still.
+TEST(NodeArray, SaysOnAllRanksThatThereIsNoMemory) {
+  rlimit before{};
+  getrlimit(RLIMIT_AS, &before);
+  const rlimit little{address_space() + (rlim_t{64} << 20), before.rlim_max};
+  setrlimit(RLIMIT_AS, &little);
+  const auto make = [] { const NodeArray array(test::world(), Index{1} << 30, {}, NodeArray::Taking::as_written); };
+  test::expect_error(ExitCode::unavailable, test::world().size() > 1 ? "take more nodes" : "on each rank", make);
+  test::expect_error(ExitCode::unavailable, "there is no memory for an array of 4294967296 bytes", make);
+  setrlimit(RLIMIT_AS, &before);
+  expect_shared([](Index count) { return std::make_unique<NodeArray>(test::world(), count); });
 }
 
 TEST(Gpu, OnesThatAStageLeavesIdleAreNamedOnce) {

@@ -284,6 +284,10 @@ TEST(StageKey, DigestFollowsSettingsAndInputs) {
   other.settings["dtype"] = "f32";
   EXPECT_NE(key.digest(), other.digest());
   EXPECT_EQ(difference(key, other), "setting dtype: \"bf16\" -> \"f32\"");
+  other = key;
+  other.inputs["sae_a/layer_002"] = "34"; // as a path of JSON it would be sae_a~1layer_002
+  other.inputs["a~b"] = "56";
+  EXPECT_EQ(difference(key, other), "input a~b is new; input sae_a/layer_002 is new");
 }
 
 TEST(ParseJson, GoesNoDeeperThanFilesOfPeople) { // copying and printing go down by calls

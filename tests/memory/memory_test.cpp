@@ -4,6 +4,8 @@
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/core/text.hpp"
+#include "concord/corpus/memory_plan.hpp"
+#include "concord/corpus/tokenize.hpp"
 #include "concord/correlate/memory_plan.hpp"
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/hdf5.hpp"
@@ -16,6 +18,7 @@
 
 #include "correlate/features/feature_source.hpp"
 #include "memory/byte_counter.hpp"
+#include "sae/rows/owned_rows.hpp"
 #include "support/support.hpp"
 #include <fstream>
 
@@ -173,6 +176,72 @@ TEST_P(Memory, StagesTakeWhatTheirPlansSay) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, Memory, ::testing::Values(Sizes{8192, 192, 16384, 16, 1024}, Sizes{16384, 256, 8192, 32, 2048}));
 
+/// `bytes` of text that tokenize reads: prose again and again, or letters of which each is a token, in documents of `line` bytes.
+std::filesystem::path text_file(const std::filesystem::path& path, std::size_t bytes, std::size_t line) {
+  if (world().rank() == 0) {
+    const std::string source = std::getenv("CONCORD_SOURCE") != nullptr ? std::getenv("CONCORD_SOURCE") : ".";
+    std::string text = read_text(source + "/data/demo/corpus/analysis.txt", "text") + "\n\n";
+    if (line > 0) {
+      text.clear();
+      const Philox random(9, "letters");
+      for (std::uint64_t i = 0; i < 1 << 20; ++i) {
+        const bool end = i % (line + 2) >= line;
+        text += end ? '\n' : static_cast<char>('A' + random.below(i, 26));
+      }
+    }
+    std::ofstream out(path, std::ios::binary);
+    for (std::size_t written = 0; written < bytes; written += text.size())
+      out.write(text.data(), static_cast<std::streamsize>(std::min(text.size(), bytes - written)));
+  }
+  world().barrier();
+  return path;
+}
+
+void expect_tokenizing_as_planned(const std::string& name, std::size_t bytes, std::size_t line, corpus::TokenizeOptions o) {
+  SCOPED_TRACE(name);
+  const auto folder = empty_folder("memory_" + name);
+  const std::string source = std::getenv("CONCORD_SOURCE") != nullptr ? std::getenv("CONCORD_SOURCE") : ".";
+  o.paths = {text_file(folder / "text.txt", bytes, line).string()};
+  o.tokenizer = source + "/data/demo/tokenizer.model";
+  o.out = folder / "tokens.h5";
+  const double longest = o.documents == corpus::DocumentEnd::file ? static_cast<double>(bytes) : 0;
+  expect_as_planned(corpus::tokenize_memory(o.piece_bytes, static_cast<double>(bytes), 4096, longest),
+                    [&] { corpus::tokenize(world(), o); });
+}
+
+TEST(Memory, TokenizingTakesWhatItsPlanSays) {
+  if (world().size() == 2 || world().size() == 3) GTEST_SKIP() << "at 1 and 4 ranks";
+  corpus::TokenizeOptions o;
+  expect_tokenizing_as_planned("prose", std::size_t{64} << 20, 0, o);
+  expect_tokenizing_as_planned("letters", std::size_t{8} << 20, 400, o);
+  expect_tokenizing_as_planned("lines", std::size_t{8} << 20, 1, o);
+  corpus::TokenizeOptions whole = o;
+  whole.documents = corpus::DocumentEnd::file; // longer than a piece
+  expect_tokenizing_as_planned("whole", std::size_t{8} << 20, 400, whole);
+  o.context = 2;
+  expect_tokenizing_as_planned("contexts", std::size_t{8} << 20, 400, o);
+}
+
+/// Half of the latents are active at the start, and each rank gathers the codes of all rows.
+TEST(Memory, PenalisedKindsTakeWhatTheirPlanSays) {
+  const Sizes s{.rows = 8192, .d = 64, .latents = 4096, .k = 0, .batch = 2048};
+  const auto folder = empty_folder("memory_penalised");
+  const auto acts = activations(folder, s, 1);
+  for (const auto kind : {sae::Kind::relu, sae::Kind::gated, sae::Kind::jumprelu}) {
+    SCOPED_TRACE(settings::word_of(kind));
+    sae::TrainOptions o;
+    o.activations = acts.string() + ":/layer_000/x";
+    o.kind = kind;
+    o.latents = s.latents;
+    o.batch = s.batch;
+    o.steps = 2;
+    o.held_out = 0.1;
+    o.out = folder / settings::word_of(kind);
+    expect_as_planned(sae::training_memory(o, {.rows = static_cast<double>(s.rows), .d = s.d, .value = 4, .ranks = world().size()}),
+                      [&] { sae::train(world(), o); });
+  }
+}
+
 /// [rows, cols] of f32, without rows that are alike.
 std::filesystem::path npy_file(const std::filesystem::path& path, Index rows, Index cols) {
   std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
@@ -203,6 +272,23 @@ TEST(Memory, RowsOfAnArrayAreReadByRanges) {
     EXPECT_EQ(row[8], static_cast<float>(r + 8));
   }
   EXPECT_LE(test::most_bytes().own - before.own, 2 << 20);
+}
+
+/// A rank knows where its own rows lie, 8 bytes each, not where those of all ranks do.
+TEST(Memory, NoRankListsAllRows) {
+  constexpr Index rows = 4'000'000; // 32 MB of such numbers
+  constexpr int parts = 64;
+  const auto path = npy_file(empty_folder("memory_rows") / "x.npy", rows, 1);
+  const io::RowSource source(path.string());
+  test::start_counting();
+  const auto before = test::bytes_now();
+  const sae::OwnedRows owned(source, false, 0, parts, 0);
+  EXPECT_LE(test::most_bytes().own - before.own, 2 << 20);
+  EXPECT_EQ(owned.usable(), rows);
+  const std::vector<Index> wanted{rows / parts - 1, 17};
+  std::vector<float> got(2);
+  owned.gather(wanted, got);
+  EXPECT_EQ(got, (std::vector<float>{rows / parts - 1, 17}));
 }
 
 /// However many ranks a node has.
@@ -331,6 +417,33 @@ TEST(MemoryAtScale, NoRankHoldsMoreThanFourGiB) {
     }
     EXPECT_LE(plan.of_rank(false), 4.5 * 0x1p30) << plan.stage();
   }
+}
+
+/// Half of the latents active on each of 4,096 rows: 3 GiB a rank. Fast sums need gradients of all latents instead: more in wide models.
+TEST(MemoryAtScale, CodesOfAllRowsAreNamedWhereTheyAreMost) {
+  sae::TrainOptions o;
+  o.latents = static_cast<Index>(Large::latents);
+  o.batch = 4096;
+  const auto advice = [&](sae::Kind kind, Index d) {
+    o.kind = kind;
+    const sae::TrainingSize size{.rows = Large::rows, .d = d, .ranks = Large::ranks};
+    const auto plan = sae::training_memory(o, size);
+    for (const auto& item : plan.items()) {
+      if (item.holder != MemoryItem::Holder::node) {
+        EXPECT_LE(item.bytes, kind == sae::Kind::gated ? 5 * 0x1p30 : 0x1p32) << item.what << " = " << item.formula;
+      }
+    }
+    return sae::training_advice(o, size);
+  };
+  const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  for (const auto kind : {sae::Kind::relu, sae::Kind::gated, sae::Kind::jumprelu}) {
+    EXPECT_TRUE(has(advice(kind, 768), "sae.batch")) << advice(kind, 768);
+    EXPECT_TRUE(has(advice(kind, 768), "sae.reduction = \"fast\"")) << advice(kind, 768);
+    EXPECT_TRUE(has(advice(kind, 5120), "sae.batch")) << advice(kind, 5120);
+    EXPECT_FALSE(has(advice(kind, 5120), "sae.reduction")) << advice(kind, 5120);
+  }
+  EXPECT_FALSE(has(advice(sae::Kind::topk, 768), "sae.batch"));
+  EXPECT_TRUE(has(advice(sae::Kind::topk, 768), "sae.memory_gib"));
 }
 
 TEST(MemoryAtScale, NothingOnARankGrowsWithTheirNumber) {

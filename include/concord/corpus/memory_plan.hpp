@@ -6,7 +6,8 @@
 
 namespace concord::corpus {
 
-/// `piece_bytes` of text that a rank tokenizes at once, of `text_bytes` in all, by a tokenizer of `vocabulary` tokens.
-MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary);
+/// `piece_bytes` of text that a rank tokenizes at once, of `text_bytes` in all, by a tokenizer of `vocabulary` tokens; `longest` bytes of a
+/// document, 0 where that is not known.
+MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary, double longest);
 
 } // namespace concord::corpus

@@ -4,6 +4,8 @@
 #include "concord/core/machine/memory_plan.hpp"
 #include "concord/sae/training/train.hpp"
 
+#include <string>
+
 namespace concord::sae {
 
 /// The activations that an SAE is trained on, and who trains it.
@@ -18,6 +20,8 @@ struct TrainingSize {
   bool fused = false; ///< rows come from the model and lie in a window
 };
 MemoryPlan training_memory(const TrainOptions& options, const TrainingSize& size);
+/// What to change where that does not fit: by the largest array that each rank holds. Local.
+std::string training_advice(const TrainOptions& options, const TrainingSize& size);
 
 /// Adds an SAE of `latents` on width d that lies once a node, and its encoder's rounded weights.
 void add_sae_on_nodes(MemoryPlan& plan, double latents, double d);

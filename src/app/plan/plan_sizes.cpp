@@ -16,15 +16,16 @@ using study::Study;
 
 namespace {
 
-double bytes_of_text(const Study& study) {
+void find_text(PlanSizes& sizes) {
   std::vector<std::string> paths;
-  for (const auto& path : study.list("corpus.paths")) paths.push_back(corpus::pattern_below(study.folder(), path));
-  double bytes = 0;
+  for (const auto& path : sizes.study.list("corpus.paths")) paths.push_back(corpus::pattern_below(sizes.study.folder(), path));
   try {
-    for (const auto& file : corpus::find_text_files(paths).files) bytes += static_cast<double>(file.size);
+    for (const auto& file : corpus::find_text_files(paths).files) {
+      sizes.text_bytes += static_cast<double>(file.size);
+      sizes.largest_text = std::max(sizes.largest_text, static_cast<double>(file.size));
+    }
   } catch (const Error&) { // a plan is made before the text is there, too
   }
-  return bytes;
 }
 
 bool tokens_are_there(const Study& study) {
@@ -114,8 +115,8 @@ cost::ExtractSize forward_size(const PlanSizes& s, const ModelPlan& m, double to
 }
 
 PlanSizes plan_sizes(const Study& study, int ranks, int on_node, double tokens) {
-  PlanSizes sizes{
-      .study = study, .ranks = ranks, .on_node = on_node, .tokens = 0, .text_bytes = bytes_of_text(study), .models = {}, .disk = {}};
+  PlanSizes sizes{.study = study, .ranks = ranks, .on_node = on_node, .tokens = 0, .text_bytes = 0, .models = {}, .disk = {}};
+  find_text(sizes);
   if (tokens > 0) sizes.text_bytes = 4 * tokens;
   sizes.tokens = tokens > 0 ? tokens : token_count(study, sizes.text_bytes);
   for (const auto& model : study.models()) sizes.models.push_back(model_plan(model));

@@ -41,6 +41,7 @@ struct PlanSizes {
   int on_node = 1; ///< ranks of a node
   double tokens = 0;
   double text_bytes = 0;
+  double largest_text = 0; ///< bytes of the largest file of it
   std::vector<ModelPlan> models;
   DiskSizes disk;
   double matched = 1; ///< share of the latents that `compare` gets matched

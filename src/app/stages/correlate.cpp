@@ -170,12 +170,23 @@ void check_partners(const io::File& file, const std::string& name, Index feature
             features);
 }
 
-/// Ranges, and partners that exist.
+void check_count(const io::File& file, const std::string& name, Index values) {
+  const auto dataset = file.dataset(name);
+  require(dataset.rows() * dataset.row_size() == values, ExitCode::bad_data, "{}:{} holds {} values, not {}", file.path().string(), name,
+          dataset.rows() * dataset.row_size(), values);
+}
+
+/// Ranges, and as many values as there are features.
 void check_pair(const io::File& file, const std::string& group, std::size_t features_a) {
   for (const char* side : {"/a_to_b/", "/b_to_a/"}) {
+    const auto partner = file.dataset(group + side + "partner");
+    for (const char* name : {"r", "cofire"}) check_count(file, group + side + name, partner.rows() * partner.row_size());
+    if (file.has(group + side + "count")) check_count(file, group + side + "count", partner.rows());
     check_between(file, group + side + "r", -1, 1);
     if (file.has(group + side + "p")) check_between(file, group + side + "p", 1e-12, 1);
   }
+  for (const char* name : {"a", "r", "margin", "p", "q", "cofire", "iou", "phi"})
+    check_count(file, group + "/match/" + name, file.dataset(group + "/b_to_a/partner").rows());
   for (const char* name : {"r", "phi"}) check_between(file, group + "/match/" + name, -1, 1);
   for (const char* name : {"p", "q", "iou"}) check_between(file, group + "/match/" + name, 0, 1);
   for (const auto a : file.read<std::int32_t>(group + "/match/a"))
@@ -223,8 +234,8 @@ std::string check_matrix(const std::filesystem::path& path, std::string& /*warni
   if (!file.has("/indptr")) return fmt::format("correlations of {} x {} features", r.rows(), r.row_size());
   const auto begin = file.read<Index>("/indptr");
   const auto shape = file.read<Index>("/shape");
-  require(std::is_sorted(begin.begin(), begin.end()) && shape.size() == 2 && static_cast<Index>(begin.size()) == shape[0] + 1 &&
-              begin.front() == 0 && std::max<Index>(1, begin.back()) == r.rows(),
+  require(!begin.empty() && std::is_sorted(begin.begin(), begin.end()) && shape.size() == 2 &&
+              static_cast<Index>(begin.size()) == shape[0] + 1 && begin.front() == 0 && std::max<Index>(1, begin.back()) == r.rows(),
           ExitCode::bad_data, "{}: rows and pairs do not fit", path.string());
   for (std::size_t i = 0; i + 1 < begin.size(); ++i) {
     look(stop);

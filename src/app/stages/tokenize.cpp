@@ -47,8 +47,13 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   const corpus::TokenizeOptions options;
   const double text = std::max(s.text_bytes, 4 * s.tokens);
   const auto piece = static_cast<double>(options.piece_bytes);
-  StagePlan one{
-      "tokenize", tokens_disk(s.disk), 0, corpus::tokenize_memory(options.piece_bytes, text, s.vocabulary()), {{cost::Work::text, piece}}};
+  const bool whole_files = s.study.text("corpus.documents") == settings::word_of(corpus::DocumentEnd::file);
+  const double longest = whole_files ? s.largest_text : 0; // with blank lines nobody knows before the text is read
+  StagePlan one{"tokenize",
+                tokens_disk(s.disk),
+                0,
+                corpus::tokenize_memory(options.piece_bytes, text, s.vocabulary(), longest),
+                {{cost::Work::text, piece}}};
   one.add(cost::tokenize_cost({.text = text, .piece = piece, .written = one.disk}, s.layout()));
   return {one};
 }

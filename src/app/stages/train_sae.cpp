@@ -145,7 +145,9 @@ cost::TrainingSize training_size(const PlanSizes& s, double trainings, double wi
           .latents = s.latents(),
           .active = s.active(),
           .width = width,
-          .scalars = o.kind == sae::Kind::gated || o.kind == sae::Kind::jumprelu ? 2.0 : 1.0,
+          .scalars = o.kind == sae::Kind::gated      ? 3.0
+                     : o.kind == sae::Kind::jumprelu ? 2.0
+                                                     : 1.0,
           .reproducible = o.reduction == sae::Reduction::reproducible,
           .on_gpu = o.device == Device::cuda};
 }

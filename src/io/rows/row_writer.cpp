@@ -83,14 +83,22 @@ RowWriter::~RowWriter() {
 }
 
 void RowWriter::throw_failure() {
-  if (!failure_.empty()) fail(failure_code_, "{}", failure_);
+  if (failure_ == nullptr) return;
+  try {
+    std::rethrow_exception(failure_);
+  } catch (const Error&) {
+    throw;
+  } catch (...) {
+    const Failure failure = current_failure();
+    fail(failure.code, "cannot write {}: {}", path_.string(), failure.message);
+  }
 }
 
 void RowWriter::write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset) {
   const Spend spend(Spending::files, "wait for the row writer");
   note_file_bytes(static_cast<Index>(block.size));
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return !failure_.empty() || queue_.empty() || queued_bytes_ + block.size <= queue_limit_; });
+  changed_.wait(lock, [&] { return failure_ != nullptr || queue_.empty() || queued_bytes_ + block.size <= queue_limit_; });
   throw_failure();
   queued_bytes_ += block.size;
   queue_.push_back({offset, std::move(block), mark_offset});
@@ -103,7 +111,7 @@ void RowWriter::commit() {
   std::unique_lock lock(mutex_);
   commit_wanted_ = true;
   changed_.notify_all();
-  changed_.wait(lock, [&] { return !failure_.empty() || !commit_wanted_; });
+  changed_.wait(lock, [&] { return failure_ != nullptr || !commit_wanted_; });
   throw_failure();
 }
 
@@ -112,7 +120,7 @@ void RowWriter::work() {
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait_for(lock, std::chrono::milliseconds(200), [&] { return ending_ || commit_wanted_ || !queue_.empty(); });
-    if (ending_ || !failure_.empty()) return;
+    if (ending_ || failure_ != nullptr) return;
     try {
       if (!queue_.empty()) {
         const Block& block = queue_.front(); // stays where it is while others are added behind it
@@ -132,11 +140,9 @@ void RowWriter::work() {
         committed = Clock::now();
         if (all && queue_.empty()) commit_wanted_ = false;
       }
-    } catch (const std::exception& error) { // an exception that left the thread would end the process without a word
+    } catch (...) { // an exception that left the thread would end the process without a word
       if (!lock.owns_lock()) lock.lock();
-      const auto* known = dynamic_cast<const Error*>(&error);
-      failure_code_ = known != nullptr ? known->code() : ExitCode::unavailable;
-      failure_ = known != nullptr ? error.what() : fmt::format("cannot write {}: {}", path_.string(), error.what());
+      failure_ = std::current_exception(); // put into words by who asks: there may be no memory for them here
     }
     changed_.notify_all();
   }

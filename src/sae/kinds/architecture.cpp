@@ -12,6 +12,8 @@ Architecture::Architecture(const comm::Communicator& comm, const ArchitectureSet
 }
 
 void Architecture::set_state(std::span<const double> state) {
+  require(state[0] == 0 || state[0] == 1 || state[0] == 2, ExitCode::bad_data, "a checkpoint names the precision {}, which there is not",
+          state[0]);
   screen_.set_precision(static_cast<Screen::Precision>(static_cast<int>(state[0])));
 }
 

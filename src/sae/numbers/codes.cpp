@@ -18,8 +18,10 @@ void Codes::clear() {
 }
 
 void Codes::begin_gradients() {
-  gradient.assign(index.size(), 0.0F);
-  extra.assign(index.size() * at(extras), 0.0F);
+  resize_exactly(gradient, index.size());
+  resize_exactly(extra, index.size() * at(extras));
+  std::fill(gradient.begin(), gradient.end(), 0.0F);
+  std::fill(extra.begin(), extra.end(), 0.0F);
 }
 
 void join_parts(const std::vector<SparseRows>& parts, Codes& codes) {
@@ -30,8 +32,8 @@ void join_parts(const std::vector<SparseRows>& parts, Codes& codes) {
     for (const Index end : part.ends) codes.ends.push_back(begin + end);
     begins.push_back(begin + part.entries());
   }
-  codes.index.resize(at(begins.back()));
-  codes.value.resize(at(begins.back()));
+  resize_exactly(codes.index, at(begins.back()));
+  resize_exactly(codes.value, at(begins.back()));
   for_pieces(static_cast<Index>(parts.size()), [&](Index p) {
     std::copy(parts[at(p)].index.begin(), parts[at(p)].index.end(), codes.index.begin() + begins[at(p)]);
     std::copy(parts[at(p)].value.begin(), parts[at(p)].value.end(), codes.value.begin() + begins[at(p)]);
@@ -43,9 +45,9 @@ void CodesByLatent::sort(const Codes& codes, const std::vector<Index>& order, In
   for (const auto j : codes.index)
     if (j >= first && j < first + count) ++begin[at(j - first) + 1];
   for (Index i = 0; i < count; ++i) begin[at(i + 1)] += begin[at(i)];
-  entries.resize(at(begin.back()));
+  resize_exactly(entries, at(begin.back()));
   extras = codes.extras;
-  extra.resize(entries.size() * at(extras));
+  resize_exactly(extra, entries.size() * at(extras));
   std::vector<Index> next(begin.begin(), begin.end() - 1);
   for (const Index r : order)
     for (Index s = codes.begin(r); s < codes.end(r); ++s) {

@@ -332,8 +332,13 @@ void Screen::above(std::span<const float> x, float limit, Codes& codes) {
       reaching[at(r)] = screen::reaching(scores, w.unit.data() + place, rows[at(r)].error, limit);
     });
     compute();
-    parts_[at(block)].clear();
-    for (Index r = 0; r < in_block; ++r) rows[at(r)].give(parts_[at(block)]);
+    SparseRows& part = parts_[at(block)];
+    part.clear();
+    std::size_t entries = 0;
+    for (Index r = 0; r < in_block; ++r) entries += rows[at(r)].chosen.size();
+    part.index.reserve(entries); // no place to spare
+    part.value.reserve(entries);
+    for (Index r = 0; r < in_block; ++r) rows[at(r)].give(part);
   });
   join_parts(parts_, codes);
   count(n, codes.entries(), computed, computed);

@@ -40,7 +40,7 @@ private:
 template <typename T>
 void Exchange::gather_rows(const std::vector<Index>& counts, const std::vector<T>& mine, std::vector<T>& all, Index width) {
   const Index rows = std::accumulate(counts.begin(), counts.end(), Index{0});
-  all.resize(at(rows * width));
+  resize_exactly(all, at(rows * width));
   comm::all_gather_rows(comm_, mine.data(), counts, width * static_cast<Index>(sizeof(T)), all.data());
   bytes_ += static_cast<double>((rows - counts[at(comm_.rank())]) * width) * sizeof(T);
 }

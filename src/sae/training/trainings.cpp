@@ -144,8 +144,7 @@ void require_memory(const comm::Communicator& comm, const TrainOptions& o, const
     size.rows = static_cast<double>(source.rows());
     size.value = static_cast<double>(size_of(source.dtype()));
   });
-  comm::require_memory(comm, training_memory(o, size),
-                       "lower sae.memory_gib (rows in memory), sae.latents, or sae.groups (trainings at once), or take more nodes");
+  comm::require_memory(comm, training_memory(o, size), training_advice(o, size));
 }
 
 } // namespace

@@ -3,9 +3,41 @@
 #include "concord/io/rows/row_writer.hpp"
 
 #include "support/support.hpp"
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <new>
 #include <sys/resource.h>
+#include <thread>
+
+namespace {
+
+const auto first_thread = std::this_thread::get_id();
+std::atomic<bool> no_memory_elsewhere{false}; ///< in other threads than the first
+
+void* allocate(std::size_t bytes) noexcept {
+  const bool none = no_memory_elsewhere && std::this_thread::get_id() != first_thread;
+  return none ? nullptr : std::malloc(std::max<std::size_t>(bytes, 1));
+}
+
+} // namespace
+
+// In the place of the library's, in this whole program.
+void* operator new(std::size_t bytes) {
+  void* memory = allocate(bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void* operator new(std::size_t bytes, const std::nothrow_t& /*tag*/) noexcept {
+  return allocate(bytes);
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t /*bytes*/) noexcept {
+  std::free(memory);
+}
 
 namespace concord::io {
 namespace {
@@ -76,6 +108,20 @@ TEST(RowWriter, SaysWhatKeptItFromWriting) {
   full.write(0, filled(pool, 100, 'x'), 200);
   expect_error(ExitCode::io, "No space left", [&] { full.commit(); });
   expect_error(ExitCode::io, "No space left", [&] { full.write(0, filled(pool, 100, 'x'), 200); });
+}
+
+/// The thread finds no memory, not for a message either.
+TEST(RowWriter, SaysThatItsThreadHasNoMemory) {
+  const auto path = empty_folder("row_writer_memory") / ("rank" + std::to_string(world().rank()));
+  { std::ofstream(path) << std::string(64, '\0'); }
+  BufferPool pool;
+  RowWriter writer(path, pool, 0, 1 << 20);
+  no_memory_elsewhere = true;
+  writer.write(16, filled(pool, 8, 'x'), 0);
+  expect_error(ExitCode::unavailable, path.string() + ": out of memory", [&] { writer.commit(); });
+  no_memory_elsewhere = false;
+  expect_error(ExitCode::unavailable, path.string() + ": out of memory", [&] { writer.commit(); });
+  EXPECT_EQ(read_text(path, "file").substr(0, 8), std::string(8, '\0'));
 }
 
 TEST(BufferPool, GivesBuffersAgain) {

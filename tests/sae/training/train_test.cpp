@@ -484,6 +484,42 @@ TEST(Train, ContinuedOnOtherRanksEndsInTheSameBits) {
   EXPECT_EQ(read_text(o.out / "sae_weights.safetensors", "weights"), undisturbed);
 }
 
+/// A tensor of another type or size is refused before a byte beyond it is read; the whole file is good still.
+TEST(Train, ADamagedCheckpointIsRefused) {
+  const auto folder = empty_folder("damaged_checkpoint");
+  auto o = small_options(folder, planted(folder, 300, 16));
+  o.kind = Kind::batch_topk; // whose rule has a state
+  o.steps = 20;
+  comm::install_stop_flag(1e-9);
+  expect_error(ExitCode::stopped, "run the same command to go on", [&] { train(world(), o); });
+  comm::install_stop_flag(0);
+  const auto checkpoint = folder / "sae.partial" / "checkpoint.safetensors";
+  const auto whole = folder / "whole.safetensors";
+  if (world().rank() == 0) std::filesystem::copy_file(checkpoint, whole);
+  world().barrier();
+  const std::vector<double> numbers{-1, 7, 7, 7}; // no precision of a search; as a whole number it is below 0
+  const std::vector<std::tuple<std::string, Dtype, Index>> others{
+      {"architecture", Dtype::f64, 1}, {"architecture", Dtype::f32, 4}, {"architecture", Dtype::u8, 4}, {"architecture", Dtype::f64, 4},
+      {"scales", Dtype::f32, 1},       {"medians", Dtype::f64, 2},      {"step", Dtype::i32, 1},        {"step", Dtype::f64, 1},
+      {"step", Dtype::i64, 1},         {"left_out", Dtype::u8, 1},      {"left_out", Dtype::i64, 0}};
+  for (const auto& [name, dtype, count] : others) {
+    SCOPED_TRACE(fmt::format("{}: {} of {}", name, count, name_of(dtype)));
+    if (world().rank() == 0) {
+      const io::SafetensorsFile file(whole);
+      auto tensors = file.tensors();
+      tensors[name] = {dtype, {count}, numbers.data()};
+      io::write_safetensors(checkpoint, tensors);
+    }
+    world().barrier();
+    const bool of_rule = name == "architecture" && dtype == Dtype::f64 && count == 4;
+    expect_error(ExitCode::bad_data, of_rule ? "names the precision -1" : ": " + name, [&] { train(world(), o); });
+  }
+  if (world().rank() == 0) std::filesystem::copy_file(whole, checkpoint, std::filesystem::copy_options::overwrite_existing);
+  world().barrier();
+  train(world(), o);
+  EXPECT_TRUE(std::filesystem::exists(o.out / "sae_weights.safetensors"));
+}
+
 TEST(Train, RowsOnDemandEqualRowsInMemory) {
   const auto folder = empty_folder("on_demand");
   auto o = small_options(folder, planted(folder, 600, 16));

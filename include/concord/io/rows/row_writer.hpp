@@ -8,10 +8,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <filesystem>
 #include <memory>
 #include <mutex>
-#include <string>
 #include <thread>
 #include <vector>
 
@@ -51,9 +51,9 @@ public:
   RowWriter(const RowWriter&) = delete;
   RowWriter& operator=(const RowWriter&) = delete;
   /// Queues a block for `offset`. Once its bytes are on the disk its checksum is written at `mark_offset`: the block's
-  /// commit mark. Waits while the queue is full. @throws Error io of this or an earlier block.
+  /// commit mark. Waits while the queue is full. @throws Error io, or unavailable (no memory), of this or an earlier block.
   void write(std::uint64_t offset, RowBuffer block, std::uint64_t mark_offset);
-  /// Waits until all blocks and their marks are on the disk. @throws Error io.
+  /// Waits until all blocks and their marks are on the disk. @throws Error as write().
   void commit();
 
 private:
@@ -85,8 +85,7 @@ private:
   std::size_t queued_bytes_ = 0;
   bool commit_wanted_ = false;
   bool ending_ = false;
-  std::string failure_;
-  ExitCode failure_code_ = ExitCode::io;
+  std::exception_ptr failure_; ///< what ended the thread's work
   std::thread thread_;
 };
 

@@ -9,6 +9,13 @@
 
 namespace concord::sae {
 
+/// Gives `values` this size without a place to spare, since codes are most of what penalised kinds hold; what they held may be lost.
+template <typename T>
+void resize_exactly(std::vector<T>& values, std::size_t size) {
+  if (size > values.capacity()) values = std::vector<T>(); // first, so that there are not two
+  values.resize(size);
+}
+
 /// Active latents of rows, behind one another; those of a row ascend.
 struct SparseRows {
   std::vector<Index> ends; ///< row r is the entries [ends[r - 1], ends[r])

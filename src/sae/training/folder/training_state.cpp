@@ -64,19 +64,39 @@ void save_checkpoint(const comm::Communicator& comm, const std::filesystem::path
   });
 }
 
+namespace {
+
+/// The numbers of a tensor, which must be so many of type T. @throws Error bad_data.
+template <typename T>
+const void* numbers_of(const io::SafetensorsFile& file, const char* name, std::size_t count) {
+  const auto& tensor = file.tensor(name);
+  require(tensor.dtype == dtype_of<T>() && tensor.count() == static_cast<Index>(count), ExitCode::bad_data,
+          "{}: {} holds {} numbers of type {}, not {} of type {}", file.path().string(), name, tensor.count(), name_of(tensor.dtype), count,
+          name_of(dtype_of<T>()));
+  return tensor.data;
+}
+
+/// Copied, since they may begin at any multiple of 4 bytes.
+std::vector<double> wide_numbers(const io::SafetensorsFile& file, const char* name, std::size_t count) {
+  std::vector<double> values(count);
+  std::memcpy(values.data(), numbers_of<double>(file, name, count), count * sizeof(double));
+  return values;
+}
+
+Index counter(const io::SafetensorsFile& file, const char* name) {
+  Index value = 0;
+  std::memcpy(&value, numbers_of<Index>(file, name, 1), sizeof value);
+  require(value >= 0, ExitCode::bad_data, "{}: {} is {}", file.path().string(), name, value);
+  return value;
+}
+
+} // namespace
+
 void load_checkpoint(const std::filesystem::path& path, std::size_t parts, TrainingState& state, Architecture& architecture,
                      const Exchange& exchange) {
   const io::SafetensorsFile file(path);
   const auto view = [&](const char* name, std::size_t count) {
-    const auto& tensor = file.tensor(name);
-    require(tensor.dtype == Dtype::f32 && tensor.count() == static_cast<Index>(count), ExitCode::bad_data, "{}: {} has the wrong size",
-            path.string(), name);
-    return std::span<const float>(reinterpret_cast<const float*>(tensor.data), count);
-  };
-  const auto wide = [](const io::TensorView& tensor) {
-    std::vector<double> values(static_cast<std::size_t>(tensor.count()));
-    std::memcpy(values.data(), tensor.data, values.size() * sizeof(double));
-    return values;
+    return std::span<const float>(static_cast<const float*>(numbers_of<float>(file, name, count)), count);
   };
   const auto load = [&](const char* name, std::span<float> to) {
     const auto from = view(name, to.size());
@@ -90,13 +110,11 @@ void load_checkpoint(const std::filesystem::path& path, std::size_t parts, Train
   load("first_moment.b_dec", state.adam.first_moment.b_dec());
   load("second_moment.b_dec", state.adam.second_moment.b_dec());
   load("rows_since_fired", state.rows_since_fired);
-  state.scales = wide(file.tensor("scales"));
-  state.medians = wide(file.tensor("medians"));
-  require(state.scales.size() == parts && state.medians.size() == parts, ExitCode::bad_data, "{}: scales or medians have the wrong size",
-          path.string());
-  std::memcpy(&state.left_out, file.tensor("left_out").data, sizeof(Index));
-  architecture.set_state(wide(file.tensor("architecture")));
-  std::memcpy(&state.step, file.tensor("step").data, sizeof(Index));
+  state.scales = wide_numbers(file, "scales", parts);
+  state.medians = wide_numbers(file, "medians", parts);
+  state.left_out = counter(file, "left_out");
+  architecture.set_state(wide_numbers(file, "architecture", architecture.state().size()));
+  state.step = counter(file, "step");
 }
 
 void require_same_weights(const comm::Communicator& comm, const TrainingState& state, const std::string& stage_word) {
