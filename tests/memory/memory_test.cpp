@@ -212,14 +212,14 @@ void expect_tokenizing_as_planned(const std::string& name, std::size_t bytes, st
 TEST(Memory, TokenizingTakesWhatItsPlanSays) {
   if (world().size() == 2 || world().size() == 3) GTEST_SKIP() << "at 1 and 4 ranks";
   corpus::TokenizeOptions o;
-  expect_tokenizing_as_planned("prose", std::size_t{64} << 20, 0, o);
-  expect_tokenizing_as_planned("letters", std::size_t{8} << 20, 400, o);
-  expect_tokenizing_as_planned("lines", std::size_t{8} << 20, 1, o);
+  expect_tokenizing_as_planned("prose", std::size_t{20} << 20, 0, o);
+  expect_tokenizing_as_planned("letters", std::size_t{5} << 20, 400, o);
+  expect_tokenizing_as_planned("lines", std::size_t{5} << 20, 1, o);
   corpus::TokenizeOptions whole = o;
   whole.documents = corpus::DocumentEnd::file; // longer than a piece
   expect_tokenizing_as_planned("whole", std::size_t{8} << 20, 400, whole);
   o.context = 2;
-  expect_tokenizing_as_planned("contexts", std::size_t{8} << 20, 400, o);
+  expect_tokenizing_as_planned("contexts", std::size_t{5} << 20, 400, o);
 }
 
 /// Half of the latents are active at the start, and each rank gathers the codes of all rows.
