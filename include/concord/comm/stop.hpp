@@ -61,7 +61,7 @@ private:
 /// later, so ranks that are at different steps of a pipeline still stop in front of the same one.
 class StopVote {
 public:
-  /// Every rank of `comm` makes one, with the same lag >= 1. Local.
+  /// Every rank of `comm` makes one, with the same lag >= 1. Collective.
   StopVote(const Communicator& comm, int lag);
   ~StopVote();
   StopVote(const StopVote&) = delete;

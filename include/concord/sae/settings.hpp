@@ -132,8 +132,10 @@ struct TrainSettings {
     setting("buffer_rows", s.buffer_rows, within(1, largest_index), "rows of all ranks in a window of the buffer");
     setting("memory_gib", s.memory_gib, at_least(0), "rows a rank holds in memory; beyond it they are read in sorted windows",
             settings::Digest::ignored);
-    setting("checkpoint_seconds", s.checkpoint_seconds, at_least(0), "time between checkpoints; a kill loses at most that much",
-            settings::Digest::ignored);
+    setting(
+        "checkpoint_seconds", s.checkpoint_seconds, at_least(0),
+        "time between checkpoints; a kill loses at most that much of training (with extract.fused the model runs over its window again)",
+        settings::Digest::ignored);
   }
 };
 

@@ -83,12 +83,12 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
     if (!m.model.is_extracted()) continue;
     const auto memory = rank_memory(s, m);
     auto size = forward_size(s, m, s.tokens);
-    StagePlan one{
-        named("extract", m.model),
-        s.fused() ? 0.0 : activations_disk(s.disk, m.layers, m.width(), s.value()),
-        s.tokens * size.row_flops,
-        extract::memory_plan(memory, named("extract", m.model)),
-        {{size.bf16 ? cost::Work::product_bf16 : cost::Work::product_f32, size.batch_rows * size.row_flops / s.shards(), m.width()}}};
+    StagePlan one{named("extract", m.model),
+                  s.fused() ? 0.0 : activations_disk(s.disk, m.layers, m.width(), s.value()),
+                  s.tokens * size.row_flops,
+                  extract::memory_plan(memory, named("extract", m.model)),
+                  {{size.bf16 ? cost::Work::product_bf16 : cost::Work::product_f32,
+                    size.batch_rows * size.row_flops * (s.shards() > 1 ? s.shards() + 1 : 1) / s.shards(), m.width()}}};
     size.written = one.disk;
     if (!s.fused()) one.add(cost::extract_cost(size, s.layout()));
     if (s.study.text("extract.device") == "cuda") one.of_gpu = memory.on_device();

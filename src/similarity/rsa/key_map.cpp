@@ -1,7 +1,12 @@
 #include "similarity/rsa/key_map.hpp"
 
+#include "concord/core/at.hpp"
+
+#include <boost/sort/pdqsort/pdqsort.hpp>
+
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 namespace concord::similarity {
 namespace {
@@ -19,7 +24,7 @@ double cubes(double t) {
 } // namespace
 
 KeyMap::KeyMap(std::vector<double> sample, bool complete, int bits) {
-  std::sort(sample.begin(), sample.end());
+  boost::sort::pdqsort_branchless(sample.begin(), sample.end());
   if (sample.empty()) sample.push_back(0);
   centre_ = quantile(sample, 0.5);
   double spread = quantile(sample, 0.9) - quantile(sample, 0.1);
@@ -41,14 +46,34 @@ KeyMap::KeyMap(std::vector<double> sample, bool complete, int bits) {
 
 /// Values of one key lie no further apart than what rounding may have done to equal ones.
 void KeyMap::make_edges(const std::vector<double>& sorted) {
-  for (std::size_t i = 1; i < sorted.size(); ++i)
-    if (sorted[i] - sorted[i - 1] > 2 * rounding) edges_.push_back(0.5 * (sorted[i - 1] + sorted[i]));
+  double lowest = sorted.front(); // of a key
+  for (std::size_t i = 1; i < sorted.size(); ++i) {
+    if (sorted[i] - lowest <= 2 * rounding) continue;
+    edges_.push_back(0.5 * (sorted[i - 1] + sorted[i]));
+    lowest = sorted[i];
+  }
   edges_.push_back(std::numeric_limits<double>::infinity());
   keys_ = static_cast<Index>(edges_.size());
+  const auto inner = static_cast<Index>(edges_.size()) - 1; // the last one lies at infinity
+  part_ = inner > 1 ? static_cast<double>(inner) / (edges_[at(inner - 1)] - edges_.front()) : 0;
+  first_.assign(at(inner) + 2, 0);
+  for (Index e = 0; e < inner; ++e) ++first_[part_of(edges_[at(e)]) + 1];
+  std::partial_sum(first_.begin(), first_.end(), first_.begin());
 }
 
+/// Parts of the range from the first edge to the last; below and beyond belong to the first and the last. Larger values have no earlier
+/// part.
+std::size_t KeyMap::part_of(double value) const {
+  if (part_ == 0) return 0;
+  const auto last = static_cast<double>(first_.size() - 2);
+  return static_cast<std::size_t>(std::clamp((value - edges_.front()) * part_, 0.0, last));
+}
+
+/// Edges spread about as values do, so a part holds one or two of them.
 Key KeyMap::by_edge(double value) const {
-  return static_cast<Key>(std::upper_bound(edges_.begin(), edges_.end() - 1, value) - edges_.begin());
+  const std::size_t part = part_of(value);
+  const auto begin = edges_.begin() + first_[part], end = edges_.begin() + first_[part + 1];
+  return static_cast<Key>(std::upper_bound(begin, end, value) - edges_.begin());
 }
 
 void KeyMap::keys_of(const double* values, Index count, Key* out) const {

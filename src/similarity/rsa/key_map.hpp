@@ -26,9 +26,9 @@ public:
   Key operator()(double value) const { return edges_.empty() ? by_cell(value) : by_edge(value); }
   void keys_of(const double* values, Index count, Key* out) const;
   Index keys() const { return keys_; }
-  /// A finer order than that of keys, to a relative 2^-24 of the distance from the origin.
-  std::uint32_t fine(double value) const {
-    if (!edges_.empty()) return by_edge(value);
+  /// A finer order than that of keys, to a relative 2^-24 of the distance from the origin. @param key the value's
+  std::uint32_t fine(double value, Key key) const {
+    if (!edges_.empty()) return key;
     const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(from_origin(value)));
     return (bits >> 31U) != 0 ? ~bits : bits | 0x80000000U;
   }
@@ -65,6 +65,7 @@ private:
     const Cell cell = cells_[cell_of(bits, below)];
     return cell.base + static_cast<Key>(((bits ^ (below ? low_mask : 0)) & low_mask) >> cell.shift);
   }
+  std::size_t part_of(double value) const;
   Key by_edge(double value) const;
   void make_edges(const std::vector<double>& sorted);
   void make_cells(const std::vector<double>& sorted, int bits);
@@ -74,6 +75,8 @@ private:
   double lost_ = 0;
   Index keys_ = 0;
   std::vector<double> edges_; ///< a key's values lie below its edge
+  std::vector<Key> first_;    ///< of each of equal parts of the range, the key of what lies below it; one more
+  double part_ = 0;           ///< parts a step
   std::vector<Cell> cells_;
   std::string reason_;
 };

@@ -118,9 +118,11 @@ void Rsa::count(Tiles& tiles) {
       const auto& workshop = side->workshops[t];
       for (Index i = 0; i < tile.ni; ++i)
         for (Index j = tile.first(i); j < tile.nj; ++j) {
-          ++room->histogram[workshop.keys[at(i * tile.nj + j)]];
+          const std::size_t entry = at(i * tile.nj + j);
+          const Key key = workshop.keys[entry];
+          ++room->histogram[key];
           if (k == 0) continue;
-          const auto near = side->map.fine(workshop.values[at(i * tile.nj + j)]);
+          const auto near = side->map.fine(workshop.values[entry], key);
           room->nearest.offer(tile.i0 + i, near, tile.j0 + j);
           room->nearest.offer(tile.j0 + j, near, tile.i0 + i);
         }

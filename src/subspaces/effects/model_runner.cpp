@@ -92,10 +92,7 @@ model::LayerRange ModelRunner::blocks(Index longest) const {
   return blocks_of_shard(config_, grid_.shards, grid_.shard(comm_.rank()), longest);
 }
 
-void ModelRunner::require_gpu_memory(Index copies, const EffectPlaces& places, Index longest) {
-  Index span = 1;
-  for (const std::int32_t number : places.at_spans) span = std::max(span, places.spans[at(number)].length());
-  const Index rows = (copies + 1) * std::min(longest, span + places.after);
+void ModelRunner::require_gpu_memory(Index longest, Index rows) {
   const double need = is_idle() ? 0 : effects_gpu_bytes(config_, blocks(longest), options_.compute, longest, rows);
   gpu_planned_ = std::max(gpu_planned_, need);
   comm::agree(comm_, [&] {
@@ -108,18 +105,21 @@ void ModelRunner::require_gpu_memory(Index copies, const EffectPlaces& places, I
 }
 
 /// The ranks of a node have different shards: each counts with the mean of them.
-void ModelRunner::require_host_memory(Index longest) const {
+void ModelRunner::require_host_memory(Index longest, Index rows) const {
   const auto range = blocks(longest);
-  const bool here = gpu_.number < 0 && !is_idle();
+  const double here = gpu_.number < 0 && !is_idle() ? 1 : 0;
+  const double sent =
+      is_idle() || grid_.shards == 1 ? 0 : 12.0 * static_cast<double>(config_.hidden * (longest + rows)); // beside a GPU, too
   MemoryPlan plan("subspaces");
   plan.begin_phase("effects");
   const auto each_rank = [&](const char* what, const char* formula, double bytes) {
-    plan.each_rank(what, formula, comm::sum_on_node(comm_, here ? bytes : 0) / comm::node_size(comm_));
+    plan.each_rank(what, formula, comm::sum_on_node(comm_, bytes) / comm::node_size(comm_));
   };
-  each_rank("the blocks of the model that a rank has", "w P", model::weight_bytes(config_, range, options_.compute, false));
+  each_rank("the blocks of the model that a rank has", "w P", here * model::weight_bytes(config_, range, options_.compute, false));
   each_rank("queries, keys and values of a context", "4 T L (h + 2 g) e",
-            4.0 * static_cast<double>(longest * (range.end - range.first) * config_.qkv_width()));
-  each_rank("a batch of rows", "", model::working_bytes(config_, range, options_.compute, longest, longest, thread_count()));
+            here * 4.0 * static_cast<double>(longest * (range.end - range.first) * config_.qkv_width()));
+  each_rank("a batch of rows", "", here * model::working_bytes(config_, range, options_.compute, longest, longest, thread_count()));
+  each_rank("rows on their way between shards", "12 d (T_c + a)", sent);
   comm::require_memory(comm_, plan, std::string(more_shards) + ", start fewer ranks a node, or set subspaces.effects = false");
 }
 
@@ -135,9 +135,12 @@ void ModelRunner::load(Index copies, const EffectPlaces& places) {
       log_warn("subspaces: {} of {} ranks measure no effects, since {} layer shards do not divide them; start a multiple of {}",
                comm_.size() - grid_.active(), comm_.size(), grid_.shards, grid_.shards);
   }
-  require_gpu_memory(copies, places, longest);
+  Index span = 1;
+  for (const std::int32_t number : places.at_spans) span = std::max(span, places.spans[at(number)].length());
+  const Index rows = (copies + 1) * std::min(longest, span + places.after);
+  require_gpu_memory(longest, rows);
   if (is_loaded_) return;
-  require_host_memory(longest);
+  require_host_memory(longest, rows);
   comm::begin_gpu_peak(gpu_.number);
   const auto files = model::weight_files(comm_, options_.model);
   const auto device = gpu_.number < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(gpu_.number));

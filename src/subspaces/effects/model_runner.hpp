@@ -45,8 +45,8 @@ public:
   /// What a stage's last line says of this rank's GPU: the most that the model took of it until release(). Empty without one. Local.
   const std::string& gpu_memory() const { return gpu_memory_; }
   /// Loads each rank's blocks of the model, if they are not there, and measures; the result is on rank 0. A stop loses what was measured of
-  /// the layer. Collective. @throws Error bad_data, unavailable, stopped; agreed, but for what goes wrong in one shard of several while its
-  /// neighbours wait for it: that ends the job.
+  /// the layer; one that only a rank without a shard is asked for waits for the end of the measurement. Collective. @throws Error bad_data,
+  /// unavailable, stopped; agreed, but for what goes wrong in one shard of several while its neighbours wait for it: that ends the job.
   /// @param resampled nullptr: removals leave the mean
   EffectMatrices effects(int layer, const LayerBases& bases, const RemovedBases& removed, const EffectPlaces& places,
                          const Resampling* resampled = nullptr);
@@ -61,9 +61,10 @@ private:
   /// The blocks of this rank. @param longest tokens of the longest context
   model::LayerRange blocks(Index longest) const;
   bool is_idle() const { return grid_.idle(comm_.rank()); }
-  void require_host_memory(Index longest) const;
+  void require_host_memory(Index longest, Index rows) const;
   void load(Index copies, const EffectPlaces& places);
-  void require_gpu_memory(Index copies, const EffectPlaces& places, Index longest);
+  /// @param longest tokens of the longest context; @param rows changed ones at once
+  void require_gpu_memory(Index longest, Index rows);
   /// Takes each of this rank's contexts, as its whole replica does, and looks for the stop signal between them.
   void each_context(const EffectPlaces& places, const std::function<void(const ContextSpans&)>& take) const;
   std::vector<ContextSpans> my_contexts(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans) const;

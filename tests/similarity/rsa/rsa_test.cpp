@@ -68,7 +68,7 @@ std::pair<Matrix, Matrix> crowded(double size, Index rows, Index outliers) {
 TEST(Rsa, TellsSmallDistancesApart) {
   for (const double size : {1e-4, 1e-6, 1e-8})
     for (const Index outliers : {0, 3})
-      for (const Index rows : {Index{60}, whole_rows + 1}) {
+      for (const Index rows : {Index{60}, Index{300}, whole_rows + 1}) {
         const auto [x, y] = crowded(size, rows, outliers);
         const auto a = correlation_rdm(x);
         const auto b = correlation_rdm(y);
@@ -113,11 +113,39 @@ TEST(KeyMap, KeepsTheOrderAndTellsApartWhatCrowds) {
       EXPECT_LT(keys.back(), static_cast<double>(map.keys()));
       if (i == 0) continue;
       EXPECT_GE(keys[i], keys[i - 1]) << law;
-      EXPECT_GE(map.fine(values[i]), map.fine(values[i - 1])) << law;
+      EXPECT_GE(map.fine(values[i], map(values[i])), map.fine(values[i - 1], map(values[i - 1]))) << law;
     }
     EXPECT_LE(map.keys(), 1 << 23);
     EXPECT_NEAR(pearson(average_ranks(keys), average_ranks(values)), 1, 1e-6) << law;
   }
+}
+
+TEST(KeyMap, OfAllValuesGivesEachItsOwn) {
+  const Philox random(6, "values");
+  const double unit = std::ldexp(1.0, step_bits - 1);
+  const std::vector<std::function<double(std::uint64_t)>> laws{
+      [&](std::uint64_t i) { return 2 * random.uniform(i); },
+      [&](std::uint64_t i) { return i == 0 ? 2.0 : 1e-9 * random.uniform(i); }, // one far away
+      [&](std::uint64_t i) { return 0.25 * static_cast<double>(random.below(i, 5)); },
+      [&](std::uint64_t) { return 0.5; },
+  };
+  for (const auto& law : laws)
+    for (const std::uint64_t count : {1, 2, 1000}) {
+      std::vector<double> values;
+      for (std::uint64_t i = 0; i < count; ++i) values.push_back(std::nearbyint(unit * law(i)));
+      const KeyMap map(values, true, 20);
+      std::sort(values.begin(), values.end());
+      Key key = 0;
+      double lowest = values.front();
+      for (std::size_t i = 0; i < values.size(); ++i) {
+        if (values[i] - lowest > 4) { // else no further apart than rounding: equal
+          ++key;
+          lowest = values[i];
+        }
+        EXPECT_EQ(map(values[i]), key) << values[i];
+      }
+      EXPECT_EQ(map.keys(), static_cast<Index>(key) + 1);
+    }
 }
 
 TEST(Rsa, RhoAAndTiesFollowTheirDefinitions) {

@@ -14,7 +14,7 @@ struct CalibrateOptions {
   std::filesystem::path work = "."; ///< a folder of the file system to measure; what is written there is removed again
   std::filesystem::path out = {};   ///< machine file to write; empty: none
   int repeats = 5;                  ///< of each measurement, at most, of which the median counts
-  double seconds = 40;              ///< for all of it: what is left is shared by the measurements to come, and each runs once in any case
+  double seconds = 40;              ///< for all of it: what is left is shared by the measurements to come, and each runs twice in any case, long ones once
   double file_mib = 64;             ///< that each rank writes and reads
   double part = 1;                  ///< of the sizes of the kernels' matrices; small ones run at other rates
 };
