@@ -36,29 +36,29 @@ struct Measured {
   double half = 0;
 };
 
-/// By `concord calibrate` on two cores of an AMD EPYC with AVX-512, 2026-11-30, the median of three runs while other programs kept the
-/// machine busy; in quiet hours some kernels ran twice as fast (docs/performance.md). The last is of `tokenize` on the demo.
+/// By `concord calibrate` on two cores of an AMD EPYC with AVX-512, 2026-11-30, the median of three runs with nothing beside them. The
+/// last is of `tokenize` on the demo.
 constexpr std::array<Measured, kinds_of_work> of_a_core{{
-    {Work::product_f32, 1e11, 70},
-    {Work::product_bf16, 2.1e11, 100},
-    {Work::product_f64, 5.1e10},
-    {Work::eigenvectors, 5.2e9, 140},
-    {Work::eigenvalues, 1.9e10, 300},
-    {Work::screen_int8, 8e10, 240},
-    {Work::screen_bf16, 5.8e10, 130},
-    {Work::rows, 1.5e9},
-    {Work::codes_of_step, 7.6e6},
-    {Work::batch_rows, 2e9},
-    {Work::weights, 2.7e8},
-    {Work::codes, 1.1e7},
-    {Work::postings, 2.5e8},
-    {Work::products, 4.4e8},
-    {Work::looks, 8.5e8},
-    {Work::entries, 6.4e7},
-    {Work::matches, 6.4e5},
-    {Work::dissimilarities, 6.5e6, 99000},
-    {Work::shuffled, 6.5e8},
-    {Work::kendall, 4.4e6},
+    {Work::product_f32, 2.3e11, 44},
+    {Work::product_bf16, 4.7e11, 120},
+    {Work::product_f64, 1.2e11, 8},
+    {Work::eigenvectors, 1.1e10, 220},
+    {Work::eigenvalues, 4.5e10, 720},
+    {Work::screen_int8, 1.9e11, 470},
+    {Work::screen_bf16, 1.3e11, 250},
+    {Work::rows, 2.9e9},
+    {Work::codes_of_step, 8.5e6},
+    {Work::batch_rows, 3.5e9},
+    {Work::weights, 4e8},
+    {Work::codes, 1.4e7},
+    {Work::postings, 2.1e8},
+    {Work::products, 9.6e8},
+    {Work::looks, 1.3e9},
+    {Work::entries, 1e8},
+    {Work::matches, 8.1e5},
+    {Work::dissimilarities, 9.9e6, 36000},
+    {Work::shuffled, 2e9},
+    {Work::kendall, 7.9e6},
     {Work::text, 3e6},
 }};
 
