@@ -223,8 +223,8 @@ StagePlan plan_of_pair(const PlanSizes& s, const ModelPlan& a, const ModelPlan& 
   for (const ModelPlan* m : {&a, &b}) {
     const double removals = removed_bases(settings) * concepts;
     const double head = 2 * static_cast<double>(m->config.vocab * m->config.hidden);
-    const int shards =
-        shards_of_effects(s, *m); // a stop is heeded as many contexts later, and one shard may do all the work of a late layer
+    // A stop is heeded shards + 1 contexts later, and one shard may do all the work of a late layer.
+    const int shards = shards_of_effects(s, *m);
     const double contexts = shards > 1 ? shards + 1 : 1;
     plan.unbroken.push_back({cost::Work::product_f32, contexts * removals * 12 * (2 * m->parameters + head), m->width()});
     add_model(s, settings, *m, size);

@@ -30,7 +30,7 @@ public:
   ~RowPieces();
   RowPieces(const RowPieces&) = delete;
   RowPieces& operator=(const RowPieces&) = delete;
-  /// What was loaded before is gone. @throws as FeatureSource::read; stopped; agreed.
+  /// Invalidates the piece that was loaded before. @throws as FeatureSource::read; stopped; agreed.
   const RowShare& load(const RowRange& piece);
 
 private:

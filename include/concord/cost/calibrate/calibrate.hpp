@@ -14,9 +14,10 @@ struct CalibrateOptions {
   std::filesystem::path work = "."; ///< a folder of the file system to measure; what is written there is removed again
   std::filesystem::path out = {};   ///< machine file to write; empty: none
   int repeats = 5;                  ///< of each measurement, at most, of which the median counts
-  double seconds = 40;              ///< for all of it: what is left is shared by the measurements to come, and each runs twice in any case, long ones once
-  double file_mib = 64;             ///< that each rank writes and reads
-  double part = 1;                  ///< of the sizes of the kernels' matrices; small ones run at other rates
+  /// For all of it: what is left is shared by the measurements to come. Each runs twice in any case, long ones once.
+  double seconds = 40;
+  double file_mib = 64; ///< that each rank writes and reads
+  double part = 1;      ///< of the sizes of the kernels' matrices; small ones run at other rates
 };
 
 /// How well the constants fit one of the kernels that they were measured by.
@@ -32,9 +33,9 @@ struct Calibration {
   std::vector<FittedProbe> probes;
 };
 
-/// Takes `seconds`, or as long as one run of each kernel does, if that is longer. Each kernel runs on one rank of each
-/// node while the others rest, then on all of them. What the job cannot measure (links between nodes on one node, links of one rank) is
-/// taken from default_machine(), and the machine's source says so. The same on every rank. @throws Error usage, input_missing without
+/// Takes `seconds`, or as long as two runs of each measurement do (one where it is long), if that is more. Each kernel runs on one rank of
+/// each node while the others rest, then on all of them. What the job cannot measure (links between nodes on one node, links of one rank)
+/// is taken from default_machine(), and the machine's source says so. The same on every rank. @throws Error usage, input_missing without
 /// `work`, io where it cannot be written, stopped; agreed.
 Calibration calibrate(const comm::Communicator& comm, const CalibrateOptions& options);
 

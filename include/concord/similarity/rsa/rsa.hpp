@@ -15,6 +15,7 @@
 
 namespace concord::similarity {
 
+/// Items up to which rho is exact: their entries are few enough to be sorted.
 inline constexpr Index whole_rows = 1024;
 
 /// Whether the skewness of chance is found: never, where memory does not allow to permute, or always.
