@@ -67,6 +67,18 @@ CharacterClass class_of(utf8proc_int32_t code) {
   }
 }
 
+/// Of each byte value the flags of the character, or 0: white space, and bytes of characters beyond ASCII.
+constexpr std::array<std::uint8_t, 256> flags_of_ascii = [] {
+  std::array<std::uint8_t, 256> flags{};
+  for (std::size_t c = 0; c < 0x80; ++c) {
+    const bool upper = c >= 'A' && c <= 'Z';
+    const bool word = upper || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    const bool white = c == ' ' || (c >= '\t' && c <= '\r');
+    if (!white) flags[c] = static_cast<std::uint8_t>(starts_character | (word ? word_character : 0) | (upper ? upper_case : 0));
+  }
+  return flags;
+}();
+
 class Folder {
 public:
   Folder(std::string_view text, bool fold_case, FoldedText& out) : text_(text), fold_case_(fold_case), out_(out) {
@@ -79,7 +91,9 @@ public:
   }
 
   void run() {
-    while (at_ < text_.size()) {
+    while (true) {
+      ascii_run();
+      if (at_ == text_.size()) return;
       std::size_t size = 1;
       const auto lead = static_cast<unsigned char>(text_[at_]);
       const utf8proc_int32_t code = lead < 0x80 ? lead : character(text_, at_, size);
@@ -89,8 +103,6 @@ public:
       }
       if (code < 0 || code == replacement)
         put(&unknown, 1, word_ = true, false);
-      else if (code < 0x80)
-        ascii(static_cast<char>(code));
       else
         other(unified(code));
       at_ += size;
@@ -106,16 +118,35 @@ private:
     out_.flags[out_.flags.size() - count] |= starts_character;
   }
 
-  void ascii(char letter) {
-    const bool upper = letter >= 'A' && letter <= 'Z';
-    word_ = upper || (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9');
-    out_.bytes.push_back(upper && fold_case_ ? static_cast<char>(letter + ('a' - 'A')) : letter);
-    out_.origin.push_back(static_cast<std::uint32_t>(at_));
-    out_.flags.push_back(static_cast<std::uint8_t>(starts_character | (word_ ? word_character : 0) | (upper ? upper_case : 0)));
+  char folded(char letter) const { return fold_case_ && letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter + ('a' - 'A')) : letter; }
+  static std::uint8_t flags_of(char letter) { return flags_of_ascii[static_cast<unsigned char>(letter)]; }
+
+  /// Most text is ASCII with single spaces: as much of it as comes.
+  void ascii_run() {
+    const std::size_t size = text_.size();
+    std::size_t end = at_;
+    while (end < size && (flags_of(text_[end]) != 0 || (text_[end] == ' ' && end + 1 < size && flags_of(text_[end + 1]) != 0))) ++end;
+    if (end == at_) return;
+    const std::size_t first = out_.bytes.size();
+    const std::size_t count = end - at_;
+    out_.bytes.resize(first + count);
+    out_.origin.resize(first + count);
+    out_.flags.resize(first + count);
+    for (std::size_t i = 0; i < count; ++i) {
+      const char letter = text_[at_ + i];
+      out_.bytes[first + i] = folded(letter);
+      out_.origin[first + i] = static_cast<std::uint32_t>(at_ + i);
+      out_.flags[first + i] = static_cast<std::uint8_t>(flags_of(letter) | starts_character);
+    }
+    word_ = (out_.flags.back() & word_character) != 0;
+    at_ = end;
   }
 
   void other(utf8proc_int32_t code) {
-    if (code < 0x80) return ascii(static_cast<char>(code));
+    if (code < 0x80) { // an apostrophe or a hyphen, however it was written
+      const char letter = static_cast<char>(code);
+      return put(&letter, 1, word_ = false, false);
+    }
     constexpr utf8proc_int32_t soft_hyphen = 0xAD;
     if (code == soft_hyphen) return;
     const auto kind = class_of(code);

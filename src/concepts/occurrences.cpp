@@ -2,7 +2,7 @@
 
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
-#include "concord/concepts/phrase_automaton.hpp"
+#include "concord/concepts/phrase_trie.hpp"
 #include "concord/dist/partition.hpp"
 
 #include "concepts/context_texts.hpp"
@@ -73,13 +73,13 @@ std::vector<Occurrence> find_occurrences(const comm::Communicator& comm, const s
                                          const comm::StopWithin& stop) {
   std::vector<Occurrence> found;
   comm::agree(comm, [&] {
-    const PhraseAutomaton automaton(all_phrases(lists), lists.fold_case);
+    const PhraseTrie trie(all_phrases(lists), lists.fold_case);
     const ContextTexts texts(tokens);
     const Spans spans(lists);
     const dist::Partition share{texts.contexts(), comm.size()};
     texts.each(
         share.begin(comm.rank()), share.end(comm.rank()),
-        [&](const ContextText& context) { spans.add(context, automaton.find(context.text, context.begin, context.end), found); },
+        [&](const ContextText& context) { spans.add(context, trie.find(context.text, context.begin, context.end), found); },
         [&] { return stop.wanted_here(); });
   });
   stop.throw_if_wanted(comm, "subspaces");

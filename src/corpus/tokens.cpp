@@ -37,6 +37,7 @@ io::File open_tokens(const std::filesystem::path& path) {
   io::File file = io::File::open(path);
   require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
           "{} is no tokens file; make it with `concord tokenize`", path.string());
+  require(file.dataset("/tokens").dims().size() == 1, ExitCode::bad_data, "{} is damaged: its tokens are no list of ids", path.string());
   return file;
 }
 

@@ -8,7 +8,7 @@
 /// - a folder: NAME.txt is the concept NAME, one phrase a line; in sub-folders, whose names are the groups, or all beside one another.
 /// A byte order mark, CRLF and empty lines are accepted. White space around a phrase is cut, runs of it are one space.
 ///
-/// A phrase that stands in several concepts (compared as the automaton does, phrase_automaton.hpp) belongs to the smallest: the one whose
+/// A phrase that stands in several concepts (compared as the trie does, phrase_trie.hpp) belongs to the smallest: the one whose
 /// list is part of another of them, and holds none that is. Where there is no such list, or several, it belongs to none. So january belongs
 /// to MonthNames, which is part of Calendar, though Time holds it, too; orange, in Colours and in Food, belongs to neither. Weight 0 leaves
 /// a phrase out. Phrases that are left out, and those of no concept, are `silent`: they are looked for all the same, so that no shorter

@@ -2,7 +2,7 @@
 /// Finds the phrases of a corpus that are headed by a word of a concept: "long time", "old house", "the king of France". Collective over
 /// `comm` where it says so; the same on any number of ranks.
 ///
-/// A word is a run of word characters (phrase_automaton.hpp), with single hyphens and apostrophes between them ("old-fashioned", "king's").
+/// A word is a run of word characters (phrase_trie.hpp), with single hyphens and apostrophes between them ("old-fashioned", "king's").
 /// Words follow one another where white space alone lies between them, inside a context. A line break is a gap where an upper-case letter
 /// follows: so lines of verse, paragraphs and headings end a run, and wrapped prose does not (but for a name at the beginning of its line).
 /// The candidates are, for each word H that is a phrase of a concept by itself,

@@ -1,6 +1,6 @@
 #pragma once
 /// Where the phrases of concept lists occur in a corpus: spans of tokens whose bytes hold a phrase at word boundaries
-/// (phrase_automaton.hpp). Collective over `comm` where it says so; the same on any number of ranks.
+/// (phrase_trie.hpp). Collective over `comm` where it says so; the same on any number of ranks.
 ///
 /// The text is that of the tokens' pieces in tokens.h5, context by context, so that it is there for any tokenizer and no text files are
 /// needed. Within each context the leftmost and longest matches are taken of those that lie in it whole: a phrase cut by a context's end is
@@ -42,7 +42,7 @@ struct Occurrence {
 };
 
 /// This rank's share: those in contexts dist::Partition{contexts, ranks} gives it, by first_row. Collective over `comm`.
-/// Memory: the vocabulary, the automaton, 16 bytes a context, some MB of ids, and 32 bytes an occurrence.
+/// Memory: the vocabulary, the trie, 16 bytes a context, some MB of ids, and 32 bytes an occurrence.
 /// @throws Error input_missing, or bad_data (a file without the texts of its tokens; it says what makes one), stopped (where `stop` is
 /// wanted). Agreed.
 std::vector<Occurrence> find_occurrences(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists,

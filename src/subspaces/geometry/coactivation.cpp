@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <map>
 #include <optional>
 #include <set>
 #include <span>
@@ -75,8 +74,9 @@ public:
     for (Index c = 0; c < concepts_; ++c)
       for (Index other = 0; other < concepts_; ++other)
         if (c != other && meet(all_[at(c)], all_[at(other)]))
-          apart_[{c, other}] = {without(all_[at(c)], all_[at(other)]), without(all_[at(other)], all_[at(c)])};
-    one_.assign(at(concepts_ * concepts_), 0);
+          apart_.push_back({at(c * concepts_ + other), without(all_[at(c)], all_[at(other)]), without(all_[at(other)], all_[at(c)])});
+    one_.assign(at(concepts_), 0);
+    of_apart_.assign(2 * apart_.size(), 0);
     both_.assign(at(concepts_ * concepts_), 0);
   }
 
@@ -94,18 +94,17 @@ public:
 
   void end_window() {
     if (!any_) return;
-    std::vector<Index> present;
+    present_.clear();
     for (Index c = 0; c < concepts_; ++c)
-      if (meet(active_, all_[at(c)])) present.push_back(c);
-    for (const Index c : present) {
-      for (Index other = 0; other < concepts_; ++other) one_[at(c * concepts_ + other)] += apart_.contains({c, other}) ? 0 : 1;
-      for (const Index other : present) both_[at(c * concepts_ + other)] += apart_.contains({c, other}) ? 0 : 1;
+      if (meet(active_, all_[at(c)])) present_.push_back(c);
+    for (const Index c : present_) {
+      ++one_[at(c)];
+      for (const Index other : present_) ++both_[at(c * concepts_ + other)];
     }
-    for (const auto& [pair, own] : apart_) {
-      const bool first = meet(active_, own.first);
-      const std::size_t place = at(pair.first * concepts_ + pair.second);
-      one_[place] += first ? 1 : 0;
-      both_[place] += first && meet(active_, own.second) ? 1 : 0;
+    for (std::size_t i = 0; i < apart_.size(); ++i) {
+      const bool one = meet(active_, apart_[i].one);
+      of_apart_[2 * i] += one ? 1 : 0;
+      of_apart_[2 * i + 1] += one && meet(active_, apart_[i].other) ? 1 : 0;
     }
     std::fill(active_.begin(), active_.end(), 0);
     any_ = false;
@@ -115,15 +114,27 @@ public:
   Together together(const comm::Communicator& comm, double windows) {
     comm::sum(comm, one_);
     comm::sum(comm, both_);
-    Together found = nothing_together(concepts_);
-    const auto empty = [](const Bits& bits) { return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; }); };
+    comm::sum(comm, of_apart_);
+    const auto none_of = [](const Bits& bits) {
+      return std::all_of(bits.begin(), bits.end(), [](std::uint64_t word) { return word == 0; });
+    };
+    std::vector<Index> one(both_.size(), 0);
+    std::vector<bool> known(both_.size());
     for (Index c = 0; c < concepts_; ++c)
       for (Index other = 0; other < concepts_; ++other) {
-        const auto own = apart_.find({c, other});
-        const bool shared = own != apart_.end();
-        if (c == other || empty(shared ? own->second.first : all_[at(c)]) || empty(shared ? own->second.second : all_[at(other)])) continue;
+        one[at(c * concepts_ + other)] = one_[at(c)];
+        known[at(c * concepts_ + other)] = c != other && !none_of(all_[at(c)]) && !none_of(all_[at(other)]);
+      }
+    for (std::size_t i = 0; i < apart_.size(); ++i) {
+      one[apart_[i].place] = of_apart_[2 * i];
+      both_[apart_[i].place] = of_apart_[2 * i + 1];
+      known[apart_[i].place] = !none_of(apart_[i].one) && !none_of(apart_[i].other);
+    }
+    Together found = nothing_together(concepts_);
+    for (Index c = 0; c < concepts_; ++c)
+      for (Index other = 0; other < concepts_; ++other) {
         const std::size_t place = at(c * concepts_ + other);
-        put(found, place, one_[place], one_[at(other * concepts_ + c)], both_[place], windows);
+        if (known[place]) put(found, place, one[place], one[at(other * concepts_ + c)], both_[place], windows);
       }
     return found;
   }
@@ -135,11 +146,19 @@ private:
   std::vector<std::uint8_t> is_member_; ///< [features] of some concept
   std::vector<std::int32_t> place_;     ///< [features] among the members
   std::vector<std::int32_t> hits_;
-  std::vector<Bits> all_;                                          ///< [C] members
-  std::map<std::pair<Index, Index>, std::pair<Bits, Bits>> apart_; ///< of concepts that share members: those of the one alone, of the other
+  std::vector<Bits> all_; ///< [C] members
+  /// Two concepts that share members: what counts are those that the other lacks.
+  struct Apart {
+    std::size_t place = 0; ///< in [C, C]
+    Bits one, other;
+  };
+  std::vector<Apart> apart_;
   Bits active_;
   bool any_ = false;
-  std::vector<Index> one_, both_; ///< [C, C] windows in which members of row c that column c' lacks are active; of both
+  std::vector<Index> present_;  ///< concepts active in this window
+  std::vector<Index> one_;      ///< [C] windows in which members of c are active
+  std::vector<Index> both_;     ///< [C, C] windows in which members of both are
+  std::vector<Index> of_apart_; ///< of each of apart_: windows in which the one is active, and both
 };
 
 constexpr Index rows_at_once = 1 << 11; // their columns stay in a cache

@@ -1,6 +1,6 @@
-// Tables of concepts, and a text through the automaton of their phrases.
+// Tables of concepts, and a text through the trie of their phrases.
 #include "concord/concepts/concept_lists.hpp"
-#include "concord/concepts/phrase_automaton.hpp"
+#include "concord/concepts/phrase_trie.hpp"
 
 #include "fuzz.hpp"
 
@@ -12,9 +12,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const auto lists = concepts::parse_concept_table("concepts.tsv", std::string(table), fold_case);
     std::vector<std::string> phrases;
     for (const auto& phrase : lists.phrases) phrases.push_back(phrase.text);
-    const concepts::PhraseAutomaton automaton(phrases, fold_case);
+    const concepts::PhraseTrie trie(phrases, fold_case);
     Index end = 0;
-    for (const auto& match : automaton.find(text)) { // in order, inside, apart
+    for (const auto& match : trie.find(text)) { // in order, inside, apart
       const bool right = match.begin >= end && match.end > match.begin && match.end <= static_cast<Index>(text.size()) &&
                          match.phrase < static_cast<Index>(phrases.size());
       if (!right) std::abort();

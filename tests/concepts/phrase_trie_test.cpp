@@ -1,4 +1,4 @@
-#include "concord/concepts/phrase_automaton.hpp"
+#include "concord/concepts/phrase_trie.hpp"
 #include "concord/core/philox.hpp"
 
 #include "concepts/folded_text.hpp"
@@ -10,23 +10,23 @@ namespace {
 /// The texts that were found, split by "|".
 std::string found(const std::vector<std::string>& phrases, const std::string& text, bool fold_case = true) {
   std::string all;
-  for (const auto& match : PhraseAutomaton(phrases, fold_case).find(text))
+  for (const auto& match : PhraseTrie(phrases, fold_case).find(text))
     all += (all.empty() ? "" : "|") + text.substr(static_cast<std::size_t>(match.begin), static_cast<std::size_t>(match.end - match.begin));
   return all;
 }
 
-TEST(PhraseAutomaton, TakesTheLeftmostAndLongest) {
+TEST(PhraseTrie, TakesTheLeftmostAndLongest) {
   const std::vector<std::string> phrases{"new york", "york", "new york city", "city hall", "new"};
   EXPECT_EQ(found(phrases, "new york city hall"), "new york city");
   EXPECT_EQ(found(phrases, "new york cityhall"), "new york");
   EXPECT_EQ(found(phrases, "a new yorker in york, new york city"), "new|york|new york city");
   EXPECT_EQ(found({"a b", "b c", "c"}, "a b c"), "a b|c");
-  const auto matches = PhraseAutomaton(phrases, true).find("in new york city");
+  const auto matches = PhraseTrie(phrases, true).find("in new york city");
   ASSERT_EQ(matches.size(), 1U);
   EXPECT_EQ(matches[0], (Match{3, 16, 2}));
 }
 
-TEST(PhraseAutomaton, KnowsWordBoundaries) {
+TEST(PhraseTrie, KnowsWordBoundaries) {
   const std::vector<std::string> phrases{"king", "well", "don", "homme", "c++", "'tis"};
   EXPECT_EQ(found(phrases, "king"), "king");
   EXPECT_EQ(found(phrases, "the king's, the king\xE2\x80\x99s and (king)"), "king|king|king");
@@ -43,7 +43,7 @@ TEST(PhraseAutomaton, KnowsWordBoundaries) {
   EXPECT_EQ(found(phrases, "king\xC2\xB2"), "");                               // a superscript digit
 }
 
-TEST(PhraseAutomaton, FoldsCaseAndComposition) {
+TEST(PhraseTrie, FoldsCaseAndComposition) {
   const std::string sharp = "stra\xC3\x9F"
                             "e",
                     capital = "STRA\xE1\xBA\x9E"
@@ -63,7 +63,7 @@ TEST(PhraseAutomaton, FoldsCaseAndComposition) {
   EXPECT_EQ(found({"King"}, "king King KING", false), "King");
 }
 
-TEST(PhraseAutomaton, TakesRunsOfWhiteSpaceForOneSpace) {
+TEST(PhraseTrie, TakesRunsOfWhiteSpaceForOneSpace) {
   const std::vector<std::string> phrases{"old house"};
   for (const std::string gap : {" ", "  ", "\t", "\n", "\r\n", "\r", " \n ", "\xC2\xA0", "\xE2\x80\xA8"})
     EXPECT_EQ(found(phrases, "old" + gap + "house"), "old" + gap + "house");
@@ -74,25 +74,25 @@ TEST(PhraseAutomaton, TakesRunsOfWhiteSpaceForOneSpace) {
   EXPECT_EQ(found({"well-known"}, "well\xE2\x80\x91known well\xE2\x80\x90known"), "well\xE2\x80\x91known|well\xE2\x80\x90known");
 }
 
-TEST(PhraseAutomaton, FindsNothingBesideWhatIsNotKnown) {
+TEST(PhraseTrie, FindsNothingBesideWhatIsNotKnown) {
   EXPECT_EQ(found({"king"}, "king\xFF \xE2\x80king king\xEF\xBF\xBD \xEF\xBF\xBDking king"), "king");
-  test::expect_error(ExitCode::bad_data, "no text can hold", [] { PhraseAutomaton({"a\xEF\xBF\xBD"}, true); });
-  test::expect_error(ExitCode::bad_data, "white space alone", [] { PhraseAutomaton({" "}, true); });
+  test::expect_error(ExitCode::bad_data, "no text can hold", [] { PhraseTrie({"a\xEF\xBF\xBD"}, true); });
+  test::expect_error(ExitCode::bad_data, "white space alone", [] { PhraseTrie({" "}, true); });
 }
 
-TEST(PhraseAutomaton, LooksAroundThePart) {
-  const PhraseAutomaton automaton({"king", "the king", "old house"}, true);
+TEST(PhraseTrie, LooksAroundThePart) {
+  const PhraseTrie trie({"king", "the king", "old house"}, true);
   const std::string text = "the king of the kingdom";
-  EXPECT_EQ(automaton.find(text, 4, 8), (std::vector<Match>{{4, 8, 0}}));
-  EXPECT_EQ(automaton.find(text, 0, 8), (std::vector<Match>{{0, 8, 1}}));
-  EXPECT_EQ(automaton.find(text, 0, 7), std::vector<Match>{});
-  EXPECT_EQ(automaton.find(text, 16, 20), std::vector<Match>{}); // "king" of "kingdom"
-  EXPECT_EQ(automaton.find(text, 5, 23), std::vector<Match>{});
-  const PhraseAutomaton accent({"caf\xC3\xA9"}, true);
+  EXPECT_EQ(trie.find(text, 4, 8), (std::vector<Match>{{4, 8, 0}}));
+  EXPECT_EQ(trie.find(text, 0, 8), (std::vector<Match>{{0, 8, 1}}));
+  EXPECT_EQ(trie.find(text, 0, 7), std::vector<Match>{});
+  EXPECT_EQ(trie.find(text, 16, 20), std::vector<Match>{}); // "king" of "kingdom"
+  EXPECT_EQ(trie.find(text, 5, 23), std::vector<Match>{});
+  const PhraseTrie accent({"caf\xC3\xA9"}, true);
   EXPECT_EQ(accent.find("caf\xC3\xA9", 0, 4), std::vector<Match>{}); // half a character
 }
 
-TEST(PhraseAutomaton, EqualsTheSearchForEveryPhraseAtEveryPlace) {
+TEST(PhraseTrie, EqualsTheSearchForEveryPhraseAtEveryPlace) {
   const std::vector<std::string> words{"a", "b", "ab", "ba", "A", "aab"};
   const std::vector<std::string> gaps{" ", "  ", "-", "", ", ", "\n\n"};
   for (std::uint64_t trial = 0; trial < 300; ++trial) {
@@ -124,7 +124,7 @@ TEST(PhraseAutomaton, EqualsTheSearchForEveryPhraseAtEveryPlace) {
         expected.push_back({folded.origin[at], static_cast<Index>(folded.origin[at + length - 1]) + 1, static_cast<Index>(which)});
       at += std::max<std::size_t>(1, length);
     }
-    EXPECT_EQ(PhraseAutomaton(phrases, true).find(text), expected) << text;
+    EXPECT_EQ(PhraseTrie(phrases, true).find(text), expected) << text;
   }
 }
 

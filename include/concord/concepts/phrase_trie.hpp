@@ -1,5 +1,5 @@
 #pragma once
-/// Finds many phrases in a text at once, at word boundaries: an Aho-Corasick automaton (Aho and Corasick 1975, CACM 18:333). Local.
+/// Finds many phrases in a text at once, at word boundaries, by a trie of their bytes. Local.
 ///
 /// Text and phrases are compared in canonical decomposition and, where wanted, full case folding: Straße, STRASSE and strasse are one, é is
 /// é however it was written; İ (U+0130) folds to i and a dot above, so it is not i, and ı stays as it is. Both apostrophes are one, both
@@ -11,9 +11,9 @@
 /// "well-known" holds well, "l'homme" holds homme, "_king_" holds king, since lists hold words and texts add to them. The price is that
 /// "can't" holds can. A character that is not known (bytes that are no UTF-8, U+FFFD) counts as a word character.
 ///
-/// The leftmost match wins, of those that begin at one place the longest, and matches do not overlap. The text is read once, from its end:
-/// the phrases that begin at a place are then known there, longest first. Time grows with the text's bytes, and by the number of words of
-/// a phrase at most at the beginnings of words; not with the number of phrases.
+/// The leftmost match wins, of those that begin at one place the longest, and matches do not overlap. The trie is walked from each place
+/// where a word may begin, as far as a phrase goes on there: after two or three bytes for most words. Time does not grow with the number of
+/// phrases.
 
 #include "concord/core/index.hpp"
 
@@ -33,11 +33,11 @@ struct Match {
   bool operator==(const Match&) const = default;
 };
 
-class PhraseAutomaton {
+class PhraseTrie {
 public:
   /// Of phrases that are equal when compared the first is found. Memory: 4 bytes for each byte of the phrases and each byte value in them.
   /// @throws Error bad_data for a phrase of white space alone, or one that no text can hold (a blank line in it, no UTF-8).
-  PhraseAutomaton(const std::vector<std::string>& phrases, bool fold_case);
+  PhraseTrie(const std::vector<std::string>& phrases, bool fold_case);
 
   /// Matches in `text`, in order.
   std::vector<Match> find(std::string_view text) const { return find(text, 0, static_cast<Index>(text.size())); }
@@ -46,16 +46,15 @@ public:
 
 private:
   void insert(const std::string& folded, std::int32_t phrase);
-  void connect();
-  std::size_t cell(std::int32_t state, std::size_t column) const { return static_cast<std::size_t>(state) * columns_ + column; }
+  std::int32_t step(std::int32_t state, char byte) const {
+    return next_[static_cast<std::size_t>(state) * columns_ + column_[static_cast<unsigned char>(byte)]];
+  }
 
   bool fold_case_;
-  std::size_t columns_ = 1;                 ///< column 0: bytes of no phrase
-  std::array<std::uint8_t, 256> column_{};  ///< of each byte value
-  std::vector<std::int32_t> next_;          ///< [states, columns]
-  std::vector<std::int32_t> phrase_;        ///< the phrase that a state spells backwards, or -1
-  std::vector<std::int32_t> shorter_;       ///< the nearest state behind it that spells one, or -1
-  std::vector<std::int32_t> folded_length_; ///< of each phrase
+  std::size_t columns_ = 1;                ///< column 0: bytes of no phrase
+  std::array<std::uint8_t, 256> column_{}; ///< of each byte value
+  std::vector<std::int32_t> next_;         ///< [states, columns]; 0, the root: no phrase goes on so
+  std::vector<std::int32_t> phrase_;       ///< the phrase that a state spells, or -1
 };
 
 } // namespace concord::concepts
