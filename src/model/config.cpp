@@ -5,6 +5,8 @@
 #include "concord/core/text.hpp"
 #include "concord/model/family.hpp"
 
+#include "model/modalities.hpp"
+
 namespace concord::model {
 namespace {
 
@@ -64,7 +66,7 @@ KeyTable keys_of(const Family& family) {
   table.fixed = {{"attention_bias", false, "biases of the attention, which is not supported", false},
                  {"partial_rotary_factor", 1.0, "rotary embedding of a part of each head"},
                  {"quantization_config", nullptr, "quantized weights; save the model in bf16, f16 or f32"},
-                 {"text_config", nullptr, "a model of several modalities; save its language model by itself"}};
+                 {"text_config", nullptr, "a config inside the config, which this model_type has not"}};
   table.harmless = harmless_keys();
   const KeyTable own = family.keys();
   table.honoured.insert(table.honoured.end(), own.honoured.begin(), own.honoured.end());
@@ -153,15 +155,20 @@ const Family& family_of(const std::string& name, const std::string& file) {
     if (name == family->name) return *family;
     names.emplace_back(family->name);
   }
-  fail(ExitCode::bad_data, "{}: model_type \"{}\" is not supported; concord runs {}", file, name, join(names, ", "));
+  fail(ExitCode::bad_data, "{}: model_type \"{}\" is not supported; concord runs {}, and these inside {}", file, name, join(names, ", "),
+       join(models_of_modalities(), ", "));
 }
 
 ModelConfig read_config(const std::filesystem::path& folder) {
   require(std::filesystem::is_directory(folder), ExitCode::input_missing, "there is no model folder {}", folder.string());
-  const Fields fields = Fields::read(folder / "config.json", "model config");
+  const Fields outer = Fields::read(folder / "config.json", "model config");
+  const auto outer_type = outer.get<std::string>("model_type");
+  std::optional<LanguageModel> inner;
+  if (has_modalities(outer_type)) inner = language_model(outer, outer_type, harmless_keys());
+  const Fields& fields = inner ? inner->fields : outer;
   const std::string& file = fields.file();
   ModelConfig config;
-  config.family = fields.get<std::string>("model_type");
+  config.family = inner ? fields.get_or<std::string>("model_type", "llama") : outer_type;
   const Family& family = family_of(config.family, file);
   fields.check(keys_of(family), " of model_type " + config.family);
   const Family::Defaults& defaults = family.defaults; // of the family's config class: a file may lack what equals them
@@ -175,7 +182,7 @@ ModelConfig read_config(const std::filesystem::path& folder) {
   config.head_dim = defaults.head_dim > 0 ? fields.get_or("head_dim", defaults.head_dim)
                                           : fields.get_unless_null("head_dim", config.hidden / std::max(1, config.heads));
   config.rms_norm_eps = fields.get_or("rms_norm_eps", 1e-6);
-  config.tied_head = fields.get_or("tie_word_embeddings", defaults.tied_head);
+  config.tied_head = inner ? inner->tied_head : fields.get_or("tie_word_embeddings", defaults.tied_head);
   read_rope(fields, config, defaults.longest);
   check(config, file);
   config.sliding.assign(static_cast<std::size_t>(config.layers), false);

@@ -14,8 +14,9 @@ namespace {
 KeyTable llama_keys() {
   return {{"hidden_act"},
           {{"mlp_bias", false, "biases of the MLP, which is not supported", false},
-           {"rope_interleaved", false, "rotary embedding of neighbouring columns"}},
-          {}};
+           {"rope_interleaved", false, "rotary embedding of neighbouring columns"},
+           {"qk_layer_norms", false, "norms of queries and keys"}},
+          {"neftune_noise_alpha", "perceiver_config", "pixel_shuffle_factor", "use_resampler"}}; // in the text_config of SmolVLM
 }
 
 void read_llama_config(const Fields& fields, ModelConfig& config) {

@@ -7,6 +7,7 @@
 #include "concord/core/log.hpp"
 #include "concord/io/file_digest.hpp"
 
+#include "model/modalities.hpp"
 #include <set>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -54,7 +55,9 @@ Weights::Weights(const std::filesystem::path& folder, WeightFiles files) : folde
 
 std::string Weights::stored_name(const std::string& name) const {
   if (file_of_.contains(name)) return name;
-  if (name.starts_with("model.") && file_of_.contains(name.substr(6))) return name.substr(6);
+  const bool body = name.starts_with("model.");
+  for (const auto& prefix : body ? body_prefixes() : head_prefixes())
+    if (const std::string stored = prefix + (body ? name.substr(6) : name); file_of_.contains(stored)) return stored;
   return "";
 }
 

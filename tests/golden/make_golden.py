@@ -10,7 +10,11 @@ import pathlib
 import numpy as np
 import sentencepiece
 import torch
-from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import (AutoModelForCausalLM, AutoModelForImageTextToText, CLIPVisionConfig, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM,
+                          LlavaConfig, LlavaForConditionalGeneration, LlavaNextConfig, LlavaNextForConditionalGeneration, SmolVLMConfig,
+                          SmolVLMForConditionalGeneration)
+from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -78,11 +82,42 @@ def save_tiny_llamas():
         (HERE / folder / "generation_config.json").unlink(missing_ok=True)
 
 
+def save_tiny_modalities():
+    """Llamas inside models of several modalities, under each way of naming their tensors: language_model.model. (LLaVA, as all files were
+    and are saved), model.language_model. (as transformers 4.52 to 4.57 saved them), model.text_model. (SmolVLM)."""
+    def text(seed, **more):
+        torch.manual_seed(seed)
+        return LlamaConfig(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3,
+                           rope_parameters={"rope_type": "default", "rope_theta": 300.0}, **more, **TINY)
+    vision = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=4, patch_size=2)
+    clip = CLIPVisionConfig(projection_dim=8, **vision)
+    images = dict(image_token_index=96, vision_feature_layer=-1)
+    for name, model in (("tiny_llava", LlavaForConditionalGeneration(LlavaConfig(vision_config=clip, text_config=text(4), **images))),
+                        ("tiny_llava_next", LlavaNextForConditionalGeneration(LlavaNextConfig(vision_config=clip, text_config=text(5), **images))),
+                        ("tiny_smolvlm", SmolVLMForConditionalGeneration(SmolVLMConfig(
+                            vision_config=SmolVLMVisionConfig(**vision), text_config=text(6), image_token_id=96, scale_factor=2, pad_token_id=0)))):
+        for parameter_name, parameter in model.named_parameters():
+            if "norm" in parameter_name:
+                torch.nn.init.normal_(parameter, 1.0, 0.3)
+        model.save_pretrained(HERE / name, safe_serialization=True)
+        (HERE / name / "generation_config.json").unlink(missing_ok=True)
+    path = HERE / "tiny_llava_next/model.safetensors"
+    renamed = {name.replace("language_model.model.", "model.language_model.").replace("language_model.lm_head", "lm_head"): tensor for name, tensor in load_file(path).items()}
+    save_file(renamed, path, {"format": "pt"})
+
+
+def language_model(model):
+    """The blocks' module of a model, or of the language model in it."""
+    inside = model.model
+    return getattr(inside, "language_model", getattr(inside, "text_model", inside))
+
+
 def hidden_states(folder, ids, layers, out):
     """f32 residual streams [layers, contexts, length, d] behind the named layers (-1: embedding), and the mean loss."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    several = "text_config" in json.loads((folder / "config.json").read_text())
+    model = (AutoModelForImageTextToText if several else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     streams = []
-    handles = [model.model.layers[layer].register_forward_hook(lambda _m, _i, o: streams.append(o[0] if isinstance(o, tuple) else o))
+    handles = [language_model(model).layers[layer].register_forward_hook(lambda _m, _i, o: streams.append(o[0] if isinstance(o, tuple) else o))
                for layer in layers if layer >= 0]
     with torch.no_grad():
         result = model(input_ids=torch.from_numpy(ids), output_hidden_states=True, use_cache=False)
@@ -124,6 +159,13 @@ def llama_extraction():
             "tiny_llama2": hidden_states(HERE / "tiny_llama2", ids, [-1, 0, 1, 2], "tiny_llama2")}
 
 
+def modality_extraction():
+    save_tiny_modalities()
+    ids = np.random.default_rng(2).integers(3, 96, (3, 24))
+    ids[:, 0] = 2
+    return {name: hidden_states(HERE / name, ids, [-1, 0, 1], name) for name in ("tiny_llava", "tiny_llava_next", "tiny_smolvlm")}
+
+
 def tokens():
     """Ids of two documents with odd characters, by the sentencepiece library."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(DEMO / "tokenizer.model"))
@@ -133,7 +175,7 @@ def tokens():
 
 def main():
     tokens()
-    record = {"extraction": extraction() | llama_extraction(),
+    record = {"extraction": extraction() | llama_extraction() | modality_extraction(),
               "versions": {"torch": torch.__version__, "transformers": __import__("transformers").__version__, "numpy": np.__version__, "sentencepiece": sentencepiece.__version__}}
     (HERE / "golden.json").write_text(json.dumps(record, indent=1) + "\n")
 

@@ -47,7 +47,10 @@ ADDED = [1, "x", None]  # for keys that the config lacks
 
 def leaves(cfg, at=""):
     for key, value in cfg.items():
-        yield f"{at}/{key}", value
+        if key == "vision_config":
+            continue
+        if key != "text_config": # whose defaults are a model of 27 GB
+            yield f"{at}/{key}", value
         if isinstance(value, dict) and key not in ("training_architecture_details", "model_from_pretrained_kwargs"):
             yield from leaves(value, f"{at}/{key}")
 
@@ -166,14 +169,16 @@ def dictionary_learning_answer(folder):
 
 def model_answer(folder):
     """Behind the last block [first, middle and last position of the first context, the first 6 columns], then the mean cross-entropy."""
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from make_golden import language_model
+    several = isinstance(json.loads((folder / "config.json").read_text()).get("text_config"), dict)
     torch.manual_seed(0)
-    model, info = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    model, info = (AutoModelForImageTextToText if several else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
     if info["missing_keys"] or info["mismatched_keys"]:
         raise KeyError("weights are missing")
     ids = torch.from_numpy(np.load(folder / "ids.npy").astype(np.int64))[:1]
     behind = []
-    model.model.layers[model.config.num_hidden_layers - 1].register_forward_hook(lambda _m, _i, o: behind.append(o[0] if isinstance(o, tuple) else o))
+    language_model(model).layers[model.config.get_text_config().num_hidden_layers - 1].register_forward_hook(lambda _m, _i, o: behind.append(o[0] if isinstance(o, tuple) else o))
     logits = model.eval()(input_ids=ids, use_cache=False).logits
     loss = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
     rows = behind[0][0]
@@ -365,6 +370,11 @@ def models(libraries):
         cfg = json.loads((HERE / name / "config.json").read_text())
         own = {w for w in keys_in(f"src/model/{source}.cpp") if not w.endswith(("attention", "weight", "tanh")) and w not in ("silu", "gemma2", "llama", "model.layers.")}
         configs[name] = (name, cfg, special, common | own | {"is_decoder"}, together)
+    for name in ("tiny_llava", "tiny_llava_next", "tiny_smolvlm"):
+        cfg = json.loads((HERE / name / "config.json").read_text())
+        ties = [{"set": {"/tie_word_embeddings": outer, "/text_config/tie_word_embeddings": inner}} for outer in (True, False) for inner in (True, False)]
+        ties += [{"set": {"/tie_word_embeddings": True}, "remove": ["/text_config/tie_word_embeddings"]}]
+        configs[name] = (name, cfg, {**special, "model_type": [*special["model_type"], "llava", "smolvlm"]}, {w for w in keys_in("src/model/modalities.cpp") if not w.endswith(".") and "llava" not in w and w not in ("idefics3", "smolvlm", "text_config", "vision_config")}, ties)
     record("models", configs, libraries)
 
 

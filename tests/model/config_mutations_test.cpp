@@ -42,13 +42,20 @@ std::vector<double> answer_of(const std::string& weights, const json& cfg) {
 }
 
 TEST(ConfigMutations, Models) {
-  const test::Leave leave{{"hidden_act", "hidden_activation", "attention_bias", "mlp_bias", "use_bidirectional_attention", "rope_type",
-                           "type", "model_type", "tie_word_embeddings", "factor", "low_freq_factor", "high_freq_factor",
-                           "original_max_position_embeddings", "sliding_window", "query_pre_attn_scalar", "partial_rotary_factor",
-                           "rope_parameters", "rope_scaling", "rope_interleaved"},
-                          {"attention_dropout", "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range",
-                           "max_position_embeddings", "use_cache", "pretraining_tp", "architectures", "dtype", "torch_dtype",
-                           "transformers_version", "auto_map", "cache_implementation", "id2label", "output_hidden_states", "return_dict"}};
+  const test::Leave leave{
+      {"hidden_act", "hidden_activation", "attention_bias", "mlp_bias", "use_bidirectional_attention", "rope_type", "type", "model_type",
+       "tie_word_embeddings", "factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings", "sliding_window",
+       "query_pre_attn_scalar", "partial_rotary_factor", "rope_parameters", "rope_scaling", "rope_interleaved"},
+      {"attention_dropout", "bos_token_id", "eos_token_id", "pad_token_id", "initializer_range", "max_position_embeddings", "use_cache",
+       "pretraining_tp", "architectures", "dtype", "torch_dtype", "transformers_version", "auto_map", "cache_implementation", "id2label",
+       "output_hidden_states", "return_dict",
+       // of images and videos
+       "ignore_index", "image_grid_pinpoints", "image_seq_length", "image_token_id", "image_token_index", "multimodal_projector_bias",
+       "projector_hidden_act", "projector_layernorm_eps", "scale_factor", "spatial_pool_mode", "spatial_pool_stride",
+       "use_image_newline_parameter", "video_seq_length", "video_token_index", "vision_feature_layer", "vision_feature_layers",
+       "vision_feature_select_strategy", "_pad_token_id",
+       // of several modalities: another name of the whole does not change the language model in it
+       "model_type"}};
   test::Mutations("models", leave, answer_of).check();
 }
 
