@@ -368,7 +368,7 @@ def models(libraries):
     configs = {}
     for name, source in (("tiny_llama2", "llama"), ("tiny_llama3", "llama"), ("tiny_old_style", "gemma2"), ("tiny_shards", "gemma2")):
         cfg = json.loads((HERE / name / "config.json").read_text())
-        own = {w for w in keys_in(f"src/model/{source}.cpp") if not w.endswith(("attention", "weight", "tanh")) and w not in ("silu", "gemma2", "llama", "model.layers.")}
+        own = {w for w in keys_in(f"src/model/families/{source}.cpp") if not w.endswith(("attention", "weight", "tanh")) and w not in ("silu", "gemma2", "llama", "model.layers.")}
         configs[name] = (name, cfg, special, common | own | {"is_decoder"}, together)
     for name in ("tiny_llava", "tiny_llava_next", "tiny_smolvlm"):
         cfg = json.loads((HERE / name / "config.json").read_text())
