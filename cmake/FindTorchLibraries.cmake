@@ -1,16 +1,37 @@
 # libtorch straight from its libraries: Torch's own CMake package asks for a CUDA toolkit as soon as the wheel is a CUDA
 # build, which a CPU build does not need. Makes concord_torch_libraries (link only) and concord_torch (with headers).
 
-set(torch_hints ${CONCORD_TORCH_DIR})
-file(GLOB venv_torch ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
-list(APPEND torch_hints ${venv_torch})
-find_path(TORCH_INCLUDE_DIR torch/extension.h HINTS ${torch_hints} PATH_SUFFIXES include)
-find_library(TORCH_CPU_LIBRARY torch_cpu HINTS ${torch_hints} PATH_SUFFIXES lib)
+# One installation: where its library is, there are its headers and its other libraries. The one that CONCORD_TORCH_DIR names, or else the
+# wheel of .venv, or else the first on CMake's paths.
+if(CONCORD_TORCH_DIR)
+  find_library(TORCH_CPU_LIBRARY torch_cpu PATHS ${CONCORD_TORCH_DIR} PATH_SUFFIXES lib NO_DEFAULT_PATH)
+else()
+  file(GLOB venv_torch ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
+  find_library(TORCH_CPU_LIBRARY torch_cpu PATHS ${venv_torch} PATH_SUFFIXES lib NO_DEFAULT_PATH)
+  find_library(TORCH_CPU_LIBRARY torch_cpu)
+endif()
 if(NOT TORCH_CPU_LIBRARY)
   return()
 endif()
 get_filename_component(torch_lib_dir ${TORCH_CPU_LIBRARY} DIRECTORY)
-find_library(TORCH_C10_LIBRARY c10 HINTS ${torch_lib_dir} REQUIRED)
+set(torch_include_dirs ${torch_lib_dir}/../include ${torch_lib_dir}/../../include) # of a wheel; of a system, such as /usr/lib/x86_64-linux-gnu
+find_path(TORCH_INCLUDE_DIR torch/extension.h PATHS ${torch_include_dirs} NO_DEFAULT_PATH)
+foreach(dir torch_lib_dir TORCH_INCLUDE_DIR CONCORD_TORCH_DIR)
+  file(REAL_PATH "${${dir}}" real_${dir})
+endforeach()
+set(belongs OFF)
+foreach(dir ${torch_include_dirs})
+  file(REAL_PATH ${dir} real_dir)
+  if(TORCH_INCLUDE_DIR AND real_dir STREQUAL real_TORCH_INCLUDE_DIR)
+    set(belongs ON)
+  endif()
+endforeach()
+if(NOT belongs OR (CONCORD_TORCH_DIR AND NOT real_torch_lib_dir STREQUAL "${real_CONCORD_TORCH_DIR}/lib"
+                   AND NOT real_torch_lib_dir STREQUAL real_CONCORD_TORCH_DIR))
+  message(FATAL_ERROR "libtorch's parts are not of one installation: library ${TORCH_CPU_LIBRARY}, headers ${TORCH_INCLUDE_DIR}, "
+                      "CONCORD_TORCH_DIR \"${CONCORD_TORCH_DIR}\". Set CONCORD_TORCH_DIR to a torch folder with lib and include, in a new build folder.")
+endif()
+find_library(TORCH_C10_LIBRARY c10 PATHS ${torch_lib_dir} NO_DEFAULT_PATH REQUIRED)
 
 add_library(concord_torch_libraries INTERFACE)
 # As link options, not libraries: options stand before every library of the command line, whatever the order of targets, so
@@ -44,8 +65,8 @@ if(CONCORD_CUDA)
   if(NOT CONCORD_PORTABLE) # it names the sources
     string(APPEND CMAKE_CUDA_FLAGS " -lineinfo")
   endif()
-  find_library(TORCH_CUDA_LIBRARY torch_cuda HINTS ${torch_lib_dir} REQUIRED)
-  find_library(TORCH_C10_CUDA_LIBRARY c10_cuda HINTS ${torch_lib_dir} REQUIRED)
+  find_library(TORCH_CUDA_LIBRARY torch_cuda PATHS ${torch_lib_dir} NO_DEFAULT_PATH REQUIRED)
+  find_library(TORCH_C10_CUDA_LIBRARY c10_cuda PATHS ${torch_lib_dir} NO_DEFAULT_PATH REQUIRED)
   target_link_options(concord_torch_libraries INTERFACE
     "SHELL:-Wl,--push-state,--no-as-needed ${TORCH_CUDA_LIBRARY} ${TORCH_C10_CUDA_LIBRARY} -Wl,--pop-state")
   target_link_libraries(concord_torch_libraries INTERFACE CUDA::cudart)

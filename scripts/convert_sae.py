@@ -9,6 +9,7 @@ Exit status: 0 done, 65 the file is not such an SAE, 66 it is missing, 74 the fo
 import argparse
 import collections
 import json
+import os
 import pathlib
 import pickle
 import struct
@@ -243,6 +244,29 @@ def write_safetensors(path, tensors):
         f.write(struct.pack("<Q", len(text)) + text)
         for value in tensors.values():
             f.write(np.ascontiguousarray(value, "<f4").tobytes())
+        f.flush()
+        os.fsync(f.fileno())  # before cfg.json names it
+
+
+def write_folder(out, cfg, tensors):
+    """Weights and cfg.json, or neither. Both are written beside their names first; the new cfg.json, without which readers see no SAE, is named last."""
+    out.mkdir(parents=True, exist_ok=True)
+    files = [(out / "sae_weights.safetensors", lambda path: write_safetensors(path, tensors)),
+             (out / "cfg.json", lambda path: path.write_text(json.dumps(cfg, indent=2) + "\n"))]
+    try:
+        for path, write in files:
+            write(beside(path))
+        (out / "cfg.json").unlink(missing_ok=True)  # of an SAE that was here: its cfg.json is not that of the new weights
+        for path, _ in files:
+            os.replace(beside(path), path)
+    except BaseException:
+        for path, _ in files:
+            beside(path).unlink(missing_ok=True)
+        raise
+
+
+def beside(path):
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def main():
@@ -266,9 +290,7 @@ def main():
     layer = trainer.get("layer")
     cfg["metadata"] = {"model_name": trainer.get("lm_name", "unknown"), "hook_name": f"blocks.{layer}.hook_resid_post" if layer is not None else "unknown"}
     try:
-        o.out.mkdir(parents=True, exist_ok=True)
-        write_safetensors(o.out / "sae_weights.safetensors", tensors)
-        (o.out / "cfg.json").write_text(json.dumps(cfg, indent=2) + "\n")
+        write_folder(o.out, cfg, tensors)
     except OSError as error:
         print(f"convert_sae.py: cannot write {o.out}: {error}", file=sys.stderr)
         return 74

@@ -31,7 +31,8 @@ int main(int argc, char** argv) {
   // Large tensors come and go all the time; keeping their pages avoids faulting them in again on every step.
   mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
-  const int code = run(argc, argv);
+  const auto answered = concord::app::answer_alone(argc, argv);
+  const int code = answered ? *answered : run(argc, argv);
 #ifndef __SANITIZE_ADDRESS__ // its search for leaks comes at exit
   // MPI has ended and with it HDF5. What is left is libtorch's tables: freeing them takes a third of the time of a short run, and it is
   // where another rank's end, or a second signal, would find them half destroyed.

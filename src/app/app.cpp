@@ -18,6 +18,7 @@
 
 #include "app/command/command.hpp"
 #include "app/command/command_pages.hpp"
+#include "app/command/flag_values.hpp"
 #include "app/command/setting_flags.hpp"
 #include "app/info/calibration.hpp"
 #include "app/info/info.hpp"
@@ -28,8 +29,6 @@
 #include "app/results/results.hpp"
 #include "app/torch_failures.hpp"
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <deque>
 #include <filesystem>
 #include <functional>
@@ -53,40 +52,10 @@ struct Common {
   std::string log_level = "info";
 };
 
-/// "90", "15:00" or "1:30:00" in seconds; 0 for "".
-double seconds_of(const std::string& text, const char* flag) {
-  double seconds = 0;
-  std::size_t begin = 0;
-  while (begin < text.size()) {
-    const std::size_t end = std::min(text.find(':', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    double value = 0;
-    const auto [rest, error] = std::from_chars(part.data(), part.data() + part.size(), value, std::chars_format::fixed);
-    const bool number = error == std::errc() && rest == part.data() + part.size() && value >= 0 && part[0] != '-' && std::isfinite(value);
-    require(number && end + 1 != text.size(), ExitCode::usage, "{} {}: write seconds, MM:SS or HH:MM:SS", flag, text);
-    seconds = seconds * 60 + value;
-    begin = end + 1;
-  }
-  return seconds;
-}
-
-/// "2/8": the third of eight shares.
-Share share_of(const std::string& text) {
-  Share share;
-  const char* end = text.data() + text.size();
-  const auto [slash, error] = std::from_chars(text.data(), end, share.number);
-  const bool split = error == std::errc() && slash != end && *slash == '/';
-  const auto [rest, error_of] =
-      split ? std::from_chars(slash + 1, end, share.of) : std::from_chars_result{slash, std::errc::invalid_argument};
-  require(error_of == std::errc() && rest == end && share.number < share.of, ExitCode::usage,
-          "--share {}: write K/N, the number of the share from 0 on and how many there are", text);
-  return share;
-}
-
 /// One run of the program: parsed flags and what to do with them.
 class Program {
 public:
-  explicit Program(const comm::Session& session) : world_(session.world()) {
+  explicit Program(const comm::Communicator& world) : world_(world) {
     app_.require_subcommand(1);
     app_.set_version_flag("--version", "concord " + version() + " (" + git_state() + ")");
     app_.footer("A study is one TOML file; docs/configuration.md lists its keys. Exit codes: docs/exit-codes.md.");
@@ -101,7 +70,29 @@ public:
     add_pages();
   }
 
-  /// Parses; returns an exit code when there is nothing to run (help, version, wrong flags).
+  /// What asks nothing of other ranks (help, version, the pages of add_pages): answered, with its exit code. Else nothing is said or done.
+  /// Local, before MPI starts.
+  std::optional<int> answer(int argc, char** argv) {
+    try {
+      app_.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+      if (error.get_exit_code() != 0) return std::nullopt; // said once all ranks are known to have the same arguments
+      if (is_speaker()) app_.exit(error, std::cout, std::cerr);
+      return 0;
+    }
+    const auto given = app_.get_subcommands();
+    if (!std::all_of(given.begin(), given.end(), [&](const CLI::App* command) { return pages_.contains(command); })) return std::nullopt;
+    try {
+      set_log_level(common_.log_level);
+      action_();
+      return 0;
+    } catch (const Error& error) {
+      if (is_speaker()) std::cerr << "concord: error: " << error.what() << '\n';
+      return static_cast<int>(error.code());
+    }
+  }
+
+  /// Parses; returns an exit code when there is nothing to run (wrong flags).
   std::optional<int> parse(int argc, char** argv) {
     try {
       app_.parse(argc, argv);
@@ -335,17 +326,20 @@ private:
     auto* keys = add("keys", "the table of all study keys as Markdown",
                      [this] { say("{}", json_schema_ ? study::keys_as_json_schema() : study::keys_as_markdown()); });
     keys->add_flag("--json-schema", json_schema_, "as a JSON schema, by which editors complete and check a study");
-    add("stages", "the words of all stages, in the order in which run takes them", [] {
+    auto* words = add("stages", "the words of all stages, in the order in which run takes them", [] {
       for (const Stage& stage : stages()) say("{}", stage.word);
     });
-    add("completion", "a script that completes commands, flags and keys in bash", [this] { say("{}", bash_completion(app_)); });
-    add("man", "the manual page", [this] { say("{}", man_page(app_)); });
+    auto* completion =
+        add("completion", "a script that completes commands, flags and keys in bash", [this] { say("{}", bash_completion(app_)); });
+    auto* man = add("man", "the manual page", [this] { say("{}", man_page(app_)); });
+    pages_ = {keys, words, completion, man};
   }
 
   const comm::Communicator& world_;
   double stall_seconds_ = 0;
   CLI::App app_{"concord tells how far two language models represent the same things."};
   std::function<void()> action_;
+  std::set<const CLI::App*> pages_;              ///< commands that need no MPI
   std::set<std::string> beside_study_{"--help"}; ///< flags that go with a study
   Common common_;
   std::deque<Command> commands_; ///< of the stages; a deque, since what they do refers to them
@@ -373,12 +367,18 @@ void require_same_start(const comm::Communicator& world, int argc, char** argv) 
 
 } // namespace
 
+std::optional<int> answer_alone(int argc, char** argv) {
+  set_speaker(comm::rank_by_launcher() == 0);
+  const comm::Communicator unused; // MPI_COMM_WORLD, which nothing here asks anything
+  return Program(unused).answer(argc, argv);
+}
+
 int run(const comm::Session& session, int argc, char** argv) {
   read_failures_with(torch_failure);
   // Before the arguments are parsed: a rank that found them wrong would leave the others waiting.
   const int differs = comm::run_guarded(session, [&] { require_same_start(session.world(), argc, argv); });
   if (differs != 0) return differs;
-  Program program(session);
+  Program program(session.world());
   if (const auto code = program.parse(argc, argv)) return *code;
   return comm::run_guarded(session, [&] {
     auto& record = run_record();

@@ -105,6 +105,13 @@ Session::Session(int& argc, char**& argv)
   ranks_here() = node_size(world_);
 }
 
+int rank_by_launcher() {
+  // Slurm's last: inside a job, a launcher of MPI's own starts ranks below one task.
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID"})
+    if (const char* text = std::getenv(name)) return std::atoi(text);
+  return 0;
+}
+
 int ranks_of_job_on_node() {
   return ranks_here();
 }

@@ -92,15 +92,12 @@ OccurrenceCounts count_occurrences(const comm::Communicator& comm, const Concept
   counts.longest = comm::max_of(comm, counts.longest);
   counts.of_phrase.resize(lists.phrases.size());
   counts.of_concept.resize(lists.concepts.size());
-  counts.of_length.resize(lists.concepts.size() * span_kinds * static_cast<std::size_t>(counts.longest + 1));
   for (const auto& occurrence : mine) {
     const auto phrase = static_cast<std::size_t>(occurrence.phrase);
     const auto of_concept = static_cast<std::size_t>(lists.phrases[phrase].of_concept);
     const auto kind = static_cast<std::size_t>(occurrence.kind);
     ++counts.of_phrase[phrase][kind];
     ++counts.of_concept[of_concept][kind];
-    ++counts.of_length[(of_concept * span_kinds + kind) * static_cast<std::size_t>(counts.longest + 1) +
-                       static_cast<std::size_t>(occurrence.length())];
     counts.sharing_tokens += occurrence.shares_token ? 1 : 0;
   }
   counts.total = comm::sum_of(comm, static_cast<Index>(mine.size()));
@@ -110,7 +107,6 @@ OccurrenceCounts count_occurrences(const comm::Communicator& comm, const Concept
   };
   sum_rows(counts.of_phrase);
   sum_rows(counts.of_concept);
-  comm::sum(comm, counts.of_length);
   return counts;
 }
 

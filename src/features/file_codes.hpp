@@ -140,7 +140,8 @@ private:
                                                .d = static_cast<double>(sae.d),
                                                .value = encoder_.value_bytes(),
                                                .active = static_cast<double>(sae.k), // of other kinds not known
-                                               .ranks = comm_.size()});
+                                               .ranks = comm_.size(),
+                                               .threads = thread_count()});
     comm::require_memory(comm_, plan.without_node_arrays("loading"), "start fewer ranks a node");
   }
 

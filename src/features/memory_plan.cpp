@@ -20,6 +20,8 @@ MemoryPlan encode_memory(const EncodeOptions& o, const EncodeSize& size) {
   for (int layer = 0; layer < size.layers; ++layer) sae::add_sae_on_nodes(plan, f, d);
   plan.each_rank("first rows of pieces", "8 P", 8 * (pieces + size.blocks));
 
+  sae::add_search_rows(plan, sae::Search::largest, size.threads, piece, d, l);
+
   plan.begin_phase("loading");
   plan.rank_0("SAE while it is loaded", "8 F d", 8 * f * d);
 

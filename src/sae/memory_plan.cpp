@@ -4,12 +4,16 @@
 
 #include "sae/gpu/device_step.hpp"
 #include "sae/kinds/architecture.hpp"
+#include "sae/search/screen_row.hpp"
 #include <algorithm>
 
 namespace concord::sae {
 namespace {
 
 constexpr const char* codes_of_all = "codes of all rows";
+constexpr const char* rows_in_memory = "rows in memory";
+constexpr const char* window_of_rows = "window of rows";
+constexpr const char* places_of_window = "places of the window's rows";
 
 /// Weights that a search rounds, and its numbers a latent: bias, scale, offset, norm, loss, unit.
 double rounded_weights(Screen::Precision roughest, double latents, double d) {
@@ -22,11 +26,11 @@ void add_rows(MemoryPlan& plan, const TrainOptions& o, const TrainingSize& size,
   const double layers = size.layers;
   const double share = size.rows * d * size.value / r;
   if (window) {
-    plan.each_rank("window of rows", "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
-    plan.each_rank("places of the window's rows", "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));
+    plan.each_rank(window_of_rows, "w d v / R", layers * std::min(size.rows, static_cast<double>(o.buffer_rows)) * d * size.value / r);
+    plan.each_rank(places_of_window, "32 w", 32 * std::min(size.rows, static_cast<double>(o.buffer_rows)));
   } else {
     const bool fits = share / size.models <= o.memory_gib * 0x1p30; // each model's by themselves
-    plan.each_rank("rows in memory", "T d v / R, if that of a model is at most sae.memory_gib", fits ? share : 0);
+    plan.each_rank(rows_in_memory, "T d v / R, if that of a model is at most sae.memory_gib", fits ? share : 0);
     plan.each_rank("places of the rank's rows", size.models > 1 ? "16 T / R" : "8 T / R", 8 * size.models * size.rows / r);
   }
 }
@@ -53,6 +57,14 @@ void add_sae_on_nodes(MemoryPlan& plan, double latents, double d) {
                  rounded_weights(Screen::Precision::bf16, latents, d));
 }
 
+void add_search_rows(MemoryPlan& plan, Search search, double threads, double rows, double d, double active) {
+  // Candidates of 12 bytes, 8 k of them and a panel more, and what is chosen, 8 bytes each: in rooms that double.
+  const double of_row = search == Search::largest ? 200 * active : 16 * active;
+  plan.each_rank("rows that a thread searches", "96 n (2 d + 200 L); penalised kinds 16 L",
+                 std::min(static_cast<double>(block_rows) * threads, rows) * (2 * d + of_row));
+  plan.at_most();
+}
+
 MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   const auto f = static_cast<double>(o.latents);
   const auto d = static_cast<double>(size.d);
@@ -74,6 +86,10 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   const bool window = size.fused || o.order == Order::buffer;
   add_rows(plan, o, size, window);
   plan.each_rank("counters of latents", "4 F", trainings * 4 * f);
+  const double dead = o.aux_weight > 0 && o.dead_after < o.rows ? static_cast<double>(dead_latents_a_row(o, size.d)) : 0;
+  const double sought = (o.kind == Kind::batch_topk ? 4 : 1) * static_cast<double>(o.k);
+  add_search_rows(plan, penalised ? Search::above : Search::largest, size.threads, std::max(b, 4096.0) / r, d,
+                  penalised ? active : std::min(f, std::max(sought, dead)));
 
   const auto with_moments = [&](const char* phase) { // they are given up before the end
     plan.begin_phase(phase);
@@ -109,17 +125,18 @@ MemoryPlan training_memory(const TrainOptions& o, const TrainingSize& size) {
   return plan;
 }
 
-std::string training_advice(const TrainOptions& options, const TrainingSize& size) {
-  const MemoryPlan plan = training_memory(options, size);
-  const MemoryItem* largest = nullptr;
-  for (const auto& item : plan.items())
-    if (item.holder == MemoryItem::Holder::rank && (largest == nullptr || item.bytes > largest->bytes)) largest = &item;
+std::string training_advice(const TrainOptions& options, const TrainingSize& size, const MemoryItem& largest) {
   const std::string others = "sae.latents or sae.groups (trainings at once), or take more nodes";
-  if (largest == nullptr || largest->what != codes_of_all) return "lower sae.memory_gib (rows in memory), " + others;
-  TrainOptions fast = options;
-  fast.reduction = Reduction::fast; // each rank holds gradients of all latents instead, which may be more
-  const bool less = training_memory(fast, size).of_rank(false) < plan.of_rank(false);
-  return (less ? "give sae.reduction = \"fast\", or lower sae.batch, " : "lower sae.batch, ") + others;
+  const auto lower = [&](const char* setting) { return std::string("lower ") + setting + ", " + others; };
+  if (largest.what == rows_in_memory) return lower("sae.memory_gib");
+  if (largest.what == window_of_rows || largest.what == places_of_window) return lower("sae.buffer_rows");
+  if (largest.what.starts_with("batch") || largest.what.starts_with("codes")) {
+    TrainOptions fast = options;
+    fast.reduction = Reduction::fast; // each rank holds gradients of all latents instead, which may be more
+    const bool less = training_memory(fast, size).of_rank(false) < training_memory(options, size).of_rank(false);
+    return (largest.what == codes_of_all && less ? "give sae.reduction = \"fast\", or " : "") + lower("sae.batch");
+  }
+  return "lower " + others; // of weights, gradients and moments
 }
 
 double gpu_training_bytes(const TrainOptions& o, Index d, int ranks) {

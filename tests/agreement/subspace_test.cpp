@@ -3,6 +3,7 @@
 #include "concord/core/philox.hpp"
 
 #include "agreement/golden.hpp"
+#include "agreement/leace.hpp"
 #include "support/support.hpp"
 #include <cmath>
 #include <numbers>
@@ -114,7 +115,7 @@ TEST(Lda, GivesTheWorkedNumbers) {
 }
 
 TEST(Leace, GivesTheWorkedNumbers) {
-  const Leace leace({8.0 / 9, 2.0 / 9, 2.0 / 9, 17.0 / 36}, {1.0 / 3, -1.0 / 12}, {4.0 / 3, 5.0 / 6});
+  const test::Leace leace({8.0 / 9, 2.0 / 9, 2.0 / 9, 17.0 / 36}, {1.0 / 3, -1.0 / 12}, {4.0 / 3, 5.0 / 6});
   EXPECT_EQ(leace.rank(), 1);
   EXPECT_EQ(leace.cut(), 0);
   expect_near(leace.matrix(), {.17391304, .69565217, .20652174, .82608696}, 1e-8);
@@ -160,7 +161,7 @@ TEST(Leace, EqualsItsOwnPackage) {
   const auto& s = record()["subspace"];
   const auto x = numbers(s["x"]);
   const auto z = numbers(s["z"]);
-  const Leace leace(covariance(x, 6, x, 6), covariance(x, 6, z, 2), means(x, 6));
+  const test::Leace leace(covariance(x, 6, x, 6), covariance(x, 6, z, 2), means(x, 6));
   EXPECT_EQ(leace.rank(), 2);
   expect_near(leace.matrix(), numbers(s["leace"]), 1e-10);
   const auto erased = leace.erased(x);
@@ -169,7 +170,7 @@ TEST(Leace, EqualsItsOwnPackage) {
 }
 
 TEST(Leace, OfNothingChangesNothing) {
-  const Leace leace({2, 0, 0, 1}, {0, 0}, {1, 1});
+  const test::Leace leace({2, 0, 0, 1}, {0, 0}, {1, 1});
   EXPECT_EQ(leace.rank(), 0);
   expect_near(leace.erased({3, 4}), {3, 4}, 0);
 }

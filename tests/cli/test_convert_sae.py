@@ -10,6 +10,7 @@ import os
 import pathlib
 import tempfile
 import unittest
+import unittest.mock
 
 import numpy as np
 
@@ -81,6 +82,38 @@ class ConvertSae(unittest.TestCase):
                     np.testing.assert_allclose(found, config["answers"][got], atol=1e-5)
                     followed += 1
             self.assertGreater(followed, 40, name)
+
+    def test_a_folder_holds_a_whole_sae_or_none(self):
+        """Whichever write or renaming fails, also where another SAE was before: its weights never stand beside the new cfg.json."""
+        convert = script()
+        new = convert.saelens(convert.read_torch(SAES / "dictionary_learning_AutoEncoderTopK/ae.pt"), {"dict_class": "AutoEncoderTopK"})
+        calls = ["write_safetensors", "write_text", "replace 1", "replace 2"]
+        for before, call in [(before, call) for before in (False, True) for call in calls]:
+            with self.subTest(before=before, call=call), tempfile.TemporaryDirectory() as folder:
+                out = pathlib.Path(folder) / "sae"
+                if before:
+                    convert.write_folder(out, {"old": True}, {"old": np.zeros(2, np.float32)})
+                done, number = [], int(call.split()[1]) if " " in call else 1
+
+                def failing(real):
+                    def called(*arguments, **options):
+                        done.append(arguments)
+                        if len(done) == number:
+                            raise OSError("no space")
+                        return real(*arguments, **options)
+                    return called
+                target, name = {"write_safetensors": (convert, call), "write_text": (pathlib.Path, call)}.get(call, (convert.os, "replace"))
+                with unittest.mock.patch.object(target, name, failing(getattr(target, name))), self.assertRaises(OSError):
+                    convert.write_folder(out, *new)
+                self.assertEqual(len(done), number)
+                left = sorted(path.name for path in out.iterdir())
+                if "cfg.json" in left:
+                    self.assertEqual((before, json.loads((out / "cfg.json").read_text()), left), (True, {"old": True}, ["cfg.json", "sae_weights.safetensors"]))
+                    self.assertIn(b'"old"', (out / "sae_weights.safetensors").read_bytes())
+                self.assertEqual([name for name in left if name.startswith(".")], [])
+                convert.write_folder(out, *new)
+                self.assertEqual(json.loads((out / "cfg.json").read_text()), new[0])
+                self.assertEqual(sorted(path.name for path in out.iterdir()), ["cfg.json", "sae_weights.safetensors"])
 
     def test_tensors_that_lie_about_their_storage_are_refused(self):
         convert = script()

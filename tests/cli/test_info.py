@@ -1,4 +1,4 @@
-"""`concord info --ranks`: a line a rank, and a warning where ranks get into each other's way."""
+"""`concord info --ranks`: a line a rank, and a warning where ranks get into each other's way. What needs no MPI starts none."""
 import os
 import re
 import shutil
@@ -69,6 +69,34 @@ class Info(unittest.TestCase):
     def test_short_form(self):
         done = subprocess.run(command("info"), stdout=subprocess.PIPE, text=True, timeout=120, check=True)
         self.assertEqual(re.findall(r"^rank (\d+) on", done.stdout, re.M), [str(rank) for rank in range(RANKS)])
+
+
+class WithoutMpi(unittest.TestCase):
+    PAGES = (["--version"], ["--help"], ["correlate", "--help"], ["keys"], ["keys", "--json-schema"], ["stages"], ["completion"], ["man"])
+
+    def answer(self, words):
+        """With a component of MPI that does not exist, so that MPI cannot start."""
+        return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, env={**os.environ, "OMPI_MCA_pml": "none"})
+
+    def test_pages_are_there_where_mpi_cannot_start(self):
+        self.assertNotEqual(self.answer([CONCORD, "info"]).returncode, 0, "MPI starts all the same")
+        for page in self.PAGES:
+            with self.subTest(page=page):
+                done = self.answer([CONCORD, *page])
+                self.assertEqual((done.returncode, done.stderr), (0, ""))
+                self.assertGreater(len(done.stdout), 10)
+
+    def test_one_rank_speaks(self):
+        for page in self.PAGES:
+            with self.subTest(page=page):
+                done = self.answer(command(*page))
+                self.assertEqual((done.returncode, done.stdout), (0, self.answer([CONCORD, *page]).stdout), done.stderr)
+
+    def test_wrong_words_are_refused(self):
+        for words, code in (["keys", "--nonsense"], 64), (["keys", "--log-level", "loud"], 64), ([], 64):
+            with self.subTest(words=words):
+                done = subprocess.run(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120)
+                self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
 
 
 if __name__ == "__main__":

@@ -303,6 +303,26 @@ class Jobs(unittest.TestCase):
         (self.folder / "squeue").write_text("103_0|RUNNING|1:02|2:00|n1\n103_1|RUNNING|1:02|2:00|n2\n103_2|PENDING|0:00|2:00|(Resources)\n")
         self.assertRegex(self.status()[1]["train-sae"], "running +2 jobs, 1 waiting; job 103_0 on n1")
 
+    def test_status_shows_the_jobs_of_a_stage_that_lost_its_work(self):
+        self.submit()
+        of = {stage: 101 + i for i, stage in enumerate(STAGES)}
+        (self.folder / "idle").write_text("nothing to do in this study: graph, subspaces\n")
+        (self.folder / "squeue").write_text(f"{of['graph']}|RUNNING|1:02|2:00|n1\n{of['subspaces']}|PENDING|0:00|2:00|(Dependency)\n")
+        stage = self.status()[1]
+        self.assertRegex(stage["graph"], f"running +job {of['graph']} on n1")
+        self.assertRegex(stage["subspaces"], "waiting")
+        (self.folder / "squeue").write_text("")
+        self.assertEqual(list(self.status()[1]), [s for s in STAGES if s not in ("graph", "subspaces")])
+
+    def test_status_shows_the_stage_that_one_job_is_at_without_its_work(self):
+        self.submit("--one-job")
+        (self.folder / "idle").write_text("nothing to do in this study: graph, subspaces\n")
+        (self.folder / "squeue").write_text("101|RUNNING|1:02|11:58:58|n1\n")
+        (self.output / "jobs/started.tsv").write_text("101\tgraph\n")
+        stage = self.status()[1]
+        self.assertRegex(stage["graph"], "running +job 101 on n1")
+        self.assertNotIn("subspaces", stage)
+
     def test_node_hours_are_the_schedulers_or_the_jobs_own(self):
         self.submit("--from", "compare")
         runs = self.output / "jobs/runs.tsv"

@@ -113,6 +113,41 @@ class Recipes(unittest.TestCase):
         self.assertIn("Build files have been written to", said)
         self.assertIn("CMAKE_BUILD_TYPE:STRING=Debug", (folder / "build/CMakeCache.txt").read_text())
 
+    def test_libtorch_is_of_one_installation(self):
+        folder = fresh("libtorch")
+        (folder / "CMakeLists.txt").write_text(textwrap.dedent(f"""\
+            cmake_minimum_required(VERSION 3.22)
+            project(lookup LANGUAGES NONE)
+            set(CMAKE_FIND_LIBRARY_PREFIXES lib)
+            set(CMAKE_FIND_LIBRARY_SUFFIXES .so)
+            set(CONCORD_FUZZ ON)
+            set(CONCORD_TORCH_DIR "" CACHE PATH "")
+            include({SOURCE}/cmake/FindTorchLibraries.cmake)
+            message("library ${{TORCH_CPU_LIBRARY}}, headers ${{TORCH_INCLUDE_DIR}}")
+            """))
+
+        def installation(name, libraries="lib", headers="include"):
+            for file in (f"{libraries}/libtorch_cpu.so", f"{libraries}/libc10.so", f"{libraries}/libgomp.so", *([f"{headers}/torch/extension.h"] if headers else [])):
+                (folder / name / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / name / file).write_text("")
+            return folder / name
+
+        def look(build, code=0, **settings):
+            said = " ".join(call("cmake", "-S", folder, "-B", folder / build, *(f"-D{name}={value}" for name, value in settings.items()), code=code).split())
+            return said.replace("/../include", "/include").replace("/lib/include", "/include")
+
+        a, bare, other = installation("a"), installation("bare", headers=None), installation("other")
+        system = installation("usr", "lib/x86_64-linux-gnu")
+        self.assertIn(f"library {a}/lib/libtorch_cpu.so, headers {a}/include", look("named", CONCORD_TORCH_DIR=a, CMAKE_PREFIX_PATH=other))
+        self.assertIn(f"library {other}/lib/libtorch_cpu.so, headers {other}/include", look("first", CMAKE_PREFIX_PATH=f"{other};{a}"))
+        self.assertIn(f"library {system}/lib/x86_64-linux-gnu/libtorch_cpu.so, headers {system}", look("system", CMAKE_PREFIX_PATH=system, CMAKE_LIBRARY_PATH=system / "lib/x86_64-linux-gnu"))
+        # What is named is taken, or nothing is; never headers of another one.
+        self.assertIn("library TORCH_CPU_LIBRARY-NOTFOUND", look("typo", CONCORD_TORCH_DIR=folder / "typo", CMAKE_PREFIX_PATH=other))
+        for build, settings in {"bare": {"CONCORD_TORCH_DIR": bare, "CMAKE_PREFIX_PATH": other}, "mixed": {"CMAKE_PREFIX_PATH": f"{bare};{other}"},
+                                "headers": {"CONCORD_TORCH_DIR": a, "TORCH_INCLUDE_DIR": other / "include"}, "named": {"CONCORD_TORCH_DIR": other}}.items():
+            with self.subTest(build=build):
+                self.assertIn("libtorch's parts are not of one installation", look(build, code=1, **settings))
+
     def test_the_recipe_of_spack_names_what_the_build_looks_for(self):
         package, depends, defined = spack_package()
         # What the build looks for, by Spack's names of it.

@@ -222,9 +222,6 @@ TEST(Occurrences, SpansHoldTheWordsOfSeveralTokensAndTheirSpace) {
   EXPECT_EQ(counts.longest, 3);
   EXPECT_EQ(counts.of_phrase[0], (std::array<Index, 3>{4, 1, 0}));
   EXPECT_EQ(counts.of_concept[0], (std::array<Index, 3>{6, 2, 1}));
-  EXPECT_EQ(counts.with_length(0, SpanKind::one_token, 1), 6);
-  EXPECT_EQ(counts.with_length(0, SpanKind::several_tokens, 3), 2);
-  EXPECT_EQ(counts.with_length(0, SpanKind::phrase, 3), 1);
   EXPECT_EQ(never_occurring(counts), std::vector<Index>{3});
 }
 

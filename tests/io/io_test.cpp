@@ -11,6 +11,7 @@
 
 #include "io/file_system.hpp"
 #include "support/support.hpp"
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdlib>
@@ -21,6 +22,7 @@
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace concord::io {
@@ -29,6 +31,17 @@ namespace {
 using test::empty_folder;
 using test::expect_error;
 using test::world;
+
+/// A rank that is late still works in the folder when rank 0 asks for it again, empty.
+TEST(EmptyFolder, WaitsForRanksThatAreStillAtWorkInIt) {
+  for (int round = 0; round < 3; ++round) {
+    const auto folder = empty_folder("again");
+    EXPECT_TRUE(std::filesystem::is_empty(folder));
+    world().barrier(); // all have looked
+    if (world().rank() == world().size() - 1) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    std::ofstream(folder / fmt::format("of_rank_{}", world().rank())) << "here";
+  }
+}
 
 TEST(Hdf5, RowsWrittenByAnyRanksReadBackWhole) {
   const auto folder = empty_folder("hdf5_rows");

@@ -242,6 +242,28 @@ TEST(Memory, PenalisedKindsTakeWhatTheirPlanSays) {
   }
 }
 
+/// Many latents of few rows: what threads hold of the rows that they search is more than all else but codes.
+TEST(Memory, RowsThatThreadsSearchAreInThePlan) {
+  const Sizes s{.rows = 128, .d = 16, .latents = 16384, .k = 512, .batch = 96};
+  const auto folder = empty_folder("memory_search");
+  const auto acts = activations(folder, s, 1);
+  for (const auto kind : {sae::Kind::topk, sae::Kind::relu}) {
+    SCOPED_TRACE(settings::word_of(kind));
+    sae::TrainOptions o;
+    o.activations = acts.string() + ":/layer_000/x";
+    o.kind = kind;
+    o.latents = s.latents;
+    o.k = s.k;
+    o.batch = s.batch;
+    o.steps = 2;
+    o.held_out = 0.1;
+    o.out = folder / settings::word_of(kind);
+    const sae::TrainingSize size{
+        .rows = static_cast<double>(s.rows), .d = s.d, .value = 4, .ranks = world().size(), .threads = thread_count()};
+    expect_as_planned(sae::training_memory(o, size), [&] { sae::train(world(), o); });
+  }
+}
+
 /// [rows, cols] of f32, without rows that are alike.
 std::filesystem::path npy_file(const std::filesystem::path& path, Index rows, Index cols) {
   std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", rows, cols);
@@ -433,7 +455,7 @@ TEST(MemoryAtScale, CodesOfAllRowsAreNamedWhereTheyAreMost) {
         EXPECT_LE(item.bytes, kind == sae::Kind::gated ? 5 * 0x1p30 : 0x1p32) << item.what << " = " << item.formula;
       }
     }
-    return sae::training_advice(o, size);
+    return sae::training_advice(o, size, plan.without_upper_bounds().largest(Large::on_node));
   };
   const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
   for (const auto kind : {sae::Kind::relu, sae::Kind::gated, sae::Kind::jumprelu}) {
@@ -444,6 +466,25 @@ TEST(MemoryAtScale, CodesOfAllRowsAreNamedWhereTheyAreMost) {
   }
   EXPECT_FALSE(has(advice(sae::Kind::topk, 768), "sae.batch"));
   EXPECT_TRUE(has(advice(sae::Kind::topk, 768), "sae.memory_gib"));
+}
+
+/// Of each array that may be the largest, a setting that it depends on and no other array's.
+TEST(MemoryAtScale, AdviceIsOfTheArrayThatTakesMost) {
+  sae::TrainOptions o;
+  o.latents = static_cast<Index>(Large::latents);
+  o.order = sae::Order::buffer;
+  const sae::TrainingSize size{.rows = 1e6, .d = 768, .ranks = 64};
+  const auto plan = sae::training_memory(o, size);
+  EXPECT_EQ(plan.largest(1).what, "weights"); // 0.8 GB a node
+  const auto words = [&](const std::string& what) {
+    const auto item = std::find_if(plan.items().begin(), plan.items().end(), [&](const auto& i) { return i.what == what; });
+    return item == plan.items().end() ? "no array " + what : sae::training_advice(o, size, *item);
+  };
+  EXPECT_TRUE(words("weights").starts_with("lower sae.latents")) << words("weights");
+  EXPECT_TRUE(words("window of rows").starts_with("lower sae.buffer_rows")) << words("window of rows");
+  EXPECT_TRUE(words("codes by latent").starts_with("lower sae.batch")) << words("codes by latent");
+  o.order = sae::Order::global;
+  EXPECT_TRUE(sae::training_advice(o, size, {"rows in memory", "", 1}).starts_with("lower sae.memory_gib"));
 }
 
 TEST(MemoryAtScale, NothingOnARankGrowsWithTheirNumber) {

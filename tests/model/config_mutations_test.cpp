@@ -1,8 +1,8 @@
 // Configs of Llama and Gemma-2 changed key by key against what transformers computes under them (tests/golden/mutations).
-#include "concord/io/npy/npy.hpp"
 #include "concord/model/transformer.hpp"
 
 #include "support/mutations.hpp"
+#include "support/npy.hpp"
 #include <fstream>
 
 namespace concord::model {
@@ -24,7 +24,7 @@ std::filesystem::path folder_of(const std::string& weights, const json& cfg) {
 /// Behind the last block the first 6 columns of the first, middle and last position of the first context; then its mean cross-entropy.
 std::vector<double> answer_of(const std::string& weights, const json& cfg) {
   const auto folder = folder_of(weights, cfg);
-  const auto all = io::read_npy(test::golden_folder() / (weights + "_ids.npy"));
+  const auto all = test::read_npy(test::golden_folder() / (weights + "_ids.npy"));
   auto ids = all.as_index();
   ids.resize(static_cast<std::size_t>(all.shape.back()));
   const auto length = static_cast<Index>(ids.size());

@@ -16,14 +16,15 @@ inline const comm::Communicator& world() {
   return instance;
 }
 
-/// An empty folder below the test's work folder, made by rank 0. Collective.
+/// An empty folder below the test's work folder, made by rank 0 once no rank is at work in it any more. Collective.
 inline std::filesystem::path empty_folder(const std::string& name) {
   const std::filesystem::path folder = std::filesystem::path("scratch") / name;
-  if (world().rank() == 0) {
+  world().barrier();
+  comm::agree(world(), [&] {
+    if (world().rank() != 0) return;
     std::filesystem::remove_all(folder);
     std::filesystem::create_directories(folder);
-  }
-  world().barrier();
+  });
   return folder;
 }
 

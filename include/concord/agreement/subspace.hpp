@@ -66,29 +66,4 @@ Whitening whitening(const std::vector<double>& covariance, Index d, double least
 /// An orthonormal basis of whiten times the basis.
 Basis whitened(const Basis& basis, const Whitening& whitening);
 
-/// LEACE (Belrose et al. 2023): r(x) = x - W^+ P W (x - mean), W the whitening and P the orthogonal projector on the columns of W S_xz.
-/// After it no linear classifier sees the labels z; of all affine maps of which that holds it moves x least. Not an orthogonal projection.
-class Leace {
-public:
-  /// @param covariance [d, d] of x, @param cross [d, labels] of x with z, @param mean [d] of x
-  /// @param least  eigenvalues of the covariance below this share of the largest are cut, and singular values of W S_xz likewise
-  Leace(const std::vector<double>& covariance, const std::vector<double>& cross, std::vector<double> mean, double least = 1e-6);
-  /// Of what is removed.
-  Index rank() const { return rank_; }
-  /// Eigenvalues that were cut.
-  Index cut() const { return cut_; }
-  /// Rows [n, d].
-  std::vector<double> erased(const std::vector<double>& rows) const;
-  /// I - W^+ P W, [d, d].
-  std::vector<double> matrix() const;
-
-private:
-  Index d_;
-  Index rank_ = 0;
-  Index cut_ = 0;
-  std::vector<double> mean_;
-  std::vector<double> left_;  ///< W^+ times a basis of P, [d, rank]
-  std::vector<double> right_; ///< the basis' transpose times W, [rank, d]
-};
-
 } // namespace concord::agreement

@@ -25,6 +25,10 @@ private:
   Communicator world_;
 };
 
+/// This process's rank as the launcher's environment tells it (Open MPI, PMIx, PMI, Slurm); 0 where it tells none. Local, before MPI
+/// starts.
+int rank_by_launcher();
+
 /// How many ranks of the job this node has; 0 where there is no Session. Local.
 int ranks_of_job_on_node();
 

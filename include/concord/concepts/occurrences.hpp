@@ -55,12 +55,6 @@ struct OccurrenceCounts {
   Index longest = 0;                                     ///< length in tokens of the longest
   std::vector<std::array<Index, span_kinds>> of_phrase;  ///< of each phrase, by kind
   std::vector<std::array<Index, span_kinds>> of_concept; ///< of each concept, by kind
-  std::vector<Index> of_length;                          ///< [concepts, kinds, longest + 1]: of each length in tokens
-
-  Index with_length(Index of_concept_, SpanKind kind, Index length) const {
-    return of_length[static_cast<std::size_t>((of_concept_ * static_cast<Index>(span_kinds) + static_cast<Index>(kind)) * (longest + 1) +
-                                              length)];
-  }
 };
 
 /// Counts the occurrences of all ranks. Collective over `comm`; the same on every rank.

@@ -15,7 +15,8 @@ struct EncodeSize {
   double value = 2;  ///< bytes of a stored value
   double active = 0; ///< L0
   int ranks = 1;
-  int layers = 1; ///< whose SAEs a rank holds at once: 1, or with fused extraction those of its shard
+  int layers = 1;  ///< whose SAEs a rank holds at once: 1, or with fused extraction those of its shard
+  int threads = 1; ///< of a rank
 };
 MemoryPlan encode_memory(const EncodeOptions& options, const EncodeSize& size);
 

@@ -121,20 +121,4 @@ SemanticAnswers semantic_answers(const MatrixPair& pair, const std::vector<doubl
   return {on_similarity(pair.a), on_similarity(pair.b), on_similarity(nearness(pair)), matrix_agreement(beside, options)};
 }
 
-std::vector<double> dyadic_residuals(const std::vector<double>& matrix, Index concepts, const std::vector<std::vector<double>>& covariates,
-                                     bool scores) {
-  check({concepts, {matrix}, {matrix}, covariates, {}});
-  std::vector<const Matrix*> all{&matrix};
-  for (const auto& z : covariates) all.push_back(&z);
-  const auto mask = common_mask(concepts, all);
-  const TwoWay two_way(concepts, mask);
-  std::vector<Matrix> covariate_scores;
-  for (const auto& z : covariates) covariate_scores.push_back(masked_scores(z, mask));
-  auto out = scores ? masked_scores(matrix, mask) : matrix;
-  take_out(out, two_way, covariate_basis(covariate_scores, two_way));
-  for (std::size_t i = 0; i < out.size(); ++i)
-    if (mask[i] == 0) out[i] = not_known;
-  return out;
-}
-
 } // namespace concord::agreement

@@ -51,10 +51,6 @@ void add_flags(Command& command) {
   });
 }
 
-bool has_work(const study::Study& study) {
-  return !study.pairs().empty();
-}
-
 void run(const StageRun& run) {
   std::size_t unit = 0;
   for (const auto& pair : run.study.pairs()) {
@@ -181,7 +177,7 @@ Stage compare_stage() {
           .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {{"--seed", "study.seed"}, {"--json", ""}},
-          .has_work = has_work,
+          .has_work = has_pairs,
           .run = run,
           .results = results,
           .plan = plan,

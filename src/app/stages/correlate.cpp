@@ -55,10 +55,6 @@ void add_flags(Command& command) {
   });
 }
 
-bool has_work(const study::Study& study) {
-  return !study.pairs().empty();
-}
-
 void run(const StageRun& run) {
   std::size_t unit = 0;
   for (const auto& pair : run.study.pairs()) {
@@ -256,7 +252,7 @@ Stage correlate_stage() {
           .units = "pairs of models",
           .command = add_flags,
           .keys_of_flags = {{"--seed", "study.seed"}, {"--shift-a", ""}, {"--shift-b", ""}},
-          .has_work = has_work,
+          .has_work = has_pairs,
           .run = run,
           .results = results,
           .plan = plan,

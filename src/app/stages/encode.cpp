@@ -91,7 +91,8 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
                                            .value = s.value(),
                                            .active = s.active(),
                                            .ranks = s.ranks,
-                                           .layers = s.fused() ? s.of_shard(m.layers) : 1});
+                                           .layers = s.fused() ? s.of_shard(m.layers) : 1,
+                                           .threads = thread_count()});
     if (memory.of_node() > all.memory.of_node()) all.memory = std::move(memory);
   }
   return {all};

@@ -80,6 +80,10 @@ graph::GraphOptions graph_options(const Study& study) {
   return o;
 }
 
+bool has_pairs(const Study& study) {
+  return !study.pairs().empty();
+}
+
 bool is_in_triple(const Study& study, const Pair& pair) {
   return graph::is_in(graph::triples(graph_options(study)), pair.a.number, pair.b.number);
 }

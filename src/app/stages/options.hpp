@@ -24,6 +24,8 @@ correlate::CorrelateOptions correlate_options(const study::Study& study, const s
 correlate::CorrelateOptions shifted_options(const study::Study& study, const study::Pair& pair);
 /// Of the pairs that belong to three models of which all pairs are compared; none in a study without such three.
 graph::GraphOptions graph_options(const study::Study& study);
+/// Whether the stages that compare models have work: a study of one model has no pairs.
+bool has_pairs(const study::Study& study);
 bool is_in_triple(const study::Study& study, const study::Pair& pair);
 similarity::CompareOptions compare_options(const study::Study& study, const study::Pair& pair);
 subspaces::SubspacesOptions subspaces_options(const study::Study& study, const study::Pair& pair);

@@ -54,12 +54,8 @@ void report_of(const StageRun& run, const study::Pair& pair) {
   make_report(run.comm, o);
 }
 
-bool has_work(const study::Study& study) {
-  return !study.pairs().empty();
-}
-
 void run(const StageRun& run) {
-  if (!has_work(run.study)) {
+  if (!has_pairs(run.study)) {
     log_info("report: a study of one model has no pairs to report on");
     return;
   }
@@ -90,7 +86,7 @@ Stage report_stage() {
           .table = "report",
           .command = {},
           .keys_of_flags = {},
-          .has_work = has_work,
+          .has_work = has_pairs,
           .run = run,
           .results = {},
           .plan = {},

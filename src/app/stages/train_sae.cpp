@@ -1,5 +1,6 @@
 #include "concord/comm/agree.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
 #include "concord/fused/train.hpp"
 #include "concord/sae/memory_plan.hpp"
@@ -116,8 +117,12 @@ MemoryPlan memory_of(const PlanSizes& s, const ModelPlan& m) {
   auto options = train_options(s.study);
   if (s.fused()) options.order = sae::Order::buffer;
   const int groups = s.fused() ? s.shards() : static_cast<int>(std::max<Index>(1, s.study.integer("sae.groups")));
-  sae::TrainingSize size{
-      .rows = s.tokens, .d = m.config.hidden, .value = s.value(), .ranks = std::max(1, s.ranks / groups), .fused = s.fused()};
+  sae::TrainingSize size{.rows = s.tokens,
+                         .d = m.config.hidden,
+                         .value = s.value(),
+                         .ranks = std::max(1, s.ranks / groups),
+                         .threads = thread_count(),
+                         .fused = s.fused()};
   size.trainings = 1 + static_cast<int>(s.study.list("sae.variants").size());
   if (s.fused()) size.layers = s.of_shard(m.layers);
   auto plan = sae::training_memory(options, size);

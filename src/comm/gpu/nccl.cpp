@@ -8,8 +8,13 @@
 #include "concord/core/run/spent.hpp"
 
 #include "comm/gpu/queued_times.hpp"
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
 #include <cuda_runtime_api.h>
+#include <mutex>
 #include <nccl.h>
+#include <thread>
 #endif
 
 namespace concord::comm {
@@ -44,13 +49,55 @@ struct Events {
   void drop(cudaEvent_t event) const { static_cast<void>(cudaEventDestroy(event)); }
 };
 
+/// Ends the job where NCCL has lost a peer. The GPU waits for it for ever, and its host for the GPU inside libtorch: so a thread looks.
+class PeerWatch {
+public:
+  explicit PeerWatch(ncclComm_t comm) : comm_(comm) {
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); // signals go to the thread that works
+    thread_ = std::thread([this] { run(); });
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+  ~PeerWatch() {
+    {
+      const std::lock_guard guard(mutex_);
+      ended_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  PeerWatch(const PeerWatch&) = delete;
+  PeerWatch& operator=(const PeerWatch&) = delete;
+
+private:
+  void run() {
+    std::unique_lock guard(mutex_);
+    while (!changed_.wait_for(guard, std::chrono::seconds(1), [&] { return ended_; })) {
+      ncclResult_t found = ncclSuccess;
+      if (ncclCommGetAsyncError(comm_, &found) != ncclSuccess || found == ncclSuccess || found == ncclInProgress) continue;
+      end_job(ExitCode::unavailable, fmt::format("NCCL has lost another rank or the way to its GPU: {}; run again to go on from the last "
+                                                 "checkpoint, or set sae.gpu_exchange = \"host\" to go through MPI",
+                                                 ncclGetErrorString(found)));
+    }
+  }
+
+  ncclComm_t comm_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool ended_ = false;
+  std::thread thread_;
+};
+
 } // namespace
 
 struct Nccl::State {
   ncclComm_t comm = nullptr;
   QueuedTimes<Events> times;
+  std::unique_ptr<PeerWatch> peers;
   ~State() {
     note_gpu_exchange(times.take_done());
+    peers.reset(); // it asks the communicator
     if (comm != nullptr) ncclCommDestroy(comm);
   }
   /// Queues a collective call, and notes how long earlier ones took.
@@ -74,6 +121,7 @@ Nccl::Nccl(const Communicator& comm, int gpu) : state_(std::make_unique<State>()
   agree(comm, [&] { // apart: it waits for all ranks
     check(ncclCommInitRank(&state_->comm, comm.size(), id, comm.rank()), "connect the GPUs");
   });
+  state_->peers = std::make_unique<PeerWatch>(state_->comm);
 }
 
 void Nccl::sum_at_owners(std::span<const Part> parts) {

@@ -10,12 +10,15 @@ void MemoryPlan::add(std::string what, std::string formula, double bytes, Holder
   items_.push_back({std::move(what), std::move(formula), bytes, holder, phase_});
 }
 
+double MemoryPlan::weight(const MemoryItem& item, double ranks, double root, double node) {
+  return item.holder == Holder::rank ? ranks : item.holder == Holder::root ? root : node;
+}
+
 double MemoryPlan::most(double ranks, double root, double node) const {
   double always = 0;
   std::map<std::string, double> phases;
   for (const auto& item : items_) {
-    const double weight = item.holder == Holder::rank ? ranks : item.holder == Holder::root ? root : node;
-    (item.phase.empty() ? always : phases[item.phase]) += weight * item.bytes;
+    (item.phase.empty() ? always : phases[item.phase]) += weight(item, ranks, root, node) * item.bytes;
   }
   double largest = 0;
   for (const auto& [phase, bytes] : phases) largest = std::max(largest, bytes);
@@ -45,6 +48,11 @@ double MemoryPlan::of_node() const {
 
 double MemoryPlan::of_all(int ranks, bool root) const {
   return most(ranks, root ? 1 : 0, copies_);
+}
+
+const MemoryItem& MemoryPlan::largest(int ranks) const {
+  const auto taken = [&](const MemoryItem& item) { return weight(item, ranks, 1, copies_) * item.bytes; };
+  return *std::max_element(items_.begin(), items_.end(), [&](const auto& a, const auto& b) { return taken(a) < taken(b); });
 }
 
 } // namespace concord

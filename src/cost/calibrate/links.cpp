@@ -19,12 +19,21 @@
 
 namespace concord::cost {
 
-void quiet_barrier(const comm::Communicator& comm) {
-  MPI_Request request = MPI_REQUEST_NULL;
-  MPI_Ibarrier(comm, &request);
+namespace {
+
+/// Leaves its core to others.
+void wait_quietly(MPI_Request request) {
   int done = 0;
   while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done == 0)
     std::this_thread::sleep_for(std::chrono::microseconds(500));
+}
+
+} // namespace
+
+void quiet_barrier(const comm::Communicator& comm) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(comm, &request);
+  wait_quietly(request);
 }
 
 double median(std::vector<double> values) {
@@ -43,16 +52,16 @@ double seconds_of_threads() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 
-/// Counts the runs of a measurement.
+/// Counts the runs of a measurement, of which each takes the same seconds on every rank.
 class Runs {
 public:
   explicit Runs(const Effort& effort) : effort_(effort) {}
-  /// Notes a run: its seconds that count, and those by the clock. Whether another one is to follow.
-  bool goes_on(double seconds, double by_clock) {
-    passed_ += by_clock;
+  /// Notes a run. Whether another one is to follow.
+  bool goes_on(double seconds) {
+    passed_ += seconds;
     if (begun_) times_.push_back(std::max(1e-9, seconds));
     begun_ = true;
-    return times_.empty() || (static_cast<int>(times_.size()) < effort_.repeats && passed_ + by_clock <= effort_.seconds);
+    return times_.empty() || (static_cast<int>(times_.size()) < effort_.repeats && passed_ + seconds <= effort_.seconds);
   }
   double seconds() const { return median(times_); }
 
@@ -63,29 +72,57 @@ private:
   bool begun_ = false;
 };
 
-double median_of_runs(const Effort& effort, const std::function<void()>& run) {
+/// One run: its seconds that count, and those by the clock.
+struct Run {
+  double seconds = 0;
+  double by_clock = 0;
+};
+Run one(const std::function<void()>& run) {
+  const double by_clock = steady_seconds(), begin = seconds_of_threads();
+  run();
+  const double seconds = seconds_of_threads() - begin;
+  return {std::max(1e-9, seconds), steady_seconds() - by_clock};
+}
+
+/// The slowest rank's, and whether all came to its end; the same on every rank.
+std::pair<Run, bool> slowest_of(const comm::Communicator& comm, const Run& mine, bool failed) {
+  double most[] = {mine.seconds, mine.by_clock, failed ? 1.0 : 0.0};
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Iallreduce(MPI_IN_PLACE, most, 3, MPI_DOUBLE, MPI_MAX, comm, &request);
+  wait_quietly(request);
+  return {{most[0], most[1]}, most[2] == 0};
+}
+
+/// How many runs are counted after a first one that took so long on the slowest rank; 0: it is the only one and counts itself.
+int runs_after(const Run& first, const Effort& effort) {
   constexpr double is_long = 0.5; // seconds
-  Runs runs(effort);
-  bool first = true;
-  while (true) {
-    const double by_clock = steady_seconds(), begin = seconds_of_threads();
-    run();
-    const double seconds = seconds_of_threads() - begin;
-    if (std::exchange(first, false) && seconds >= is_long) return seconds;
-    if (!runs.goes_on(seconds, steady_seconds() - by_clock)) return runs.seconds();
-  }
+  if (first.seconds >= is_long) return 0;
+  return static_cast<int>(std::clamp(effort.seconds / std::max(1e-9, first.by_clock) - 1, 1.0, static_cast<double>(effort.repeats)));
 }
 
 } // namespace
 
 double timed(const comm::Communicator& comm, bool takes_part, const Effort& effort, const std::function<void()>& run) {
+  Run first;
   double seconds = 0;
   std::exception_ptr failure;
+  const auto guarded = [&](const std::function<void()>& runs) { // not inside agree(): whoever waits there keeps its core busy
+    if (!takes_part || failure) return;
+    try {
+      runs();
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  };
   quiet_barrier(comm);
-  try { // not inside agree(): whoever waits there keeps its core busy
-    if (takes_part) seconds = median_of_runs(effort, run);
-  } catch (...) {
-    failure = std::current_exception();
+  guarded([&] { first = one(run); });
+  const auto [slowest, fine] = slowest_of(comm, first, failure != nullptr);
+  if (fine) {
+    guarded([&] {
+      std::vector<double> times;
+      for (int left = runs_after(slowest, effort); left > 0; --left) times.push_back(one(run).seconds);
+      seconds = times.empty() ? first.seconds : median(times);
+    });
   }
   quiet_barrier(comm);
   comm::agree(comm, [&] {
@@ -105,7 +142,7 @@ double slowest(const comm::Communicator& comm, const Effort& effort, const std::
     const double begin = steady_seconds();
     run();
     const double seconds = comm::max_of(comm, steady_seconds() - begin);
-    if (!runs.goes_on(seconds, seconds)) return runs.seconds();
+    if (!runs.goes_on(seconds)) return runs.seconds();
   }
 }
 
@@ -221,7 +258,7 @@ FileSpeeds measured_files(const comm::Communicator& comm, const comm::Communicat
         if (takes_part) run();
       });
       seconds = comm::max_of(comm, steady_seconds() - begin);
-    } while (runs.goes_on(seconds, seconds));
+    } while (runs.goes_on(seconds));
     return comm::sum_of(comm, takes_part ? 1.0 : 0.0) * file.bytes() / runs.seconds();
   };
   FileSpeeds speeds;

@@ -15,15 +15,15 @@ void quiet_barrier(const comm::Communicator& comm);
 double median(std::vector<double> values);
 
 /// How much a measurement may take. A first run, which meets fresh memory, cold caches and new connections, is not counted, and one is in
-/// any case. The same on every rank.
+/// any case. The same on every rank, as the number of runs is.
 struct Effort {
   int repeats = 5;    ///< that are counted, at most; their median says how long one takes
-  double seconds = 1; ///< none begins that would end later, as long as the one before it took, counted from the first run on
+  double seconds = 1; ///< of all runs, the first among them; one that was slower than it looked may end later
 };
 
 /// Seconds of `run` (of its thread, where the rank has one, so that other programs do not count) on the ranks for which `takes_part` is
-/// true, side by side, while the others rest: the mean over those ranks; the same on every rank. A first run of half a second or more
-/// counts, and is the only one. What `run` throws is agreed.
+/// true, side by side, while the others rest: the mean over those ranks; the same on every rank. The slowest rank's first run says how many
+/// follow on each; one of half a second or more counts, and is the only one. What `run` throws is agreed.
 double timed(const comm::Communicator& comm, bool takes_part, const Effort& effort, const std::function<void()>& run);
 
 /// Seconds of a stage of an all-reduce of 8 bytes over the ranks of `comm`: a call costs so much x ceil(log2 ranks). At least two ranks.

@@ -1,7 +1,6 @@
 #include "concord/io/npy/npy.hpp"
 
 #include "concord/core/error.hpp"
-#include "concord/core/text.hpp"
 
 #include <zip.h>
 
@@ -194,11 +193,6 @@ std::vector<Index> NpyArray::as_index() const {
   else
     convert(std::uint8_t{});
   return out;
-}
-
-NpyArray read_npy(const std::filesystem::path& path) {
-  const std::string text = read_text(path, "array");
-  return parse_npy({text.begin(), text.end()}, path.string());
 }
 
 namespace {

@@ -6,6 +6,7 @@
 #include "concord/comm/node/require_memory.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/core/log.hpp"
+#include "concord/core/machine/threads.hpp"
 #include "concord/core/progress.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/rows/row_source.hpp"
@@ -137,14 +138,14 @@ namespace {
 
 void require_memory(const comm::Communicator& comm, const TrainOptions& o, const RowFeed& feed, std::size_t trainings) {
   if (o.device != Device::cpu) return; // what the host holds is little beside the GPU's
-  TrainingSize size{.d = feed.cols(), .models = static_cast<int>(feed.parts().size()), .ranks = comm.size()};
+  TrainingSize size{.d = feed.cols(), .models = static_cast<int>(feed.parts().size()), .ranks = comm.size(), .threads = thread_count()};
   size.trainings = static_cast<int>(trainings);
   comm::agree(comm, [&] {
     const io::RowSource source(o.activations);
     size.rows = static_cast<double>(source.rows());
     size.value = static_cast<double>(size_of(source.dtype()));
   });
-  comm::require_memory(comm, training_memory(o, size), training_advice(o, size));
+  comm::require_memory(comm, training_memory(o, size), [&](const MemoryItem& largest) { return training_advice(o, size, largest); });
 }
 
 } // namespace

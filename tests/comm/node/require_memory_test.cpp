@@ -1,3 +1,4 @@
+#include "concord/comm/collectives.hpp"
 #include "concord/comm/node/require_memory.hpp"
 
 #include "support/support.hpp"
@@ -38,6 +39,13 @@ TEST(RequireMemory, RefusesWhatIsNotThereAndNamesTheLargestArray) {
   large.each_node("weights", "8 F d", 1e18);
   expect_error(ExitCode::unavailable, "weights", [&] { require_memory(world(), large, "do less"); });
   expect_error(ExitCode::unavailable, "do less", [&] { require_memory(world(), large, "do less"); });
+  // What each rank holds counts as often as there are ranks; the advice is of the array that is named.
+  MemoryPlan both = large;
+  both.each_rank("codes", "B L", 0.8e18);
+  const std::string most = node_size(world()) > 1 ? "codes" : "weights";
+  for (const std::string& part : {"the largest array, " + most + ",", "less of " + most})
+    expect_error(ExitCode::unavailable, part,
+                 [&] { require_memory(world(), both, [](const MemoryItem& largest) { return "less of " + largest.what; }); });
   large.at_most();
   require_memory(world(), large, "do less"); // it may be smaller
   require_memory(world(), MemoryPlan("nothing"), "do less");

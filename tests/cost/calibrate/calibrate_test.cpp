@@ -1,4 +1,5 @@
 // Constants from times that are known, and a calibration at any number of ranks.
+#include "concord/comm/collectives.hpp"
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/cost/calibrate/calibrate.hpp"
@@ -69,14 +70,44 @@ TEST(Timed, RunsEndWithTheirNumberOrTheirTime) {
   EXPECT_EQ(runs, 0);
 }
 
+/// Keeps the thread busy for so long: no clock of the thread ticks less.
+void work_for(double wanted) {
+  timespec begin{}, now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
+  do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  while (static_cast<double>(now.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - begin.tv_nsec) < wanted);
+}
+
+TEST(Timed, RanksOfAnySpeedMakeTheSameNumberOfRuns) {
+  const bool slow = world().rank() == world().size() - 1;
+  for (const double seconds : {0.1, 0.6}) { // of the slow rank; the others are done at once
+    Index runs = 0;
+    timed(world(), true, {1000, 0.5}, [&] {
+      ++runs;
+      if (slow) work_for(seconds);
+    });
+    EXPECT_EQ(comm::max_of(world(), runs), -comm::max_of(world(), -runs)) << seconds;
+    EXPECT_GE(runs, seconds > 0.5 ? 1 : 2);
+    EXPECT_LE(runs, seconds > 0.5 ? 1 : 5); // a busy machine may make a run longer, never shorter
+  }
+}
+
+TEST(Timed, WhatOneRankThrowsEndsAll) {
+  for (const int failing : {1, 2}) { // in the first run, or one that counts
+    int runs = 0;
+    expect_error(ExitCode::io, "no more", [&] {
+      timed(world(), true, {3, 1e9}, [&] {
+        if (++runs == failing && world().rank() == world().size() - 1) fail(ExitCode::io, "no more");
+      });
+    });
+  }
+}
+
 TEST(Timed, ALongFirstRunIsTheOnlyOne) {
   int runs = 0;
   const double seconds = timed(world(), true, {5, 1e9}, [&] {
     ++runs;
-    timespec begin{}, now{}; // of this thread: no clock ticks less
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
-    do clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    while (static_cast<double>(now.tv_sec - begin.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - begin.tv_nsec) < 0.6);
+    work_for(0.6);
   });
   EXPECT_EQ(runs, 1);
   EXPECT_GE(seconds, 0.6);

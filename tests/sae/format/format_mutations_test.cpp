@@ -1,9 +1,9 @@
 // SAE configs changed key by key against the answers of SAELens 3, 5 and 6, sparsify and Gemma Scope's loader (tests/golden/mutations).
-#include "concord/io/npy/npy.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
 
 #include "support/mutations.hpp"
+#include "support/npy.hpp"
 #include <fstream>
 
 namespace concord::sae {
@@ -16,7 +16,7 @@ constexpr Index rows = 3; // of saes/x.npy, as in make_mutation_golden.py
 
 /// Codes of the rows, then their reconstructions.
 std::vector<double> answer_of(const Sae& sae) {
-  const auto x = io::read_npy(test::golden_folder() / "saes" / "x.npy");
+  const auto x = test::read_npy(test::golden_folder() / "saes" / "x.npy");
   const auto wide = x.as_double();
   std::vector<float> some(wide.begin(), wide.begin() + rows * sae.d);
   SparseRows codes;

@@ -1,9 +1,10 @@
-// Difference of means, LDA and LEACE of concepts against module agreement, whose own tests hold it against scikit-learn and
-// concept-erasure, and against what defines them.
+// Difference of means, LDA and LEACE of concepts against module agreement and LEACE by its definition, whose own tests hold them against
+// scikit-learn and concept-erasure, and against what defines them.
 #include "concord/core/philox.hpp"
 
 #include <gtest/gtest.h>
 
+#include "agreement/leace.hpp"
 #include "subspaces/bases/linear_bases.hpp"
 #include <cmath>
 #include <numeric>
@@ -90,7 +91,7 @@ TEST(LinearBases, AreThoseOfModuleAgreement) {
   for (std::int32_t c = 0; c < concepts; ++c) {
     const auto delta = agreement::difference_of_means(labelled(data, c));
     const auto lda = agreement::lda(labelled(data, c)).direction;
-    const agreement::Leace leace(covariance(data, data.rows, at(d)), covariance(data, labels_of(data, c), 1), mean_of(data));
+    const test::Leace leace(covariance(data, data.rows, at(d)), covariance(data, labels_of(data, c), 1), mean_of(data));
     for (const auto& [basis, direction] : {std::pair{&bases.means[at(c)], &delta}, std::pair{&bases.lda[at(c)], &lda}}) {
       ASSERT_EQ(basis->k, 1);
       EXPECT_TRUE(basis->read.empty());

@@ -172,9 +172,4 @@ struct SemanticAnswers {
 };
 SemanticAnswers semantic_answers(const MatrixPair& pair, const std::vector<double>& similarity, const AgreementOptions& options);
 
-/// What rows, columns and covariates leave of a matrix, in normal scores or (`scores` false) as it is; the diagonal and undefined entries
-/// are NaN. Covariates are always in normal scores.
-std::vector<double> dyadic_residuals(const std::vector<double>& matrix, Index concepts, const std::vector<std::vector<double>>& covariates,
-                                     bool scores = true);
-
 } // namespace concord::agreement

@@ -2,7 +2,7 @@
 /// Sums and copies between the GPUs of ranks, by NCCL: each rank has a GPU of its own. Collective over the communicator that it is made
 /// for. Queued on the default stream, as libtorch's kernels are. What a call takes on the GPU (waiting for other GPUs included, and not
 /// what stands in front of it on the stream) is noted as note_gpu_exchange() says, by a pair of events which the next call looks at:
-/// nothing waits for them.
+/// nothing waits for them. While it lives a thread looks once a second whether NCCL has lost a peer, and ends the job then (69).
 
 #include "concord/comm/session.hpp"
 #include "concord/core/index.hpp"

@@ -45,9 +45,13 @@ public:
   /// The most that a node with `ranks` ranks holds together, rank 0 among them or not.
   double of_all(int ranks, bool root = true) const;
 
+  /// The array that takes most of a node with `ranks` ranks, each holder's copy counted. There must be one.
+  const MemoryItem& largest(int ranks) const;
+
 private:
   using Holder = MemoryItem::Holder;
   void add(std::string what, std::string formula, double bytes, Holder holder);
+  static double weight(const MemoryItem& item, double ranks, double root, double node);
   /// Over phases, the most of ranks' bytes times `ranks`, the root's and the node's times their weights.
   double most(double ranks, double root, double node) const;
   std::string stage_;

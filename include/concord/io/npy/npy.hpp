@@ -26,8 +26,6 @@ struct NpyArray {
 
 /// Parses the bytes of one .npy. `name` is for messages. @throws Error bad_data.
 NpyArray parse_npy(const std::vector<char>& bytes, const std::string& name);
-/// @throws Error input_missing or bad_data.
-NpyArray read_npy(const std::filesystem::path& path);
 /// All members of a .npz by name without ".npy" (stored or deflated, ZIP64). @throws Error input_missing or bad_data.
 std::map<std::string, NpyArray> read_npz(const std::filesystem::path& path);
 
