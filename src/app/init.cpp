@@ -1,6 +1,7 @@
 #include "app/init.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/corpus/text/text_files.hpp"
@@ -84,7 +85,7 @@ std::string model_table(const Seen& model) {
 /// Tokens that a model is shown at once: no more than it was made for.
 Index context_of(const Seen& model) {
   constexpr Index usual = 1024;
-  const auto config = nlohmann::json::parse(read_text(model.folder / "config.json", "config"), nullptr, false);
+  const auto config = parse_json(read_text(model.folder / "config.json", "config"));
   const auto longest = config.is_object() ? config.find("max_position_embeddings") : config.end();
   const bool known = longest != config.end() && longest->is_number_integer() && longest->get<Index>() > 0;
   return known ? std::min(usual, longest->get<Index>()) : usual;

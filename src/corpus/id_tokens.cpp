@@ -70,10 +70,10 @@ private:
 class TokensFile final : public IdSource {
 public:
   explicit TokensFile(const std::filesystem::path& path) : path_(path), reader_(path), file_(open_tokens(path)) {
-    const auto as_many = [&](const char* name, Index count) { return !file_.has(name) || file_.dataset(name).rows() == count; };
-    require(as_many("/context_document", contexts()) && as_many("/byte_begin", reader_.count()) && as_many("/byte_end", reader_.count()) &&
-                file_.has("/byte_begin") == file_.has("/byte_end"),
-            ExitCode::bad_data, "{}: context_document, byte_begin and byte_end do not fit the tokens", path.string());
+    for (const auto& [name, count] :
+         {std::pair{"/context_document", contexts()}, {"/byte_begin", reader_.count()}, {"/byte_end", reader_.count()}})
+      if (file_.has(name)) file_.dataset(name, {count});
+    require(file_.has("/byte_begin") == file_.has("/byte_end"), ExitCode::bad_data, "{} has one of byte_begin and byte_end", path.string());
   }
   Index contexts() const override { return reader_.contexts(); }
   Index offset(Index context) const override { return reader_.context_offsets()[static_cast<std::size_t>(context)]; }

@@ -37,7 +37,7 @@ io::File open_tokens(const std::filesystem::path& path) {
   io::File file = io::File::open(path);
   require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
           "{} is no tokens file; make it with `concord tokenize`", path.string());
-  require(file.dataset("/tokens").dims().size() == 1, ExitCode::bad_data, "{} is damaged: its tokens are no list of ids", path.string());
+  file.dataset("/tokens", {-1}); // a list: what is read of it is so many ids
   return file;
 }
 
@@ -51,8 +51,8 @@ std::int32_t bos_id_of(const io::File& file) {
 Contexts read_contexts(const std::filesystem::path& path) {
   const auto file = io::File::open(path);
   require(file.has_attribute("token_hash"), ExitCode::bad_data, "{} is no tokens file; make it with `concord tokenize`", path.string());
-  Contexts contexts{file.read<Index>("/context_offsets"), {}, file.attribute("token_hash")};
-  if (file.has("/context_document")) contexts.document = file.read<Index>("/context_document");
+  Contexts contexts{file.read<Index>("/context_offsets", {-1}), {}, file.attribute("token_hash")};
+  if (file.has("/context_document")) contexts.document = file.read<Index>("/context_document", {-1});
   require(contexts.offsets.size() >= 2 && contexts.offsets.front() == 0 &&
               std::is_sorted(contexts.offsets.begin(), contexts.offsets.end()) &&
               (contexts.document.empty() || contexts.document.size() + 1 == contexts.offsets.size()),

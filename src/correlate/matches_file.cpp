@@ -9,19 +9,6 @@
 
 namespace concord::correlate {
 
-namespace {
-
-/// One value for each of so many features. @throws Error bad_data where it holds others.
-template <typename T>
-std::vector<T> read_each(const io::File& file, const std::string& name, std::size_t features) {
-  auto values = file.read<T>(name);
-  require(values.size() == features, ExitCode::bad_data, "{}:{} holds {} values for {} features", file.path().string(), name, values.size(),
-          features);
-  return values;
-}
-
-} // namespace
-
 std::string pair_group(int layer_a, int layer_b) {
   return "/" + layer_name(layer_a) + "_" + layer_name(layer_b);
 }
@@ -36,8 +23,8 @@ MatchesIndex read_matches_index(const std::filesystem::path& path) {
 std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, int layer_b) {
   const auto file = io::File::open(path);
   const std::string group = pair_group(layer_a, layer_b) + "/match/";
-  const auto a = file.read<std::int32_t>(group + "a");
-  const auto r = read_each<double>(file, group + "r", a.size());
+  const auto a = file.read<std::int32_t>(group + "a", {-1});
+  const auto r = file.read<double>(group + "r", {static_cast<Index>(a.size())});
   std::vector<Match> matches;
   for (std::size_t j = 0; j < a.size(); ++j)
     if (a[j] >= 0) matches.push_back({a[j], static_cast<std::int32_t>(j), r[j]});
@@ -47,10 +34,10 @@ std::vector<Match> read_matches(const std::filesystem::path& path, int layer_a, 
 std::vector<Match> read_best_partners(const std::filesystem::path& path, int layer_a, int layer_b) {
   const auto file = io::File::open(path);
   const std::string side = pair_group(layer_a, layer_b) + "/b_to_a/";
-  const auto dataset = file.dataset(side + "partner");
+  const auto dataset = file.dataset(side + "partner", {-1, -1});
   const auto best = at(dataset.row_size());
   const auto partner = dataset.read_all<std::int32_t>();
-  const auto r = read_each<double>(file, side + "r", partner.size());
+  const auto r = file.read<double>(side + "r", dataset.dims());
   std::vector<Match> partners;
   for (std::size_t b = 0; b * best < partner.size(); ++b)
     if (partner[b * best] >= 0) partners.push_back({partner[b * best], static_cast<std::int32_t>(b), r[b * best]});
@@ -62,7 +49,7 @@ std::vector<Index> read_counts_b(const std::filesystem::path& path, int layer_a,
   const std::string name = pair_group(layer_a, layer_b) + "/b_to_a/count";
   require(file.has(name), ExitCode::bad_data, "{} has no {}: an older version made it; delete it and run correlate again", path.string(),
           name);
-  return read_each<Index>(file, name, at(file.dataset(pair_group(layer_a, layer_b) + "/match/a").rows()));
+  return file.read<Index>(name, file.dataset(pair_group(layer_a, layer_b) + "/match/a", {-1}).dims());
 }
 
 std::vector<Index> read_matched_counts(const std::filesystem::path& path) {
@@ -72,7 +59,7 @@ std::vector<Index> read_matched_counts(const std::filesystem::path& path) {
   for (const int a : index.layers_a)
     for (const int b : index.layers_b) {
       const auto name = pair_group(a, b) + "/filter_counts";
-      const auto left = file.read<Index>(name);
+      const auto left = file.read<Index>(name, {-1});
       require(!left.empty(), ExitCode::bad_data, "{}:{} holds nothing", path.string(), name);
       counts.push_back(left.back());
     }
@@ -93,10 +80,11 @@ void write_csv(const std::filesystem::path& matches, const std::filesystem::path
         return;
       }
       const std::string group = pair_group(layer_a, layer_b) + "/match/";
-      const auto a = file.read<std::int32_t>(group + "a");
-      const auto cofire = read_each<Index>(file, group + "cofire", a.size());
+      const auto a = file.read<std::int32_t>(group + "a", {-1});
+      const std::vector<Index> each{static_cast<Index>(a.size())};
+      const auto cofire = file.read<Index>(group + "cofire", each);
       std::map<std::string, std::vector<double>> columns;
-      for (const char* name : {"r", "margin", "p", "q", "iou", "phi"}) columns[name] = read_each<double>(file, group + name, a.size());
+      for (const char* name : {"r", "margin", "p", "q", "iou", "phi"}) columns[name] = file.read<double>(group + name, each);
       for (std::size_t b = 0; b < a.size(); ++b)
         if (a[b] >= 0)
           out << fmt::format("{},{},{},{},{:.17g},{:.6g},{:.6g},{:.6g},{},{:.6g},{:.6g}\n", layer_a, layer_b, a[b], b, columns["r"][b],

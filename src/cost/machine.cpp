@@ -1,6 +1,7 @@
 #include "concord/cost/machine.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>
@@ -106,7 +107,7 @@ class Reader {
 public:
   explicit Reader(const std::filesystem::path& path) : path_(path) {
     const std::string text = read_text(path, "machine");
-    root_ = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    root_ = parse_json(text);
     require(root_.is_object(), ExitCode::bad_data, "{} is no JSON object; make it with concord calibrate --out", path.string());
   }
   const json* find(const std::string& pointer) const {

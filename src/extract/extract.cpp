@@ -131,7 +131,7 @@ private:
   void find_places() {
     const auto file = io::File::open(output_.partial());
     const auto look = [&](const std::string& rows, const std::string& marks) {
-      const auto checksums = file.read<std::int64_t>(marks);
+      const auto checksums = file.read<std::int64_t>(marks, {extractor_.blocks()});
       for (std::size_t b = 0; b < checksums.size(); ++b)
         if (checksums[b] == 0) committed_[b] = 0;
       return Place{file.dataset(rows).file_offset(), file.dataset(marks).file_offset()};
@@ -200,6 +200,8 @@ private:
       std::vector<io::VirtualPiece> pieces;
       std::vector<std::int64_t> checksums;
       for (const auto& [block, place] : places.at(group)) {
+        const bool fits = block >= 0 && block < extractor_.blocks() && extractor_.block_rows(block) <= place.rows - place.begin;
+        require(fits, ExitCode::bad_data, "{} holds no block {} of the file; remove the folder {}", place.file, block, folder);
         pieces.push_back(
             {offsets[at(block)], offsets[at(block + 1)] - offsets[at(block)], folder + place.file, group + "/x", place.begin, place.rows});
         checksums.push_back(place.checksum);
@@ -225,7 +227,7 @@ private:
 
 /// Mean cross-entropy of a finished file.
 double mean_loss(const std::filesystem::path& path) {
-  const auto sums = io::File::open(path).read<double>("/loss/sums");
+  const auto sums = io::File::open(path).read<double>("/loss/sums", {-1, 2});
   double loss = 0;
   double count = 0;
   for (std::size_t i = 0; i < sums.size(); i += 2) {

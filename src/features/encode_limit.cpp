@@ -1,4 +1,5 @@
 #include "concord/comm/decided.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/features/encode.hpp"
@@ -16,7 +17,7 @@ double median_norm_of(const EncodeOptions& options, int layer, Index d, const st
   const fs::path record = sae::sae_path(options.saes, layer) / "training.json";
   std::error_code ignored;
   if (fs::exists(record, ignored)) {
-    const auto json = nlohmann::json::parse(read_text(record, "training record"), nullptr, /*allow_exceptions=*/false);
+    const auto json = parse_json(read_text(record, "training record"));
     const auto medians = json.is_object() && json.contains("median_norm") ? json["median_norm"] : nlohmann::json();
     if (medians.is_array() && medians.size() == 1 && medians[0].is_number()) return medians[0].get<double>();
   }

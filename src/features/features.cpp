@@ -9,13 +9,6 @@ namespace {
 
 constexpr Index rows_a_mark = Index{1} << 16;
 
-/// A list of `count` numbers, of any number where it is -1. @throws Error bad_data.
-io::Dataset sized(io::Dataset dataset, Index count) {
-  require(dataset.dims().size() == 1 && (count < 0 || dataset.rows() == count), ExitCode::bad_data,
-          "dataset {} has shape [{}], which does not fit the rest of its file", dataset.name(), fmt::join(dataset.dims(), ", "));
-  return dataset;
-}
-
 /// Numbers [begin, begin + count) of a list that has as many, into memory that is used again.
 template <typename T>
 void read_into(const io::Dataset& dataset, Index begin, Index count, std::vector<T>& out) {
@@ -34,7 +27,7 @@ FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::
   token_hash_ = file_.attribute("token_hash");
   digest_ = file_.attribute("stage_digest");
   counted_rows_ = file_.integer("counted_rows");
-  rows_ = sized(file_.dataset("/row_kind"), -1).rows();
+  rows_ = file_.dataset("/row_kind", {-1}).rows();
   if (counted_rows_ == rows_) return;
   Index counted = 0;
   for (Index row = 0; row < rows_; row += rows_a_mark) {
@@ -76,13 +69,12 @@ std::string FeaturesFile::group(int layer) const {
 }
 
 io::Dataset FeaturesFile::indptr(int layer) const {
-  return sized(file_.dataset(group(layer) + "indptr"), rows_ + 1);
+  return file_.dataset(group(layer) + "indptr", {rows_ + 1});
 }
 
 LayerCodes::LayerCodes(const io::File& file, const std::string& group, io::Dataset indptr, Index features)
-    : name_(fmt::format("{}:{}", file.path().string(), group)), indptr_(std::move(indptr)),
-      indices_(sized(file.dataset(group + "indices"), -1)), values_(sized(file.dataset(group + "data"), indices_.rows())),
-      features_(features) {}
+    : name_(fmt::format("{}:{}", file.path().string(), group)), indptr_(std::move(indptr)), indices_(file.dataset(group + "indices", {-1})),
+      values_(file.dataset(group + "data", {indices_.rows()})), features_(features) {}
 
 io::CsrMatrix LayerCodes::rows(Index begin, Index end) const {
   std::vector<Index> offsets;
@@ -135,7 +127,11 @@ Index entries_before(const io::Dataset& indptr, Index row) {
 } // namespace
 
 Index FeaturesFile::entries(int layer) const {
-  return entries_before(indptr(layer), rows_);
+  const Index entries = entries_before(indptr(layer), rows_);
+  const auto indices = file_.dataset(group(layer) + "indices", {-1});
+  require(entries <= indices.rows(), ExitCode::bad_data, "dataset {} holds {} of the {} entries that indptr names", indices.name(),
+          indices.rows(), entries);
+  return entries;
 }
 
 io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const {
@@ -167,21 +163,19 @@ Index FeaturesFile::counted_entries(int layer, Index begin, Index end) const {
 }
 
 Index FeaturesFile::features(int layer) const {
-  return sized(file_.dataset(group(layer) + "count"), -1).rows();
+  return file_.dataset(group(layer) + "count", {-1}).rows();
 }
 
 FeatureStatistics FeaturesFile::statistics(int layer) const {
   const Index f = features(layer);
-  const auto part = [&](const char* name) { return sized(file_.dataset(group(layer) + name), f); };
+  const auto part = [&](const char* name) { return file_.dataset(group(layer) + name, {f}); };
   return {part("count").read_all<Index>(), part("sum").read_all<double>(), part("sum_squares").read_all<double>(),
           part("max").read_all<float>()};
 }
 
 TopActivations FeaturesFile::top(int layer) const {
-  const auto rows = file_.dataset(group(layer) + "top_rows");
-  const auto values = file_.dataset(group(layer) + "top_values");
-  require(rows.dims().size() == 2 && rows.rows() == features(layer) && rows.dims() == values.dims(), ExitCode::bad_data,
-          "dataset {} has shape [{}], which does not fit the rest of its file", rows.name(), fmt::join(rows.dims(), ", "));
+  const auto rows = file_.dataset(group(layer) + "top_rows", {features(layer), -1});
+  const auto values = file_.dataset(group(layer) + "top_values", rows.dims());
   TopActivations top{rows.row_size(), rows.read_all<Index>(), values.read_all<float>()};
   for (const Index row : top.rows)
     require(row >= -1 && row < rows_, ExitCode::bad_data, "dataset {} names row {} of {}", rows.name(), row, rows_);

@@ -12,6 +12,7 @@
 #include "concord/features/code_spool.hpp"
 #include "concord/features/encode.hpp"
 #include "concord/features/memory_plan.hpp"
+#include "concord/io/rows/block_offsets.hpp"
 #include "concord/io/rows/row_source.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
@@ -175,10 +176,10 @@ inline ActivationsFacts facts_of(const EncodeOptions& options) {
   facts.layers = file.integers("layers");
   facts.token_hash = file.attribute("token_hash");
   facts.digest = file.attribute("stage_digest");
-  const auto kinds = std::make_shared<const io::Dataset>(file.dataset("/row_kind"));
+  const auto kinds = std::make_shared<const io::Dataset>(file.dataset("/row_kind", {-1}));
   facts.rows = kinds->rows();
   facts.row_kinds = [kinds](Index begin, Index end) { return kinds->read<std::uint8_t>(begin, end - begin); };
-  facts.block_offsets = file.read<Index>("/block_offsets");
+  facts.block_offsets = io::read_block_offsets(file, facts.rows);
   return facts;
 }
 

@@ -2,6 +2,7 @@
 
 #include "concord/comm/decided.hpp"
 #include "concord/comm/stop.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/progress.hpp"
@@ -121,8 +122,8 @@ private:
   bool is_done() const {
     return comm::decided(comm_, [&] {
       if (!std::filesystem::exists(options_.out)) return false;
-      const auto old = nlohmann::json::parse(read_text(options_.out, "record"), nullptr, false);
-      return old.is_object() && old.value("stage_digest", "") == key_.digest();
+      const Fields old(parse_json(read_text(options_.out, "record")), options_.out.string());
+      return old.holds<std::string>("stage_digest") && old.get<std::string>("stage_digest") == key_.digest();
     });
   }
 
@@ -156,7 +157,7 @@ private:
       std::error_code unreadable;
       return std::filesystem::exists(partial_path(), unreadable) ? read_text(partial_path(), "record") : std::string();
     });
-    const auto record = nlohmann::json::parse(text, nullptr, false);
+    const auto record = parse_json(text);
     if (!record.is_object() || record.value("stage_digest", nlohmann::json()) != key_.digest() ||
         !record.value("passes", nlohmann::json()).is_object())
       return;

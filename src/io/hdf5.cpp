@@ -22,13 +22,16 @@ Handle parallel_access(const comm::Communicator& comm) {
   return access;
 }
 
-/// HDF5 reads fill values where a source of a virtual dataset is missing, and says nothing.
-void check_sources(hid_t dataset, const std::filesystem::path& path, const std::string& name) {
+constexpr hsize_t most_packed = 2048; // deflate makes 1032 bytes of one at most
+
+/// HDF5 reads fill values where a source of a virtual dataset is missing, and says nothing. Nor does it see that the sources are too small.
+void check_sources(hid_t dataset, const std::filesystem::path& path, const std::string& name, Index bytes) {
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
   if (H5Pget_layout(creation.get()) != H5D_VIRTUAL) return;
   std::size_t count = 0;
   check(H5Pget_virtual_count(creation.get(), &count) >= 0, ExitCode::io, "cannot read the sources of {}:{}", path.string(), name);
   std::string last;
+  hsize_t held = 0; // by the sources' files
   for (std::size_t i = 0; i < count; ++i) {
     std::string source(static_cast<std::size_t>(std::max<ssize_t>(0, H5Pget_virtual_filename(creation.get(), i, nullptr, 0))), '\0');
     H5Pget_virtual_filename(creation.get(), i, source.data(), source.size() + 1);
@@ -37,11 +40,18 @@ void check_sources(hid_t dataset, const std::filesystem::path& path, const std::
             "{}:{} shows rows of {}, which is not there; the folder {} belongs to the file", path.string(), name,
             (path.parent_path() / source).string(), std::filesystem::path(source).parent_path().string());
     last = source;
+    std::error_code no_file; // a folder of that name: HDF5 reads fill values, too
+    const auto size = std::filesystem::file_size(path.parent_path() / source, no_file);
+    held += no_file ? 0 : size;
   }
+  require(static_cast<hsize_t>(bytes) / most_packed <= held, ExitCode::bad_data,
+          "dataset {}:{} claims {} bytes, of which its files hold {}", path.string(), name, bytes, held);
 }
 
 /// Memory is taken by what a file claims, so it must be there: bytes of the file, unpacked as far as deflate can.
-void check_stored(hid_t dataset, const std::string& name, Index bytes) {
+void check_stored(hid_t dataset, const std::string& name, Index rows, Index bytes) {
+  constexpr Index most_empty = Index{1} << 32; // rows without a byte: somebody counts them
+  require(bytes > 0 || rows <= most_empty, ExitCode::bad_data, "dataset {} claims {} rows without a byte", name, rows);
   const Handle creation(H5Dget_create_plist(dataset), H5Pclose);
   const H5D_layout_t layout = H5Pget_layout(creation.get());
   if (layout == H5D_VIRTUAL || bytes == 0) return;
@@ -52,7 +62,6 @@ void check_stored(hid_t dataset, const std::string& name, Index bytes) {
   check(H5Fget_filesize(file.get(), &file_bytes) >= 0, ExitCode::io, "cannot ask for the size of the file of dataset {}", name);
   const hsize_t stored = H5Dget_storage_size(dataset);
   const bool packed = layout == H5D_CHUNKED && H5Pget_nfilters(creation.get()) > 0;
-  constexpr hsize_t most_packed = 2048; // deflate makes 1032 bytes of one at most
   require(stored <= file_bytes && static_cast<hsize_t>(bytes) <= stored * (packed ? most_packed : 1), ExitCode::bad_data,
           "dataset {} claims {} bytes, of which the file holds {}; make the file again", name, bytes, stored);
 }
@@ -134,14 +143,23 @@ bool File::has(const std::string& name) const {
 Dataset File::dataset(const std::string& name) const {
   Handle id(H5Dopen2(id_.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
   check(static_cast<bool>(id), ExitCode::bad_data, "{} has no dataset {}", path_.string(), name);
-  check_sources(id.get(), path_, name);
   const hid_t opened = id.get();
   Dataset dataset(std::move(id), path_.string() + ":" + name);
+  const Index bytes = dataset.rows() * dataset.row_bytes();
+  check_sources(opened, path_, name, bytes);
   if (reading_) {
-    check_stored(opened, dataset.name(), dataset.rows() * dataset.row_bytes());
+    check_stored(opened, dataset.name(), dataset.rows(), bytes);
     dataset.read_directly();
   }
   return dataset;
+}
+
+Dataset File::dataset(const std::string& name, const std::vector<Index>& dims) const {
+  auto found = dataset(name);
+  const bool fits = std::ranges::equal(found.dims(), dims, [](Index side, Index wanted) { return wanted < 0 || side == wanted; });
+  require(fits, ExitCode::bad_data, "dataset {} has shape [{}], which does not fit the rest of its file", found.name(),
+          fmt::join(found.dims(), ", "));
+  return found;
 }
 
 Dataset File::create_packed_dataset(const std::string& name, Index row_size, Index chunk_rows, Dtype dtype, int level) {
@@ -220,8 +238,8 @@ void File::write_strings(const std::string& name, const std::vector<std::string>
 }
 
 std::vector<std::string> File::read_strings(const std::string& name) const {
-  const auto bytes = read<std::uint8_t>(name + "/bytes");
-  const auto ends = read<Index>(name + "/ends");
+  const auto bytes = read<std::uint8_t>(name + "/bytes", {-1});
+  const auto ends = read<Index>(name + "/ends", {-1});
   std::vector<std::string> values;
   values.reserve(ends.size());
   Index begin = 0;

@@ -2,6 +2,7 @@
 
 #include "concord/comm/await_file.hpp"
 #include "concord/comm/decided.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
@@ -19,8 +20,12 @@ namespace fs = std::filesystem;
 namespace {
 
 StageKey key_in(const File& file) {
-  return {file.attribute("concord_stage"), nlohmann::json::parse(file.attribute("settings")),
-          nlohmann::json::parse(file.attribute("inputs"))};
+  const auto object = [&](const char* name) {
+    auto json = parse_json(file.attribute(name));
+    require(json.is_object(), ExitCode::bad_data, "{}: its attribute {} is no JSON object", file.path().string(), name);
+    return json;
+  };
+  return {file.attribute("concord_stage"), object("settings"), object("inputs")};
 }
 
 fs::path partial_of(const fs::path& path) {
@@ -142,8 +147,9 @@ bool Output::resume(const StageKey& key, bool force) {
   comm::agree(comm_, [&] {
     if (comm_.rank() != 0 || !fs::exists(partial_) || !fs::exists(journal_)) return;
     if (!same_key(partial_, key, force)) return;
-    const auto journal = nlohmann::json::parse(read_text(journal_, "journal"), nullptr, false);
-    if (journal.is_object() && journal.value("digest", "") == digest_) done = journal.value("units", Index{-1});
+    const Fields journal(parse_json(read_text(journal_, "journal")), journal_.string()); // a damaged one: all is made anew
+    if (journal.holds<std::string>("digest") && journal.holds<Index>("units") && journal.get<std::string>("digest") == digest_)
+      done = journal.get<Index>("units");
   });
   comm::broadcast_bytes(comm_, &done, sizeof done);
   units_done_ = std::max<Index>(done, 0);

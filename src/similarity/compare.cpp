@@ -246,13 +246,13 @@ private:
   void add_rates(io::File& file) const {
     const bool joint = same_matches();
     for (const auto& name : spaces().measures) {
-      file.dataset("/" + name + "/q").write_all(false_discovery_rates(file.read<double>("/" + name + "/p")));
+      file.dataset("/" + name + "/q").write_all(false_discovery_rates(file.read<double>("/" + name + "/p", {pairs()})));
       if (!joint || spaces().permutations == 0) continue;
-      const auto flat = file.read<double>("/" + name + "/null");
+      const auto flat = file.read<double>("/" + name + "/null", {pairs(), spaces().permutations});
       std::vector<std::vector<double>> nulls;
       for (Index pair = 0; pair < pairs(); ++pair)
         nulls.emplace_back(flat.begin() + pair * spaces().permutations, flat.begin() + (pair + 1) * spaces().permutations);
-      file.dataset("/" + name + "/max_p").write_all(max_statistic_p(file.read<double>("/" + name + "/score"), nulls));
+      file.dataset("/" + name + "/max_p").write_all(max_statistic_p(file.read<double>("/" + name + "/score", {pairs()}), nulls));
     }
   }
 

@@ -430,11 +430,12 @@ TEST(Tokens, PartsThatDoNotFitAreRefused) {
   });
   of_bytes.token_ids = std::filesystem::path("scratch") / "tokens_file0.h5";
   world().barrier();
-  expect_error(ExitCode::bad_data, "do not fit", [&] { tokenize(world(), of_bytes); });
+  expect_error(ExitCode::bad_data, "does not fit the rest", [&] { tokenize(world(), of_bytes); });
   const auto empty_rows = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{}, {3, 0}); });
-  expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(empty_rows); });
+  expect_error(ExitCode::bad_data, "does not fit the rest", [&] { TokenReader reader(empty_rows); });
+  expect_error(ExitCode::bad_data, "does not fit the rest", [&] { TokenTexts texts(empty_rows); });
   const auto table = tokens_file([](io::File& file) { file.write("/tokens", std::vector<std::int32_t>{2, 5, 7, 1, 1, 1}, {3, 2}); });
-  expect_error(ExitCode::bad_data, "do not fit", [&] { TokenReader reader(table); });
+  expect_error(ExitCode::bad_data, "does not fit the rest", [&] { TokenReader reader(table); });
 }
 
 TEST(TokenTexts, AreThoseOfTheRowsInTheirOrder) {

@@ -105,6 +105,34 @@ TEST_F(Triple, AreThoseOfEachThreeLayers) {
   }
 }
 
+TEST(PairLinks, OfADamagedFileAreRefused) {
+  const auto path = test::empty_folder("pair_links") / fmt::format("x{}.h5", world().rank());
+  const auto write = [&](const char* shorter) {
+    auto file = io::File::create(path);
+    file.write_attribute("layers_a", "[0]");
+    file.write_attribute("layers_b", "[0]");
+    file.write_attribute("stage_digest", "none");
+    file.write_attribute("token_hash", "none");
+    file.write_attribute("inputs", R"({"a": "a", "b": "b"})");
+    for (const std::string side : {"/a_to_b/", "/b_to_a/"}) {
+      const auto of = [&](const char* name) { return Index{side + name == shorter ? 2 : 3}; };
+      const std::string group = correlate::pair_group(0, 0) + side;
+      file.write(group + "partner", std::vector<std::int32_t>(at(of("partner")), 2), {of("partner"), 1});
+      file.write(group + "r", std::vector<double>(at(of("r")), 0.5), {of("r"), 1});
+      file.write(group + "count", std::vector<Index>(3, 1));
+      file.write(group + "threshold", std::vector<double>(at(of("threshold")), 0.1));
+    }
+    file.close();
+  };
+  write("");
+  EXPECT_EQ(PairLinks({0, 1, path, {}}).links(0, 0, false).best.to_b, (std::vector<std::int32_t>{2, 2, 2}));
+  for (const char* name : {"/a_to_b/partner", "/a_to_b/r", "/a_to_b/threshold", "/b_to_a/threshold"}) {
+    write(name);
+    const PairLinks links({0, 1, path, {}});
+    test::expect_error(ExitCode::bad_data, "does not fit the rest", [&] { links.links(0, 0, false); });
+  }
+}
+
 TEST_F(Triple, LinksAreReadOnce) {
   const Index before = spent().bytes;
   all(room_for_links);

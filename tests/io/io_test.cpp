@@ -6,6 +6,7 @@
 #include "concord/io/contents.hpp"
 #include "concord/io/npy/npy.hpp"
 #include "concord/io/output.hpp"
+#include "concord/io/rows/block_offsets.hpp"
 #include "concord/io/rows/row_source.hpp"
 #include "concord/io/safetensors.hpp"
 
@@ -475,7 +476,8 @@ TEST(Hdf5, TakesMemoryForWhatIsThereAlone) {
     const Handle plain(H5Pcreate(H5P_DATASET_CREATE), H5Pclose); // rows that were never written take no room
     foreign.add("/never_written", {hsize_t{1} << 50}, plain);
     foreign.add("/too_many", {hsize_t{1} << 40, hsize_t{1} << 40}, plain);
-    foreign.add("/empty_rows", {hsize_t{1} << 40, 0}, plain);
+    foreign.add("/empty_rows", {hsize_t{1} << 20, 0}, plain);
+    foreign.add("/too_many_empty_rows", {hsize_t{1} << 40, 0}, plain);
     const Handle packed(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     const hsize_t chunk = 1000;
     H5Pset_chunk(packed.get(), 1, &chunk);
@@ -492,12 +494,45 @@ TEST(Hdf5, TakesMemoryForWhatIsThereAlone) {
   const auto file = File::open(path);
   EXPECT_EQ(file.read<Index>("/packed"), std::vector<Index>(1000, 0));
   EXPECT_TRUE(file.read<Index>("/empty_rows").empty());
-  for (const char* name : {"/never_written", "/no_chunk"}) expect_error(ExitCode::bad_data, "claims", [&] { file.read<Index>(name); });
+  for (const char* name : {"/never_written", "/no_chunk", "/too_many_empty_rows"})
+    expect_error(ExitCode::bad_data, "claims", [&] { file.read<Index>(name); });
   expect_error(ExitCode::bad_data, "more bytes than 2^63", [&] { file.dataset("/too_many"); });
   expect_error(ExitCode::bad_data, "raw file", [&] { file.dataset("/raw"); });
   expect_error(ExitCode::internal, "outside its 1000 rows", [&] { file.dataset("/packed").read<Index>(1, Index{1} << 60); });
   expect_error(ExitCode::internal, "outside its 1000 rows",
                [&] { file.dataset("/packed").read<Index>(std::numeric_limits<Index>::max(), 2); });
+}
+
+TEST(Hdf5, NumbersOfAnotherShapeAreRefused) {
+  const auto path = empty_folder("shapes") / fmt::format("x{}.h5", world().rank());
+  auto made = File::create(path);
+  const std::vector<Index> numbers{0, 2, 3, 5, 7, 8};
+  made.write("/list", numbers);
+  made.write("/table", numbers, {2, 3});
+  made.write("/no_columns", std::vector<Index>{}, {6, 0});
+  made.close();
+  const auto file = File::open(path);
+  EXPECT_EQ(file.read<Index>("/list", {-1}), numbers);
+  EXPECT_EQ(file.read<Index>("/list", {6}), numbers);
+  EXPECT_EQ(file.read<Index>("/table", {2, -1}), numbers);
+  for (const std::vector<Index>& dims : {std::vector<Index>{5}, {6, 1}, {}})
+    expect_error(ExitCode::bad_data, "list has shape [6], which does not fit", [&] { file.read<Index>("/list", dims); });
+  for (const std::vector<Index>& dims : {std::vector<Index>{6}, {-1}, {3, 2}, {2, -1, 1}})
+    expect_error(ExitCode::bad_data, "table has shape [2, 3], which does not fit", [&] { file.dataset("/table", dims); });
+  expect_error(ExitCode::bad_data, "shape [6, 0]", [&] { file.dataset("/no_columns", {-1}); });
+}
+
+TEST(Hdf5, BlocksOfActivationsAreAllOfTheirRows) {
+  const auto offsets = [](const std::vector<Index>& written, Index rows) {
+    const auto path = empty_folder("blocks") / fmt::format("x{}.h5", world().rank());
+    auto made = File::create(path);
+    made.write("/block_offsets", written);
+    made.close();
+    return read_block_offsets(File::open(path), rows);
+  };
+  EXPECT_EQ(offsets({0, 2, 2, 5}, 5), (std::vector<Index>{0, 2, 2, 5}));
+  for (const std::vector<Index>& wrong : {std::vector<Index>{}, {0, 3, 2, 5}, {1, 5}, {0, 4}, {-1, 5}, {0, 6}})
+    expect_error(ExitCode::bad_data, "no blocks of its 5 rows", [&] { offsets(wrong, 5); });
 }
 
 TEST(Hdf5, AttributesAreOneTextOrNumbersInOne) {

@@ -136,6 +136,8 @@ public:
   /// @throws Error bad_data when it is not there, or claims more than the file holds (of a file opened for reading); input_missing when it
   /// shows rows of a file that is not there (HDF5 would read zeros).
   Dataset dataset(const std::string& name) const;
+  /// The same, with these sides; -1 stands for any. @throws Error bad_data, also when it has others: numbers of another shape mean others.
+  Dataset dataset(const std::string& name, const std::vector<Index>& dims) const;
   /// Allocates a contiguous dataset at once, so that later writes touch raw data only and no metadata; a process killed
   /// while writing leaves a file that opens. Missing groups are made.
   Dataset create_dataset(const std::string& name, const std::vector<Index>& dims, Dtype dtype);
@@ -154,6 +156,11 @@ public:
   template <typename T>
   std::vector<T> read(const std::string& name) const {
     return dataset(name).read_all<T>();
+  }
+  /// All elements of a dataset with these sides, as of dataset().
+  template <typename T>
+  std::vector<T> read(const std::string& name, const std::vector<Index>& dims) const {
+    return dataset(name, dims).read_all<T>();
   }
   void write_strings(const std::string& name, const std::vector<std::string>& values);
   std::vector<std::string> read_strings(const std::string& name) const;

@@ -1,6 +1,7 @@
 #include "app/results/profile.hpp"
 
 #include "concord/comm/collectives.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/progress.hpp"
@@ -51,8 +52,9 @@ double ratio(double part, double whole) {
 
 nlohmann::json read_profile(const fs::path& path) {
   const auto text = try_read(path);
-  auto profile = text ? nlohmann::json::parse(*text, nullptr, false) : nlohmann::json();
-  return profile.is_object() ? profile : nlohmann::json::object(); // a damaged one is made anew
+  auto profile = text ? parse_json(*text) : nlohmann::json();
+  const bool sound = profile.is_object() && profile.value("Application", nlohmann::json::object()).is_object();
+  return sound ? profile : nlohmann::json::object(); // a damaged one is made anew
 }
 
 } // namespace

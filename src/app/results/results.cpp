@@ -2,6 +2,7 @@
 
 #include "concord/app/stages.hpp"
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
@@ -24,7 +25,7 @@ bool is_there(const fs::path& path) {
 nlohmann::json inputs_of(const fs::path& path) {
   const auto file = io::File::open(path);
   require(file.has_attribute("inputs"), ExitCode::bad_data, "{} is no file of a concord stage", path.string());
-  auto inputs = nlohmann::json::parse(file.attribute("inputs"), nullptr, false);
+  auto inputs = parse_json(file.attribute("inputs"));
   require(inputs.is_object(), ExitCode::bad_data, "{}: its attribute inputs is no JSON object", path.string());
   return inputs;
 }

@@ -4,13 +4,14 @@
 #include "concord/comm/agree.hpp"
 #include "concord/comm/collectives.hpp"
 #include "concord/core/digest.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/log.hpp"
 #include "concord/core/text.hpp"
 #include "concord/sae/sae.hpp"
 
 #include <nlohmann/json.hpp>
 
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/common.hpp"
 #include <algorithm>
 #include <exception>
 
@@ -29,7 +30,7 @@ struct Verified {
 std::string verify_sae(const fs::path& path) {
   const auto sae = sae::load_sae(path);
   if (fs::exists(path / "training.json")) {
-    const auto record = nlohmann::json::parse(read_text(path / "training.json", "training record"), nullptr, /*allow_exceptions=*/false);
+    const auto record = parse_json(read_text(path / "training.json", "training record"));
     const bool known = record.is_object() && record.contains("weights_digest");
     require(!known || record["weights_digest"] == digest_of_file(path / "sae_weights.safetensors"), ExitCode::bad_data,
             "{} holds other weights than were trained; train it again", path.string());

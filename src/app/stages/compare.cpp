@@ -6,12 +6,10 @@
 #include "concord/similarity/file_bytes.hpp"
 #include "concord/similarity/memory_plan.hpp"
 
-#include <nlohmann/json.hpp>
-
 #include "app/command/command.hpp"
 #include "app/command/setting_flags.hpp"
 #include "app/plan/plan_sizes.hpp"
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/checks.hpp"
 #include "app/stages/options.hpp"
 #include "app/stages/stages.hpp"
 #include <algorithm>
@@ -152,22 +150,6 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   return {all};
 }
 
-std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& /*stop*/) {
-  const auto file = io::File::open(path);
-  const auto pairs = file.dataset("/pairs").rows();
-  const auto listed = nlohmann::json::parse(file.attribute("measures"), nullptr, /*allow_exceptions=*/false);
-  const bool words = listed.is_array() && std::all_of(listed.begin(), listed.end(), [](const auto& word) { return word.is_string(); });
-  require(words, ExitCode::bad_data, "{}: the attribute measures is damaged", path.string());
-  const auto measures = listed.get<std::vector<std::string>>();
-  for (const auto& measure : measures) {
-    for (const char* name : {"/p", "/q", "/max_p", "/stratified_p", "/subset_p"}) check_between(file, "/" + measure + name, 0, 1);
-    for (const double p : file.read<double>("/" + measure + "/p"))
-      require(p != 0, ExitCode::bad_data, "{}:/{}/p holds 0, which no number of permutations can give", path.string(), measure);
-    check_between(file, "/" + measure + "/score", -1 - 1e-9, 1 + 1e-9);
-  }
-  return fmt::format("similarity of {} layer pairs, {}", pairs, join(measures, ", "));
-}
-
 } // namespace
 
 Stage compare_stage() {
@@ -181,7 +163,7 @@ Stage compare_stage() {
           .run = run,
           .results = results,
           .plan = plan,
-          .checks = {{"compare", check}}};
+          .checks = {{"compare", check_similarity}}};
 }
 
 } // namespace concord::app

@@ -10,11 +10,10 @@
 #include "app/command/command.hpp"
 #include "app/command/setting_flags.hpp"
 #include "app/plan/plan_sizes.hpp"
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/checks.hpp"
 #include "app/stages/options.hpp"
 #include "app/stages/stages.hpp"
 #include <algorithm>
-#include <cmath>
 
 namespace concord::app {
 namespace {
@@ -158,89 +157,6 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
     if (memory.of_all(s.on_node) > all.memory.of_all(s.on_node)) all.memory = std::move(memory);
   }
   return {all};
-}
-
-void check_partners(const io::File& file, const std::string& name, Index features) {
-  for (const auto partner : file.read<std::int32_t>(name))
-    require(partner >= -1 && partner < features, ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(), name, partner,
-            features);
-}
-
-void check_count(const io::File& file, const std::string& name, Index values) {
-  const auto dataset = file.dataset(name);
-  require(dataset.rows() * dataset.row_size() == values, ExitCode::bad_data, "{}:{} holds {} values, not {}", file.path().string(), name,
-          dataset.rows() * dataset.row_size(), values);
-}
-
-/// Ranges, and as many values as there are features.
-void check_pair(const io::File& file, const std::string& group, std::size_t features_a) {
-  for (const char* side : {"/a_to_b/", "/b_to_a/"}) {
-    const auto partner = file.dataset(group + side + "partner");
-    for (const char* name : {"r", "cofire"}) check_count(file, group + side + name, partner.rows() * partner.row_size());
-    if (file.has(group + side + "count")) check_count(file, group + side + "count", partner.rows());
-    check_between(file, group + side + "r", -1, 1);
-    if (file.has(group + side + "p")) check_between(file, group + side + "p", 1e-12, 1);
-  }
-  for (const char* name : {"a", "r", "margin", "p", "q", "cofire", "iou", "phi"})
-    check_count(file, group + "/match/" + name, file.dataset(group + "/b_to_a/partner").rows());
-  for (const char* name : {"r", "phi"}) check_between(file, group + "/match/" + name, -1, 1);
-  for (const char* name : {"p", "q", "iou"}) check_between(file, group + "/match/" + name, 0, 1);
-  for (const auto a : file.read<std::int32_t>(group + "/match/a"))
-    require(a >= -1 && a < static_cast<std::int32_t>(features_a), ExitCode::bad_data, "{}:{} names feature {} of {}", file.path().string(),
-            group, a, features_a);
-}
-
-std::string check_matches(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
-  const auto index = correlate::read_matches_index(path);
-  const auto file = io::File::open(path);
-  std::size_t matched = 0;
-  for (const int a : index.layers_a)
-    for (const int b : index.layers_b) {
-      look(stop);
-      const auto group = correlate::pair_group(a, b);
-      const Index features_a = file.dataset(group + "/a_to_b/partner").rows();
-      const Index features_b = file.dataset(group + "/b_to_a/partner").rows();
-      check_partners(file, group + "/a_to_b/partner", features_b);
-      check_partners(file, group + "/b_to_a/partner", features_a);
-      check_pair(file, group, static_cast<std::size_t>(features_a));
-      const auto matches = correlate::read_matches(path, a, b).size();
-      matched += matches;
-      const auto counts = file.read<Index>(group + "/filter_counts");
-      require(!counts.empty() && std::is_sorted(counts.rbegin(), counts.rend()) && counts.back() == static_cast<Index>(matches),
-              ExitCode::bad_data, "{}:{} has filter counts that do not fit its matches", path.string(), group);
-    }
-  return fmt::format("matches of {} x {} layers, {} matched features", index.layers_a.size(), index.layers_b.size(), matched);
-}
-
-/// Row after row, since a matrix may be larger than memory.
-void check_correlations(const io::Dataset& r, const std::filesystem::path& path, const comm::StopWithin& stop) {
-  const Index step = std::max<Index>(1, (Index{1} << 22) / std::max<Index>(1, r.row_size()));
-  for (Index row = 0; row < r.rows(); row += step) {
-    look(stop);
-    for (const float value : r.read<float>(row, std::min(step, r.rows() - row)))
-      require(std::abs(value) <= 1.0F, ExitCode::bad_data, "{}:{} holds {} near row {}, which is no correlation", path.string(), r.name(),
-              value, row);
-  }
-}
-
-std::string check_matrix(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
-  const auto file = io::File::open(path);
-  const auto r = file.dataset("/r");
-  check_correlations(r, path, stop);
-  if (!file.has("/indptr")) return fmt::format("correlations of {} x {} features", r.rows(), r.row_size());
-  const auto begin = file.read<Index>("/indptr");
-  const auto shape = file.read<Index>("/shape");
-  require(!begin.empty() && std::is_sorted(begin.begin(), begin.end()) && shape.size() == 2 &&
-              static_cast<Index>(begin.size()) == shape[0] + 1 && begin.front() == 0 && std::max<Index>(1, begin.back()) == r.rows(),
-          ExitCode::bad_data, "{}: rows and pairs do not fit", path.string());
-  for (std::size_t i = 0; i + 1 < begin.size(); ++i) {
-    look(stop);
-    const auto partners = file.dataset("/indices").read<std::int32_t>(begin[i], begin[i + 1] - begin[i]);
-    const bool ascending = std::adjacent_find(partners.begin(), partners.end(), std::greater_equal<>()) == partners.end();
-    require(partners.empty() || (ascending && partners.front() >= 0 && partners.back() < shape[1]), ExitCode::bad_data,
-            "{}: the partners of feature {} are damaged", path.string(), i);
-  }
-  return fmt::format("correlations of {} x {} features, {} pairs active together", shape[0], shape[1], begin.back());
 }
 
 } // namespace

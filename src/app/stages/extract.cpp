@@ -5,12 +5,11 @@
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
 #include "concord/extract/memory_plan.hpp"
-#include "concord/io/rows/row_writer.hpp"
 
 #include "app/command/command.hpp"
 #include "app/command/model_flags.hpp"
 #include "app/plan/plan_sizes.hpp"
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/checks.hpp"
 #include "app/stages/options.hpp"
 #include "app/stages/stages.hpp"
 #include <algorithm>
@@ -97,38 +96,6 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   return all;
 }
 
-/// Every block of every layer must have the checksum that its writer recorded.
-void verify_blocks(const io::File& file, int layer, const std::vector<Index>& block_offsets, const comm::StopWithin& stop) {
-  const std::string group = "/" + layer_name(layer);
-  const auto rows = file.dataset(group + "/x");
-  const auto checksums = file.read<std::int64_t>(group + "/checksums");
-  require(checksums.size() + 1 == block_offsets.size() && block_offsets.back() == rows.rows(), ExitCode::bad_data,
-          "{}:{}: blocks, checksums and rows do not fit", file.path().string(), group);
-  std::vector<char> bytes;
-  for (std::size_t b = 0; b < checksums.size(); ++b) {
-    look(stop);
-    const Index count = block_offsets[b + 1] - block_offsets[b];
-    bytes.resize(static_cast<std::size_t>(count * rows.row_bytes()));
-    rows.read_rows(block_offsets[b], count, bytes.data());
-    require(static_cast<std::int64_t>(io::block_checksum(bytes.data(), bytes.size())) == checksums[b], ExitCode::bad_data,
-            "{}:{}: rows {} to {} are not what was written (their checksum differs); extract the file again", file.path().string(), group,
-            block_offsets[b], block_offsets[b + 1] - 1);
-    const Index bad = first_non_finite(bytes.data(), rows.dtype(), count * rows.row_size());
-    require(bad < 0, ExitCode::bad_data, "{}:{}: row {} is not finite", file.path().string(), group,
-            block_offsets[b] + bad / rows.row_size());
-  }
-}
-
-std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
-  const auto file = io::File::open(path);
-  const auto layers = layers_in(file, "layers");
-  const auto block_offsets = file.read<Index>("/block_offsets");
-  require(std::is_sorted(block_offsets.begin(), block_offsets.end()) && !block_offsets.empty(), ExitCode::bad_data,
-          "{}: block_offsets are damaged", path.string());
-  for (const int layer : layers) verify_blocks(file, layer, block_offsets, stop);
-  return fmt::format("activations of {} layers, {} rows, {} blocks", layers.size(), block_offsets.back(), block_offsets.size() - 1);
-}
-
 } // namespace
 
 Stage extract_stage() {
@@ -142,7 +109,7 @@ Stage extract_stage() {
           .run = run,
           .results = results,
           .plan = plan,
-          .checks = {{"extract", check}}};
+          .checks = {{"extract", check_activations}}};
 }
 
 } // namespace concord::app

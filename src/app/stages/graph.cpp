@@ -4,7 +4,7 @@
 #include "concord/core/log.hpp"
 
 #include "app/command/command.hpp"
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/checks.hpp"
 #include "app/stages/options.hpp"
 #include "app/stages/stages.hpp"
 #include <algorithm>
@@ -98,32 +98,6 @@ std::vector<StageResult> results(const study::Study& study) {
   return {result};
 }
 
-std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
-  const auto file = io::File::open(path);
-  Index closed = 0;
-  for (const auto& number : file.members("/cycles"))
-    for (const char* name : {"best", "mutual", "shifted_best", "shifted_mutual"}) {
-      look(stop);
-      const auto group = "/cycles/" + number + "/" + name;
-      if (!file.has(group)) continue;
-      const auto counts = file.read<Index>(group);
-      for (std::size_t i = 0; i + 1 < counts.size(); i += 2) {
-        require(counts[i] >= counts[i + 1] && counts[i + 1] >= 0, ExitCode::bad_data, "{}:{} closes {} of {} paths", path.string(), group,
-                counts[i + 1], counts[i]);
-        if (group.ends_with("/mutual")) closed += counts[i + 1];
-      }
-    }
-  Index components = 0; // a row of zeros stands where nothing hangs together
-  const auto features = file.read<std::int32_t>("/components");
-  const auto models = static_cast<std::size_t>(file.dataset("/components").row_size());
-  for (std::size_t i = 0; i < features.size(); i += models)
-    components += std::any_of(features.begin() + static_cast<Index>(i), features.begin() + static_cast<Index>(i + models),
-                              [](auto n) { return n > 0; })
-                      ? 1
-                      : 0;
-  return fmt::format("cycles of {} triples of models, {} closed; {} components", file.members("/cycles").size(), closed, components);
-}
-
 } // namespace
 
 Stage graph_stage() {
@@ -136,7 +110,7 @@ Stage graph_stage() {
           .run = run,
           .results = results,
           .plan = {},
-          .checks = {{"graph", check}}};
+          .checks = {{"graph", check_graph}}};
 }
 
 } // namespace concord::app

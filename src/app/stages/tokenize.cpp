@@ -7,7 +7,7 @@
 #include "app/command/command.hpp"
 #include "app/command/setting_flags.hpp"
 #include "app/plan/plan_sizes.hpp"
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/checks.hpp"
 #include "app/stages/stages.hpp"
 #include <algorithm>
 
@@ -58,14 +58,6 @@ std::vector<StagePlan> plan(const PlanSizes& s) {
   return {one};
 }
 
-/// Piece by piece: a corpus may be larger than memory.
-std::string check(const std::filesystem::path& path, std::string& /*warning*/, const comm::StopWithin& stop) {
-  const corpus::TokenReader tokens(path);
-  tokens.check(&stop);
-  look(stop);
-  return fmt::format("{} tokens", tokens.count());
-}
-
 } // namespace
 
 Stage tokenize_stage() {
@@ -77,7 +69,7 @@ Stage tokenize_stage() {
           .run = run,
           .results = results,
           .plan = plan,
-          .checks = {{"tokenize", check}}};
+          .checks = {{"tokenize", check_tokens}}};
 }
 
 } // namespace concord::app

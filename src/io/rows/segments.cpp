@@ -199,14 +199,16 @@ std::map<std::string, std::map<Index, SegmentPlace>> read_segments(const fs::pat
     comm::await_file_here(path);
     const auto file = File::open(path);
     for (const auto& dataset : file.read_strings("/datasets")) {
-      const auto blocks = file.read<Index>(dataset + "/blocks");
-      const auto begins = file.read<Index>(dataset + "/begins");
-      const auto checksums = file.read<std::int64_t>(dataset + "/checksums");
-      const Index rows = file.dataset(dataset + "/x").rows();
-      require(blocks.size() == begins.size() && blocks.size() == checksums.size(), ExitCode::bad_data, "{}:{} is damaged", path.string(),
-              dataset);
-      for (std::size_t i = 0; i < blocks.size(); ++i)
+      const auto blocks = file.read<Index>(dataset + "/blocks", {-1});
+      const auto count = static_cast<Index>(blocks.size());
+      const auto begins = file.read<Index>(dataset + "/begins", {count});
+      const auto checksums = file.read<std::int64_t>(dataset + "/checksums", {count});
+      const Index rows = file.dataset(dataset + "/x", {-1, -1}).rows();
+      for (std::size_t i = 0; i < blocks.size(); ++i) {
+        require(begins[i] >= 0 && begins[i] <= rows, ExitCode::bad_data, "{}:{} begins a block at row {} of {}", path.string(), dataset,
+                begins[i], rows);
         places[dataset].try_emplace(blocks[i], SegmentPlace{path.filename().string(), begins[i], rows, checksums[i]});
+      }
     }
   }
   return places;

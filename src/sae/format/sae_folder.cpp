@@ -1,6 +1,7 @@
 #include "sae/format/sae_folder.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>
@@ -42,8 +43,7 @@ std::optional<nlohmann::json> record_of_sae(const fs::path& folder) {
   if (fs::is_empty(folder, error)) return std::nullopt;
   check_ours(folder);
   const fs::path path = folder / "training.json";
-  const auto record =
-      fs::exists(path, error) ? nlohmann::json::parse(read_text(path, "training record"), nullptr, false) : nlohmann::json();
+  const auto record = fs::exists(path, error) ? parse_json(read_text(path, "training record")) : nlohmann::json();
   const bool whole = record.is_object() && record.contains("stage_digest") && record["stage_digest"].is_string() &&
                      record.contains("settings") && record.contains("inputs");
   if (!whole) refuse(folder, "holds no SAE that concord trained");

@@ -24,6 +24,7 @@ BufferOrder::BufferOrder(std::vector<Index> block_offsets, TakesPart takes_part,
   const Index blocks = static_cast<Index>(block_offsets_.size()) - 1;
   require(blocks >= 2, ExitCode::bad_data, "training from a buffer needs at least 2 blocks of contexts; lower extract.batch");
   for (Index b = 0; b < blocks; ++b) largest_ = std::max(largest_, block_rows(b));
+  require(largest_ > 0, ExitCode::bad_data, "the {} blocks of the activations hold no rows", blocks);
   blocks_a_window_ = std::max<Index>(1, buffer_rows / largest_);
   const IndexPermutation split(blocks, Philox(seed_, "buffer-split", 0));
   const double wanted = std::min(65536.0, held_out * static_cast<double>(block_offsets_.back()));

@@ -5,6 +5,7 @@
 #include "concord/core/error.hpp"
 #include "concord/core/log.hpp"
 #include "concord/io/hdf5.hpp"
+#include "concord/io/rows/block_offsets.hpp"
 #include "concord/io/rows/row_source.hpp"
 
 #include "sae/rows/feed_sizes.hpp"
@@ -86,7 +87,7 @@ std::unique_ptr<RowFeed> window_feed_of_file(const std::string& location, const 
   auto source = std::make_shared<io::RowSource>(location);
   const auto colon = location.rfind(":/");
   require(colon != std::string::npos, ExitCode::config, "sae.order = \"buffer\" needs the blocks of an activations file, not {}", location);
-  const auto offsets = io::File::open(location.substr(0, colon)).read<Index>("/block_offsets");
+  const auto offsets = io::read_block_offsets(io::File::open(location.substr(0, colon)), source->rows());
   auto order =
       std::make_shared<BufferOrder>(offsets, usable_rows_of(source->row_kinds(), s.keep_special), s.held_out, buffer_rows, s.batch, s.seed);
   if (const auto idle = order->idle_parts(s.parts); !idle.empty()) log_warn("{}: {}", location, idle);

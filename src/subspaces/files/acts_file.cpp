@@ -66,7 +66,8 @@ EffectMatrices read_steering(const io::File& file, const Extent& e, char side, I
   EffectMatrices effects(e.concepts);
   const Index size = basis_kinds * halves * e.concepts * e.concepts;
   const auto take = [&](const char* name, std::vector<double>& values) { // the first of the span sets
-    const auto row = file.dataset(group_of(side, "steering") + name).read<double>(layer, 1);
+    const auto dataset = file.dataset(group_of(side, "steering") + name, {-1, e.strengths, basis_kinds, halves, e.concepts, e.concepts});
+    const auto row = dataset.read<double>(layer, 1);
     std::copy_n(row.begin() + static_cast<std::ptrdiff_t>(strength * size), size, values.begin());
   };
   take("kl", effects.kl);

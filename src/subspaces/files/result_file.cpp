@@ -298,7 +298,7 @@ void write_effects(io::File& file, const std::string& group, Index layer, const 
 
 std::vector<ConceptMembers> read_members(const io::File& file, const Extent& e, char side, Index layer) {
   const std::string group = side_group(side);
-  const auto feature = file.dataset(group + "members").read<std::int32_t>(layer, 1);
+  const auto feature = file.dataset(group + "members", {-1, e.concepts, e.members}).read<std::int32_t>(layer, 1);
   std::vector<ConceptMembers> members(at(e.concepts));
   for (Index c = 0; c < e.concepts; ++c)
     for (Index i = 0; i < e.members && feature[at(c * e.members + i)] >= 0; ++i) {
@@ -310,10 +310,13 @@ std::vector<ConceptMembers> read_members(const io::File& file, const Extent& e, 
 
 EffectMatrices read_effects(const io::File& file, const Extent& e, const std::string& group, Index layer) {
   EffectMatrices effects(e.concepts);
-  effects.kl = file.dataset(group + "kl").read<double>(layer, 1);
-  effects.kl_error = file.dataset(group + "kl_error").read<double>(layer, 1);
-  effects.loss = file.dataset(group + "loss").read<double>(layer, 1);
-  effects.energy = file.dataset(group + "energy").read<double>(layer, 1);
+  const auto row = [&](const char* name) {
+    return file.dataset(group + name, {-1, span_sets, basis_kinds, halves, e.concepts, e.concepts}).read<double>(layer, 1);
+  };
+  effects.kl = row("kl");
+  effects.kl_error = row("kl_error");
+  effects.loss = row("loss");
+  effects.energy = row("energy");
   return effects;
 }
 

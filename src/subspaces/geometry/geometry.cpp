@@ -66,7 +66,10 @@ std::vector<std::vector<double>> numbers_of(const comm::Communicator& comm, cons
 std::vector<Layers> matrices_of(const comm::Communicator& comm, io::File* file, const Kind& kind, char side, Index layers, Index concepts) {
   std::vector<double> flat;
   comm::agree(comm, [&] {
-    if (file != nullptr && layers > 0) flat = file->dataset(fmt::format("/{}/{}", side, kind.dataset)).read_all<double>();
+    if (file == nullptr || layers == 0) return;
+    flat = file->dataset(fmt::format("/{}/{}", side, kind.dataset)).read_all<double>();
+    require(static_cast<Index>(flat.size()) == layers * kind.matrices * concepts * concepts, ExitCode::bad_data,
+            "{}:/{}/{} holds {} numbers", file->path().string(), side, kind.dataset, flat.size());
   });
   comm::broadcast(comm, flat);
   std::vector<Layers> matrices(at(kind.matrices));

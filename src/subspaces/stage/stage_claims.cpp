@@ -37,6 +37,8 @@ void Stage::run_family(io::Output& output, Index number) {
     for (std::size_t i = 0; i < values.size() && output.writes(); ++i) {
       auto dataset = output.file().dataset(names[family.measure * values.size() + i]);
       auto row = dataset.read<double>(family.set, 1);
+      require(row.size() >= at(family.kind + 1) * values[i].size(), ExitCode::bad_data, "dataset {} has rows of {} numbers", dataset.name(),
+              row.size());
       std::copy(values[i].begin(), values[i].end(), row.begin() + static_cast<std::ptrdiff_t>(at(family.kind) * values[i].size()));
       dataset.write_rows(family.set, 1, row.data());
     }

@@ -1,6 +1,7 @@
 #include "concord/comm/agree.hpp"
 #include "concord/core/at.hpp"
 #include "concord/core/digest.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/json_text.hpp"
 #include "concord/core/text.hpp"
 
@@ -35,7 +36,7 @@ bool named(const std::vector<std::string>& list, BasisKind kind) {
 
 void require_origin(const std::filesystem::path& made, const char* of, const std::string& digest, const std::string& given) {
   const auto file = io::File::open(made);
-  const auto inputs = nlohmann::json::parse(file.has_attribute("inputs") ? file.attribute("inputs") : "{}", nullptr, false);
+  const auto inputs = parse_json(file.has_attribute("inputs") ? file.attribute("inputs") : "{}");
   if (!inputs.is_object() || !inputs.contains(of)) return; // made elsewhere
   require(inputs[of] == digest, ExitCode::bad_data, "{} was made from other {} than {}", made.string(), of, given);
 }

@@ -24,7 +24,7 @@ public:
     const auto control = next();
     if (control == 0) file_.write(name, values, dims);
     if (control <= 1) return;
-    std::vector<Index> shape(control % 3U + 1U);
+    std::vector<Index> shape(control % 4U);
     for (Index& side : shape) side = next() % 6;
     constexpr Dtype dtypes[] = {dtype_of<T>(), dtype_of<T>(), dtype_of<T>(), Dtype::f64, Dtype::i64, Dtype::i32, Dtype::u8, Dtype::bf16};
     auto made = file_.create_dataset(name, shape, dtypes[next() % 8]);

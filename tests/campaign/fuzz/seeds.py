@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import pathlib
+import re
 import struct
 import sys
 import zipfile
@@ -149,6 +150,23 @@ def parts(count):
             yield bytes(part) + bytes([control]) + bytes(range(1, 40))
 
 
+def results(counts=(1, 5, 9, 9, 31)):
+    """The same behind the byte that says which file; parts as results.cpp writes them."""
+    for kind, count in enumerate(counts):
+        for seed in parts(count):
+            yield bytes([kind]) + seed
+
+
+def records():
+    rates = {"alone": 1e9, "together": 5e8, "half": 30}
+    words = re.findall(r'"(\w+)"', (ROOT / "src/cost/machine.cpp").read_text().split("words{")[1].split("}")[0])
+    link, files = {"latency": 1e-6, "bandwidth": 1e10}, {"rank": 1e9, "node": 1e9, "all": 1e10}
+    yield json.dumps({"name": "x", "source": "y", "ranks_a_node": 2, "threads_a_rank": 1, "work": {word: rates for word in words},
+                      "memory": 1e10, "messages": {"within": link, "between": link}, "files": {"read": files, "write": files},
+                      "gpus_a_node": 1, "gpu": {"work": {words[0]: rates}, "memory": 1e12}}).encode()
+    yield b"".join(json.dumps({"step": step, "loss": 0.5}).encode() + LINE for step in (1, 5, 9)) + b'{"step": 1'
+
+
 def varint(n):
     out = b""
     while n > 0x7F:
@@ -208,6 +226,10 @@ TARGETS = {
     "study": [studies],
     "tokens": [lambda: parts(9)],
     "features": [lambda: parts(15)],
+    "activations": [lambda: parts(8)],
+    "matches": [lambda: parts(26)],
+    "results": [results],
+    "records": [records],
     "tokenizer": [tokenizers, with_charsmap],
     "concepts": [concept_tables],
 }

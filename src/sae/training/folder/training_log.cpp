@@ -1,6 +1,7 @@
 #include "sae/training/folder/training_log.hpp"
 
 #include "concord/core/error.hpp"
+#include "concord/core/fields.hpp"
 #include "concord/core/text.hpp"
 
 #include <algorithm>
@@ -16,8 +17,8 @@ void TrainingLog::go_on_behind(Index step) {
   if (step > 0 && std::filesystem::exists(path_)) {
     std::istringstream lines(read_text(path_, "training log"));
     for (std::string line; std::getline(lines, line);) {
-      const auto record = nlohmann::json::parse(line, nullptr, false); // a kill may have cut the last one
-      if (record.is_object() && record.value("step", Index{0}) <= step) kept += line + "\n";
+      const Fields record(parse_json(line), path_.string()); // a kill may have cut the last one
+      if (record.holds<Index>("step") && record.get<Index>("step") <= step) kept += line + "\n";
     }
   }
   write_text_atomic(path_, kept);

@@ -1,11 +1,8 @@
-#include "app/results/file_checks.hpp"
+#include "app/results/checks/common.hpp"
 
 #include "concord/core/text.hpp"
 #include "concord/io/contents.hpp"
 
-#include <nlohmann/json.hpp>
-
-#include <algorithm>
 #include <cmath>
 
 namespace concord::app {
@@ -14,16 +11,12 @@ void look(const comm::StopWithin& stop) {
   if (stop.wanted_here()) throw Error(ExitCode::stopped, "verify stopped");
 }
 
-std::vector<int> layers_in(const io::File& file, const char* name) {
-  const auto layers = nlohmann::json::parse(file.attribute(name), nullptr, false);
-  const bool numbers =
-      layers.is_array() && std::all_of(layers.begin(), layers.end(), [](const auto& layer) { return layer.is_number_integer(); });
-  require(numbers, ExitCode::bad_data, "{}: the attribute {} is damaged", file.path().string(), name);
-  return layers.get<std::vector<int>>();
+void check_between(const io::File& file, const std::string& name, double least, double most) {
+  check_between(file, name, file.dataset(name).dims(), least, most);
 }
 
-void check_between(const io::File& file, const std::string& name, double least, double most) {
-  for (const double value : file.read<double>(name))
+void check_between(const io::File& file, const std::string& name, const std::vector<Index>& dims, double least, double most) {
+  for (const double value : file.read<double>(name, dims))
     require(std::isnan(value) || (value >= least && value <= most), ExitCode::bad_data, "{}:{} holds {}, which is not between {} and {}",
             file.path().string(), name, value, least, most);
 }
