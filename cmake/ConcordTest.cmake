@@ -1,11 +1,14 @@
 # concord_add_test(NAME SOURCES ... LINKS ... RANKS 1 2 3 4): one GoogleTest program, registered as NAME.np1, ...
 # with labels NAME and RANK_n and a work folder of its own.
 # Unbound: two tests at once would both be bound to the first core. Ranks that wait yield (OMPI_MCA_mpi_yield_when_idle): beside other work, ranks
-# that spin take the cores from those that they wait for.
-set(CONCORD_MPI_FLAGS --oversubscribe --bind-to none)
+# that spin take the cores from those that they wait for. MPICH's launcher binds no rank, counts no slots and lets root run.
+set(CONCORD_MPI_FLAGS "")
 execute_process(COMMAND id -u OUTPUT_VARIABLE concord_uid OUTPUT_STRIP_TRAILING_WHITESPACE)
-if(concord_uid EQUAL 0)
-  list(APPEND CONCORD_MPI_FLAGS --allow-run-as-root)
+if(CONCORD_OPEN_MPI)
+  set(CONCORD_MPI_FLAGS --oversubscribe --bind-to none)
+  if(concord_uid EQUAL 0)
+    list(APPEND CONCORD_MPI_FLAGS --allow-run-as-root)
+  endif()
 endif()
 set(CONCORD_TEST_PYTHON ${CMAKE_SOURCE_DIR}/.venv/bin/python CACHE FILEPATH "Python with numpy, scipy and h5py for the tests")
 

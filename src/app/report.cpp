@@ -52,10 +52,15 @@ fs::path script(const char* name) {
   return in_tree;
 }
 
+bool of_launcher(std::string_view entry) {
+  constexpr std::string_view beginnings[] = {"OMPI_", "PMIX_", "PMI_", "PMI2_", "HYDI_"};
+  return std::any_of(std::begin(beginnings), std::end(beginnings), [&](std::string_view begin) { return entry.starts_with(begin); });
+}
+
 /// A program in a process group of its own: signals that ask this job to stop do not reach it.
 class Child {
 public:
-  /// Without the variables that would make it join this MPI job.
+  /// Without the variables by which launchers of Open MPI and MPICH would make it join this job.
   explicit Child(std::vector<std::string> words) {
     std::vector<char*> arguments;
     arguments.reserve(words.size() + 1);
@@ -63,7 +68,7 @@ public:
     arguments.push_back(nullptr);
     std::vector<char*> environment;
     for (char** entry = environ; *entry != nullptr; ++entry)
-      if (std::strncmp(*entry, "OMPI_", 5) != 0 && std::strncmp(*entry, "PMIX_", 5) != 0) environment.push_back(*entry);
+      if (!of_launcher(*entry)) environment.push_back(*entry);
     environment.push_back(nullptr);
     posix_spawnattr_t attributes;
     ::posix_spawnattr_init(&attributes);

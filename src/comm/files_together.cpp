@@ -1,6 +1,7 @@
 #include "concord/comm/files_together.hpp"
 
 #include "concord/comm/session.hpp"
+#include "concord/core/text.hpp"
 
 #include <mpi.h>
 
@@ -52,7 +53,7 @@ int unless_refused(int code) {
   std::array<char, MPI_MAX_ERROR_STRING> reason{};
   int length = 0;
   MPI_Error_string(code, reason.data(), &length);
-  refuse(reason.data());
+  refuse(in_one_line(reason.data()));
 }
 
 } // namespace concord::comm

@@ -7,6 +7,7 @@
 
 #include <mpi.h>
 
+#include "comm/watch/leave_launcher.hpp"
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -53,10 +54,7 @@ constexpr unsigned seconds_to_end = 10; // in which a launcher ends the other ra
 /// Keeps the name bound a while longer than this process lives.
 void keep_bound(int socket) {
   if (::fork() != 0) return;
-  constexpr int most_files = 1024;
-  for (int file = 0; file < most_files; ++file) // the launcher waits for some of them
-    if (file != socket) ::close(file);
-  ::setsid();
+  leave_launcher(socket);
   ::sleep(seconds_to_end);
   ::_exit(0);
 }

@@ -74,6 +74,22 @@ std::optional<int> layer_of_name(std::string_view name) {
   return static_cast<int>(*number);
 }
 
+std::string in_one_line(std::string_view text) {
+  constexpr std::string_view blanks = " \t\r";
+  std::string whole;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const auto line = text.substr(begin, end - begin);
+    const auto first = line.find_first_not_of(blanks);
+    if (first != std::string_view::npos) {
+      if (!whole.empty()) whole += "; ";
+      whole += line.substr(first, line.find_last_not_of(blanks) - first + 1);
+    }
+    begin = end + 1;
+  }
+  return whole;
+}
+
 std::string quoted_for_shell(std::string_view word) {
   constexpr std::string_view safe = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-";
   if (!word.empty() && word.find_first_not_of(safe) == std::string_view::npos) return std::string(word);

@@ -2,6 +2,7 @@
 /// Calls of HDF5 and the reason where one fails. Local.
 
 #include "concord/core/error.hpp"
+#include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
 
 #include <string>
@@ -19,7 +20,7 @@ inline std::string hdf5_reason() {
   std::string text;
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first_description, &text);
   H5Eclear2(H5E_DEFAULT);
-  return text.empty() ? "HDF5 gives no reason" : text;
+  return text.empty() ? "HDF5 gives no reason" : in_one_line(text);
 }
 
 inline void silence_hdf5() {

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 extern char** environ;
-enum { longest = 1 << 18, most_words = 4096, most_runs = 64 };
+enum { longest = 1 << 18, most_words = 4096, most_runs = 64, passed = 4 };
 struct head {
   int words, variables, bytes;
 };
@@ -42,10 +42,10 @@ static void read_all(int fd, void* to, size_t bytes) {
   }
 }
 
-/* A head with the three standard streams. */
+/* A head with the three standard streams and the one by which MPICH's launcher speaks with its rank ($PMI_FD), or stderr once more. */
 static ssize_t pass_streams(int fd, struct head* head, int* streams, int sends) {
   union {
-    char room[CMSG_SPACE(3 * sizeof(int))];
+    char room[CMSG_SPACE(passed * sizeof(int))];
     struct cmsghdr align;
   } control = {{0}};
   struct iovec part = {head, sizeof *head};
@@ -54,14 +54,14 @@ static ssize_t pass_streams(int fd, struct head* head, int* streams, int sends) 
     const ssize_t got = recvmsg(fd, &message, MSG_WAITALL);
     const struct cmsghdr* c = CMSG_FIRSTHDR(&message);
     if (got != (ssize_t)sizeof *head || c == NULL) return -1;
-    memcpy(streams, CMSG_DATA(c), 3 * sizeof(int));
+    memcpy(streams, CMSG_DATA(c), passed * sizeof(int));
     return got;
   }
   struct cmsghdr* c = CMSG_FIRSTHDR(&message);
   c->cmsg_level = SOL_SOCKET;
   c->cmsg_type = SCM_RIGHTS;
-  c->cmsg_len = CMSG_LEN(3 * sizeof(int));
-  memcpy(CMSG_DATA(c), streams, 3 * sizeof(int));
+  c->cmsg_len = CMSG_LEN(passed * sizeof(int));
+  memcpy(CMSG_DATA(c), streams, passed * sizeof(int));
   return sendmsg(fd, &message, 0);
 }
 
@@ -82,17 +82,25 @@ static void run(int fd, char* program) {
   static char* words[most_words + 1];
   static char* variables[most_words + 1];
   struct head head;
-  int streams[3];
+  int streams[passed];
+  static char launcher[32];
   if (pass_streams(fd, &head, streams, 0) < 0 || head.bytes > longest || head.words > most_words || head.variables > most_words) _exit(2);
   read_all(fd, text, (size_t)head.bytes);
   close(fd);
   for (int i = 0; i < 3; ++i) dup2(streams[i], i);
   for (int i = 0; i < 3; ++i) close(streams[i]);
+  snprintf(launcher, sizeof launcher, "PMI_FD=%d", streams[3]);
   char* at = text;
   if (chdir(at) != 0) _exit(2);
   at += strlen(at) + 1;
   for (int i = 0; i < head.words; ++i, at += strlen(at) + 1) words[i] = at;
-  for (int i = 0; i < head.variables; ++i, at += strlen(at) + 1) variables[i] = at;
+  int launched = 0;
+  for (int i = 0; i < head.variables; ++i, at += strlen(at) + 1) {
+    const int tells = strncmp(at, "PMI_FD=", 7) == 0;
+    variables[i] = tells ? launcher : at;
+    launched |= tells;
+  }
+  if (!launched) close(streams[3]);
   words[0] = program;
   environ = variables;
   sigprocmask(SIG_SETMASK, &usual, NULL);
@@ -191,7 +199,8 @@ int main(int argc, char** argv) {
     at += strlen(word) + 1;
   }
   head.bytes = (int)at;
-  int streams[3] = {0, 1, 2};
+  const char* launcher = getenv("PMI_FD");
+  int streams[passed] = {0, 1, 2, launcher != NULL ? atoi(launcher) : 2};
   read_all(fd, &child, sizeof child);
   const int numbers[] = {SIGTERM, SIGUSR1, SIGUSR2, SIGINT, SIGHUP};
   for (size_t i = 0; i < sizeof numbers / sizeof *numbers; ++i) {

@@ -61,7 +61,7 @@ class Info(unittest.TestCase):
             self.skipTest(f"{RANKS} ranks on {len(cores)} cores")
         words = command("info", "--ranks")
         program = words.index(CONCORD)
-        script = f'exec taskset -c "$(echo {" ".join(map(str, cores))} | cut -d" " -f$((OMPI_COMM_WORLD_RANK + 1)))" "$@"'
+        script = f'exec taskset -c "$(echo {" ".join(map(str, cores))} | cut -d" " -f$((${{OMPI_COMM_WORLD_RANK:-$PMI_RANK}} + 1)))" "$@"'
         said = self.info(words=[*words[:program], "sh", "-c", script, "sh", *words[program:]])
         self.assertEqual([line["cores"] for line in self.lines], [str(core) for core in cores[:RANKS]], said)
         self.assertEqual(self.warnings, [])

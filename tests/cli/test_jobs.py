@@ -82,7 +82,7 @@ class Jobs(unittest.TestCase):
         return sorted(p.stem for p in (self.folder / "jobs/sites").glob("*.env") if f"CONCORD_SCHEDULER={scheduler}\n" in p.read_text())
 
     def test_every_stage_of_every_site_asks_for_what_its_partition_has(self):
-        self.assertEqual(len(self.sites("slurm")), 5)
+        self.assertEqual(len(self.sites("slurm")), 6)
         for site in self.sites("slurm"):
             with_gpus = site in ("gpu-cluster", "slurm-gpus-per-task")
             self.submit("--site", site)

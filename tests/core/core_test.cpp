@@ -45,6 +45,14 @@ TEST(Text, NamesOfLayersReadBack) {
     EXPECT_FALSE(layer_of_name(name)) << name;
 }
 
+TEST(Text, LinesBecomeOne) {
+  EXPECT_EQ(in_one_line("Other I/O error , error stack:\nADIOI_GEN_WRITECONTIG(80): No space left\n"),
+            "Other I/O error , error stack:; ADIOI_GEN_WRITECONTIG(80): No space left");
+  EXPECT_EQ(in_one_line("\n\n  a \t\r\n \nb"), "a; b");
+  EXPECT_EQ(in_one_line("as it is"), "as it is");
+  EXPECT_EQ(in_one_line("\n \n"), "");
+}
+
 /// The shell itself reads back what is quoted for it.
 TEST(Text, AShellReadsBackQuotedWords) {
   EXPECT_EQ(quoted_for_shell("--set=sae.k=4,a/b:c%d+e@f-g_h"), "--set=sae.k=4,a/b:c%d+e@f-g_h");

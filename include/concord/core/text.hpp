@@ -20,6 +20,8 @@ std::string layer_name(int layer);
 std::optional<int> layer_of_name(std::string_view name);
 /// Parses all of `text` as a whole number with an optional sign; nothing where it is none or too large.
 std::optional<Index> whole_number(std::string_view text);
+/// The lines of a text, blanks at their ends and empty ones left out, behind one another: "a; b". MPICH's reasons have several.
+std::string in_one_line(std::string_view text);
 /// A word as a POSIX shell reads it back: as it is where that is safe, else in single quotes.
 std::string quoted_for_shell(std::string_view word);
 /// "1.5 GiB".

@@ -10,6 +10,7 @@
 #include <mpi.h>
 #include <torch/headeronly/version.h>
 
+#include "app/info/name_of_mpi.hpp"
 #include "app/info/rank_places.hpp"
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -21,9 +22,7 @@ std::string library_versions() {
   char mpi[MPI_MAX_LIBRARY_VERSION_STRING] = {};
   int length = 0;
   MPI_Get_library_version(mpi, &length);
-  std::string mpi_name(mpi);
-  mpi_name.resize(mpi_name.find(',') == std::string::npos ? mpi_name.size() : mpi_name.find(','));
-  return fmt::format("{}, HDF5 {}, libtorch {}.{}.{}", mpi_name, io::hdf5_version(), TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR,
+  return fmt::format("{}, HDF5 {}, libtorch {}.{}.{}", name_of_mpi(mpi), io::hdf5_version(), TORCH_VERSION_MAJOR, TORCH_VERSION_MINOR,
                      TORCH_VERSION_PATCH);
 }
 

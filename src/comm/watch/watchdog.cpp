@@ -5,6 +5,7 @@
 #include "concord/core/run/heartbeat.hpp"
 #include "concord/core/text.hpp"
 
+#include "comm/watch/leave_launcher.hpp"
 #include "comm/watch/watchdog_meeting.hpp"
 #include "comm/watch/watchdog_states.hpp"
 #include <condition_variable>
@@ -35,8 +36,7 @@ void end_later(const std::vector<RankState>& states) {
   for (const auto& state : states)
     if (!state.runs && state.pid > 0) stopped.push_back(static_cast<pid_t>(state.pid));
   if (stopped.empty() || ::fork() != 0) return;
-  for (int file = 0; file < 3; ++file) ::close(file); // the launcher waits for these
-  ::setsid();
+  leave_launcher();
   constexpr unsigned patience = 5;
   ::sleep(patience);
   for (const pid_t pid : stopped) ::kill(pid, SIGKILL);
