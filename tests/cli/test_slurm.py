@@ -160,7 +160,8 @@ class Slurm(unittest.TestCase):
 
     def test_one_job_goes_on_at_the_stage_that_is_not_done(self):
         folder = fresh("one job")
-        study = small_study(folder, sae__steps=150, model__a__layers=[2], model__b__layers=[4], subspaces__concepts="")
+        # The SAE stage is made long enough to be caught in the middle, here and below, by a test that has to wait for its turn, too.
+        study = small_study(folder, sae__steps=1200, model__a__layers=[2], model__b__layers=[4], subspaces__concepts="")
         jobs = self.jobs_of(folder)
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here", "--one-job")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
@@ -179,8 +180,7 @@ class Slurm(unittest.TestCase):
 
     def test_chain_survives_an_interruption(self):
         folder = fresh("chain")
-        # The SAE stage is made long enough to be caught in the middle.
-        study = small_study(folder, sae__steps=800, model__a__layers=[2], model__b__layers=[4])
+        study = small_study(folder, sae__steps=1600, model__a__layers=[2], model__b__layers=[4])
         jobs = self.jobs_of(folder, f"--output={folder}/%x.log")
         submitted = self.cluster.run(str(jobs / "submit"), str(study), "--site", "here")
         self.assertEqual(submitted.returncode, 0, submitted.stdout)
