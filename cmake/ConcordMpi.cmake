@@ -1,12 +1,10 @@
 # Which MPI was found, and whether the libraries above it are built for the same one.
 
 # CONCORD_OPEN_MPI: Open MPI, by the macro of its mpi.h. Else MPICH or one of its descendants, whose launcher knows none of Open MPI's words.
-if(MPI_CXX_FOUND)
-  include(CheckCXXSymbolExists)
-  set(CMAKE_REQUIRED_INCLUDES ${MPI_CXX_INCLUDE_DIRS})
-  set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY) # nothing is linked: mpi.h may have functions of its library in it
-  check_cxx_symbol_exists(OPEN_MPI mpi.h CONCORD_OPEN_MPI)
-  unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
+if(MPI_C_FOUND)
+  include(CheckSymbolExists) # in C: Open MPI's mpi.h asks a C++ program for a library
+  set(CMAKE_REQUIRED_INCLUDES ${MPI_C_INCLUDE_DIRS})
+  check_symbol_exists(OPEN_MPI mpi.h CONCORD_OPEN_MPI)
   unset(CMAKE_REQUIRED_INCLUDES)
 endif()
 

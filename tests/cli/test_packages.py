@@ -235,5 +235,32 @@ def spack_package():
     return package, depends, defined
 
 
+class Mpi(unittest.TestCase):
+    """cmake/ConcordMpi.cmake, with files that stand for libraries."""
+
+    def warnings(self, mpi, wanted):
+        """What is said of a ScaLAPACK that wants `wanted`, where the MPI found is the library `mpi`."""
+        folder = fresh("packages_mpi")
+        (folder / f"{mpi}.1.8").write_bytes(b"\x7fELF")
+        for link in (mpi, "libmpi.so.12" if "mpich" in mpi else "libmpi.so"):  # MPICH is known by two names
+            (folder / link).symlink_to(f"{mpi}.1.8")
+        (folder / "libmpi_other.so.40").write_bytes(b"\x7fELF")
+        (folder / "libscalapack.so").write_bytes(b"\x7fELF\0\1" + b"\0".join([b"libm.so.6", *map(str.encode, wanted), b"pdgesvd_"]) + b"\0")
+        script = folder / "check.cmake"
+        script.write_text(f"cmake_minimum_required(VERSION 3.22)\nset(MPI_C_LIBRARIES {folder / mpi})\ninclude({SOURCE / 'cmake/ConcordMpi.cmake'})\n"
+                          f"concord_same_mpi(ScaLAPACK {folder / 'libscalapack.so'})\n")
+        return " ".join(call("cmake", "-P", script).split())
+
+    def test_a_library_of_another_mpi_is_named(self):
+        self.assertIn("it wants libmpich.so.12", self.warnings("libmpi.so.40", ["libmpich.so.12"]))
+        self.assertIn("it wants libmpi.so.40", self.warnings("libmpich.so.12", ["libmpi.so.40"]))
+
+    def test_those_of_this_one_are_not(self):
+        self.assertEqual(self.warnings("libmpi.so.40", ["libmpi.so.40", "libmpi_mpifh.so.40"]), "")
+        self.assertEqual(self.warnings("libmpich.so.12", ["libmpich.so.12"]), "")
+        self.assertEqual(self.warnings("libmpich.so.12", ["libmpi.so.12"]), "")
+        self.assertEqual(self.warnings("libmpi.so.40", []), "")
+
+
 if __name__ == "__main__":
     unittest.main()

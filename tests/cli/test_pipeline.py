@@ -123,13 +123,17 @@ class Pipeline(unittest.TestCase):
         scripts.mkdir(parents=True)
         (moved / "bin").mkdir()
         shutil.copy(CONCORD, moved / "bin/concord")
-        (scripts / "report.py").write_text("import pathlib, sys\nfolder = pathlib.Path(sys.argv[-1], 'report')\nfolder.mkdir(exist_ok=True)\n"
-                                           "(folder / 'index.html').write_text('of the moved tree')\n")
+        (scripts / "report.py").write_text("import os, pathlib, sys\nfolder = pathlib.Path(sys.argv[-1], 'report')\nfolder.mkdir(exist_ok=True)\n"
+                                           "(folder / 'index.html').write_text('of the moved tree')\n(folder / 'seen').write_text(' '.join(os.environ))\n")
         out = moved / "out"
         shutil.copytree(self.out, out)
         shutil.rmtree(out / "report")
-        subprocess.run([*MPIRUN, "-np", "1", moved / "bin/concord", "report", self.study, "--set", f"study.output={out}"], check=True)
+        subprocess.run([*MPIRUN, "-np", "1", "env", "PMI_NOTHING=1", "HYDI_NOTHING=1", moved / "bin/concord", "report", self.study, "--set", f"study.output={out}"],
+                       check=True)
         self.assertEqual((out / "report/index.html").read_text(), "of the moved tree")
+        seen = (out / "report/seen").read_text().split()
+        self.assertIn("PATH", seen)
+        self.assertEqual([name for name in seen if name.startswith(("OMPI_", "PMIX_", "PMI_", "HYDI_"))], [], "would make it a rank of this job")
 
     def test_every_measure_has_its_chance_in_every_pair(self):
         with h5py.File(self.out / "similarity.h5") as f:
