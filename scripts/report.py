@@ -308,15 +308,23 @@ def measured(row, name, title):
     """One measure of a pair in words; nothing where it was not taken."""
     if not np.isfinite(row.get(f"{name}_score", np.nan)):
         return ""
-    return f", {title} {row[f'{name}_score']:.3f} (null {row[f'{name}_null_mean']:.3f}, q = {row[f'{name}_q']:.3g})"
+    said = [f"{word} {row[column]:{form}}" for word, column, form in (("null", f"{name}_null_mean", ".3f"), ("q =", f"{name}_q", ".3g")) if np.isfinite(row[column])]
+    return f", {title} {row[f'{name}_score']:.3f}" + (f" ({', '.join(said)})" if said else "")
 
 
 def lead(row, results):
     k = results.settings["svcca_k"]
     kept = f"SVCCA with {k} components" if k else f"SVCCA with {100 * results.settings['svcca_variance']:g} % of the variance"
     return (f"The most alike layers are <b>layer {row['layer_a']} of A</b> and <b>layer {row['layer_b']} of B</b>: "
-            f"{row['matched']:.0f} matched features with mean r {row['mean_r']:.2f} (best r of shifted tokens: {row['null_r']:.2f})"
+            f"{row['matched']:.0f} matched features with mean r {row['mean_r']:.2f}"
+            + (f" (best r of shifted tokens: {row['null_r']:.2f})" if np.isfinite(row["null_r"]) else "")
             + measured(row, "svcca", kept) + measured(row, "rsa", "RSA") + ".")
+
+
+def how_chance_was_taken(shuffles):
+    if shuffles == 0:
+        return "Nothing was shuffled: null, q and adjusted are those of closed forms, for the measures that have one."
+    return f"The null shuffles which feature is paired with which; p = (b + 1) / (K + 1) with\nK = {shuffles} shuffles."
 
 
 def measure_table(row, results):
@@ -359,8 +367,7 @@ def page(name, results, images, rows, best, matches, records, skyline, subspaces
     return f"""<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{readable(name)}</title><style>{STYLE}</style></head><body>
 <h1>{readable(name)}</h1><p class="lead">{lead(best, results)}</p>
 <p>A feature of A is <i>matched</i> with a feature of B by the correlation of their activations over the same tokens; SVCCA, RSA and other measures then
-compare the decoder rows of the matched features. The null shuffles which feature is paired with which; p = (b + 1) / (K + 1) with
-K = {results.settings['permutations']} shuffles. <i>B beyond chance</i> counts features of B whose best partner has a larger r than the best of all
+compare the decoder rows of the matched features. {how_chance_was_taken(results.settings['permutations'])} <i>B beyond chance</i> counts features of B whose best partner has a larger r than the best of all
 partners reaches when B's documents are shifted against A's, at a false discovery rate; <i>r &gt; 0.1</i> is the fixed cut of the papers. q is the false discovery
 rate over all layer pairs. <i>Adjusted</i> means (score - null mean) / (1 - null mean); <i>calibrated</i> counts from what the null exceeds with probability
 {results.settings['level']:g} and is 0 below it.</p>

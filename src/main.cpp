@@ -2,6 +2,7 @@
 #include "concord/comm/session.hpp"
 #include "concord/comm/stop.hpp"
 #include "concord/comm/watch/crash.hpp"
+#include "concord/core/error.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/safetensors.hpp"
 
@@ -22,6 +23,13 @@ int run(int argc, char** argv) {
   return code;
 }
 
+/// What was said may still lie in a buffer, and the disk behind it be full.
+int unless_unheard(int code) {
+  if ((std::fflush(stdout) == 0 && std::ferror(stdout) == 0) || code != 0) return code;
+  std::fputs("concord: error: cannot write to standard output\n", stderr);
+  return static_cast<int>(concord::ExitCode::io);
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -32,7 +40,7 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 32 << 20); // the largest value that glibc takes
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
   const auto answered = concord::app::answer_alone(argc, argv);
-  const int code = answered ? *answered : run(argc, argv);
+  const int code = unless_unheard(answered ? *answered : run(argc, argv));
 #ifndef __SANITIZE_ADDRESS__ // its search for leaks comes at exit
   // MPI has ended and with it HDF5. What is left is libtorch's tables: freeing them takes a third of the time of a short run, and it is
   // where another rank's end, or a second signal, would find them half destroyed.

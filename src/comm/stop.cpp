@@ -220,11 +220,23 @@ double most_grace() {
   return text == nullptr ? std::numeric_limits<double>::infinity() : std::max(0.0, std::atof(text));
 }
 
+/// From when the unit that this thread is in heeds a stop.
+thread_local auto unit_heeded_from = std::chrono::steady_clock::time_point::max();
+
 } // namespace
 
 StopWithin::StopWithin(double grace)
-    : heeded_from_(std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
-                                                          std::chrono::duration<double>(std::min(grace, most_grace())))) {}
+    : heeded_from_(std::min(unit_heeded_from,
+                            std::chrono::steady_clock::now() + std::chrono::duration_cast<std::chrono::steady_clock::duration>(
+                                                                   std::chrono::duration<double>(std::min(grace, most_grace()))))) {}
+
+UnitOfWork::UnitOfWork(const StopWithin& unit) : outer_(unit_heeded_from) {
+  unit_heeded_from = std::min(outer_, unit.heeded_from_);
+}
+
+UnitOfWork::~UnitOfWork() {
+  unit_heeded_from = outer_;
+}
 
 bool StopWithin::wanted_here() const {
   return stop_wanted_here() && std::chrono::steady_clock::now() >= heeded_from_;

@@ -28,20 +28,25 @@ constexpr std::size_t least_letters = 3;
 class ListedWords {
 public:
   explicit ListedWords(const ConceptLists& lists) {
-    for (const auto& phrase : lists.phrases) add(phrase.text, lists.fold_case);
-    for (const auto& phrase : lists.silent) add(phrase, lists.fold_case);
+    for (const auto& phrase : lists.phrases) add(phrase.text);
+    for (const auto& phrase : lists.silent) add(phrase);
   }
-  bool holds_kin_of(const std::string& word) const {
-    if (words_.contains(word)) return true;
-    const auto alike = by_beginning_.find(word.substr(0, least_letters));
-    return alike != by_beginning_.end() &&
-           std::any_of(alike->second.begin(), alike->second.end(), [&](const std::string& listed) { return share_a_stem(word, listed); });
+  /// Of the word, or of a part of it between hyphens. Upper and lower case are the same here, whatever the lists say.
+  bool hold_kin_of(const std::string& word) const {
+    const auto parts = content_words(folded_phrase(word, true));
+    return std::any_of(parts.begin(), parts.end(), [&](const std::string& part) { return hold_kin_of_part(part); });
   }
 
 private:
-  void add(const std::string& phrase, bool fold_case) {
-    const std::string folded = folded_phrase(phrase, fold_case);
-    for (const auto& word : content_words(folded)) {
+  bool hold_kin_of_part(const std::string& word) const {
+    if (words_.contains(word)) return true;
+    const auto alike = by_beginning_.find(word.substr(0, least_letters));
+    return alike != by_beginning_.end() && std::any_of(alike->second.begin(), alike->second.end(), [&](const std::string& listed) {
+             return share_a_stem(word, listed) || (listed.size() > least_letters && word.starts_with(listed));
+           });
+  }
+  void add(const std::string& phrase) {
+    for (const auto& word : content_words(folded_phrase(phrase, true))) {
       if (words_.insert(word).second) by_beginning_[word.substr(0, least_letters)].push_back(word);
     }
   }
@@ -60,7 +65,7 @@ public:
   Sample(const comm::Communicator& comm, const std::filesystem::path& tokens, const ConceptLists& lists, const StandInOptions& options,
          const comm::StopWithin& stop)
       : comm_(comm), lists_(lists), options_(options), stop_(stop) {
-    for (const auto& word : english_function_words()) function_words_.insert(folded_phrase(word, lists.fold_case));
+    for (const auto& word : english_function_words()) function_words_.insert(folded_phrase(word, true));
     const auto texts = comm::agreed(comm, [&] { return std::make_shared<const ContextTexts>(tokens); });
     const auto reader = comm::agreed(comm, [&] { return std::make_shared<const corpus::TokenReader>(tokens); });
     share_ = std::min(1.0, static_cast<double>(options.sample) / static_cast<double>(std::max<Index>(reader->count(), 1)));
@@ -91,7 +96,9 @@ private:
     stop_.throw_if_wanted(comm_, "subspaces");
   }
 
-  bool may_stand_in(std::string_view word) const { return word.size() >= least_letters && !function_words_.contains(word); }
+  bool may_stand_in(std::string_view word) const {
+    return word.size() >= least_letters && !function_words_.contains(lists_.fold_case ? word : folded_phrase(std::string(word), true));
+  }
 
   /// Every rank's counts, added on rank 0, which hands them on.
   void sum_up() {
@@ -165,7 +172,7 @@ std::vector<std::vector<std::string>> candidates_of(const Sample& sample, const 
     const IndexPermutation order(end - begin, Philox(options.seed, "words that stand in", static_cast<std::uint64_t>(phrase)));
     for (Index i = 0; i < end - begin && static_cast<Index>(candidates[phrase].size()) < options.candidates; ++i) {
       const auto& word = words[static_cast<std::size_t>(begin) + at(order(i))].text;
-      if (!listed.holds_kin_of(word)) candidates[phrase].push_back(word);
+      if (!listed.hold_kin_of(word)) candidates[phrase].push_back(word);
     }
   }
   return candidates;

@@ -68,14 +68,14 @@ void each_run(const ContextText& context, bool fold_case, const std::function<vo
 }
 
 Candidates::Candidates(const ConceptLists& lists, const MiningOptions& options)
-    : of_(folded_phrase(options.of, lists.fold_case)), the_(folded_phrase(options.the, lists.fold_case)) {
+    : fold_case_(lists.fold_case), of_(folded_phrase(options.of, lists.fold_case)), the_(folded_phrase(options.the, lists.fold_case)) {
   for (const auto& phrase : lists.phrases) {
     std::string key = folded_phrase(phrase.text, lists.fold_case);
     if (key.find(' ') == std::string::npos) heads_.emplace(key, phrase.of_concept);
     known_.insert(std::move(key));
   }
   for (const auto& phrase : lists.silent) known_.insert(folded_phrase(phrase, lists.fold_case));
-  for (const auto& word : options.function_words) function_words_.insert(folded_phrase(word, lists.fold_case));
+  for (const auto& word : options.function_words) function_words_.insert(folded_phrase(word, true)); // at the head of a sentence, too
 }
 
 void Candidates::each(const WordRun& run, const std::function<void(std::string_view phrase, Index of_concept)>& visit) const {

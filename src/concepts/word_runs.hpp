@@ -56,7 +56,9 @@ public:
   void each(const WordRun& run, const std::function<void(std::string_view phrase, Index of_concept)>& visit) const;
 
 private:
-  bool is_content(std::string_view word) const { return !function_words_.contains(word); }
+  bool is_content(std::string_view word) const {
+    return !function_words_.contains(word) && (fold_case_ || !function_words_.contains(folded_phrase(std::string(word), true)));
+  }
   bool may_be_listed(std::string_view phrase) const {
     return static_cast<Index>(phrase.size()) <= longest_phrase && !known_.contains(phrase);
   }
@@ -67,6 +69,7 @@ private:
   TextMap<Index> heads_; ///< concept of each word
   TextSet known_;        ///< phrases of the lists
   TextSet function_words_;
+  bool fold_case_;
   std::string of_, the_;
 };
 

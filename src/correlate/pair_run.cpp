@@ -21,6 +21,7 @@ PairRun::Layer PairRun::load(const Side& side, int layer) const {
 
 PairResult PairRun::run(PairCorrelator& correlator, Index pair) {
   const comm::StopWithin stop;
+  const comm::UnitOfWork all_of_it(stop);
   const Layer a = load(inputs_.a(), inputs_.layer_a(pair));
   const Layer b = load(inputs_.b(), inputs_.layer_b(pair));
   const auto begin = std::chrono::steady_clock::now();

@@ -314,6 +314,15 @@ class RandomisedModel(unittest.TestCase):
         self.assertFalse((out / "pytorch_model.bin").exists())
         self.assertIn("is not empty", script("randomise_model.py", folder, out, code=64))
 
+    def test_heads_inside_and_under_other_names(self):
+        embedding = np.random.default_rng(4).normal(size=(20, 8)).astype("<f4")
+        for names in (("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"), ("gpt_neox.embed_in.weight", "embed_out.weight")):
+            folder = fresh("randomised_" + names[1])
+            write_model(folder, {"model.safetensors": {name: ("F32", embedding) for name in names}})
+            script("randomise_model.py", folder, folder / "out")
+            after = tensors_of(folder / "out")
+            self.assertEqual(after[names[0]][1], after[names[1]][1])
+
     def test_bfloat16_rounds_to_nearest_even(self):
         for value, stored in [(1.0, 0x3F80), (1 + 2**-8, 0x3F80), (1 + 3 * 2**-8, 0x3F82), (1 + 2**-8 + 2**-20, 0x3F81), (-0.0, 0x8000)]:
             self.assertEqual(randomise.stored_of(np.array([value]), "BF16")[0], stored)

@@ -86,6 +86,12 @@ class WithoutMpi(unittest.TestCase):
                 self.assertEqual((done.returncode, done.stderr), (0, ""))
                 self.assertGreater(len(done.stdout), 10)
 
+    def test_a_full_disk_behind_the_output_is_told(self):
+        for words in (["keys"], ["--help"], ["man"]):
+            with open("/dev/full", "w") as full:
+                done = subprocess.run([CONCORD, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual((done.returncode, done.stderr), (74, "concord: error: cannot write to standard output\n"))
+
     def test_one_rank_speaks(self):
         for page in self.PAGES:
             with self.subTest(page=page):

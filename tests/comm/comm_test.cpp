@@ -296,6 +296,22 @@ TEST(Stop, IsHeededWithinAUnitOnceThatHasTakenLong) {
   install_stop_flag(0);
 }
 
+TEST(Stop, IsHeededInPartsOfAUnitAsInTheUnit) {
+  install_stop_flag(0);
+  std::raise(SIGUSR1);
+  EXPECT_FALSE(StopWithin(100).wanted_here());
+  {
+    const StopWithin short_unit(0);
+    const UnitOfWork of_it(short_unit);
+    EXPECT_TRUE(StopWithin(100).wanted_here()) << "a part that begins late in a unit";
+    const StopWithin long_unit(100);
+    const UnitOfWork inside(long_unit);
+    EXPECT_TRUE(StopWithin(100).wanted_here()) << "units lie in each other";
+  }
+  EXPECT_FALSE(StopWithin(100).wanted_here()) << "the unit is over";
+  install_stop_flag(0);
+}
+
 /// Looks as a group by itself does, until a stop is asked for or half a minute has passed.
 bool stops_by_itself(const Communicator& group) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);

@@ -116,6 +116,32 @@ TEST(StandIns, AreNoneWhereNothingOccurs) {
   EXPECT_TRUE(found.words.empty() && found.occurrences.empty());
 }
 
+/// Whatever the lists say of capitals: a listed word, one that begins with it or holds it between hyphens, and function words do not stand
+/// in.
+TEST(StandIns, AreNoKinOfListedWordsWhereCapitalsCount) {
+  std::vector<test::PieceContext> contexts;
+  for (Index i = 0; i < 40; ++i) {
+    contexts.push_back({i, {"<bos>"}});
+    for (const char* word : {"frog", "Frog", "FROGLIKENESS", "tree-frog", "The", "their", "stone", "Stone", "meadow", "Cloud"})
+      contexts.back().pieces.push_back(space + word);
+  }
+  const auto tokens = test::token_file("capitals", contexts);
+  for (const bool fold : {false, true}) {
+    ConceptLists lists;
+    lists.concepts = {{"A", "g"}};
+    lists.phrases = {{"frog", 0, 1}};
+    lists.fold_case = fold;
+    const std::set<std::string> all =
+        fold ? std::set<std::string>{"stone", "meadow", "cloud"} : std::set<std::string>{"stone", "Stone", "meadow", "Cloud"};
+    std::set<std::string> chosen;
+    for (std::uint64_t seed = 0; seed < 12; ++seed)
+      for (const auto& word : find_stand_ins(world(), tokens, lists, find_occurrences(world(), tokens, lists), {.seed = seed}).words)
+        chosen.insert(word.word);
+    EXPECT_GT(chosen.size(), 0U);
+    for (const auto& word : chosen) EXPECT_TRUE(all.contains(word)) << word;
+  }
+}
+
 TEST(WordsThatShareAStem, AreTold) {
   EXPECT_TRUE(share_a_stem("morning", "mornings"));
   EXPECT_TRUE(share_a_stem("king", "king's"));

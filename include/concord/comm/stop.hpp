@@ -27,7 +27,7 @@ bool stop_requested(const Communicator& comm);
 /// So a run that is always cut short ends its short units all the same.
 class StopWithin {
 public:
-  /// The unit begins. Local.
+  /// The unit begins; a part of a unit (UnitOfWork) is heeded no later than the unit. Local.
   explicit StopWithin(double grace = 5);
   /// Whether to leave the loop at hand and come to throw_if_wanted(). Local; from any thread.
   bool wanted_here() const;
@@ -35,7 +35,21 @@ public:
   void throw_if_wanted(const Communicator& comm, const char* stage) const;
 
 private:
+  friend class UnitOfWork;
   std::chrono::steady_clock::time_point heeded_from_;
+};
+
+/// While it lives, what is made of StopWithin on this thread looks within parts of that unit: many short parts must not put a stop off as
+/// if each were all. Units may lie in each other. Local.
+class UnitOfWork {
+public:
+  explicit UnitOfWork(const StopWithin& unit);
+  ~UnitOfWork();
+  UnitOfWork(const UnitOfWork&) = delete;
+  UnitOfWork& operator=(const UnitOfWork&) = delete;
+
+private:
+  std::chrono::steady_clock::time_point outer_;
 };
 
 /// Groups of the ranks of `comm` that work apart: while it lives, a stop that one rank is asked for is asked of every rank. A rank hears of

@@ -12,8 +12,8 @@
 /// "can't" holds can. A character that is not known (bytes that are no UTF-8, U+FFFD) counts as a word character.
 ///
 /// The leftmost match wins, of those that begin at one place the longest, and matches do not overlap. The trie is walked from each place
-/// where a word may begin, as far as a phrase goes on there: after two or three bytes for most words. Time does not grow with the number of
-/// phrases.
+/// where a word may begin, as far as a phrase goes on there: two or three bytes for most words, the longest phrase at most. Time does not
+/// grow with the number of phrases.
 
 #include "concord/core/index.hpp"
 

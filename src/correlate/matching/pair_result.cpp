@@ -228,7 +228,7 @@ void write_pair(io::File& file, const std::string& group, const PairResult& resu
     const auto of_b = static_cast<double>(b.counts[j]);
     const auto n = static_cast<double>(rows);
     iou[j] = both / (of_a + of_b - both);
-    phi[j] = (n * both - of_a * of_b) / std::sqrt(of_a * (n - of_a) * of_b * (n - of_b));
+    phi[j] = std::clamp((n * both - of_a * of_b) / std::sqrt(of_a * (n - of_a) * of_b * (n - of_b)), -1.0, 1.0); // rounding; NaN stays
   }
   file.dataset(group + "/match/a").write_all(m.a);
   for (const auto& [name, values] : {std::pair{"r", &m.r}, {"margin", &m.margin}, {"p", &m.p}, {"q", &m.q}, {"iou", &iou}, {"phi", &phi}})
