@@ -18,10 +18,14 @@ target_link_libraries(concord_test_main PUBLIC GTest::gtest concord_comm PRIVATE
 function(concord_register name)
   cmake_parse_arguments(arg "" "WORK;RANKS" "COMMAND;LABELS" ${ARGN})
   set(work ${CMAKE_BINARY_DIR}/tests/work/${name}.np${arg_RANKS})
+  set(most_seconds 900)
+  if(CONCORD_SANITIZE)
+    set(most_seconds 3600)
+  endif()
   file(MAKE_DIRECTORY ${work})
   add_test(NAME ${name}.np${arg_RANKS} COMMAND ${arg_COMMAND} WORKING_DIRECTORY ${work})
   set_tests_properties(${name}.np${arg_RANKS} PROPERTIES
-    LABELS "${name};RANK_${arg_RANKS};${arg_LABELS}" TIMEOUT 900 PROCESSORS ${arg_RANKS}
+    LABELS "${name};RANK_${arg_RANKS};${arg_LABELS}" TIMEOUT ${most_seconds} PROCESSORS ${arg_RANKS}
     ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_mpi_yield_when_idle=1;CONCORD=${CMAKE_BINARY_DIR}/concord;CONCORD_SOURCE=${CMAKE_SOURCE_DIR};RANKS=${arg_RANKS};MPIRUN=${MPIEXEC_EXECUTABLE} ${concord_flags_text}")
 endfunction()
 list(JOIN CONCORD_MPI_FLAGS " " concord_flags_text)

@@ -113,15 +113,16 @@ def mapped(path, entry, start, mode):
 
 
 def tied_head(folder, where):
-    """Name of the embedding that lm_head.weight is a copy of, or None."""
-    embedding = next((name for name in where if name.endswith(("embed_tokens.weight", "wte.weight"))), None)
-    if embedding is None or "lm_head.weight" not in where:
-        return None
-    (file_a, a, start_a), (file_b, b, start_b) = where[embedding], where["lm_head.weight"]
+    """Names of the head and of the embedding that it is a copy of, or of none."""
+    embedding = next((name for name in where if name.endswith(("embed_tokens.weight", "embed_in.weight", "wte.weight"))), None)
+    head = next((name for name in where if name.endswith(("lm_head.weight", "embed_out.weight"))), None)
+    if embedding is None or head is None:
+        return None, None
+    (file_a, a, start_a), (file_b, b, start_b) = where[embedding], where[head]
     if (a["dtype"], a["shape"]) != (b["dtype"], b["shape"]):
-        return None
+        return None, None
     same = np.array_equal(mapped(folder / file_a, a, start_a, "r"), mapped(folder / file_b, b, start_b, "r"))
-    return embedding if same else None
+    return (head, embedding) if same else (None, None)
 
 
 def copy_and_randomise(source, out, seed):
@@ -133,14 +134,14 @@ def copy_and_randomise(source, out, seed):
         header, start = header_of(source / file)
         where.update((name, (file, entry, start)) for name, entry in header.items())
     kinds = {name: kind_of(name, entry) for name, (_, entry, _) in where.items()}
-    head = tied_head(source, where)
+    head, embedding = tied_head(source, where)
     for path in sorted(source.iterdir()):  # weights in other formats would be the trained ones
         if path.is_file() and path.suffix not in (".bin", ".pt", ".pth", ".h5", ".msgpack", ".gguf", ".onnx"):
             shutil.copyfile(path, out / path.name)
     for name, (file, entry, start) in where.items():
         if kinds[name] != "keep" and 0 not in entry["shape"]:
             tensor = mapped(out / file, entry, start, "r+")
-            randomise(tensor, head if head and name == "lm_head.weight" else name, entry, seed)
+            randomise(tensor, embedding if name == head else name, entry, seed)
             tensor.flush()
     counts = {kind: sum(k == kind for k in kinds.values()) for kind in ("matrix", "rows", "keep")}
     note = {"source": source.resolve().name, "seed": seed, "tensors": counts, "numpy": np.__version__}

@@ -36,9 +36,10 @@ def bos_of(folder, tokenizer, wanted):
         return found
     for name in ("config.json", "generation_config.json"):
         if (folder / name).exists():
-            number = json.loads((folder / name).read_text()).get("bos_token_id")
-            if isinstance(number, int):
-                return number
+            config = json.loads((folder / name).read_text())
+            for told in (config, config.get("text_config") or {}):  # of a model of several modalities
+                if isinstance(told.get("bos_token_id"), int):
+                    return told["bos_token_id"]
     if (folder / "tokenizer_config.json").exists():
         token = json.loads((folder / "tokenizer_config.json").read_text()).get("bos_token")
         token = token.get("content") if isinstance(token, dict) else token
@@ -181,7 +182,7 @@ def main():
     bos = bos_of(file.parent, tokenizer, arguments.bos)
     byte_level = is_byte_level(json.loads(file.read_text(encoding="utf-8")))
     table = gpt2_bytes()
-    pieces = [piece_text(tokenizer.id_to_token(i) or "", byte_level, table) for i in range(tokenizer.get_vocab_size())]
+    pieces = [piece_text(tokenizer.id_to_token(i) or "", byte_level, table) for i in range(1 + max(tokenizer.get_vocab().values()))]
     settings = {"tokenizer": file.name, "context": arguments.context, "max_tokens": arguments.max_tokens, "documents": arguments.documents}
     write(arguments.out, tokenize(arguments, tokenizer, bos), pieces, bos, settings)
 

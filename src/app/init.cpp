@@ -85,10 +85,7 @@ std::string model_table(const Seen& model) {
 /// Tokens that a model is shown at once: no more than it was made for.
 Index context_of(const Seen& model) {
   constexpr Index usual = 1024;
-  const auto config = parse_json(read_text(model.folder / "config.json", "config"));
-  const auto longest = config.is_object() ? config.find("max_position_embeddings") : config.end();
-  const bool known = longest != config.end() && longest->is_number_integer() && longest->get<Index>() > 0;
-  return known ? std::min(usual, longest->get<Index>()) : usual;
+  return model.config.longest > 0 ? std::min(usual, model.config.longest) : usual;
 }
 
 std::string corpus_table(const InitOptions& o, const Seen& a, const Seen& b, double bytes) {

@@ -13,8 +13,8 @@ TokenReader::TokenReader(const std::filesystem::path& path) : path_(path), file_
   hash_ = file_.attribute("token_hash");
   bos_id_ = bos_id_of(file_);
   if (file_.has("/pieces")) pieces_ = file_.dataset("/pieces/ends", {-1}).rows();
-  require(ids_.dims().size() == 1 && context_offsets_.size() >= 2 && context_offsets_.front() == 0 &&
-              context_offsets_.back() == ids_.rows() && std::is_sorted(context_offsets_.begin(), context_offsets_.end()),
+  require(context_offsets_.size() >= 2 && context_offsets_.front() == 0 && context_offsets_.back() == ids_.rows() &&
+              std::is_sorted(context_offsets_.begin(), context_offsets_.end()),
           ExitCode::bad_data, "{}: context_offsets do not fit the tokens", path.string());
 }
 

@@ -37,7 +37,7 @@ io::File open_tokens(const std::filesystem::path& path) {
   io::File file = io::File::open(path);
   require(file.has_attribute("token_hash") && file.has("/tokens"), ExitCode::bad_data,
           "{} is no tokens file; make it with `concord tokenize`", path.string());
-  file.dataset("/tokens", {-1}); // a list: what is read of it is so many ids
+  file.dataset("/tokens", {-1}); // refuses a table: readers count on one id a row
   return file;
 }
 

@@ -47,9 +47,11 @@ Extractor::Extractor(const comm::Communicator& comm, const ExtractOptions& optio
   comm::broadcast_bytes(comm_, &largest, sizeof largest);
   comm::agree(comm_, [&] {
     const Index vocabulary = std::max<Index>(largest + 1, tokens_->pieces());
-    require(vocabulary <= config_.vocab, ExitCode::bad_data,
-            "the vocabularies do not fit: {} has {} pieces, the model {} knows {}; use the model's own tokenizer", options_.tokens.string(),
-            vocabulary, options_.model.string(), config_.vocab);
+    require(
+        vocabulary <= config_.vocab, ExitCode::bad_data,
+        "the vocabularies do not fit: {} has {} pieces, the model {} knows {}; use the model's own tokenizer, without tokens added to it "
+        "that the model has no embedding for",
+        options_.tokens.string(), vocabulary, options_.model.string(), config_.vocab);
   });
   gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
   if (gpu_.number < 0) comm::warn_of_idle_gpus(options_.stage_word, "extract.device = \"cuda\"");
@@ -87,6 +89,7 @@ void Extractor::read_inputs() {
     if (c % options_.batch == 0) block_offsets_.push_back(offsets[at(c)]);
   }
   block_offsets_.push_back(offsets.back());
+  model::require_context(config_, longest_);
   key_ = {"extract", settings::digest_of<ExtractSettings>(options_), {{"tokens", tokens_->hash()}}};
   auto& said = key_.settings; // as older versions said it, so that their results are known again
   said["layers"] = layers_;
@@ -202,11 +205,11 @@ void Extractor::one_block(Flow& flow, Index block, Index next) {
   if (shard == 0 || has_head_) ids = tokens_->ids(first_row, rows);
   const model::Contexts contexts = transformer.contexts(offsets);
   if (shard == 0) {
-    flow.residual = transformer.embed(ids);
+    flow.residual = transformer.embed(ids, contexts);
   } else {
     if (!flow.arriving.defined()) receive(block);
     flow.pipe.finish_receive();
-    flow.residual = gpu_.number >= 0 ? flow.arriving.to(contexts.cosine.device()) : flow.arriving;
+    flow.residual = gpu_.number >= 0 ? flow.arriving.to(model_->transformer.device()) : flow.arriving;
     flow.arriving.reset();
     if (next >= 0) receive(next);
   }

@@ -100,8 +100,8 @@ private:
     gather_statistics(totals);
     left_out_ = comm::sum_of(comm_, source.left_out());
     if (left_out_ > 0)
-      log_info("{}: {} rows of {} are longer than {} median norms; they have no codes", options_.stage_word, left_out_, layer_name(layer),
-               options_.max_norm);
+      log_info("{}: {} rows of {}, BOS rows among them, are longer than {} median norms; they have no codes", options_.stage_word,
+               left_out_, layer_name(layer), options_.max_norm);
     write_layer(layer, source, totals);
     source.layer_done();
     return true;

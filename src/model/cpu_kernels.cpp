@@ -106,6 +106,19 @@ void add_normed(T* residual, const T* x, const float* weight, Index rows, Index 
   });
 }
 
+template <typename T>
+void rms_norm_columns(T* x, const float* weight, Index rows, Index stride, Index count, Index width, float eps) {
+  at::parallel_for(0, rows, grain(count * width), [&](Index begin, Index end) {
+    for (Index r = begin; r < end; ++r)
+      for (Index v = 0; v < count; ++v) {
+        T* vector = x + r * stride + v * width;
+        const float scale = inverse_rms(vector, width, eps);
+#pragma omp simd
+        for (Index i = 0; i < width; ++i) narrow(widen(vector[i]) * scale * weight[i], vector[i]);
+      }
+  });
+}
+
 namespace {
 
 constexpr Index query_tile = 32;
@@ -119,16 +132,17 @@ struct Scratch {
   }
 };
 
-/// Rotates one head of one row: (a, b) -> (a cos - b sin, b cos + a sin), times `scale`.
+/// Rotates the pairs of one head of one row: (a, b) -> (a cos - b sin, b cos + a sin). All its columns times `scale`.
 template <typename T>
-void rotate(const T* head, const float* cosine, const float* sine, Index half, float scale, float* out) {
+void rotate(const T* head, Index columns, const float* cosine, const float* sine, Index pairs, float scale, float* out) {
 #pragma omp simd
-  for (Index i = 0; i < half; ++i) {
+  for (Index i = 0; i < pairs; ++i) {
     const float a = widen(head[i]);
-    const float b = widen(head[half + i]);
+    const float b = widen(head[pairs + i]);
     out[i] = (a * cosine[i] - b * sine[i]) * scale;
-    out[half + i] = (b * cosine[i] + a * sine[i]) * scale;
+    out[pairs + i] = (b * cosine[i] + a * sine[i]) * scale;
   }
+  for (Index i = 2 * pairs; i < columns; ++i) out[i] = widen(head[i]) * scale;
 }
 
 /// Turns scores[begin, end) into exp(score - a common number) and returns their sum.
@@ -170,11 +184,13 @@ template <typename T>
 class HeadGroup {
 public:
   HeadGroup(const T* qkv, const Contexts& contexts, const AttentionSettings& s, Index context, Index kv_head, T* out)
-      : s_(s), group_(s.heads / s.kv_heads), kv_head_(kv_head), width_((s.heads + 2 * s.kv_heads) * s.head_dim), half_(s.head_dim / 2),
+      : s_(s), group_(s.heads / s.kv_heads), kv_head_(kv_head), width_((s.heads + 2 * s.kv_heads) * s.head_dim),
+        pairs_(contexts.rotary[s.rope].pairs()),
         length_(contexts.offsets[static_cast<std::size_t>(context) + 1] - contexts.offsets[static_cast<std::size_t>(context)]),
         rows_(qkv + contexts.offsets[static_cast<std::size_t>(context)] * width_),
-        out_(out + contexts.offsets[static_cast<std::size_t>(context)] * s.heads * s.head_dim), cosine_(contexts.cosine.data_ptr<float>()),
-        sine_(contexts.sine.data_ptr<float>()) {}
+        out_(out + contexts.offsets[static_cast<std::size_t>(context)] * s.heads * s.head_dim),
+        cosine_(contexts.rotary[s.rope].cosine.template data_ptr<float>()), sine_(contexts.rotary[s.rope].sine.template data_ptr<float>()) {
+  }
 
   Index length() const { return length_; }
 
@@ -188,7 +204,7 @@ public:
     for (Index t = first_key; t < end; ++t) {
       const T* key = rows_ + t * width_ + (s_.heads + kv_head_) * e;
       const T* value = key + s_.kv_heads * e;
-      rotate(key, cosine_ + t * half_, sine_ + t * half_, half_, 1.0F, keys + (t - first_key) * e);
+      rotate(key, e, cosine_ + t * pairs_, sine_ + t * pairs_, pairs_, 1.0F, keys + (t - first_key) * e);
 #pragma omp simd
       for (Index i = 0; i < e; ++i) values[(t - first_key) * e + i] = widen(value[i]);
     }
@@ -215,7 +231,7 @@ private:
     float* mixed = Scratch::sized(scratch.mixed, queries * e);
     for (Index h = 0; h < group_; ++h)
       for (Index t = begin; t < end; ++t)
-        rotate(rows_ + t * width_ + (kv_head_ * group_ + h) * e, cosine_ + t * half_, sine_ + t * half_, half_, scale,
+        rotate(rows_ + t * width_ + (kv_head_ * group_ + h) * e, e, cosine_ + t * pairs_, sine_ + t * pairs_, pairs_, scale,
                q + (h * (end - begin) + t - begin) * e);
     product('T', n_keys, queries, e, keys, e, q, e, scores, n_keys);
     for (Index r = 0; r < queries; ++r) {
@@ -241,7 +257,7 @@ private:
   }
 
   const AttentionSettings& s_;
-  Index group_, kv_head_, width_, half_, length_;
+  Index group_, kv_head_, width_, pairs_, length_;
   const T* rows_;
   T* out_;
   const float* cosine_;
@@ -277,6 +293,8 @@ template void add(float*, const float*, Index);
 template void add(Bf16*, const Bf16*, Index);
 template void add_normed(float*, const float*, const float*, Index, Index, float);
 template void add_normed(Bf16*, const Bf16*, const float*, Index, Index, float);
+template void rms_norm_columns(float*, const float*, Index, Index, Index, Index, float);
+template void rms_norm_columns(Bf16*, const float*, Index, Index, Index, Index, float);
 template void attend(const float*, const Contexts&, const AttentionSettings&, float*);
 template void attend(const Bf16*, const Contexts&, const AttentionSettings&, Bf16*);
 

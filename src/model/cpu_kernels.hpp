@@ -17,7 +17,10 @@ template <typename T>
 void add(T* residual, const T* x, Index count);
 template <typename T>
 void add_normed(T* residual, const T* x, const float* weight, Index rows, Index d, float eps);
-/// cosine and sine [longest, head_dim / 2]; out [rows, heads * head_dim]
+/// The RMS norm of `count` vectors of `width` columns in each row, in place; rows are `stride` apart.
+template <typename T>
+void rms_norm_columns(T* x, const float* weight, Index rows, Index stride, Index count, Index width, float eps);
+/// out [rows, heads * head_dim]
 template <typename T>
 void attend(const T* qkv, const Contexts& contexts, const AttentionSettings& settings, T* out);
 

@@ -3,6 +3,7 @@
 #include "concord/core/error.hpp"
 
 #include "model/cpu_kernels.hpp"
+#include <ATen/ATen.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <cmath>
 
@@ -58,20 +59,24 @@ Tensor pack(const Tensor& weight, Index rows) {
 
 using Scalars = c10::List<std::optional<at::Scalar>>;
 
-/// x W^T with an elementwise function behind it: "none", "gelu" (with algorithm "tanh") or "swish".
-Tensor multiply_packed(const Tensor& x, const Tensor& weight, std::string_view behind, std::string_view algorithm) {
+std::optional<Tensor> if_defined(const Tensor& bias) {
+  return bias.defined() ? std::optional(bias) : std::nullopt;
+}
+
+/// x W^T + b with an elementwise function behind it: "none", "gelu" (with algorithm "tanh" or "none") or "swish".
+Tensor multiply_packed(const Tensor& x, const Tensor& weight, const Tensor& bias, std::string_view behind, std::string_view algorithm) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("mkldnn::_linear_pointwise", "")
                              .typed<Tensor(const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view, Scalars,
                                            std::optional<std::string_view>)>();
-  return op.call(x, weight, std::nullopt, behind, Scalars(), algorithm);
+  return op.call(x, weight, if_defined(bias), behind, Scalars(), algorithm);
 }
 
-Tensor multiply_packed_times(const Tensor& x, const Tensor& factor, const Tensor& weight) {
+Tensor multiply_packed_times(const Tensor& x, const Tensor& factor, const Tensor& weight, const Tensor& bias) {
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("mkldnn::_linear_pointwise", "binary")
                              .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, std::string_view)>();
-  return op.call(x, factor, weight, std::nullopt, "mul");
+  return op.call(x, factor, weight, if_defined(bias), "mul");
 }
 
 /// x with rows of zeros behind it up to a multiple of product_rows: oneDNN compiles a product for each number of rows, so
@@ -88,7 +93,7 @@ Tensor padded(const Tensor& x) {
 
 } // namespace
 
-Linear::Linear(Tensor weight, Index rows) : weight_(std::move(weight)) {
+Linear::Linear(Tensor weight, Index rows, Tensor bias) : weight_(std::move(weight)), bias_(std::move(bias)) {
   // oneDNN's own layout saves laying the weight out anew for each product; without its kernels for the type, plain ATen.
   if (!weight_.is_cpu() || !at::globalContext().userEnabledMkldnn()) return;
   try {
@@ -100,22 +105,31 @@ Linear::Linear(Tensor weight, Index rows) : weight_(std::move(weight)) {
 }
 
 Tensor Linear::operator()(const Tensor& x) const {
-  return packed_ ? multiply_packed(padded(x), weight_, "none", "").slice(0, 0, x.size(0)) : at::linear(x, weight_);
+  return packed_ ? multiply_packed(padded(x), weight_, bias_, "none", "").slice(0, 0, x.size(0))
+                 : at::linear(x, weight_, if_defined(bias_));
 }
 
 Tensor Linear::activated(const Tensor& x, Activation activation) const {
-  if (packed_) {
-    const bool gelu = activation == Activation::gelu_tanh;
-    return multiply_packed(padded(x), weight_, gelu ? "gelu" : "swish", gelu ? "tanh" : "").slice(0, 0, x.size(0));
-  }
-  Tensor y = at::linear(x, weight_);
-  return activation == Activation::gelu_tanh ? at::gelu_(y, "tanh") : at::silu_(y);
+  const char* approximation = activation == Activation::gelu_tanh ? "tanh" : "none";
+  const bool gelu = activation != Activation::silu;
+  if (packed_) return multiply_packed(padded(x), weight_, bias_, gelu ? "gelu" : "swish", gelu ? approximation : "").slice(0, 0, x.size(0));
+  Tensor y = at::linear(x, weight_, if_defined(bias_));
+  return gelu ? at::gelu_(y, approximation) : at::silu_(y);
 }
 
 Tensor Linear::times(const Tensor& x, const Tensor& factor) const {
-  if (packed_) return multiply_packed_times(padded(x), padded(factor), weight_).slice(0, 0, x.size(0));
-  return at::linear(x, weight_).mul_(factor);
+  if (packed_) return multiply_packed_times(padded(x), padded(factor), weight_, bias_).slice(0, 0, x.size(0));
+  return at::linear(x, weight_, if_defined(bias_)).mul_(factor);
 }
+
+namespace {
+
+Tensor rms_norm_by_aten(const Tensor& x, const Tensor& weight, double eps) {
+  const Tensor wide = x.to(at::kFloat);
+  return wide.mul(at::rsqrt(wide.square().mean(-1, /*keepdim=*/true).add_(eps))).mul_(weight).to(x.scalar_type());
+}
+
+} // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   if (by_kernel(x)) {
@@ -124,8 +138,32 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
                   out);
     return out;
   }
-  const Tensor wide = x.to(at::kFloat);
-  return wide.mul(at::rsqrt(wide.square().mean(-1, /*keepdim=*/true).add_(eps))).mul_(weight).to(x.scalar_type());
+  return rms_norm_by_aten(x, weight, eps);
+}
+
+Tensor Norm::operator()(const Tensor& x) const {
+  if (!defined()) return x;
+  if (!bias.defined()) return rms_norm(x, weight, eps);
+  return at::layer_norm(x.to(at::kFloat), weight.sizes(), weight, bias, eps).to(x.scalar_type());
+}
+
+void Norm::add_to(Tensor& residual, const Tensor& x) const {
+  if (defined() && !bias.defined())
+    add_normed(residual, x, weight, eps);
+  else
+    add(residual, (*this)(x));
+}
+
+void rms_norm_columns(Tensor& x, Index first, Index count, const Tensor& weight, double eps) {
+  const Index width = weight.size(0);
+  if (by_kernel(x)) {
+    with_pointers(
+        [&](auto* rows) { cpu::rms_norm_columns(rows + first, f32(weight), x.size(0), x.size(1), count, width, static_cast<float>(eps)); },
+        x);
+    return;
+  }
+  Tensor vectors = x.slice(1, first, first + count * width).view({x.size(0), count, width});
+  vectors.copy_(rms_norm_by_aten(vectors, weight, eps));
 }
 
 void add(Tensor& residual, const Tensor& x) {
@@ -143,14 +181,15 @@ void add_normed(Tensor& residual, const Tensor& x, const Tensor& weight, double 
     residual.add_(rms_norm(x, weight, eps));
 }
 
-void GatedMlp::operator()(const Tensor& x, const std::function<void(Index, Index, const Tensor&)>& take) const {
+void Mlp::operator()(const Tensor& x, const std::function<void(Index, Index, const Tensor&)>& take) const {
   const Index rows = x.size(0);
   const Index at_once = x.is_cpu() ? mlp_rows : rows; // a GPU wants large products
   for (Index begin = 0; begin < rows; begin += at_once) {
     const Index end = std::min(rows, begin + at_once);
     const Tensor slice = x.slice(0, begin, end);
     const Tensor piece = x.is_cpu() ? padded(slice) : slice; // once for all three products
-    take(begin, end, down(up.times(piece, gate.activated(piece, activation))).slice(0, 0, end - begin));
+    const Tensor wide = gate.defined() ? up.times(piece, gate.activated(piece, activation)) : up.activated(piece, activation);
+    take(begin, end, down(wide).slice(0, 0, end - begin));
   }
 }
 
@@ -165,11 +204,19 @@ Tensor attend(const Tensor& qkv, const Contexts& contexts, const AttentionSettin
 
 namespace {
 
-/// Rotates the halves of the last dimension of x [n, heads, T, e]: (a, b) -> (a cos - b sin, b cos + a sin).
-Tensor rotate(const Tensor& x, const Contexts& contexts) {
-  const auto halves = x.to(at::kFloat).chunk(2, -1);
-  return at::cat({halves[0] * contexts.cosine - halves[1] * contexts.sine, halves[1] * contexts.cosine + halves[0] * contexts.sine}, -1)
-      .to(x.scalar_type());
+/// Rows [begin, end) of a table.
+RotaryTable positions(const RotaryTable& table, Index begin, Index end) {
+  return {table.cosine.slice(0, begin, end), table.sine.slice(0, begin, end)};
+}
+
+/// Rotates pairs of the last dimension of x [n, heads, T, e]: (a, b) -> (a cos - b sin, b cos + a sin).
+Tensor rotate(const Tensor& x, const RotaryTable& table) {
+  const Index pairs = table.pairs();
+  const Tensor wide = x.to(at::kFloat);
+  const Tensor a = wide.slice(-1, 0, pairs);
+  const Tensor b = wide.slice(-1, pairs, 2 * pairs);
+  const Tensor still = wide.slice(-1, 2 * pairs);
+  return at::cat({a * table.cosine - b * table.sine, b * table.cosine + a * table.sine, still}, -1).to(x.scalar_type());
 }
 
 /// True where query q may not see key k: the future, and beyond the window. [queries, keys]
@@ -227,8 +274,8 @@ Tensor attend_by_aten(const Tensor& qkv, const Contexts& contexts, const Attenti
   Tensor padded = qkv;
   if (places.defined()) padded = at::zeros({n * contexts.longest, qkv.size(1)}, qkv.options()).index_copy_(0, places, qkv);
   const Tensor heads = padded.view({n, contexts.longest, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
-  const Tensor q = rotate(heads.slice(1, 0, s.heads), contexts);
-  const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), contexts);
+  const Tensor q = rotate(heads.slice(1, 0, s.heads), contexts.rotary[s.rope]);
+  const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), contexts.rotary[s.rope]);
   const Tensor mixed = attend_padded(q, k, heads.slice(1, s.heads + s.kv_heads), s).view({n * contexts.longest, s.heads * s.head_dim});
   return places.defined() ? mixed.index_select(0, places) : mixed;
 }
@@ -239,18 +286,14 @@ Tensor attend_behind(const Tensor& earlier, const Tensor& copies, const Contexts
   const Index n = length - first;
   const Index count = copies.size(0) / n;
   const Index group = s.heads / s.kv_heads;
-  Contexts places = context; // rotary tables of the copies' rows
-  places.cosine = context.cosine.slice(0, first, length);
-  places.sine = context.sine.slice(0, first, length);
+  const RotaryTable here = positions(context.rotary[s.rope], first, length);
   const Tensor heads = copies.view({count, n, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
   // Query heads that share a key head are stacked as more queries of that head.
-  const Tensor q = rotate(heads.slice(1, 0, s.heads), places).reshape({count, s.kv_heads, group * n, s.head_dim});
-  const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), places);
+  const Tensor q = rotate(heads.slice(1, 0, s.heads), here).reshape({count, s.kv_heads, group * n, s.head_dim});
+  const Tensor k = rotate(heads.slice(1, s.heads, s.heads + s.kv_heads), here);
   const Tensor v = heads.slice(1, s.heads + s.kv_heads);
-  places.cosine = context.cosine.slice(0, 0, first);
-  places.sine = context.sine.slice(0, 0, first);
   const Tensor shared = earlier.view({1, first, s.heads + 2 * s.kv_heads, s.head_dim}).transpose(1, 2);
-  const Tensor shared_k = rotate(shared.slice(1, s.heads, s.heads + s.kv_heads), places);
+  const Tensor shared_k = rotate(shared.slice(1, s.heads, s.heads + s.kv_heads), positions(context.rotary[s.rope], 0, first));
   const Tensor shared_v = shared.slice(1, s.heads + s.kv_heads);
   Tensor scores = at::cat({at::matmul(q, shared_k.transpose(-1, -2)), at::matmul(q, k.transpose(-1, -2))}, -1).mul_(s.scale);
   if (s.softcap > 0) scores = scores.div_(s.softcap).tanh_().mul_(s.softcap);

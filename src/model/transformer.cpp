@@ -6,6 +6,7 @@
 #include "model/allocator.hpp"
 #include "model/cpu_kernels.hpp"
 #include "model/loader.hpp"
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <algorithm>
 #include <atomic>
@@ -24,9 +25,10 @@ struct Transformer::Parameters {
   at::Device device = at::kCPU;
   std::unique_ptr<Weights> files; ///< mapped: the embedding is read in place
   Tensor embedding;               ///< [vocab, d] as in the file; on a GPU in the type of the forward pass
-  Tensor final_norm;
+  Tensor positions;               ///< [longest, d], where they are learned
+  Norm final_norm;
   Linear head;
-  Tensor inverse_frequencies; ///< [head_dim / 2]
+  std::vector<Tensor> frequencies; ///< of each rope, [pairs]
   std::vector<std::unique_ptr<Block>> blocks;
 };
 
@@ -39,14 +41,15 @@ namespace {
 
 constexpr Index slab_rows = 256; // enough for products at full speed, few enough for the caches
 
-/// 1 / wavelength of each pair of dimensions, stretched as the config says.
-Tensor inverse_frequencies(const ModelConfig& c) {
+/// 1 / wavelength of each pair of columns, stretched as the config says.
+Tensor inverse_frequencies(const Rope& rope) {
   std::vector<float> frequencies;
-  for (Index i = 0; i < c.head_dim; i += 2) {
+  for (Index i = 0; i < rope.columns; i += 2) {
     const auto base =
-        static_cast<float>(std::pow(static_cast<float>(c.rope_theta), static_cast<float>(i) / static_cast<float>(c.head_dim)));
+        static_cast<float>(std::pow(static_cast<float>(rope.theta), static_cast<float>(i) / static_cast<float>(rope.columns)));
     double f = 1.0F / base;
-    const RopeScaling& s = c.rope_scaling;
+    const RopeScaling& s = rope.scaling;
+    if (s.kind == RopeScaling::Kind::longrope) f /= s.factors[static_cast<std::size_t>(i / 2)];
     if (s.kind == RopeScaling::Kind::linear) f /= s.factor;
     if (s.kind == RopeScaling::Kind::llama3) {
       const double wavelength = 2 * std::numbers::pi / f;
@@ -65,16 +68,17 @@ Tensor inverse_frequencies(const ModelConfig& c) {
 
 /// A tied head whose file also holds another one: transformers before 5 tie it, later ones do not, so the loss would hang on the version.
 void check_tied_head(Weights& files, const ModelConfig& c, const std::filesystem::path& folder) {
-  if (!files.has("lm_head.weight")) return;
-  const auto& head = files.tensor("lm_head.weight", {c.vocab, c.hidden});
-  const auto& embedding = files.tensor("model.embed_tokens.weight", {c.vocab, c.hidden});
+  const std::string name = c.names.head + ".weight";
+  if (!files.has(name) || !files.has(c.names.embedding + ".weight")) return; // transformers ties either to the other
+  const auto& head = files.tensor(name, {c.vocab, c.hidden});
+  const auto& embedding = files.tensor(c.names.embedding + ".weight", {c.vocab, c.hidden});
   const bool same = head.dtype == embedding.dtype &&
                     std::memcmp(head.data, embedding.data, static_cast<std::size_t>(head.count()) * size_of(head.dtype)) == 0;
   files.forget(head);
   files.forget(embedding);
   require(same, ExitCode::bad_data,
-          "{}: config.json says tie_word_embeddings, but lm_head.weight differs from the embedding; set it to false to use lm_head.weight",
-          folder.string());
+          "{}: config.json says tie_word_embeddings, but {} differs from the embedding; set it to false to use {}", folder.string(), name,
+          name);
 }
 
 } // namespace
@@ -93,22 +97,24 @@ Transformer::Transformer(const std::filesystem::path& folder, LayerRange range, 
   require(range.first >= 0 && range.first <= range.end && range.end <= c.layers, ExitCode::config, "{} has layers 0 to {}, not [{}, {})",
           folder.string(), c.layers - 1, range.first, range.end);
   p.files = files ? std::make_unique<Weights>(folder, *files) : std::make_unique<Weights>(folder);
-  Loader loader(*p.files, compute, device, rows);
-  const std::string embedding = "model.embed_tokens.weight";
+  Loader loader(*p.files, c, compute, device, rows);
+  const OuterNames names = outer_names(*p.files, c);
   const Family& family = family_of(c.family, (folder / "config.json").string());
-  for (int layer = range.first; layer < range.end; ++layer) p.blocks.push_back(family.load_block(loader, c, layer));
+  for (int layer = range.first; layer < range.end; ++layer) p.blocks.push_back(family.load_block(loader, layer));
   if (range.head) {
-    p.final_norm = loader.norm("model.norm.weight", c.hidden, c.norm_offset);
+    p.final_norm = loader.norm(c.names.final_norm);
     if (c.tied_head) check_tied_head(*p.files, c, folder);
-    p.head = loader.linear({{c.tied_head ? embedding : "lm_head.weight", c.vocab}}, c.hidden);
+    p.head = loader.linear({{names.head, c.vocab}}, c.hidden);
   }
   if (range.first == 0 && device.is_cpu())
-    p.embedding = mapped(p.files->tensor(embedding, {c.vocab, c.hidden}));
+    p.embedding = mapped(p.files->tensor(names.embedding + ".weight", {c.vocab, c.hidden}));
   else if (range.first == 0)
-    p.embedding = range.head && c.tied_head ? p.head.plain_weight() : loader.linear({{embedding, c.vocab}}, c.hidden).plain_weight();
+    p.embedding = range.head && c.tied_head ? p.head.plain_weight() : loader.linear({{names.embedding, c.vocab}}, c.hidden).plain_weight();
+  if (range.first == 0 && c.positions > 0)
+    p.positions = mapped(p.files->tensor(c.names.positions + ".weight", {c.positions, c.hidden})).to(device);
   if (!device.is_cpu()) // long sums of bf16 products stay in f32
     at::globalContext().setAllowBF16ReductionCuBLAS(false);
-  p.inverse_frequencies = inverse_frequencies(c);
+  for (const Rope& rope : c.ropes) p.frequencies.push_back(inverse_frequencies(rope));
 }
 
 Transformer::~Transformer() = default;
@@ -136,19 +142,29 @@ Contexts Transformer::contexts(std::vector<Index> offsets) const {
   for (Index c = 0; c < contexts.count(); ++c)
     contexts.longest =
         std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
-  const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), parameters_->inverse_frequencies);
-  contexts.cosine = angles.cos().to(parameters_->device);
-  contexts.sine = angles.sin().to(parameters_->device);
+  const Parameters& p = *parameters_;
+  require_context(p.config, contexts.longest);
+  for (std::size_t i = 0; i < p.frequencies.size(); ++i) {
+    const double factor = p.config.ropes[i].scaling.attention_factor;
+    const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat), p.frequencies[i]);
+    contexts.rotary.push_back({angles.cos().mul_(factor).to(p.device), angles.sin().mul_(factor).to(p.device)});
+  }
   if (!parameters_->device.is_cpu()) contexts.places = padded_places(contexts, parameters_->device); // once for all layers
   return contexts;
 }
 
-Tensor Transformer::embed(std::span<const std::int32_t> ids) const {
+Tensor Transformer::embed(std::span<const std::int32_t> ids, const Contexts& contexts) const {
   const c10::InferenceMode no_gradients;
   const Parameters& p = *parameters_;
   require(p.embedding.defined(), ExitCode::internal, "this rank's layers do not begin with the embedding");
   const Tensor index = at::from_blob(const_cast<std::int32_t*>(ids.data()), {static_cast<Index>(ids.size())}, at::kInt);
   Tensor residual = at::embedding(p.embedding, index.to(p.embedding.device())).to(p.compute);
+  if (p.positions.defined())
+    for (Index c = 0; c < contexts.count(); ++c) {
+      const Index begin = contexts.offsets[static_cast<std::size_t>(c)];
+      const Index end = contexts.offsets[static_cast<std::size_t>(c) + 1];
+      residual.slice(0, begin, end).add_(p.positions.slice(0, 0, end - begin).to(p.compute));
+    }
   if (p.config.embedding_scale != 1) residual.mul_(at::tensor(p.config.embedding_scale).to(p.compute).to(p.device));
   return residual;
 }
@@ -172,7 +188,7 @@ std::vector<Slab> cut_into_slabs(const Contexts& contexts) {
   for (Index c = 0; c < contexts.count(); ++c) {
     const Index begin = contexts.offsets[static_cast<std::size_t>(c)];
     const Index end = contexts.offsets[static_cast<std::size_t>(c) + 1];
-    if (slabs.empty() || slabs.back().contexts.rows() >= slab_rows) slabs.push_back({begin, {{0}, 0, contexts.cosine, contexts.sine, {}}});
+    if (slabs.empty() || slabs.back().contexts.rows() >= slab_rows) slabs.push_back({begin, {{0}, 0, contexts.rotary, {}}});
     Slab& slab = slabs.back();
     slab.contexts.offsets.push_back(end - slab.first_row);
     slab.contexts.longest = std::max(slab.contexts.longest, end - begin);
@@ -251,8 +267,7 @@ void Transformer::log_probabilities(const Tensor& residual, const std::function<
 
 Tensor Transformer::logits(const Tensor& residual) const {
   const Parameters& p = *parameters_;
-  Tensor logits =
-      p.head(rms_norm(residual.contiguous(), p.final_norm, p.config.rms_norm_eps)); // the kernel reads rows one behind the other
+  Tensor logits = p.head(p.final_norm(residual.contiguous())); // the kernel reads rows one behind the other
   return p.config.final_softcap > 0 ? logits.div_(p.config.final_softcap).tanh_().mul_(p.config.final_softcap) : logits;
 }
 
@@ -294,9 +309,9 @@ double working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, Inde
   const auto n = static_cast<double>(rows);
   const auto piece = static_cast<double>(std::min(rows, mlp_rows));
   const auto d = static_cast<double>(c.hidden);
-  const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + 2 * n * d;
+  const double attention = n * static_cast<double>(c.qkv_width() + c.heads * c.head_dim) + (c.parallel ? 3 : 2) * n * d;
   const double mlp = n * d + piece * (2.0 * static_cast<double>(c.intermediate) + d);
-  const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
+  const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0, 0};
   const double logits = range.head ? static_cast<double>(loss_rows(c.vocab, false) * c.vocab) * (4 + 4 + element) : 0;
   return element * (n * d + std::max(attention, mlp)) + threads * cpu::attend_scratch_bytes(settings, longest) + logits;
 }
@@ -305,10 +320,10 @@ double gpu_working_bytes(const ModelConfig& c, LayerRange range, Dtype compute, 
   const auto element = static_cast<double>(size_of(compute));
   const auto n = static_cast<double>(rows);
   const auto d = static_cast<double>(c.hidden);
-  const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0};
+  const AttentionSettings settings{c.heads, c.kv_heads, c.head_dim, 1, 0, 0, 0};
   const double norm = n * d * (3 * 4 + element); // in f32: the rows, their squares or what they are multiplied by, the result
-  const double attention =
-      element * n * (static_cast<double>(c.qkv_width()) + d) + attend_by_aten_bytes(settings, contexts, longest, element);
+  const double attention = element * n * (static_cast<double>(c.qkv_width()) + (c.parallel ? 2 : 1) * d) +
+                           attend_by_aten_bytes(settings, contexts, longest, element);
   const double mlp = element * n * (2.0 * static_cast<double>(c.intermediate) + 2 * d);
   const double logits = range.head ? static_cast<double>(loss_rows(c.vocab, true) * c.vocab) * (4 + 4 + 2 * element) : 0;
   constexpr double workspace = 64 << 20; // of cuBLAS

@@ -7,7 +7,7 @@
 #include "concord/core/log.hpp"
 #include "concord/io/file_digest.hpp"
 
-#include "model/modalities.hpp"
+#include "model/configs/modalities.hpp"
 #include <set>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -35,6 +35,8 @@ WeightFiles weight_files(const comm::Communicator& comm, const std::filesystem::
     std::error_code unreadable;
     if (files == WeightFiles::single && std::filesystem::exists(folder / index_name, unreadable))
       log_info("{} holds {} and {}; the first is read, as transformers does", folder.string(), single_name, index_name);
+    if (std::filesystem::exists(folder / "adapter_config.json", unreadable))
+      log_warn("{} holds an adapter, which is not read: the model is taken without it; merge it into the weights first", folder.string());
     return files;
   });
 }
@@ -55,9 +57,11 @@ Weights::Weights(const std::filesystem::path& folder, WeightFiles files) : folde
 
 std::string Weights::stored_name(const std::string& name) const {
   if (file_of_.contains(name)) return name;
-  const bool body = name.starts_with("model.");
-  for (const auto& prefix : body ? body_prefixes() : head_prefixes())
-    if (const std::string stored = prefix + (body ? name.substr(6) : name); file_of_.contains(stored)) return stored;
+  const auto behind_prefix = name.substr(name.find('.') + 1);
+  for (const char* prefix : {"model.", "gpt_neox.", "transformer."}) // files of the model without its head leave it out
+    if (name.starts_with(prefix) && file_of_.contains(behind_prefix)) return behind_prefix;
+  for (const auto& stored : names_in_modalities(name))
+    if (file_of_.contains(stored)) return stored;
   return "";
 }
 
@@ -67,8 +71,9 @@ bool Weights::has(const std::string& name) const {
 
 namespace {
 constexpr auto sizes =
-    "model_type, num_hidden_layers, hidden_size, intermediate_size, num_attention_heads, num_key_value_heads, head_dim, vocab_size and "
-    "tie_word_embeddings of config.json say what the weights are";
+    "model_type, num_hidden_layers, hidden_size, intermediate_size, num_attention_heads, num_key_value_heads, head_dim, vocab_size, "
+    "tie_word_embeddings, attention_bias and mlp_bias (of GPT-2 n_layer, n_embd, n_inner, n_head and n_positions) of config.json say what "
+    "the weights are";
 }
 
 const io::TensorView& Weights::tensor(const std::string& name, const std::vector<Index>& shape) {
@@ -81,6 +86,16 @@ const io::TensorView& Weights::tensor(const std::string& name, const std::vector
   require(view.shape == shape, ExitCode::bad_data, "{}: tensor {} has shape [{}], config.json asks for [{}]; {}", file->path().string(),
           name, fmt::join(view.shape, ", "), fmt::join(shape, ", "), sizes);
   return view;
+}
+
+OuterNames outer_names(const Weights& weights, const ModelConfig& config) {
+  OuterNames names = config.names;
+  if (!config.tied_head) return names;
+  if (weights.has(names.embedding + ".weight") || !weights.has(names.head + ".weight"))
+    names.head = names.embedding;
+  else
+    names.embedding = names.head;
+  return names;
 }
 
 void Weights::forget(const io::TensorView& view) const {

@@ -114,6 +114,8 @@ void of_effects(const SubspacesSettings& s, const SubspacesSize& size, const Cou
 void of_carrying(const SubspacesSize& size, const Counts& n, MemoryPlan& plan) {
   const double carried = carried_kinds * n.c;
   plan.begin_phase("carried");
+  plan.each_rank("which part of the map documents are of", "33 C", 33 * size.contexts);
+  plan.at_most();
   of_model(size, carried * n.rows, "9 c a", plan);
   plan.each_rank("products of rows of two models, and their maps", "144 d^2", 144 * size.d * size.d);
   plan.each_rank("a block of rows", "48 d (1024 + T_c)", 48 * size.d * (map_block_rows + size.context));

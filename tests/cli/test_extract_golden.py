@@ -15,6 +15,15 @@ def layer_name(layer):
     return "embedding" if layer < 0 else f"layer_{layer:03d}"
 
 
+def renamed(file, old, new):
+    """A safetensors file whose tensors that begin with `old` begin with `new`."""
+    size = int.from_bytes(file[:8], "little")
+    header = {new + name[len(old):] if name.startswith(old) else name: entry for name, entry in json.loads(file[8:8 + size]).items()}
+    header = json.dumps(header).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[8 + size:]
+
+
 class ExtractGolden(unittest.TestCase):
     def extract(self, name, dtype="f32", batch=1, extra=()):
         folder = fresh(f"{name}_{dtype}_{batch}")
@@ -41,6 +50,22 @@ class ExtractGolden(unittest.TestCase):
             for batch in (1, 8) if RANKS == 1 else (1,):
                 with self.subTest(model=name, batch=batch):
                     self.check(name, batch)
+
+    def test_other_names_of_tensors(self):
+        """Of wholes that were saved without their head, and of a tied head that the file holds alone."""
+        for name, old, new in (("tiny_llava", "language_model.model.", "language_model."), ("tiny_smolvlm", "model.text_model.", "text_model."),
+                               ("tiny_llama3", "model.embed_tokens.", "lm_head."), ("tiny_pythia", "gpt_neox.", ""), ("tiny_gpt2", "transformer.", "")):
+            with self.subTest(model=name):
+                folder = fresh(f"renamed_{name}")
+                config, weights = (SOURCE / RECORD[name]["model"] / file for file in ("config.json", "model.safetensors"))
+                (folder / "config.json").write_bytes(config.read_bytes())
+                (folder / "model.safetensors").write_bytes(renamed(weights.read_bytes(), old, new))
+                run("tokenize", "--tokens", GOLDEN / f"{name}_ids.npy", "--out", folder / "tokens.h5", ranks=1)
+                for model in (config.parent, folder):
+                    run("extract", "--model", model, "--tokens", folder / "tokens.h5", "--layers", "-1,1", "--dtype", "f32", "--out", folder / f"{model.name}.h5", ranks=1)
+                with h5py.File(folder / f"{config.parent.name}.h5") as expected, h5py.File(folder / f"{folder.name}.h5") as got:
+                    for layer in ("embedding", "layer_001"):
+                        np.testing.assert_array_equal(got[layer]["x"][:], expected[layer]["x"][:])
 
     def test_stored_types_round_the_f32_values(self):
         wide, _, _ = self.extract("demo_small")

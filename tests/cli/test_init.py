@@ -4,7 +4,7 @@ import shutil
 import tomllib
 import unittest
 
-from support import DEMO, fresh, run
+from support import DEMO, GOLDEN, fresh, run
 
 
 class Init(unittest.TestCase):
@@ -51,6 +51,13 @@ class Init(unittest.TestCase):
         out = self.folder / "ab.toml"
         run("init", DEMO / "models/small", other, self.corpus, "--out", out)
         self.assertEqual(list(tomllib.loads(out.read_text())["model"]), ["a", "b"])
+
+    def test_contexts_are_no_longer_than_a_model_was_made_for(self):
+        """Also where a model of several modalities or GPT-2 says so in its own words."""
+        for other, longest in (("tiny_llava", 128), ("tiny_gpt2", 24)):
+            out = self.folder / f"{other}.toml"
+            run("init", DEMO / "models/small", GOLDEN / other, self.corpus, "--out", out)
+            self.assertEqual(tomllib.loads(out.read_text())["corpus"]["context"], longest)
 
     def test_names_of_folders_may_hold_dots(self):
         folder = self.folder / "tiny-3.2-1B"

@@ -57,6 +57,21 @@ class TokenizeHf(unittest.TestCase):
         self.assertEqual(spelled[0], documents[0])
         self.assertEqual(spelled[1].rstrip(), documents[1].rstrip())
 
+    def test_ids_may_have_gaps_and_a_language_model_inside_names_its_bos(self):
+        folder = fresh("gaps")
+        rules = json.loads((self.folder / "tokenizer.json").read_text())
+        last = max(rules["model"]["vocab"], key=rules["model"]["vocab"].get)
+        rules["model"]["vocab"][last] += 50
+        (folder / "tokenizer.json").write_text(json.dumps(rules))
+        (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))
+        (folder / "config.json").write_text(json.dumps({"model_type": "llava", "text_config": {"bos_token_id": 7}}))
+        self.script("--tokenizer", folder, "--context", 24, "--out", folder / "tokens.h5", self.folder / "text.txt")
+        data = datasets(folder / "tokens.h5")
+        self.assertEqual(data["/tokens"][0], 7)
+        ends = data["/pieces/ends"]
+        self.assertEqual(len(ends), rules["model"]["vocab"][last] + 1)
+        self.assertGreater(ends[-1], ends[-2])  # the text of the last token is there
+
     def test_concord_reads_it_and_runs_a_llama(self):
         run("verify", self.out, ranks=1)
         run("tokenize", "--tokens", self.out, "--out", self.folder / "copy.h5", ranks=1)

@@ -11,9 +11,10 @@ import numpy as np
 import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import (AutoModelForCausalLM, AutoModelForImageTextToText, CLIPVisionConfig, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM,
-                          LlavaConfig, LlavaForConditionalGeneration, LlavaNextConfig, LlavaNextForConditionalGeneration, SmolVLMConfig,
-                          SmolVLMForConditionalGeneration)
+from transformers import (AutoModelForCausalLM, AutoModelForImageTextToText, CLIPVisionConfig, Gemma2Config, Gemma2ForCausalLM, Gemma3Config,
+                          Gemma3ForConditionalGeneration, Gemma3TextConfig, GemmaConfig, GPT2Config, GPTNeoXConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig,
+                          LlavaForConditionalGeneration, LlavaNextConfig, LlavaNextForConditionalGeneration, MistralConfig, Olmo2Config, Phi3Config,
+                          Qwen2Config, Qwen3Config, SiglipVisionConfig, SmolVLMConfig, SmolVLMForConditionalGeneration)
 from transformers.models.smolvlm.configuration_smolvlm import SmolVLMVisionConfig
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -106,10 +107,87 @@ def save_tiny_modalities():
     save_file(renamed, path, {"format": "pt"})
 
 
+def family_configs():
+    """One small model of each further family: windows shorter than the context, grouped queries, heads that are not hidden / heads wide."""
+    sizes = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, initializer_range=0.3, **TINY)
+    default = {"rope_type": "default", "rope_theta": 300.0}
+    plain = {key: value for key, value in sizes.items() if key != "num_key_value_heads"}
+    one_pair = {"rope_type": "linear", "factor": 2.0, "rope_theta": 300.0, "partial_rotary_factor": 0.34}
+    return {
+        "tiny_llama_biases": LlamaConfig(attention_bias=True, mlp_bias=True, rope_parameters=default, **sizes),
+        "tiny_mistral": MistralConfig(head_dim=8, sliding_window=5, rope_parameters=default, **sizes),
+        "tiny_qwen2": Qwen2Config(use_sliding_window=True, sliding_window=6, max_window_layers=1, tie_word_embeddings=True, rope_parameters=default, **sizes),
+        "tiny_qwen3": Qwen3Config(head_dim=12, rope_parameters=default, **sizes),
+        "tiny_gemma": GemmaConfig(head_dim=8, hidden_act="gelu", attention_bias=True, rope_parameters=default, **sizes),
+        "tiny_gemma3": Gemma3TextConfig(head_dim=8, sliding_window=5, sliding_window_pattern=3, query_pre_attn_scalar=12, **sizes,
+                                        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 700.0},
+                                                         "sliding_attention": {"rope_type": "default", "rope_theta": 90.0}}),
+        "tiny_gpt2": GPT2Config(n_embd=24, n_layer=3, n_head=4, n_positions=24, scale_attn_by_inverse_layer_idx=True, initializer_range=0.3,
+                                **{k: v for k, v in TINY.items() if k != "max_position_embeddings"}),
+        "tiny_pythia": GPTNeoXConfig(**{**plain, "hidden_size": 32}, rope_parameters={**default, "partial_rotary_factor": 0.5}),
+        "tiny_gpt_neox": GPTNeoXConfig(use_parallel_residual=False, attention_bias=False, hidden_act="gelu_new", **plain, rope_parameters=one_pair),
+        "tiny_olmo2": Olmo2Config(rope_parameters=default, **sizes),
+        "tiny_phi3": Phi3Config(sliding_window=9, original_max_position_embeddings=32, **{**sizes, "hidden_size": 32},
+                                rope_parameters={"rope_type": "longrope", "rope_theta": 300.0, "partial_rotary_factor": 0.75, "short_factor": [1.0, 1.5, 3.0],
+                                                 "long_factor": [1.0, 2.0, 8.0]})}
+
+
+def save_tiny_families():
+    for seed, (name, config) in enumerate(family_configs().items()):
+        torch.manual_seed(10 + seed)
+        model = AutoModelForCausalLM.from_config(config)
+        randomize(model, 0.0 if "gemma" in name else 1.0)
+        model.save_pretrained(HERE / name, safe_serialization=True)
+        (HERE / name / "generation_config.json").unlink(missing_ok=True)
+    vision = SiglipVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=4, patch_size=2)
+    text = family_configs()["tiny_gemma3"]
+    text.layer_types = ["full_attention", "sliding_attention", "sliding_attention"]
+    torch.manual_seed(30)
+    model = Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision, image_token_index=96, boi_token_index=95, eoi_token_index=94, mm_tokens_per_image=4))
+    randomize(model, 0.0)
+    model.save_pretrained(HERE / "tiny_gemma3_images", safe_serialization=True)
+    (HERE / "tiny_gemma3_images/generation_config.json").unlink(missing_ok=True)
+    # A head of the whole: the tied one of Gemma-2's default, without its cap.
+    torch.manual_seed(31)
+    text = Gemma2Config(hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+                        sliding_window=5, final_logit_softcapping=3.0, initializer_range=0.3, **TINY)
+    clip = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=4, patch_size=2, projection_dim=8)
+    model = LlavaForConditionalGeneration(LlavaConfig(vision_config=clip, text_config=text, image_token_index=96, vision_feature_layer=-1))
+    randomize(model, 0.0)
+    model.save_pretrained(HERE / "tiny_llava_gemma2", safe_serialization=True)
+    (HERE / "tiny_llava_gemma2/generation_config.json").unlink(missing_ok=True)
+    config = json.loads((HERE / "tiny_llava_gemma2/config.json").read_text())
+    config.pop("tie_word_embeddings", None)
+    config["text_config"].pop("tie_word_embeddings", None)
+    (HERE / "tiny_llava_gemma2/config.json").write_text(json.dumps(config, indent=1) + "\n")
+    # as the published files of Gemma 3 have it
+    config = json.loads((HERE / "tiny_gemma3/config.json").read_text())
+    config.pop("rope_parameters")
+    config.pop("layer_types")
+    config.update(rope_theta=700.0, rope_local_base_freq=90.0, rope_scaling={"rope_type": "linear", "factor": 4.0}, sliding_window_pattern=3)
+    (HERE / "tiny_gemma3/config.json").write_text(json.dumps(config, indent=1) + "\n")
+
+
+def randomize(model, mean):
+    """Norms and biases away from what they begin with."""
+    for name, parameter in model.named_parameters():
+        if "norm" in name and not name.endswith("bias"):
+            torch.nn.init.normal_(parameter, mean, 0.3)
+        elif "ln_" in name and name.endswith("weight"):
+            torch.nn.init.normal_(parameter, 1.0, 0.3)
+        elif name.endswith("bias"):
+            torch.nn.init.normal_(parameter, 0.0, 0.3)
+
+
 def language_model(model):
     """The blocks' module of a model, or of the language model in it."""
-    inside = model.model
+    inside = model.base_model
     return getattr(inside, "language_model", getattr(inside, "text_model", inside))
+
+
+def blocks_of(model):
+    inside = language_model(model)
+    return inside.h if hasattr(inside, "h") else inside.layers
 
 
 def hidden_states(folder, ids, layers, out):
@@ -117,7 +195,7 @@ def hidden_states(folder, ids, layers, out):
     several = "text_config" in json.loads((folder / "config.json").read_text())
     model = (AutoModelForImageTextToText if several else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     streams = []
-    handles = [language_model(model).layers[layer].register_forward_hook(lambda _m, _i, o: streams.append(o[0] if isinstance(o, tuple) else o))
+    handles = [blocks_of(model)[layer].register_forward_hook(lambda _m, _i, o: streams.append(o[0] if isinstance(o, tuple) else o))
                for layer in layers if layer >= 0]
     with torch.no_grad():
         result = model(input_ids=torch.from_numpy(ids), output_hidden_states=True, use_cache=False)
@@ -166,6 +244,13 @@ def modality_extraction():
     return {name: hidden_states(HERE / name, ids, [-1, 0, 1], name) for name in ("tiny_llava", "tiny_llava_next", "tiny_smolvlm")}
 
 
+def family_extraction():
+    save_tiny_families()
+    ids = np.random.default_rng(3).integers(3, 94, (3, 24))
+    ids[:, 0] = 2
+    return {name: hidden_states(HERE / name, ids, [-1, 0, 1, 2], name) for name in [*family_configs(), "tiny_gemma3_images", "tiny_llava_gemma2"]}
+
+
 def tokens():
     """Ids of two documents with odd characters, by the sentencepiece library."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(DEMO / "tokenizer.model"))
@@ -175,7 +260,7 @@ def tokens():
 
 def main():
     tokens()
-    record = {"extraction": extraction() | llama_extraction() | modality_extraction(),
+    record = {"extraction": extraction() | llama_extraction() | modality_extraction() | family_extraction(),
               "versions": {"torch": torch.__version__, "transformers": __import__("transformers").__version__, "numpy": np.__version__, "sentencepiece": sentencepiece.__version__}}
     (HERE / "golden.json").write_text(json.dumps(record, indent=1) + "\n")
 

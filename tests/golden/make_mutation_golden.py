@@ -47,9 +47,9 @@ ADDED = [1, "x", None]  # for keys that the config lacks
 
 def leaves(cfg, at=""):
     for key, value in cfg.items():
-        if key == "vision_config":
+        if key == "vision_config":  # no reader of language models looks into it
             continue
-        if key != "text_config": # whose defaults are a model of 27 GB
+        if key != "text_config":  # whose defaults are a model of 27 GB
             yield f"{at}/{key}", value
         if isinstance(value, dict) and key not in ("training_architecture_details", "model_from_pretrained_kwargs"):
             yield from leaves(value, f"{at}/{key}")
@@ -170,7 +170,7 @@ def dictionary_learning_answer(folder):
 def model_answer(folder):
     """Behind the last block [first, middle and last position of the first context, the first 6 columns], then the mean cross-entropy."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-    from make_golden import language_model
+    from make_golden import blocks_of
     several = isinstance(json.loads((folder / "config.json").read_text()).get("text_config"), dict)
     torch.manual_seed(0)
     model, info = (AutoModelForImageTextToText if several else AutoModelForCausalLM).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
@@ -178,7 +178,7 @@ def model_answer(folder):
         raise KeyError("weights are missing")
     ids = torch.from_numpy(np.load(folder / "ids.npy").astype(np.int64))[:1]
     behind = []
-    language_model(model).layers[model.config.get_text_config().num_hidden_layers - 1].register_forward_hook(lambda _m, _i, o: behind.append(o[0] if isinstance(o, tuple) else o))
+    blocks_of(model)[model.config.get_text_config().num_hidden_layers - 1].register_forward_hook(lambda _m, _i, o: behind.append(o[0] if isinstance(o, tuple) else o))
     logits = model.eval()(input_ids=ids, use_cache=False).logits
     loss = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
     rows = behind[0][0]
@@ -337,6 +337,14 @@ def dictionary_learning(libraries):
     record("dictionary_learning", configs, libraries)
 
 
+def keys_of_family(source):
+    """The keys that a family's file names, among the names of tensors and values."""
+    names = ("attn", "mlp.", "gpt_neox", "transformer", "embed_out", "lm_head", "layernorm", "dense", "query_key_value", "ln_", "proj", "norm", "layers.")
+    words = {w for w in keys_in(f"src/model/families/{source}.cpp") if not any(n in w for n in names)} | ({"layer_norm_eps"} if source == "gpt_neox" else set())
+    return words - {source, "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "longrope", "su", "yarn", "full_attention", "sliding_attention", "weight", "bias", "attention.",
+                    "gemma3_text"}
+
+
 def models(libraries):
     special = {"hidden_act": ["gelu", "relu", "silu", "gelu_pytorch_tanh"], "hidden_activation": ["gelu", "silu", "gelu_pytorch_tanh"],
                "model_type": ["llama", "gemma2", "gemma", "mistral", "gpt2"], "rope_type": ["default", "linear", "llama3", "dynamic", "yarn"],
@@ -355,7 +363,7 @@ def models(libraries):
                                    {"full_attention": {"rope_type": "default", "rope_theta": 700.0}}],
                "layer_types": [["full_attention"] * 4, ["full_attention"] * 3, ["sliding_attention"] * 3, ["sliding_attention", "full_attention"], ["chunked_attention"] * 3],
                "tie_word_embeddings": [True, False], "architectures": [["Gemma2ForCausalLM"], ["LlamaForCausalLM"], ["GPT2LMHeadModel"]], "is_decoder": [True, False]}
-    common = keys_in("src/model/config.cpp") - {"type"}
+    common = (keys_in("src/model/config.cpp") | keys_in("src/model/configs/rope.cpp") | keys_in("src/model/configs/shared.cpp")) - {"type", "full_attention", "sliding_attention", "gelu", "gelu_new", "gelu_pytorch_tanh", "silu", "layer_types"}
     together = [{"set": {"/rope_scaling": {"rope_type": "linear", "factor": 4.0}, "/rope_parameters": {"rope_type": "default", "rope_theta": 700.0}}},
                 {"set": {"/rope_scaling": {}, "/rope_parameters": {"rope_type": "default", "rope_theta": 700.0}}},
                 {"set": {"/rope_theta": 300.0, "/rope_parameters": {"rope_type": "default", "rope_theta": 700.0}}},
@@ -365,16 +373,24 @@ def models(libraries):
                 {"set": {"/original_max_position_embeddings": 16, "/rope_parameters": {"rope_theta": 500.0, **special["rope_scaling"][4]}}},
                 {"set": {"/max_position_embeddings": 64, "/rope_parameters": {"rope_theta": 500.0, **special["rope_scaling"][4]}}},
                 {"set": {"/rope_parameters": {"rope_theta": 500.0, "rope_type": "linear", "type": "default", "factor": 4.0}}}]
+    special |= {"n_embd": [32, 12], "n_head": [1, 2, 8], "n_layer": [1, 2, 4], "n_inner": [96, 40], "n_positions": [1, 23, 48], "layer_norm_epsilon": [0.01],
+                "layer_norm_eps": [0.01], "activation_function": ["gelu", "relu", "gelu_new", "gelu_pytorch_tanh"], "rotary_pct": [0.5, 1.0, 0.3],
+                "rotary_emb_base": [700, 90.0], "use_sliding_window": [True, False], "max_window_layers": [0, 2, 5], "sliding_window_pattern": [1, 2, 3],
+                "rope_local_base_freq": [200.0], "short_factor": [[2.0, 1.0, 1.0], [1.0, 2.0]], "long_factor": [[1.0]], "attention_factor": [2.0, 1.0]}
+    special["layer_types"] += [["sliding_attention", "full_attention", "full_attention"]]
+    special["rope_parameters"] += [{"full_attention": {"rope_type": "default", "rope_theta": 90.0}, "sliding_attention": {"rope_type": "linear", "factor": 2.0}},
+                                   {"rope_type": "default", "partial_rotary_factor": 1.0}]
     configs = {}
-    for name, source in (("tiny_llama2", "llama"), ("tiny_llama3", "llama"), ("tiny_old_style", "gemma2"), ("tiny_shards", "gemma2")):
+    for name, source in (("tiny_llama2", "llama"), ("tiny_llama3", "llama"), ("tiny_llama_biases", "llama"), ("tiny_old_style", "gemma2"), ("tiny_shards", "gemma2"),
+                         ("tiny_gemma", "gemma"), ("tiny_gemma3", "gemma3"), ("tiny_mistral", "mistral"), ("tiny_qwen2", "qwen2"), ("tiny_qwen3", "qwen3"),
+                         ("tiny_olmo2", "olmo2"), ("tiny_phi3", "phi3"), ("tiny_pythia", "gpt_neox"), ("tiny_gpt_neox", "gpt_neox"), ("tiny_gpt2", "gpt2")):
         cfg = json.loads((HERE / name / "config.json").read_text())
-        own = {w for w in keys_in(f"src/model/families/{source}.cpp") if not w.endswith(("attention", "weight", "tanh")) and w not in ("silu", "gemma2", "llama", "model.layers.")}
-        configs[name] = (name, cfg, special, common | own | {"is_decoder"}, together)
-    for name in ("tiny_llava", "tiny_llava_next", "tiny_smolvlm"):
+        configs[name] = (name, cfg, special, common | keys_of_family(source) | {"is_decoder"}, together)
+    for name in ("tiny_llava", "tiny_llava_next", "tiny_smolvlm", "tiny_llava_gemma2", "tiny_gemma3_images"):
         cfg = json.loads((HERE / name / "config.json").read_text())
         ties = [{"set": {"/tie_word_embeddings": outer, "/text_config/tie_word_embeddings": inner}} for outer in (True, False) for inner in (True, False)]
-        ties += [{"set": {"/tie_word_embeddings": True}, "remove": ["/text_config/tie_word_embeddings"]}]
-        configs[name] = (name, cfg, {**special, "model_type": [*special["model_type"], "llava", "smolvlm"]}, {w for w in keys_in("src/model/modalities.cpp") if not w.endswith(".") and "llava" not in w and w not in ("idefics3", "smolvlm", "text_config", "vision_config")}, ties)
+        ties += [{"set": {"/tie_word_embeddings": True}, "remove": ["/text_config/tie_word_embeddings"] * ("tie_word_embeddings" in cfg["text_config"])}]
+        configs[name] = (name, cfg, {**special, "model_type": [*special["model_type"], "llava", "smolvlm"]}, {w for w in keys_in("src/model/configs/modalities.cpp") if not w.endswith(".") and "llava" not in w and w not in ("idefics3", "smolvlm", "text_config", "vision_config", "gemma3", "gemma3_text", "llama")}, ties)
     record("models", configs, libraries)
 
 

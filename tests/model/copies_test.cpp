@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <ATen/ATen.h>
 #include <cstdlib>
 
 namespace concord::model {
@@ -27,7 +28,7 @@ void compare(const char* folder, Index length, Index first, int behind) {
   const Transformer model(path, {0, layers, true}, at::kFloat, at::kCPU, length);
   const auto ids = some_ids(length, model.config().vocab);
   const Contexts context = model.contexts({0, length});
-  Tensor clean = model.embed(ids);
+  Tensor clean = model.embed(ids, context);
   Tensor behind_layer;
   const auto kept = model.run_keeping(clean, context, [&](int layer, const Tensor& rows) {
     if (layer == behind) behind_layer = rows.clone();
@@ -39,7 +40,7 @@ void compare(const char* folder, Index length, Index first, int behind) {
   Tensor copies = (behind_layer.slice(0, first, length).unsqueeze(0) + moves).reshape({count * n, -1}).contiguous();
   model.run_copies(copies, behind, first, kept, context);
   for (Index c = 0; c < count; ++c) {
-    Tensor residual = model.embed(ids);
+    Tensor residual = model.embed(ids, context);
     model.run(residual, context, [&](int layer, const Tensor& rows) {
       if (layer == behind) rows.slice(0, first, length).add_(moves[c]);
     });
@@ -57,6 +58,10 @@ void compare(const char* folder, Index length, Index first, int behind) {
 TEST(Copies, EqualWholeRuns) {
   compare("data/demo/models/small", 100, 80, 2); // its window is 64
   compare("data/demo/models/small", 12, 5, -1);
+  for (const char* family : {"gemma3", "gpt2", "olmo2", "phi3", "pythia", "qwen3"}) { // windows, positions, norms and rotation of their own
+    compare((std::string("tests/golden/tiny_") + family).c_str(), 24, 15, 0);
+    compare((std::string("tests/golden/tiny_") + family).c_str(), 24, 3, -1);
+  }
   compare("data/demo/models/small", 12, 0, 1); // nothing in front
   compare("tests/golden/tiny_llama3", 40, 33, 0);
 }

@@ -25,16 +25,16 @@ double error(const Tensor& got, const Tensor& want) {
   return ((g - w).abs().max() / w.abs().max()).item<double>();
 }
 
-Contexts ragged(std::vector<Index> offsets, Index head_dim) {
+/// @param columns  of a head that are rotated
+Contexts ragged(std::vector<Index> offsets, Index columns) {
   Contexts contexts;
   contexts.offsets = std::move(offsets);
   for (Index c = 0; c < contexts.count(); ++c)
     contexts.longest =
         std::max(contexts.longest, contexts.offsets[static_cast<std::size_t>(c) + 1] - contexts.offsets[static_cast<std::size_t>(c)]);
   const Tensor angles = at::outer(at::arange(contexts.longest, at::kFloat),
-                                  at::pow(at::full({1}, 100.0F), at::arange(0, head_dim, 2, at::kFloat) / -static_cast<double>(head_dim)));
-  contexts.cosine = angles.cos();
-  contexts.sine = angles.sin();
+                                  at::pow(at::full({1}, 100.0F), at::arange(0, columns, 2, at::kFloat) / -static_cast<double>(columns)));
+  contexts.rotary = {{angles.cos(), angles.sin()}};
   return contexts;
 }
 
@@ -43,10 +43,11 @@ Tensor attend_plainly(const Tensor& qkv, const Contexts& contexts, const Attenti
   const Tensor wide = qkv.to(at::kDouble).view({qkv.size(0), s.heads + 2 * s.kv_heads, s.head_dim});
   Tensor out = at::zeros({qkv.size(0), s.heads, s.head_dim}, at::kDouble);
   const auto rotated = [&](const Tensor& x, Index position) {
-    const auto halves = x.chunk(2);
-    const Tensor c = contexts.cosine[position].to(at::kDouble);
-    const Tensor n = contexts.sine[position].to(at::kDouble);
-    return at::cat({halves[0] * c - halves[1] * n, halves[1] * c + halves[0] * n});
+    const RotaryTable& table = contexts.rotary[s.rope];
+    const auto parts = x.split_with_sizes({table.pairs(), table.pairs(), s.head_dim - 2 * table.pairs()});
+    const Tensor c = table.cosine[position].to(at::kDouble);
+    const Tensor n = table.sine[position].to(at::kDouble);
+    return at::cat({parts[0] * c - parts[1] * n, parts[1] * c + parts[0] * n, parts[2]});
   };
   for (std::size_t c = 0; c + 1 < contexts.offsets.size(); ++c)
     for (Index h = 0; h < s.heads; ++h)
@@ -111,6 +112,46 @@ TEST(Ops, AttentionEqualsItsDefinition) {
   }
 }
 
+TEST(Ops, AttentionRotatesAPartOfEachHeadByTheTableThatIsNamed) {
+  const std::vector<Index> offsets{0, 13, 14, 40};
+  int seed = 50;
+  for (const Index columns : {6, 2, 0}) {
+    Contexts contexts = ragged(offsets, columns);
+    contexts.rotary.insert(contexts.rotary.begin(), ragged(offsets, 8).rotary[0]); // of other layers
+    const AttentionSettings settings{4, 2, 8, 0.3, 0, 7, 1};
+    const Tensor qkv = random_tensor({offsets.back(), 64}, seed++) * 1.5;
+    const Tensor want = attend_plainly(qkv, contexts, settings);
+    EXPECT_LT(error(attend(qkv, contexts, settings), want), 3e-6) << columns;
+    EXPECT_LT(error(attend_by_aten(qkv, contexts, settings), want), 3e-6) << columns;
+    const Contexts one{{0, 26}, 26, contexts.rotary, {}};
+    const Tensor last = qkv.slice(0, 14, 40);
+    EXPECT_LT(error(attend_behind(last.slice(0, 0, 20), last.slice(0, 20), one, settings), want.slice(0, 34)), 3e-6) << columns;
+  }
+}
+
+TEST(Ops, NormsOfColumnsAndLayerNormEqualTheirDefinition) {
+  const Tensor x = random_tensor({9, 40}, 60) * 3;
+  const Tensor w = random_tensor({8}, 61);
+  Tensor want = x.clone();
+  Tensor vectors = want.slice(1, 16, 32).view({9, 2, 8});
+  vectors.copy_(vectors / (vectors.square().mean(-1, true) + 1e-5).sqrt() * w);
+  Tensor got = x.clone();
+  rms_norm_columns(got, 16, 2, w, 1e-5);
+  EXPECT_LT(error(got, want), 2e-6);
+  Tensor wide = x.to(at::kDouble); // by ATen
+  rms_norm_columns(wide, 16, 2, w, 1e-5);
+  EXPECT_LT(error(wide, want), 2e-6);
+  const Norm norm{random_tensor({40}, 62), random_tensor({40}, 63), 1e-5};
+  const Tensor middle = x - x.mean(-1, true);
+  const Tensor normed = middle / (middle.square().mean(-1, true) + 1e-5).sqrt() * norm.weight + norm.bias;
+  EXPECT_LT(error(norm(x), normed), 2e-6);
+  Tensor residual = random_tensor({9, 40}, 64);
+  const Tensor sum = residual + normed;
+  norm.add_to(residual, x);
+  EXPECT_LT(error(residual, sum), 2e-6);
+  EXPECT_EQ(error(Norm{}(x), x), 0) << "no norm";
+}
+
 TEST(Ops, LongContextsInPiecesEqualAten) {
   const AttentionSettings settings{2, 1, 8, 0.35, 30.0, 700};
   const Contexts contexts = ragged({0, 2500, 3600}, 8);
@@ -124,6 +165,14 @@ TEST(Ops, LinearEqualsAtenForAnyRows) {
     const Tensor x = random_tensor({rows, 48}, 31);
     EXPECT_LT(error(Linear(w, 64)(x), at::matmul(x, w.t())), 2e-6);
     EXPECT_LT(error(Linear(w.to(at::kBFloat16), 64)(x.to(at::kBFloat16)), at::matmul(x, w.t())), 0.02);
+    const Tensor b = random_tensor({65}, 32);
+    const Tensor y = at::linear(x, w, b);
+    const Linear biased(w, 64, b);
+    EXPECT_LT(error(biased(x), y), 2e-6);
+    EXPECT_LT(error(biased.times(x, y), y * y), 2e-6);
+    EXPECT_LT(error(biased.activated(x, Activation::gelu), at::gelu(y)), 3e-6);
+    EXPECT_LT(error(biased.activated(x, Activation::gelu_tanh), at::gelu(y, "tanh")), 3e-6);
+    EXPECT_LT(error(biased.activated(x, Activation::silu), at::silu(y)), 3e-6);
   }
 }
 
@@ -139,10 +188,20 @@ TEST(Ops, GatedMlpEqualsAtenWholeAndInPieces) {
       const Tensor want =
           at::linear((activation == Activation::gelu_tanh ? at::gelu(g, "tanh") : at::silu(g)) * at::linear(some, up), down);
       Tensor got = at::zeros_like(some);
-      const GatedMlp mlp{Linear(gate, mlp_rows), Linear(up, mlp_rows), Linear(down, mlp_rows), activation};
+      const Mlp mlp{Linear(gate, mlp_rows), Linear(up, mlp_rows), Linear(down, mlp_rows), activation};
       mlp(some, [&](Index begin, Index end, const Tensor& result) { got.slice(0, begin, end).copy_(result); });
       EXPECT_LT(error(got, want), 3e-6);
     }
+}
+
+TEST(Ops, MlpWithoutAGateEqualsAten) {
+  const Tensor up = random_tensor({40, 24}, 44);
+  const Tensor down = random_tensor({24, 40}, 45);
+  const Tensor x = random_tensor({mlp_rows + 17, 24}, 46);
+  Tensor got = at::zeros_like(x);
+  const Mlp mlp{{}, Linear(up, mlp_rows), Linear(down, mlp_rows), Activation::gelu};
+  mlp(x, [&](Index begin, Index end, const Tensor& result) { got.slice(0, begin, end).copy_(result); });
+  EXPECT_LT(error(got, at::linear(at::gelu(at::linear(x, up)), down)), 3e-6);
 }
 
 /// Eight heads, two on a key head.

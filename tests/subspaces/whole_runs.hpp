@@ -3,6 +3,7 @@
 #include "concord/subspaces/effects/effects.hpp"
 
 #include "subspaces/worlds.hpp"
+#include <ATen/ATen.h>
 #include <cstdlib>
 #include <functional>
 
@@ -64,8 +65,9 @@ inline Span span_of(Index begin, Index end) {
 /// Log probabilities of rows [begin, end) behind a whole run; `change` is made behind `layer`.
 inline Tensor log_probabilities(int layer, Index begin, Index end, const std::function<void(const Tensor&)>& change) {
   const c10::InferenceMode no_gradients;
-  Tensor residual = small_model().embed(some_ids());
-  small_model().run(residual, small_model().contexts({0, context_rows}), [&](int at_layer, const Tensor& rows) {
+  const auto context = small_model().contexts({0, context_rows});
+  Tensor residual = small_model().embed(some_ids(), context);
+  small_model().run(residual, context, [&](int at_layer, const Tensor& rows) {
     if (at_layer == layer) change(rows);
   });
   Tensor all;

@@ -81,7 +81,7 @@ private:
     return std::ranges::any_of(mutation["got"], [](const json& got) { return got == "StrictDataclassFieldValidationError"; }) &&
            std::ranges::all_of(set.items(), [&](const auto& item) {
              const json::json_pointer at(item.key());
-             return cfg.contains(at) && cfg[at].is_number() && item.value().is_number();
+             return cfg.contains(at) && (cfg[at].is_number() || cfg[at].is_null()) && item.value().is_number();
            });
   }
 

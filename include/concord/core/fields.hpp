@@ -77,6 +77,12 @@ public:
   /// A whole number in [low, high]. @throws Error bad_data naming the range.
   Index whole(const std::string& key, Index low, Index high = std::numeric_limits<Index>::max()) const;
   Index whole_or(const std::string& key, Index fallback, Index low, Index high = std::numeric_limits<Index>::max()) const;
+  /// All but `key`.
+  Fields without(const std::string& key) const {
+    Fields others = *this;
+    others.json_.erase(key);
+    return others;
+  }
   /// The object under `key`.
   Fields inside(const std::string& key) const { return {get<nlohmann::json>(key), file_ + ": " + key}; }
 

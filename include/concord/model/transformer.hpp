@@ -4,10 +4,11 @@
 /// Equal to Hugging Face's models with attn_implementation="eager" (tests/cli/test_extract_golden.py).
 
 #include "concord/model/config.hpp"
+#include "concord/model/layer_range.hpp"
 #include "concord/model/ops.hpp"
 #include "concord/model/weights.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -18,13 +19,6 @@ namespace concord::model {
 
 /// Called with layer number (-1 for the embedding) and residual stream [rows, d] behind it.
 using ResidualTap = std::function<void(int layer, const at::Tensor& residual)>;
-
-/// Blocks [first, end); first = 0 includes the embedding.
-struct LayerRange {
-  int first = 0;
-  int end = 0;
-  bool head = false; ///< also the final norm and the head, for the loss
-};
 
 class Transformer {
 public:
@@ -39,8 +33,8 @@ public:
   /// Where its weights and residual streams lie.
   at::Device device() const;
   Contexts contexts(std::vector<Index> offsets) const;
-  /// The residual stream in front of block 0. ids [rows] i32
-  at::Tensor embed(std::span<const std::int32_t> ids) const;
+  /// The residual stream in front of block 0. ids [rows] i32, of the contexts one behind the other
+  at::Tensor embed(std::span<const std::int32_t> ids, const Contexts& contexts) const;
   /// Runs the blocks over residual [rows, d] in place; `tap` sees the embedding too when first = 0.
   void run(at::Tensor& residual, const Contexts& contexts, const ResidualTap& tap) const;
   /// run() of one context that keeps each block's queries, keys and values [rows, qkv_width], for run_copies().

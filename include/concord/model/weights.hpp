@@ -4,6 +4,7 @@
 
 #include "concord/comm/session.hpp"
 #include "concord/io/safetensors.hpp"
+#include "concord/model/config.hpp"
 
 #include <filesystem>
 #include <map>
@@ -24,7 +25,7 @@ public:
   Weights(const std::filesystem::path& folder, WeightFiles files);
   /// From the files that this process finds.
   explicit Weights(const std::filesystem::path& folder);
-  /// A tensor by its name with or without the leading "model.", checked against `shape`.
+  /// A tensor by its name with or without the leading "model." (or another family's like), checked against `shape`.
   /// @throws Error bad_data naming tensor, file and both shapes.
   const io::TensorView& tensor(const std::string& name, const std::vector<Index>& shape);
   bool has(const std::string& name) const;
@@ -40,6 +41,10 @@ private:
   std::map<std::string, std::string> file_of_; ///< tensor -> file name
   std::map<std::string, std::unique_ptr<io::SafetensorsFile>> open_;
 };
+
+/// What the tensors outside of the blocks are called in these files. A tied head and its embedding are one tensor, under the name that the
+/// files have. Local.
+OuterNames outer_names(const Weights& weights, const ModelConfig& config);
 
 /// Digest of a model folder: its config and every byte of its weight files. Collective over `comm`.
 /// @throws Error input_missing, or as io::file_digest() does; agreed.

@@ -152,7 +152,8 @@ struct TrainingsSettings {
     setting("groups", s.groups, within(1, largest_int),
             "groups of ranks that train layers side by side; 1: all ranks train one layer after the other", settings::Digest::ignored);
     setting("recovered_contexts", s.recovered_contexts, within(0, largest_index),
-            "contexts on which the model runs with each SAE spliced in, for the cross-entropy recovered; 0: none");
+            "contexts on which the model runs with each SAE spliced in, for the cross-entropy recovered, in whole batches of "
+            "extract.batch; 0: none");
     setting("crosscoders", s.crosscoders, anything(),
             "pairs of a layer of A and one of B, [\"3:5\"], on which to train a crosscoder: one SAE over the rows of both");
     setting("variants", s.variants, anything(),

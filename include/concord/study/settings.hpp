@@ -38,7 +38,7 @@ struct ModelSettings {
   template <typename Self, typename Visit>
   static void describe(Self& s, Visit&& setting) {
     using namespace settings;
-    setting("path", s.path, anything(), "Hugging Face folder (Gemma-2 or Llama: config.json and safetensors)");
+    setting("path", s.path, anything(), "Hugging Face folder (config.json and safetensors; docs/formats.md lists the families)");
     setting(
         "same_as", s.same_as, anything(),
         "another model of the study, in the place of path: this one has its residual streams, which are not extracted again, and SAEs of "

@@ -2,7 +2,8 @@
 /// What `subspaces` takes in memory (docs/memory.md), on disk and in its claim. Local.
 
 #include "concord/core/machine/memory_plan.hpp"
-#include "concord/model/transformer.hpp"
+#include "concord/model/config.hpp"
+#include "concord/model/layer_range.hpp"
 #include "concord/subspaces/settings.hpp"
 
 namespace concord::subspaces {

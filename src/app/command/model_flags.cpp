@@ -8,7 +8,7 @@ namespace concord::app {
 
 ModelFlags::ModelFlags(CLI::App& command, std::set<std::string> without) {
   without.insert("fused"); // which is how stages of a study follow each other
-  command.add_option("--model", options_->model, "Hugging Face folder of a Gemma-2 or Llama model");
+  command.add_option("--model", options_->model, "Hugging Face folder of a model (docs/formats.md)");
   command.add_option("--tokens", options_->tokens, "tokens.h5, or token ids [contexts, length] (.npy, .npz, .safetensors)");
   command.add_option("--bos-id", *bos_id_, "of token ids of an array: the id that opens contexts")->capture_default_str();
   command.add_option("--layers", *layers_, "all, or numbers such as 0,3,5 (-1: the embedding)")->capture_default_str();

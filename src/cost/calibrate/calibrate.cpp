@@ -149,7 +149,9 @@ private:
 
 Calibration calibrate(const comm::Communicator& comm, const CalibrateOptions& options) {
   comm::agree(comm, [&] {
-    require(options.repeats > 0 && options.file_mib >= 1, ExitCode::usage, "--repeat must be positive, --file-mib at least 1");
+    constexpr double most_mib = 1 << 24; // 16 TiB
+    require(options.repeats > 0 && options.file_mib >= 1 && options.file_mib <= most_mib, ExitCode::usage,
+            "--repeat must be positive, --file-mib from 1 to {:.0f}", most_mib);
     require(options.seconds >= 0, ExitCode::usage, "--seconds must not be negative");
     require(options.part > 0 && options.part <= 1, ExitCode::usage, "--part must be above 0 and at most 1, not {}", options.part);
     require(fs::is_directory(options.work), ExitCode::input_missing, "there is no folder {} to work in", options.work.string());

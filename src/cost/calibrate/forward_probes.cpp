@@ -4,6 +4,7 @@
 #include "concord/model/transformer.hpp"
 
 #include "cost/calibrate/probe.hpp"
+#include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 
 namespace concord::cost {

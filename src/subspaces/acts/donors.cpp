@@ -34,11 +34,13 @@ private:
 
 } // namespace
 
-std::map<std::int32_t, Donors> draw_donors(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans, std::uint64_t seed) {
+std::map<std::int32_t, Donors> draw_donors(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans,
+                                           const std::vector<std::int32_t>& left_out, std::uint64_t seed) {
   const Philox random(seed, "resampled spans");
   std::map<Index, OfLength> of_length;
   for (std::size_t i = 0; i < spans.size(); ++i)
-    if (!spans[i].random) of_length[spans[i].length()].add(spans[i].concept_number, static_cast<std::int32_t>(i));
+    if (!spans[i].random && !std::binary_search(left_out.begin(), left_out.end(), static_cast<std::int32_t>(i)))
+      of_length[spans[i].length()].add(spans[i].concept_number, static_cast<std::int32_t>(i));
   std::map<std::int32_t, Donors> drawn;
   for (const std::int32_t number : at_spans) {
     const Span& span = spans[at(number)];

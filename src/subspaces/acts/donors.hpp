@@ -12,9 +12,11 @@ namespace concord::subspaces {
 /// Two spans, of two concepts, so that there is one that is not of the concept removed; -1: there is none.
 using Donors = std::array<std::int32_t, 2>;
 
-/// For each span of `at_spans` spans of the same length, of other concepts than its own, drawn from all that are not random: each is as
-/// likely as any other, the second among those that are of another concept than the first. A pure function of spans and seed.
-std::map<std::int32_t, Donors> draw_donors(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans, std::uint64_t seed);
+/// For each span of `at_spans` spans of the same length, of other concepts than its own, drawn from all that are neither random nor of
+/// `left_out` (ascending; those whose rows are too long behind the layer): each is as likely as any other, the second among those that are
+/// of another concept than the first. A pure function of these and the seed.
+std::map<std::int32_t, Donors> draw_donors(const std::vector<Span>& spans, const std::vector<std::int32_t>& at_spans,
+                                           const std::vector<std::int32_t>& left_out, std::uint64_t seed);
 
 /// Which of two donors a removal of that concept takes: the first, or the second where the first is of the concept; -1: none.
 int donor_for(const std::vector<Span>& spans, const Donors& donors, Index removed);

@@ -8,6 +8,7 @@
 #include "subspaces/effects/changed_runs.hpp"
 #include "subspaces/effects/document_means.hpp"
 #include "subspaces/files/result_file.hpp"
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <numeric>
 

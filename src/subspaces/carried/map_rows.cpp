@@ -12,7 +12,6 @@
 #include <cmath>
 #include <map>
 #include <numeric>
-#include <set>
 
 namespace concord::subspaces {
 namespace {
@@ -21,26 +20,36 @@ Index context_of(const std::vector<Index>& offsets, Index row) {
   return std::upper_bound(offsets.begin(), offsets.end(), row) - offsets.begin() - 1;
 }
 
-/// The part of each document that occurs, by its number among the spans.
-std::map<Index, MapPart> parts_of_documents(const std::vector<Span>& spans, const std::set<Index>& documents, std::uint64_t seed) {
-  std::map<Index, std::int8_t> half;
-  for (const Span& span : spans) half.emplace(span.document, span.document_half);
-  const Philox random(seed, "documents of a map");
-  std::map<Index, MapPart> parts;
-  std::map<std::pair<std::uint64_t, Index>, Index> in_order; // of half 0
-  for (const Index document : documents) {
-    const std::uint64_t key = random.bits(static_cast<std::uint64_t>(document));
-    const auto found = half.find(document);
-    const bool held = found == half.end() ? (key & 1U) != 0 : found->second == 1;
-    parts[document] = held ? MapPart::held : MapPart::fit;
-    if (!held) in_order.emplace(std::pair{key, document}, document);
+/// The part of each document: 9 bytes each; 16 more for each of half 0 while parts are dealt.
+class DocumentParts {
+public:
+  /// @param documents  that occur, in any order, several times or not
+  DocumentParts(std::vector<Index> documents, const std::vector<Span>& spans, std::uint64_t seed) : documents_(std::move(documents)) {
+    std::sort(documents_.begin(), documents_.end());
+    documents_.erase(std::unique(documents_.begin(), documents_.end()), documents_.end());
+    std::map<Index, std::int8_t> half; // as the spans say
+    for (const Span& span : spans) half.emplace(span.document, span.document_half);
+    const Philox random(seed, "documents of a map");
+    std::vector<std::pair<std::uint64_t, Index>> in_order; // of half 0: key, place
+    for (std::size_t i = 0; i < documents_.size(); ++i) {
+      const std::uint64_t key = random.bits(static_cast<std::uint64_t>(documents_[i]));
+      const auto found = half.find(documents_[i]);
+      const bool held = found == half.end() ? (key & 1U) != 0 : found->second == 1;
+      parts_.push_back(held ? MapPart::held : MapPart::fit);
+      if (!held) in_order.emplace_back(key, static_cast<Index>(i));
+    }
+    std::sort(in_order.begin(), in_order.end());
+    constexpr std::size_t every = 5;
+    for (std::size_t i = every - 1; i < in_order.size(); i += every) parts_[at(in_order[i].second)] = MapPart::choose;
   }
-  constexpr Index every = 5;
-  Index number = 0;
-  for (const auto& [key, document] : in_order)
-    if (++number % every == 0) parts[document] = MapPart::choose;
-  return parts;
-}
+  MapPart of(Index document) const {
+    return parts_[static_cast<std::size_t>(std::lower_bound(documents_.begin(), documents_.end(), document) - documents_.begin())];
+  }
+
+private:
+  std::vector<Index> documents_;
+  std::vector<MapPart> parts_;
+};
 
 /// Whether contexts stand for documents among the spans (choose_spans()).
 bool by_context(const std::vector<Span>& spans, const ContextPlaces& places) {
@@ -135,15 +144,16 @@ MapContexts draw_map_contexts(const std::vector<Span>& spans, const ContextPlace
   const auto count = static_cast<Index>(places.offsets.size()) - 1;
   const bool contexts_alone = by_context(spans, places);
   const auto document_of = [&](Index context) { return contexts_alone ? context : places.document[at(context)]; };
-  std::set<Index> documents;
-  for (Index context = 0; context < count; ++context) documents.insert(document_of(context));
-  const auto parts = parts_of_documents(spans, documents, seed);
+  std::vector<Index> documents;
+  documents.reserve(at(count));
+  for (Index context = 0; context < count; ++context) documents.push_back(document_of(context));
+  const DocumentParts parts(std::move(documents), spans, seed);
   const IndexPermutation order(count, Philox(seed, "contexts of a map"));
   MapContexts drawn;
   std::array<Index, 2> rows{}; // by half
   for (Index i = 0; i < count; ++i) {
     const Index context = order(i);
-    const MapPart part = parts.at(document_of(context));
+    const MapPart part = parts.of(document_of(context));
     Index& taken = rows[part == MapPart::held ? 1 : 0];
     const Index length = places.offsets[at(context) + 1] - places.offsets[at(context)];
     if (taken + length > most_rows) continue;

@@ -14,7 +14,7 @@ namespace concord::subspaces {
 
 /// fit, choose: of the documents of half 0, every fifth being kept to choose the ridge's strength on; held: of half 1, on which R^2 and
 /// effects are measured.
-enum class MapPart { fit, choose, held };
+enum class MapPart : std::uint8_t { fit, choose, held };
 inline constexpr int map_parts = 3;
 
 /// Numbers of contexts of each part, in the order in which they were drawn.

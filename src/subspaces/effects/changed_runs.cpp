@@ -1,5 +1,6 @@
 #include "subspaces/effects/changed_runs.hpp"
 
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <limits>
 
@@ -12,8 +13,8 @@ ChangedRuns::ChangedRuns(const ModelShard& shard, int layer, const std::vector<s
   const c10::InferenceMode no_gradients;
   const auto& model = shard_.model();
   const auto count = static_cast<Index>(ids_.size());
-  Tensor residual_stream = shard_.is_first() ? model.embed(ids_) : shard_.receive(count);
   const auto contexts = model.contexts({0, count});
+  Tensor residual_stream = shard_.is_first() ? model.embed(ids_, contexts) : shard_.receive(count);
   const model::ResidualTap tap = [&](int at_layer, const Tensor& rows) {
     shard_.progress();
     if (at_layer == layer_) behind_ = rows.clone();

@@ -4,7 +4,7 @@
 
 #include "concord/subspaces/effects/model_shard.hpp"
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <functional>
 #include <vector>
 

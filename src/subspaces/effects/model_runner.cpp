@@ -118,7 +118,11 @@ void ModelRunner::require_host_memory(Index longest, Index rows) const {
   each_rank("the blocks of the model that a rank has", "w P", here * model::weight_bytes(config_, range, options_.compute, false));
   each_rank("queries, keys and values of a context", "4 T L (h + 2 g) e",
             here * 4.0 * static_cast<double>(longest * (range.end - range.first) * config_.qkv_width()));
-  each_rank("a batch of rows", "", here * model::working_bytes(config_, range, options_.compute, longest, longest, thread_count()));
+  each_rank("a batch of rows", "",
+            here * model::working_bytes(config_, range, options_.compute, std::max(longest, rows), longest, thread_count()));
+  each_rank("changed rows of a span", "16 b a d", here * 16.0 * static_cast<double>(rows * config_.hidden));
+  each_rank("attention of changed rows", "12 b h a T_c",
+            here * 12.0 * static_cast<double>(rows * config_.heads) * static_cast<double>(longest));
   each_rank("rows on their way between shards", "12 d (T_c + a)", sent);
   comm::require_memory(comm_, plan, std::string(more_shards) + ", start fewer ranks a node, or set subspaces.effects = false");
 }
@@ -129,6 +133,7 @@ void ModelRunner::load(Index copies, const EffectPlaces& places) {
   for (Index c = 0; c < tokens_.contexts(); ++c)
     longest = std::max(longest, tokens_.context_offsets()[at(c) + 1] - tokens_.context_offsets()[at(c)]);
   if (!is_loaded_) {
+    model::require_context(config_, longest); // all ranks see the same
     gpu_ = comm::bind_gpu(comm_, options_.device, options_.allow_shared_gpu);
     if (gpu_.number < 0) comm::warn_of_idle_gpus("subspaces", "extract.device = \"cuda\"");
     if (grid_.active() < comm_.size())

@@ -1,5 +1,7 @@
 #include "concord/subspaces/effects/model_shard.hpp"
 
+#include <ATen/ATen.h>
+
 namespace concord::subspaces {
 namespace {
 

@@ -103,8 +103,9 @@ void removal_claim(const comm::Communicator& comm, io::File* file, const Extent&
 void steering_claim(const comm::Communicator& comm, io::File* file, const Extent& e, const ClaimInputs& inputs, Index strength) {
   auto [a, b] = both_sides(comm, file, e, [&](char side, Index layer) { return read_steering(*file, e, side, layer, strength); });
   const RemovedBases steered{kinds_to_steer(inputs.removed.kinds), inputs.removed.concepts};
-  const auto values = claim_values(comm, std::move(a), std::move(b),
-                                   {steered, inputs.groups, inputs.together, no_similarity, inputs.permutations, inputs.seed});
+  const auto values =
+      claim_values(comm, std::move(a), std::move(b),
+                   {steered, inputs.groups, inputs.together, no_similarity, inputs.permutations, inputs.seed, inputs.dealt});
   const auto names = claim_datasets(no_similarity);
   comm::agree(comm, [&] {
     for (std::size_t i = 0; i < names.size() && file != nullptr; ++i) // of all spans, which come first

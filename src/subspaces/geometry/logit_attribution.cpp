@@ -12,6 +12,7 @@
 #include <ATen/ATen.h>
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 namespace concord::subspaces {
 namespace {
@@ -65,6 +66,16 @@ FirstTokens first_tokens(const comm::Communicator& comm, const corpus::TokenRead
   return first;
 }
 
+namespace {
+
+/// LayerNorm takes the mean of a row's columns out, so nothing along it reaches the logits.
+void take_out_mean(std::vector<double>& direction) {
+  const double mean = std::accumulate(direction.begin(), direction.end(), 0.0) / static_cast<double>(direction.size());
+  for (double& value : direction) value -= mean;
+}
+
+} // namespace
+
 std::vector<double> token_directions(const comm::Communicator& comm, const std::filesystem::path& model,
                                      const std::vector<std::int32_t>& ids) {
   const auto config = comm::agreed(comm, [&] { return model::read_config(model); });
@@ -75,9 +86,9 @@ std::vector<double> token_directions(const comm::Communicator& comm, const std::
   std::vector<double> mean;
   comm::agree(comm, [&] {
     files = std::make_unique<model::Weights>(model, which);
-    const std::string name = config.tied_head ? "model.embed_tokens.weight" : "lm_head.weight";
-    head = mapped_tensor(files->tensor(name, {config.vocab, config.hidden}));
-    norm = doubles(mapped_tensor(files->tensor("model.norm.weight", {config.hidden})));
+    const auto names = model::outer_names(*files, config);
+    head = mapped_tensor(files->tensor(names.head + ".weight", {config.vocab, config.hidden}));
+    norm = doubles(mapped_tensor(files->tensor(names.final_norm + ".weight", {config.hidden})));
     mean = sum_of_rows(head, {config.vocab, comm.size()}, comm.rank());
   });
   comm::sum(comm, mean);
@@ -86,9 +97,11 @@ std::vector<double> token_directions(const comm::Communicator& comm, const std::
     for (const std::int32_t id : ids) {
       require(id >= 0 && id < config.vocab, ExitCode::bad_data, "the corpus holds the token id {}, {} has a vocabulary of {}", id,
               model.string(), config.vocab);
-      const auto row = doubles(head[id]);
-      for (std::size_t j = 0; j < row.size(); ++j)
-        directions.push_back((config.norm_offset + norm[j]) * (row[j] - mean[j] / static_cast<double>(config.vocab)));
+      auto direction = doubles(head[id]);
+      for (std::size_t j = 0; j < direction.size(); ++j)
+        direction[j] = (config.norm_offset + norm[j]) * (direction[j] - mean[j] / static_cast<double>(config.vocab));
+      if (config.layer_norm) take_out_mean(direction);
+      directions.insert(directions.end(), direction.begin(), direction.end());
     }
   });
   return directions;

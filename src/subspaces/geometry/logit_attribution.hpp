@@ -3,7 +3,8 @@
 ///
 /// The logits of a row x are W_U (w_norm * x / rms(x)) (before a soft-cap, which keeps their order), so with the scale of the clean run
 /// frozen a change u of x changes the logit of token v by g_v . u / rms(x), g_v = w_norm * (W_U[v] - mean of W_U over the vocabulary): the
-/// softmax does not see a shift that all logits share. The share ||U^T g_v||^2 / ||g_v||^2 says how much of what tells v from other tokens
+/// softmax does not see a shift that all logits share. Where the norm is LayerNorm, x and its rms are about the mean of x's columns, so g_v
+/// is, too. The share ||U^T g_v||^2 / ||g_v||^2 says how much of what tells v from other tokens
 /// lies in U; the scale cancels. A random U of k dimensions has k / d.
 
 #include "concord/comm/session.hpp"

@@ -46,6 +46,7 @@ void Stage::run() {
   Progress progress(options_.stage_word, units, "units", output.units_done());
   for (Index unit = output.units_done(); unit < units; ++unit) {
     stop_ = comm::StopWithin();
+    const comm::UnitOfWork all_of_it(stop_);
     run_unit(output, unit);
     output.commit(unit + 1);
     progress.update(unit + 1);

@@ -157,10 +157,9 @@ private:
   std::vector<std::int32_t> effect_spans_;
   std::optional<BothEffects> effects_of_all_; ///< while the claim is tested
   std::optional<FirstTokens> opening_tokens_;
-  std::map<std::int32_t, Donors> donors_; ///< of these, for resampled removals
-  std::vector<double> strengths_;         ///< of steering
-  ConceptTokens first_tokens_;            ///< that steering may write
-  comm::StopWithin stop_;                 ///< within the unit at hand
+  std::vector<double> strengths_; ///< of steering
+  ConceptTokens first_tokens_;    ///< that steering may write
+  comm::StopWithin stop_;         ///< within the unit at hand
   /// What this rank took.
   struct Seconds {
     double occurrences = 0; ///< and the choice of spans

@@ -115,7 +115,8 @@ SpanValues Stage::values_on_spans(const Side& side, int layer) const {
 }
 
 void Stage::measure(const Side& side, int layer, const PhraseMeans* means, LayerResult& result, LayerActs& acts) const {
-  const auto kept = without(effect_spans_, long_spans_of(side, layer));
+  const auto& too_long = long_spans_of(side, layer);
+  const auto kept = without(effect_spans_, too_long);
   if (kept.size() < effect_spans_.size())
     log_info("subspaces: nothing is removed at {} of {} spans of {} {}, whose rows are too long", effect_spans_.size() - kept.size(),
              effect_spans_.size(), side.name, layer_name(layer));
@@ -128,8 +129,11 @@ void Stage::measure(const Side& side, int layer, const PhraseMeans* means, Layer
   }
   if (!extent_.resampled && extent_.strengths == 0) return;
   const auto rows = rows_of(side, layer);
-  const Resampling resampling{donors_, *rows};
-  if (extent_.resampled) acts.resampled = side.runner->effects(layer, result.bases, removed_, places, &resampling);
+  if (extent_.resampled) {
+    const auto donors = draw_donors(spans_, kept, too_long, options_.seed);
+    const Resampling resampling{donors, *rows};
+    acts.resampled = side.runner->effects(layer, result.bases, removed_, places, &resampling);
+  }
   if (extent_.strengths == 0) return;
   acts.directions = steering_directions(comm_, *rows, spans_, result.bases, kinds_to_steer(removed_.kinds), settings_.row);
   for (std::size_t i = 0; i < strengths_.size(); ++i)

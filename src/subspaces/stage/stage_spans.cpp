@@ -18,7 +18,6 @@ void Stage::find_spans() {
   defined_ = concept_spans(spans_, static_cast<int>(lists_.concepts.size()), settings_);
   effect_spans_ = effect_spans(spans_, settings_.effect_occurrences, options_.seed);
   std::erase_if(effect_spans_, [&](std::int32_t number) { return !defined_[at(spans_[at(number)].concept_number)].defined; });
-  if (extent_.resampled) donors_ = draw_donors(spans_, effect_spans_, options_.seed);
   if (extent_.strengths > 0) first_tokens_ = concept_tokens(comm_, *tokens_, spans_, extent_.concepts);
   if (extent_.pseudo)
     pseudo_ = pseudo_words(comm_, {options_.tokens, lists_, occurrences, spans_, {contexts_.offsets, contexts_.document}},

@@ -5,6 +5,7 @@
 #include "subspaces/effects/effect_means.hpp"
 #include "subspaces/npy_file.hpp"
 #include "subspaces/whole_runs.hpp"
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <cstring>
 #include <map>
@@ -129,7 +130,7 @@ TEST(DonorsOfSpans, AreOfOtherConceptsAndTheSameLength) {
   std::vector<std::int32_t> all;
   for (std::int32_t i = 0; i < 300; ++i)
     if (!spans[place(i)].random) all.push_back(i);
-  const auto drawn = draw_donors(spans, all, 5);
+  const auto drawn = draw_donors(spans, all, {}, 5);
   ASSERT_EQ(drawn.size(), all.size());
   std::set<std::int32_t> used;
   for (const auto& [number, donors] : drawn) {
@@ -161,7 +162,16 @@ TEST(DonorsOfSpans, AreOfOtherConceptsAndTheSameLength) {
     }
   }
   EXPECT_GT(used.size(), 120U);
-  EXPECT_NE(draw_donors(spans, all, 6), drawn);
+  EXPECT_NE(draw_donors(spans, all, {}, 6), drawn);
+  std::vector<std::int32_t> sinks; // spans whose rows are too long behind a layer take nobody's place
+  for (const std::int32_t number : all)
+    if (number % 3 == 0) sinks.push_back(number);
+  Index changed = 0;
+  for (const auto& [number, donors] : draw_donors(spans, all, sinks, 5)) {
+    for (const std::int32_t donor : donors) EXPECT_TRUE(donor < 0 || donor % 3 != 0) << number;
+    changed += donors != drawn.at(number) ? 1 : 0;
+  }
+  EXPECT_GT(changed, 0);
 }
 
 TEST(DonorsOfSpans, AreAUniformDraw) {
@@ -174,7 +184,7 @@ TEST(DonorsOfSpans, AreAUniformDraw) {
   constexpr double seeds = 3000;
   std::map<std::int32_t, double> first, second;
   for (std::uint64_t seed = 0; seed < seeds; ++seed) {
-    const auto donors = draw_donors(spans, {0}, seed).at(0);
+    const auto donors = draw_donors(spans, {0}, {}, seed).at(0);
     ++first[donors[0]];
     ++second[donors[1]];
   }
@@ -288,7 +298,7 @@ TEST(SteeringWithDirections, OfATokensRowBehindTheLastBlockRaisesIt) {
   const c10::InferenceMode no_gradients;
   const auto& config = small_model().config();
   const std::vector<std::int32_t> token{123};
-  const Tensor row = small_model().embed(token)[0].to(at::kDouble);
+  const Tensor row = small_model().embed(token, small_model().contexts({0, 1}))[0].to(at::kDouble);
   const Tensor unit = row / row.norm();
   const SteeringDirections directions{{BasisKind::residual}, 2, config.hidden, {{}, {}}, {1, 1}};
   auto filled = directions;

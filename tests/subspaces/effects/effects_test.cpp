@@ -3,6 +3,7 @@
 
 #include "subspaces/effects/effect_means.hpp"
 #include "subspaces/whole_runs.hpp"
+#include <ATen/ATen.h>
 #include <algorithm>
 #include <cstring>
 #include <map>

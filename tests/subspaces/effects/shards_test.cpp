@@ -89,7 +89,7 @@ struct Measured {
       for (Index c = 0; c < concepts; ++c)
         bases.of[static_cast<std::size_t>(kind)][place(c)] =
             random_basis(10 * static_cast<std::uint64_t>(kind) + static_cast<std::uint64_t>(c), 3 + c);
-    donors = draw_donors(spans, at_spans, 4);
+    donors = draw_donors(spans, at_spans, {}, 4);
     for (std::uint64_t c = 0; c < concepts; ++c) directions.unit.push_back(random_basis(70 + c, 1).u);
   }
   std::vector<const Basis*> all() const {

@@ -76,6 +76,36 @@ TEST(TokenDirections, AreTheSlopesOfTheModelsLogits) {
                      [&] { token_directions(world(), small_model(), {static_cast<std::int32_t>(config.vocab)}); });
 }
 
+/// Behind a LayerNorm a step along all columns at once changes no logit, and any other one what tells two tokens apart as the directions
+/// say.
+TEST(TokenDirections, AreTheSlopesOfLogitsBehindALayerNorm) {
+  const c10::InferenceMode no_gradients;
+  for (const char* folder : {"tests/golden/tiny_gpt2", "tests/golden/tiny_pythia"}) {
+    const auto path = test::source() / folder;
+    const auto config = model::read_config(path);
+    const Index d = config.hidden;
+    const std::vector<std::int32_t> ids{5, 77, 96};
+    const auto directions = token_directions(world(), path, ids);
+    const at::Tensor g = at::tensor(directions).view({3, d});
+    EXPECT_LT(g.sum(-1).abs().max().item<double>(), 1e-12) << folder;
+    const model::Transformer model(path, {config.layers, config.layers, true}, at::kFloat, at::kCPU, d);
+    // Rows of mean 0 and variance 1 in many directions: LayerNorm leaves them as they are, but for eps.
+    at::Tensor rows = at::randn({64, d}, at::detail::createCPUGenerator(3)).to(at::kDouble);
+    rows = rows - rows.mean(-1, true);
+    rows = rows / rows.square().mean(-1, true).sqrt();
+    const at::Tensor logits = log_probabilities(model, rows.to(at::kFloat));
+    const at::Tensor shifted = log_probabilities(model, (rows + 3.0).to(at::kFloat));
+    EXPECT_LT((logits - shifted).abs().max().item<double>(), 1e-3) << folder;
+    const at::Tensor linear = at::matmul(rows, g.t());
+    for (Index i = 1; i < 3; ++i) { // differences between rows, since LayerNorm's bias is the same in each
+      const auto between = [&](const at::Tensor& of, std::int64_t x, std::int64_t y) { return of.select(1, x) - of.select(1, y); };
+      const at::Tensor got = between(logits, ids[place(i)], ids[0]);
+      const at::Tensor want = between(linear, i, 0);
+      EXPECT_LT(((got - got[0]) - (want - want[0])).abs().max().item<double>(), 1e-3) << folder;
+    }
+  }
+}
+
 constexpr int concepts = 3;
 
 TEST(FirstTokensOfWords, AreCountedOnPhrasesHeldOut) {

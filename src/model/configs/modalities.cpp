@@ -1,7 +1,8 @@
-#include "model/modalities.hpp"
+#include "model/configs/modalities.hpp"
 
 #include <algorithm>
 #include <array>
+#include <string_view>
 
 namespace concord::model {
 namespace {
@@ -9,9 +10,12 @@ namespace {
 /// Those whose language model attends as it does by itself. Others do not: PaliGemma attends both ways over the text.
 struct Modalities {
   const char* model_type;
-  bool ties_as_text; ///< a head that the language model's config ties is tied
+  bool ties_as_text;          ///< a head that the language model's config ties is tied
+  bool ties = false;          ///< where the key is missing
+  const char* text = "llama"; ///< the language model's model_type where the key is missing
 };
-constexpr std::array<Modalities, 7> known{{{"llava", true},
+constexpr std::array<Modalities, 8> known{{{"gemma3", false, true, "gemma3_text"},
+                                           {"llava", true},
                                            {"llava_next", false},
                                            {"llava_next_video", true},
                                            {"video_llava", false},
@@ -22,18 +26,23 @@ constexpr std::array<Modalities, 7> known{{{"llava", true},
 /// Of images and videos, and how they enter; none of them touches text.
 const std::vector<std::string>& keys_of_images() {
   static const std::vector<std::string> keys{"_pad_token_id",
+                                             "boi_token_index",
+                                             "eoi_token_index",
                                              "ignore_index",
                                              "image_grid_pinpoints",
                                              "image_seq_length",
                                              "image_token_id",
                                              "image_token_index",
+                                             "mm_tokens_per_image",
                                              "multimodal_projector_bias",
                                              "projector_hidden_act",
                                              "projector_layernorm_eps",
                                              "scale_factor",
                                              "spatial_pool_mode",
+                                             "spatial_pool_out_channels",
                                              "spatial_pool_stride",
                                              "use_image_newline_parameter",
+                                             "use_reentrant_checkpointing",
                                              "video_seq_length",
                                              "video_token_index",
                                              "vision_config",
@@ -68,20 +77,20 @@ LanguageModel language_model(const Fields& fields, const std::string& model_type
   fields.check(keys, " of model_type " + model_type);
   require(fields.has("text_config"), ExitCode::bad_data, "{} has no text_config, so it does not say what its language model is",
           fields.file());
-  LanguageModel model{fields.inside("text_config"), fields.get_or("tie_word_embeddings", false)};
-  const bool of_text = model.fields.get_or("tie_word_embeddings", false);
-  model.tied_head = model.tied_head || (named(model_type)->ties_as_text && of_text);
+  const Modalities& of = *named(model_type);
+  LanguageModel model{fields.inside("text_config"), "", fields.get_or("tie_word_embeddings", of.ties), of.ties_as_text};
+  model.family = model.fields.get_or<std::string>("model_type", of.text);
   return model;
 }
 
-const std::vector<std::string>& body_prefixes() {
-  static const std::vector<std::string> prefixes{"", "language_model.model.", "model.language_model.", "model.text_model."};
-  return prefixes;
-}
-
-const std::vector<std::string>& head_prefixes() {
-  static const std::vector<std::string> prefixes{"language_model."};
-  return prefixes;
+std::vector<std::string> names_in_modalities(const std::string& name) {
+  constexpr std::string_view body = "model.";
+  if (!name.starts_with(body)) return {"language_model." + name};
+  std::vector<std::string> names;
+  // The last two are those of a whole that was saved without its head.
+  for (const char* prefix : {"language_model.model.", "model.language_model.", "model.text_model.", "language_model.", "text_model."})
+    names.push_back(prefix + name.substr(body.size()));
+  return names;
 }
 
 } // namespace concord::model
