@@ -214,7 +214,7 @@ def figure_crosscoders(crosscoders):
     return figure
 
 
-def best_matches(results, corpus, i, j, count):
+def best_matches(results, corpora, i, j, count):
     """The best matched features of a layer pair with their contexts in both models; rare features are left out."""
     a, b = results.layers_a[i], results.layers_b[j]
     with h5py.File(results.output / "matches.h5") as f:
@@ -227,7 +227,7 @@ def best_matches(results, corpus, i, j, count):
         for o in order:
             feature_a, feature_b = int(partner[o]), int(kept[o])
             matches.append({"a": feature_a, "b": feature_b, "r": float(r[o]), "margin": float(margin[o]), "q": float(q[o]), "cofire": int(cofire[o]),
-                            "contexts_a": top_contexts(fa, corpus, a, feature_a), "contexts_b": top_contexts(fb, corpus, b, feature_b)})
+                            "contexts_a": top_contexts(fa, corpora[0], a, feature_a), "contexts_b": top_contexts(fb, corpora[1], b, feature_b)})
     return matches
 
 
@@ -391,14 +391,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("output", type=pathlib.Path, help="folder of the study's results")
     parser.add_argument("--name", default="study")
+    parser.add_argument("--tokens-a", type=pathlib.Path, help="tokens.h5 of A; OUTPUT/tokens.h5 when left out")
+    parser.add_argument("--tokens-b", type=pathlib.Path, help="that of B")
     parser.add_argument("--saes-a", default="")
     parser.add_argument("--saes-b", default="")
     parser.add_argument("--skyline", action="append", default=[], type=named_folder, help="NAME=FOLDER of a pair of models of one residual stream")
     parser.add_argument("--top", type=int, default=10, help="best matched features shown")
     arguments = parser.parse_args()
-    for needed in ("tokens.h5", "a/features.h5", "b/features.h5", "matches.h5", "similarity.h5"):
-        if not (arguments.output / needed).exists():
-            print(f"report.py: {arguments.output / needed} is missing; run its stage first", file=sys.stderr)
+    tokens = [path or arguments.output / "tokens.h5" for path in (arguments.tokens_a, arguments.tokens_b)]
+    for needed in (*tokens, *(arguments.output / name for name in ("a/features.h5", "b/features.h5", "matches.h5", "similarity.h5"))):
+        if not needed.exists():
+            print(f"report.py: {needed} is missing; run its stage first", file=sys.stderr)
             sys.exit(66)
 
     results = Results(arguments.output)
@@ -410,7 +413,7 @@ def main():
     best = rows[i * len(results.layers_b) + j]
     records, courses = training_records({"a": arguments.saes_a, "b": arguments.saes_b},
                                         {"a": results.layers_a, "b": results.layers_b}, arguments.output)
-    matches = best_matches(results, Corpus(arguments.output), i, j, arguments.top)
+    matches = best_matches(results, [Corpus(path) for path in tokens], i, j, arguments.top)
     images = {"maps": save(figure_maps(results), folder, "maps"),
               "correlations": save(figure_correlations(results, i, j), folder, "correlations")}
     if records:

@@ -123,8 +123,8 @@ th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid #ddd}th{backgr
 class Corpus:
     """Token texts with the contexts they stand in; ids are read where they are shown."""
 
-    def __init__(self, output):
-        self.file = h5py.File(output / "tokens.h5")
+    def __init__(self, path):
+        self.file = h5py.File(path)
         self.ids = self.file["tokens"]
         self.offsets = self.file["context_offsets"][:]
         self.pieces = None

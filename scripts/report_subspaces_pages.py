@@ -541,7 +541,7 @@ def write_subspaces(output, folder):
     whole = write_effects(s, folder / "effects.csv")
     (folder / "subspaces.html").write_text(subspaces_page(s, found, folder, whole), encoding="utf-8")
     (folder / "concepts").mkdir(exist_ok=True)
-    corpus, near = Corpus(output), nearness(s, found)
+    corpus, near = Corpus(output / "tokens.h5"), nearness(s, found)
     with h5py.File(output / "a/features.h5") as a, h5py.File(output / "b/features.h5") as b:
         for c in range(s.concepts):
             (folder / concept_page(c)).write_text(concept_html(s, c, near, {"a": a, "b": b}, corpus), encoding="utf-8")

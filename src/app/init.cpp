@@ -1,5 +1,6 @@
 #include "app/init.hpp"
 
+#include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/core/fields.hpp"
 #include "concord/core/log.hpp"
@@ -47,13 +48,24 @@ std::pair<Seen, Seen> models_of(const InitOptions& o) {
   return {std::move(a), std::move(b)};
 }
 
-/// The tokenizer of the first model that has one.
-fs::path tokenizer_of(const Seen& a, const Seen& b) {
-  for (const Seen* model : {&a, &b})
-    for (const fs::path& file : {model->folder / "tokenizer.model", model->folder.parent_path() / "tokenizer.model",
-                                 model->folder.parent_path().parent_path() / "tokenizer.model"})
-      if (std::error_code error; fs::exists(file, error)) return file;
+/// The tokenizer of a model; "" where its folder and those above have none.
+fs::path tokenizer_of(const Seen& model) {
+  for (const fs::path& file : {model.folder / "tokenizer.model", model.folder / "tokenizer.json",
+                               model.folder.parent_path() / "tokenizer.model", model.folder.parent_path().parent_path() / "tokenizer.model"})
+    if (std::error_code error; fs::exists(file, error)) return file;
   return {};
+}
+
+/// Of the models: one of both, or one of each.
+struct Tokenizers {
+  fs::path common, a, b;
+};
+
+Tokenizers tokenizers_of(const Seen& a, const Seen& b) {
+  const Tokenizers own{{}, tokenizer_of(a), tokenizer_of(b)};
+  if (own.a.empty() || own.b.empty()) return {own.a.empty() ? own.b : own.a, {}, {}};
+  const bool same = own.a.filename() == own.b.filename() ? digest_of_file(own.a) == digest_of_file(own.b) : a.config.vocab == b.config.vocab;
+  return same ? Tokenizers{own.a, {}, {}} : own;
 }
 
 std::string quoted(const std::string& text) {
@@ -76,10 +88,11 @@ std::string grouped(Index number) {
   return text;
 }
 
-std::string model_table(const Seen& model) {
-  return fmt::format("[model.\"{}\"]\npath = {} # {}, {} layers of width {}\n# layers = [{}, {}] # all when left out\n\n", model.name,
-                     quoted(model.folder), model.config.family, model.config.layers, model.config.hidden, model.config.layers / 4,
-                     model.config.layers / 2);
+std::string model_table(const Seen& model, const fs::path& tokenizer) {
+  std::string text = fmt::format("[model.\"{}\"]\npath = {} # {}, {} layers of width {}\n", model.name, quoted(model.folder),
+                                 model.config.family, model.config.layers, model.config.hidden);
+  if (!tokenizer.empty()) text += fmt::format("tokenizer = {}\n", quoted(tokenizer));
+  return text + fmt::format("# layers = [{}, {}] # all when left out\n\n", model.config.layers / 4, model.config.layers / 2);
 }
 
 /// Tokens that a model is shown at once: no more than it was made for.
@@ -88,16 +101,17 @@ Index context_of(const Seen& model) {
   return model.config.longest > 0 ? std::min(usual, model.config.longest) : usual;
 }
 
-std::string corpus_table(const InitOptions& o, const Seen& a, const Seen& b, double bytes) {
-  const auto tokenizer = tokenizer_of(a, b);
+std::string corpus_table(const InitOptions& o, const Seen& a, const Seen& b, const Tokenizers& tokenizers, double bytes) {
   std::string text = "[corpus]\n";
   text += fmt::format("paths = [{}] # {}, about {} tokens\n", quoted(fs::path(o.corpus)), human_bytes(bytes),
                       grouped(static_cast<Index>(bytes / 4)));
-  if (tokenizer.empty())
-    text += "# Neither folder has a tokenizer.model. Give one that both models share, or make token ids by scripts/tokenize_hf.py:\n"
-            "tokenizer = \"\"\n# token_ids = \"tokens.h5\"\n";
+  if (!tokenizers.a.empty())
+    text += "# Each model reads the text by its own tokenizer; rows are tokens of both that end at one byte (docs/concepts.md).\n";
+  else if (tokenizers.common.empty())
+    text += "# Neither folder has a tokenizer.model or tokenizer.json. Give one that both models share, or one in each model's table:\n"
+            "tokenizer = \"\"\n";
   else
-    text += fmt::format("tokenizer = {} # both models must have been trained with it\n", quoted(tokenizer));
+    text += fmt::format("tokenizer = {} # both models must have been trained with it\n", quoted(tokenizers.common));
   const Index context = std::min(context_of(a), context_of(b));
   return text + fmt::format("context = {} # tokens that a model sees at once\n# max_tokens = 1_000_000 # for a first look\n\n", context);
 }
@@ -131,16 +145,17 @@ std::string study_for(const InitOptions& o) {
       "# Written by `concord init`; docs/configuration.md lists every key. Before it runs: concord plan THIS_FILE --ranks N\n";
   text += fmt::format("[study]\nname = {}\noutput = {}\nseed = 1\n\n", quoted(a.name + " against " + b.name),
                       quoted(std::string("runs/") + a.name + "_" + b.name));
-  text += corpus_table(o, a, b, bytes) + model_table(a) + model_table(b);
+  const Tokenizers tokenizers = tokenizers_of(a, b);
+  text += corpus_table(o, a, b, tokenizers, bytes) + model_table(a, tokenizers.a) + model_table(b, tokenizers.b);
   text += fmt::format("[extract]\ndtype = \"bf16\" # all layers of both models take {}\n", human_bytes(rows));
   text += "# device = \"cuda\"\n# fused = true # keeps no rows on disk: SAEs are trained while the model runs\n\n";
   text += sae_table(a, b, tokens);
   text += "[correlate]\nnull_shifts = 4 # passes with shifted documents: what r chance gives\n\n";
   text += "[compare]\npermutations = 999 # p is at least 1 / 1000\n\n";
-  text += "# [subspaces] # concepts as lists of words: docs/subspaces.md\n# concepts = \"data/concepts/concepts.tsv\"\n";
-  if (a.config.vocab != b.config.vocab)
-    log_warn("init: {} has {} tokens, {} has {}; a study needs models that read the same tokens", a.name, a.config.vocab, b.name,
-             b.config.vocab);
+  if (tokenizers.a.empty()) text += "# [subspaces] # concepts as lists of words: docs/subspaces.md\n# concepts = \"data/concepts/concepts.tsv\"\n";
+  if (tokenizers.a.empty() && a.config.vocab != b.config.vocab)
+    log_warn("init: {} has {} tokens, {} has {}; models of different tokenizers need one each, in their tables", a.name, a.config.vocab,
+             b.name, b.config.vocab);
   study::Study(text, "the study", fs::current_path(), {}); // what is written can be read
   return text;
 }

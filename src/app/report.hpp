@@ -17,6 +17,7 @@ struct ReportOptions {
   std::string stage_word = "report";
   std::string python; ///< empty: $CONCORD_PYTHON, else concord's own .venv, else python3
   Index top_matches = 10;
+  std::filesystem::path tokens_a, tokens_b; ///< tokens.h5 of the models
   std::string saes_a;
   std::string saes_b;
   std::vector<std::pair<std::string, std::filesystem::path>> skylines; ///< pairs of models of one residual stream, and their folders

@@ -15,7 +15,7 @@ std::vector<std::string> piece_texts(const std::filesystem::path& path) {
   const auto file = corpus::open_tokens(path);
   require(file.has("/pieces"), ExitCode::bad_data,
           "{} holds no texts of its tokens, so no words can be found in it; make it with `concord tokenize --text ... --tokenizer "
-          "tokenizer.model --out ...`, or with scripts/tokenize_hf.py for a tokenizer.json",
+          "tokenizer.model --out ...` (or tokenizer.json)",
           path.string());
   const auto pieces = file.read_strings("/pieces");
   std::vector<std::string> texts;

@@ -3,7 +3,7 @@
 //
 // What is held is the vocabulary, 16 bytes a context, and some MB of ids, however long the corpus. A piece stands for its text as
 // corpus::text_of_token() reads it; <unk>, [UNK] and ids without a piece stand for U+FFFD, which no phrase holds. Pieces of SentencePiece
-// and of scripts/tokenize_hf.py are understood.
+// and of tokenizer.json are understood.
 
 #include "concord/core/index.hpp"
 #include "concord/corpus/token_reader.hpp"

@@ -3,6 +3,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/corpus/tokens.hpp"
+#include "concord/io/rows/row_kinds.hpp"
 
 #include <algorithm>
 
@@ -11,6 +12,8 @@ namespace concord::corpus {
 TokenReader::TokenReader(const std::filesystem::path& path) : path_(path), file_(open_tokens(path)), ids_(file_.dataset("/tokens")) {
   context_offsets_ = file_.read<Index>("/context_offsets", {-1});
   hash_ = file_.attribute("token_hash");
+  row_hash_ = row_hash_of(file_);
+  if (file_.has("/row_kind")) kinds_ = file_.dataset("/row_kind", {ids_.rows()});
   bos_id_ = bos_id_of(file_);
   if (file_.has("/pieces")) pieces_ = file_.dataset("/pieces/ends", {-1}).rows();
   require(context_offsets_.size() >= 2 && context_offsets_.front() == 0 && context_offsets_.back() == ids_.rows() &&
@@ -24,11 +27,12 @@ std::vector<std::int32_t> TokenReader::ids(Index begin, Index count) const {
 
 std::vector<std::uint8_t> TokenReader::row_kinds(Index begin, Index end) const {
   const auto at = [&](Index c) { return context_offsets_[static_cast<std::size_t>(c)]; };
+  if (kinds_) return kinds_->read<std::uint8_t>(at(begin), at(end) - at(begin));
   const auto rows = ids(at(begin), at(end) - at(begin));
-  std::vector<std::uint8_t> kinds(rows.size(), static_cast<std::uint8_t>(RowKind::text));
+  std::vector<std::uint8_t> kinds(rows.size(), static_cast<std::uint8_t>(io::RowKind::text));
   for (Index c = begin; c < end; ++c) {
     const auto first = static_cast<std::size_t>(at(c) - at(begin));
-    if (first < rows.size() && rows[first] == bos_id_) kinds[first] = static_cast<std::uint8_t>(RowKind::bos);
+    if (first < rows.size() && rows[first] == bos_id_) kinds[first] = static_cast<std::uint8_t>(io::RowKind::bos);
   }
   return kinds;
 }

@@ -10,6 +10,7 @@
 
 #include "corpus/id_tokens.hpp"
 #include "corpus/text/text_tokens.hpp"
+#include "corpus/text/tokenizer.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -55,8 +56,16 @@ std::vector<TextFile> agreed_text_files(const comm::Communicator& comm, const st
   return files;
 }
 
-StageKey key_of_ids(const comm::Communicator& comm, const TokenizeOptions& options) {
+/// The settings, as older versions said them.
+StageKey key_of_settings(const TokenizeOptions& options) {
   StageKey key{"tokenize", settings::digest_of<CorpusSettings>(options), {}};
+  if (options.bos == CorpusSettings().bos) key.settings.erase("bos");
+  return key;
+}
+
+StageKey key_of_ids(const comm::Communicator& comm, const TokenizeOptions& options) {
+  require(options.bos == CorpusSettings().bos, ExitCode::config, "corpus.bos is for a tokenizer; of token_ids set corpus.bos_id");
+  StageKey key = key_of_settings(options);
   key.inputs["token_ids"] = digest_of_ids(comm, options.token_ids);
   return key;
 }
@@ -68,23 +77,69 @@ bool has_mark(const TextFile& file) {
   return in.read(start, sizeof start) && std::string_view(start, sizeof start) == "\xEF\xBB\xBF";
 }
 
-StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& options, const std::vector<TextFile>& files) {
-  StageKey key{"tokenize", settings::digest_of<CorpusSettings>(options), {}};
-  key.settings.erase("bos_id"); // the tokenizer has one of its own
+/// Of its file; of a tokenizer.json with the files beside it that may name its BOS.
+std::string digest_of_tokenizer(const fs::path& path) {
+  const std::string own = digest_of_file(path);
+  if (!is_tokenizer_json(path)) return own;
+  std::string all = own;
+  for (const char* name : {"config.json", "generation_config.json", "tokenizer_config.json"})
+    if (const fs::path beside = path.parent_path() / name; fs::exists(beside)) all += digest_of_file(beside);
+  return digest_of(std::string_view(all));
+}
+
+/// Which tokens a file holds hangs on all tokenizers of the run, and on which of them is its own.
+StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& options, const std::vector<fs::path>& tokenizers, std::size_t own,
+                     const std::vector<TextFile>& files, const std::string& text) {
+  StageKey key = key_of_settings(options);
+  key.settings.erase("bos_id"); // of arrays alone
   Index marks = 0;
-  std::string tokenizer(32, ' ');
+  std::vector<std::string> digests(tokenizers.size(), std::string(32, ' '));
   comm::agree(comm, [&] {
     if (comm.rank() != 0) return;
-    require(fs::exists(options.tokenizer), ExitCode::input_missing, "there is no tokenizer {}", options.tokenizer.string());
-    tokenizer = digest_of_file(options.tokenizer);
+    for (std::size_t i = 0; i < tokenizers.size(); ++i) {
+      require(fs::exists(tokenizers[i]), ExitCode::input_missing, "there is no tokenizer {}", tokenizers[i].string());
+      digests[i] = digest_of_tokenizer(tokenizers[i]);
+    }
     marks = std::count_if(files.begin(), files.end(), has_mark);
   });
-  comm::broadcast_bytes(comm, tokenizer.data(), static_cast<Index>(tokenizer.size()));
+  for (auto& digest : digests) comm::broadcast_bytes(comm, digest.data(), static_cast<Index>(digest.size()));
   comm::broadcast_bytes(comm, &marks, sizeof marks);
   if (marks > 0) key.settings["byte_order_marks"] = "dropped";
-  key.inputs["tokenizer"] = tokenizer;
-  key.inputs["text"] = text_digest(comm, files);
+  key.inputs["tokenizer"] = digests[own];
+  if (digests.size() > 1) key.inputs["tokenizers"] = digests;
+  key.inputs["text"] = text;
   return key;
+}
+
+TokenCounts copy_unless_done(const comm::Communicator& comm, const TokenizeOptions& options, bool& is_done) {
+  const StageKey key = key_of_ids(comm, options);
+  const auto claim = io::claim_unless_done(comm, options.out, key, options.force);
+  is_done = !claim;
+  return claim ? copy_ids(comm, options, key) : TokenCounts();
+}
+
+TokenCounts tokenize_unless_done(const comm::Communicator& comm, const TokenizeOptions& options, bool& is_done) {
+  auto files = agreed_text_files(comm, options.paths);
+  const std::string text = text_digest(comm, files);
+  std::vector<TextSide> sides;
+  sides.push_back({{options.tokenizer, options.out}, {}});
+  for (const auto& beside : options.beside) sides.push_back({beside, {}});
+  std::vector<fs::path> tokenizers;
+  for (const auto& side : sides) tokenizers.push_back(side.files.tokenizer);
+  std::vector<io::Claim> claims;
+  for (std::size_t s = 0; s < sides.size(); ++s) {
+    sides[s].key = key_of_text(comm, options, tokenizers, s, files, text);
+    auto claim = io::claim_unless_done(comm, sides[s].files.out, sides[s].key, options.force);
+    sides[s].is_done = !claim;
+    if (claim) claims.push_back(std::move(*claim));
+  }
+  is_done = claims.empty();
+  const fs::path pieces = options.out.string() + ".pieces";
+  if (!is_done) return tokenize_text(comm, options, sides, pieces, std::move(files));
+  comm::agree(comm, [&] { // what a run left that ended between its files and its pieces
+    if (comm.rank() == 0) fs::remove_all(pieces);
+  });
+  return {};
 }
 
 } // namespace
@@ -92,18 +147,13 @@ StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& opti
 void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   const bool text = options.token_ids.empty();
-  std::vector<TextFile> files;
-  if (text) files = agreed_text_files(comm, options.paths);
-  const StageKey key = text ? key_of_text(comm, options, files) : key_of_ids(comm, options);
-  const auto claim = io::claim_unless_done(comm, options.out, key, options.force);
-  if (!claim) {
-    comm::agree(comm, [&] { // what a run left that ended between its file and its pieces
-      if (comm.rank() == 0) std::filesystem::remove_all(options.out.string() + ".pieces");
-    });
+  require(text || options.beside.empty(), ExitCode::config, "token_ids made elsewhere are of one tokenizer; give text for models of several");
+  bool is_done = false;
+  const TokenCounts counts = text ? tokenize_unless_done(comm, options, is_done) : copy_unless_done(comm, options, is_done);
+  if (is_done) {
     log_info("tokenize: {} is done", options.out.string());
     return;
   }
-  const TokenCounts counts = text ? tokenize_text(comm, options, key, std::move(files)) : copy_ids(comm, options, key);
   const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   say_stage_ok("tokenize", wall, fmt::format("tokens={} contexts={} hash={}", counts.tokens, counts.contexts, counts.hash),
                options.out.string());

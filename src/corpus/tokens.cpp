@@ -41,6 +41,10 @@ io::File open_tokens(const std::filesystem::path& path) {
   return file;
 }
 
+std::string row_hash_of(const io::File& file) {
+  return file.attribute(file.has_attribute("row_hash") ? "row_hash" : "token_hash");
+}
+
 std::int32_t bos_id_of(const io::File& file) {
   const Index id = file.integer("bos_id");
   require(id >= -1 && id <= std::numeric_limits<std::int32_t>::max(), ExitCode::bad_data,

@@ -43,8 +43,10 @@ public:
       require(!options_.tokens.empty() && inputs_.a().file() != nullptr && inputs_.b().file() != nullptr, ExitCode::config,
               "the token filters need features.h5 files and their tokens.h5");
       if (group_.rank() != 0) return;
-      corpus::TokenReader(options_.tokens).check(&stop);
+      for (const auto* tokens : {&options_.tokens, &options_.tokens_b})
+        if (!tokens->empty()) corpus::TokenReader(*tokens).check(&stop);
       tokens_.emplace(options_.tokens);
+      if (!options_.tokens_b.empty()) tokens_b_.emplace(options_.tokens_b);
     });
     stop.throw_if_wanted(comm_, "correlate");
   }
@@ -65,6 +67,11 @@ public:
   }
 
 private:
+  PairRun::Texts texts() const {
+    if (!tokens_) return {};
+    return {&*tokens_, tokens_b_ ? &*tokens_b_ : &*tokens_};
+  }
+
   void require_memory() const {
     CorrelateSize size{.rows = static_cast<double>(inputs_.a().rows()),
                        .ranks = group_.size(),
@@ -84,7 +91,7 @@ private:
     const Index begun = output.units_done(); // the last line counts the pairs of this run
     require_memory();
     PairCorrelator correlator(group_, settings());
-    PairRun work(group_, options_, inputs_, tokens_ ? &*tokens_ : nullptr);
+    PairRun work(group_, options_, inputs_, texts());
     Index matched = 0;
     for (Index done = begun; done < inputs_.pairs(); done += groups_) {
       const Index last = std::min(inputs_.pairs(), done + groups_);
@@ -144,7 +151,8 @@ private:
   const comm::Communicator& comm_;
   const CorrelateOptions& options_;
   CorrelationInputs inputs_;
-  std::optional<corpus::TokenTexts> tokens_; ///< with the filters, on the first rank of each group
+  std::optional<corpus::TokenTexts> tokens_;   ///< with the filters, on the first rank of each group
+  std::optional<corpus::TokenTexts> tokens_b_; ///< where B has a tokenizer of its own
   int groups_ = 1;
   int number_ = 0; ///< of this rank's group
   comm::Communicator group_;

@@ -54,9 +54,10 @@ void CorrelationInputs::set_key() {
 }
 
 void CorrelationInputs::check_rows() const {
-  require(a_.token_hash() == b_.token_hash(), ExitCode::bad_data,
-          "the features do not come from the same tokens: {} has token hash {}, {} has {}; extract both models from one tokens.h5",
-          options_.a.string(), a_.token_hash(), options_.b.string(), b_.token_hash());
+  require(a_.row_hash() == b_.row_hash(), ExitCode::bad_data,
+          "the features do not come from the same tokens: {} has token hash {}, {} has {}; extract both models from one tokens.h5, or, where "
+          "they have tokenizers of their own, from what one run of `concord tokenize` made",
+          options_.a.string(), a_.row_hash(), options_.b.string(), b_.row_hash());
   require(a_.rows() == b_.rows(), ExitCode::bad_data, "{} has {} rows, {} has {}: rows must be the same tokens in the same order",
           options_.a.string(), a_.rows(), options_.b.string(), b_.rows());
   require(a_.rows() > 1, ExitCode::bad_data, "{} has {} rows; a correlation needs at least 2", options_.a.string(), a_.rows());
@@ -78,6 +79,8 @@ std::vector<Index> CorrelationInputs::read_starts() const {
   const auto contexts = corpus::read_contexts(options_.tokens);
   require(contexts.hash == a_.token_hash(), ExitCode::bad_data, "{} has token hash {}, the features have {}", options_.tokens.string(),
           contexts.hash, a_.token_hash());
+  require(options_.tokens_b.empty() || b_.file() == nullptr || corpus::read_contexts(options_.tokens_b).hash == b_.token_hash(),
+          ExitCode::bad_data, "{} is not of the tokens of {}", options_.b.string(), options_.tokens_b.string());
   constexpr Index least = 3; // of shifted rows
   const auto enough = [&](const std::vector<Index>& starts) {
     return static_cast<Index>(starts.size()) > 2 * std::max(options_.null_shifts, is_shifted() ? least : 0);
@@ -126,7 +129,7 @@ void CorrelationInputs::lay_out(io::File& file) const {
     for (const int lb : b_.layers()) lay_out_pair(file, pair_group(la, lb), pair_shape(la, lb));
   file.write_attribute("layers_a", nlohmann::json(a_.layers()).dump());
   file.write_attribute("layers_b", nlohmann::json(b_.layers()).dump());
-  file.write_attribute("token_hash", a_.token_hash());
+  file.write_attribute("token_hash", a_.row_hash()); // that of all pairs of a study
   file.write_attribute("counted_rows", std::to_string(a_.rows()));
   file.write_attribute("null_shifts", nlohmann::json(shifts_).dump());
   file.write_attribute("null_features", std::to_string(options_.null_features));

@@ -9,12 +9,12 @@
 
 namespace concord::correlate {
 
-PairRun::Layer PairRun::load(const Side& side, int layer) const {
+PairRun::Layer PairRun::load(const Side& side, int layer, const corpus::TokenTexts* texts) const {
   Layer loaded;
   comm::agree(group_, [&] {
     loaded.source = side.source(layer);
     loaded.facts.counts = loaded.source->totals().count;
-    if (tokens_) loaded.facts.tokens = side.top_tokens(layer, *tokens_);
+    if (texts != nullptr) loaded.facts.tokens = side.top_tokens(layer, *texts);
   });
   return loaded;
 }
@@ -22,8 +22,8 @@ PairRun::Layer PairRun::load(const Side& side, int layer) const {
 PairResult PairRun::run(PairCorrelator& correlator, Index pair) {
   const comm::StopWithin stop;
   const comm::UnitOfWork all_of_it(stop);
-  const Layer a = load(inputs_.a(), inputs_.layer_a(pair));
-  const Layer b = load(inputs_.b(), inputs_.layer_b(pair));
+  const Layer a = load(inputs_.a(), inputs_.layer_a(pair), texts_.a);
+  const Layer b = load(inputs_.b(), inputs_.layer_b(pair), texts_.b);
   const auto begin = std::chrono::steady_clock::now();
   correlator.open(*a.source, inputs_.layer_a(pair), *b.source, inputs_.layer_b(pair));
   PairCorrelation correlation = correlator.correlate();

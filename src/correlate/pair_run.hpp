@@ -14,10 +14,14 @@ namespace concord::correlate {
 
 class PairRun {
 public:
-  /// All must outlive it. @param tokens  for the token filters, on the first rank of the group; else null
-  PairRun(const comm::Communicator& group, const CorrelateOptions& options, const CorrelationInputs& inputs,
-          const corpus::TokenTexts* tokens)
-      : group_(group), options_(options), inputs_(inputs), tokens_(tokens) {}
+  /// Tokens of A and B for the token filters, on the first rank of the group; else null.
+  struct Texts {
+    const corpus::TokenTexts* a = nullptr;
+    const corpus::TokenTexts* b = nullptr;
+  };
+  /// All must outlive it.
+  PairRun(const comm::Communicator& group, const CorrelateOptions& options, const CorrelationInputs& inputs, Texts texts)
+      : group_(group), options_(options), inputs_(inputs), texts_(texts) {}
 
   /// Also writes all correlations where they are asked for. Whole on the first rank of the group. @throws Error, agreed; or stopped.
   PairResult run(PairCorrelator& correlator, Index pair);
@@ -29,7 +33,7 @@ private:
     std::shared_ptr<const FeatureSource> source;
     MatchSide facts;
   };
-  Layer load(const Side& side, int layer) const;
+  Layer load(const Side& side, int layer, const corpus::TokenTexts* texts) const;
   Proof prove(PairCorrelator& correlator, const PairCorrelation& correlation, const Matcher* matcher, const MatchSide& a,
               const MatchSide& b, std::vector<Edge>& edges, const comm::StopWithin& stop) const;
   void write_matrix(PairCorrelator& correlator, const FeatureSource& a, const FeatureSource& b, Index pair) const;
@@ -37,7 +41,7 @@ private:
   const comm::Communicator& group_;
   const CorrelateOptions& options_;
   const CorrelationInputs& inputs_;
-  const corpus::TokenTexts* tokens_;
+  Texts texts_;
   double seconds_ = 0;
 };
 

@@ -122,6 +122,7 @@ private:
       file.write("/loss/checksums", no_marks);
     }
     file.write_attribute("token_hash", tokens.hash());
+    if (tokens.row_hash() != tokens.hash()) file.write_attribute("row_hash", tokens.row_hash());
     file.write_attribute("model", std::filesystem::absolute(options_.model).string());
     file.write_attribute("model_digest", extractor_.key().inputs["model"].get<std::string>());
     file.write_attribute("layers", nlohmann::json(extractor_.layers()).dump());

@@ -156,7 +156,7 @@ private:
     Index begin = 0;
     for (std::size_t r = 0; r < block.ends.size(); ++r) {
       const Index end = block.ends[r];
-      if (options_.keep_special || kinds[r] == 0) {
+      if (io::is_counted(kinds[r], options_.keep_special)) {
         counted.index.insert(counted.index.end(), block.index.begin() + begin, block.index.begin() + end);
         counted.value.insert(counted.value.end(), block.value.begin() + begin, block.value.begin() + end);
       }
@@ -309,6 +309,7 @@ private:
                         const Index counted = write_row_kinds(file);
                         file.write_attribute("layers", nlohmann::json(layers_).dump());
                         file.write_attribute("token_hash", facts_.token_hash);
+                        if (facts_.row_hash != facts_.token_hash) file.write_attribute("row_hash", facts_.row_hash);
                         file.write_attribute("counted_rows", std::to_string(counted));
                         file.write_attribute("keep_special", options_.keep_special ? "1" : "0");
                       });
@@ -325,7 +326,7 @@ private:
       piece.clear();
     };
     io::for_row_kinds(facts_.row_kinds, rows_, [&](Index row, std::uint8_t kind) {
-      counted += options_.keep_special || kind == 0 ? 1 : 0;
+      counted += io::is_counted(kind, options_.keep_special) ? 1 : 0;
       piece.push_back(kind);
       if (piece.size() == (std::size_t{1} << 18)) write(row + 1);
       return true;

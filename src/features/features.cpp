@@ -1,6 +1,8 @@
 #include "concord/features/features.hpp"
 
 #include "concord/core/text.hpp"
+#include "concord/corpus/tokens.hpp"
+#include "concord/io/rows/row_kinds.hpp"
 
 #include <algorithm>
 
@@ -25,6 +27,8 @@ FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::
           "{} is no features file; make it with `concord encode`", path.string());
   layers_ = file_.integers("layers");
   token_hash_ = file_.attribute("token_hash");
+  row_hash_ = corpus::row_hash_of(file_);
+  keep_special_ = file_.has_attribute("keep_special") && file_.attribute("keep_special") == "1";
   digest_ = file_.attribute("stage_digest");
   counted_rows_ = file_.integer("counted_rows");
   rows_ = file_.dataset("/row_kind", {-1}).rows();
@@ -33,7 +37,7 @@ FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::
   for (Index row = 0; row < rows_; row += rows_a_mark) {
     counted_marks_.push_back(counted);
     const auto kinds = row_kinds(row, std::min(rows_, row + rows_a_mark));
-    counted += std::count(kinds.begin(), kinds.end(), std::uint8_t{0});
+    counted += counted_among(kinds);
   }
   require(counted == counted_rows_, ExitCode::bad_data, "{}: counted_rows is {}, row_kind has {} such rows", path.string(), counted_rows_,
           counted);
@@ -43,11 +47,15 @@ std::vector<std::uint8_t> FeaturesFile::row_kinds(Index begin, Index end) const 
   return file_.dataset("/row_kind").read<std::uint8_t>(begin, end - begin);
 }
 
+Index FeaturesFile::counted_among(const std::vector<std::uint8_t>& kinds) const {
+  return std::count_if(kinds.begin(), kinds.end(), [&](std::uint8_t kind) { return io::is_counted(kind, keep_special_); });
+}
+
 Index FeaturesFile::counted_before(Index rows) const {
   if (counted_marks_.empty() || rows == 0) return rows;
   const Index mark = std::min(rows / rows_a_mark, static_cast<Index>(counted_marks_.size()) - 1);
   const auto kinds = row_kinds(mark * rows_a_mark, rows);
-  return counted_marks_[static_cast<std::size_t>(mark)] + std::count(kinds.begin(), kinds.end(), std::uint8_t{0});
+  return counted_marks_[static_cast<std::size_t>(mark)] + counted_among(kinds);
 }
 
 Index FeaturesFile::row_of_counted(Index counted) const {
@@ -58,7 +66,7 @@ Index FeaturesFile::row_of_counted(Index counted) const {
   const auto kinds = row_kinds(first, std::min(rows_, first + rows_a_mark));
   Index left = counted - counted_marks_[static_cast<std::size_t>(mark)];
   for (std::size_t i = 0; i < kinds.size(); ++i)
-    if (kinds[i] == 0 && left-- == 0) return first + static_cast<Index>(i);
+    if (io::is_counted(kinds[i], keep_special_) && left-- == 0) return first + static_cast<Index>(i);
   fail(ExitCode::bad_data, "{} has no {} counted rows", file_.path().string(), counted + 1);
 }
 
@@ -146,8 +154,9 @@ io::CsrMatrix FeaturesFile::counted_csr(int layer, Index begin, Index end) const
   matrix.indices = std::move(all.indices);
   matrix.values = std::move(all.values);
   for (std::size_t r = 0; r < kinds.size(); ++r) { // rows that do not count are empty, so dropping their ends drops them
-    if (kinds[r] == 0) matrix.indptr.push_back(all.indptr[r + 1]);
-    require(kinds[r] == 0 || all.indptr[r] == all.indptr[r + 1], ExitCode::bad_data, "{}:{} has features on row {}, which is left out",
+    const bool counted = io::is_counted(kinds[r], keep_special_);
+    if (counted) matrix.indptr.push_back(all.indptr[r + 1]);
+    require(counted || all.indptr[r] == all.indptr[r + 1], ExitCode::bad_data, "{}:{} has features on row {}, which is left out",
             file_.path().string(), group(layer), first + static_cast<Index>(r));
   }
   return matrix;

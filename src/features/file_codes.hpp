@@ -9,6 +9,7 @@
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
 #include "concord/dist/partition.hpp"
+#include "concord/corpus/tokens.hpp"
 #include "concord/features/code_spool.hpp"
 #include "concord/features/encode.hpp"
 #include "concord/features/memory_plan.hpp"
@@ -78,7 +79,7 @@ private:
       end = std::min(source_->rows(), std::max(begin, w * source_->rows() / windows + window_rows));
       const auto kinds = source_->row_kinds(begin, end);
       for (Index r = begin; r < end; ++r) {
-        if (kinds[at(r - begin)] != 0) continue;
+        if (io::is_bos(kinds[at(r - begin)])) continue;
         rows.resize(rows.size() + at(sae_.d));
         source_->read_float(r, 1, std::span(rows).last(at(sae_.d)));
       }
@@ -175,6 +176,7 @@ inline ActivationsFacts facts_of(const EncodeOptions& options) {
   ActivationsFacts facts;
   facts.layers = file.integers("layers");
   facts.token_hash = file.attribute("token_hash");
+  facts.row_hash = corpus::row_hash_of(file);
   facts.digest = file.attribute("stage_digest");
   const auto kinds = std::make_shared<const io::Dataset>(file.dataset("/row_kind", {-1}));
   facts.rows = kinds->rows();

@@ -12,6 +12,7 @@ inline features::ActivationsFacts facts_of(const extract::Extractor& extractor) 
   features::ActivationsFacts facts;
   facts.layers = extractor.layers();
   facts.token_hash = tokens.hash();
+  facts.row_hash = tokens.row_hash();
   facts.digest = extractor.key().digest();
   facts.rows = tokens.count();
   facts.row_kinds = [&tokens](Index begin, Index end) { return tokens.kinds_of_rows(begin, end); };

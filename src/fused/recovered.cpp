@@ -46,7 +46,7 @@ public:
     const Index count = static_cast<Index>(rows.size()) / d;
     const auto kinds = kinds_(first, first + count);
     for (Index r = 0; r < count; ++r) {
-      if (kinds[static_cast<std::size_t>(r)] != 0) continue;
+      if (io::is_bos(kinds[static_cast<std::size_t>(r)])) continue;
       const auto row = rows.subspan(static_cast<std::size_t>(r * d), static_cast<std::size_t>(d));
       if (sae_ == nullptr)
         std::fill(row.begin(), row.end(), 0.0F);

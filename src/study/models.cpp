@@ -36,6 +36,8 @@ void Study::check_models(const std::string& where) const {
     require(!named || has_path || !other.empty(), ExitCode::config, "{}: {}{} has neither path nor same_as; give one of them", where,
             model_table, name);
     if (other.empty()) continue;
+    require(text(model_table + name + ".tokenizer").empty(), ExitCode::config, "{}: {}{} has same_as, so its tokenizer is that of {}", where,
+            model_table, name, other);
     require(other != name && has_model(other), ExitCode::config, "{}: {} = \"{}\" names no other model of this study", where, key, other);
     require(text(model_table + other + ".same_as").empty(), ExitCode::config, "{}: {} = \"{}\", which has same_as itself; name that model",
             where, key, other);
@@ -74,14 +76,31 @@ Model Study::model(const std::string& name) const {
           .layers = list(table + ".layers"),
           .saes = {},
           .folder = folder_of(name),
-          .extracted = {}};
+          .extracted = {},
+          .tokenizer = tokenizer_of(name),
+          .tokens = "tokens.h5"};
   m.number = static_cast<int>(std::find(models_.begin(), models_.end(), name) - models_.begin());
   m.stream = stream_of(name);
   m.path = path((other.empty() ? table : model_table + other) + ".path");
   if (!other.empty() && m.layers == Texts{"all"}) m.layers = list(model_table + other + ".layers");
   m.saes = saes.empty() ? "" : location(saes);
   m.extracted = other.empty() ? m.folder : folder_of(other);
+  for (const auto& another : models_) // of one tokenizer there is one file
+    if (tokenizer_of(another) != m.tokenizer) m.tokens = m.extracted / "tokens.h5";
   return m;
+}
+
+std::filesystem::path Study::tokenizer_of(const std::string& name) const {
+  const std::string other = text(model_table + name + ".same_as");
+  const std::string key = model_table + (other.empty() ? name : other) + ".tokenizer";
+  return path(text(key).empty() ? "corpus.tokenizer" : key);
+}
+
+std::vector<Model> Study::tokenized() const {
+  std::vector<Model> all;
+  for (const auto& model : models())
+    if (std::none_of(all.begin(), all.end(), [&](const Model& earlier) { return earlier.tokens == model.tokens; })) all.push_back(model);
+  return all;
 }
 
 std::vector<Model> Study::models() const {

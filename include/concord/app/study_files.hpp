@@ -12,7 +12,7 @@ struct StudyFiles {
   explicit StudyFiles(const study::Study& study) : output(study.path("study.output")) {}
   std::filesystem::path output;
 
-  std::filesystem::path tokens() const { return output / "tokens.h5"; }
+  std::filesystem::path tokens(const study::Model& model) const { return output / model.tokens; }
   std::filesystem::path graph() const { return output / "graph.h5"; }
   std::filesystem::path report() const { return output / "report"; }
   std::filesystem::path resolved() const { return output / "study.resolved.toml"; }

@@ -9,7 +9,7 @@
 ///
 /// The span is the tokens of the context that hold any byte of the match, and a token that is a single space in front of them, which
 /// SentencePiece cut from the word. A character may be split over tokens: all that hold a byte of it count. Nothing is found beside text
-/// that is not known: <unk>, and the bytes of split characters that scripts/tokenize_hf.py could only write as U+FFFD (several in one
+/// that is not known: <unk>, and the bytes of split characters that tokens of a tokenizer.json could only write as U+FFFD (several in one
 /// piece).
 
 #include "concord/comm/session.hpp"

@@ -7,7 +7,7 @@
 namespace concord::corpus {
 
 /// `piece_bytes` of text that a rank tokenizes at once, of `text_bytes` in all, by a tokenizer of `vocabulary` tokens; `longest` bytes of a
-/// document, 0 where that is not known.
-MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary, double longest);
+/// document, 0 where that is not known; `tokenizers`, where models have tokenizers of their own.
+MemoryPlan tokenize_memory(Index piece_bytes, double text_bytes, double vocabulary, double longest, double tokenizers = 1);
 
 } // namespace concord::corpus

@@ -7,6 +7,7 @@
 #include "concord/io/hdf5.hpp"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,12 @@ public:
   Index contexts() const { return static_cast<Index>(context_offsets_.size()) - 1; }
   Index count() const { return context_offsets_.back(); }
   const std::string& hash() const { return hash_; }
+  const std::string& row_hash() const { return row_hash_; } ///< as row_hash_of()
   Index pieces() const { return pieces_; } ///< size of the tokenizer's vocabulary, 0 when unknown
   std::int32_t bos_id() const { return bos_id_; }
   /// Ids of the rows [begin, begin + count).
   std::vector<std::int32_t> ids(Index begin, Index count) const;
-  /// Kinds (RowKind) of the rows of contexts [begin, end).
+  /// Kinds (io::RowKind) of the rows of contexts [begin, end).
   std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
   /// Kinds of the rows [begin, end).
   std::vector<std::uint8_t> kinds_of_rows(Index begin, Index end) const;
@@ -36,8 +38,10 @@ private:
   std::filesystem::path path_;
   io::File file_;
   io::Dataset ids_;
+  std::optional<io::Dataset> kinds_; ///< where models have tokenizers of their own
   std::vector<Index> context_offsets_;
   std::string hash_;
+  std::string row_hash_;
   Index pieces_ = 0;
   std::int32_t bos_id_ = -1;
 };

@@ -15,11 +15,19 @@ namespace concord::corpus {
 
 /// Either `paths` with `tokenizer`, or `token_ids`.
 struct TokenizeOptions : CorpusSettings {
+  /// A tokenizer and the tokens.h5 that it makes.
+  struct Side {
+    std::filesystem::path tokenizer, out;
+  };
   std::filesystem::path out;
+  /// Where models have tokenizers of their own: these read the same text beside `tokenizer`.
+  std::vector<Side> beside;
   bool force = false;
   Index piece_bytes = Index{4} << 20; ///< text that a rank tokenizes between looks for the stop signal; the tokens do not depend on it
 };
 
+/// Where several tokenizers read the text, context c of each tokens.h5 holds the same text, tokens of all that end at one byte are rows of
+/// one number among the counted ones, and all others are unpaired (io::RowKind).
 /// Ranks share the text by bytes and hold one piece of it at a time, beside its tokens (and the longest document); BOS opens each context
 /// and no context spans two documents. Writes `out`, or does nothing when it is already there with the same settings and inputs.
 /// @throws Error input_missing, bad_data (no text, not UTF-8, bad ids), config, io or stopped: finished

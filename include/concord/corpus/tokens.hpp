@@ -10,14 +10,15 @@
 
 namespace concord::corpus {
 
-/// Kind of a row (token) as activations and features carry it.
-enum class RowKind : std::uint8_t { text = 0, bos = 1 };
-
 /// Text of a token as read by people ("▁" is a space, "<0x0A>" its byte), from the text of each id; "#17" where that is not known.
 std::string text_of_token(std::int32_t id, const std::vector<std::string>& pieces);
 
 /// Opens a tokens file. @throws Error input_missing, or bad_data for another kind of file.
 io::File open_tokens(const std::filesystem::path& path);
+
+/// What tokens of models that are compared must share: the hash of their ids and offsets, or, where each model has a tokenizer of its own,
+/// that of all of these. Of tokens.h5, activations.h5 or features.h5.
+std::string row_hash_of(const io::File& file);
 
 /// The id that opens the contexts of a tokens file. @throws Error bad_data.
 std::int32_t bos_id_of(const io::File& file);
@@ -26,7 +27,7 @@ std::int32_t bos_id_of(const io::File& file);
 struct Contexts {
   std::vector<Index> offsets;  ///< context c is the rows [offsets[c], offsets[c + 1])
   std::vector<Index> document; ///< of each context; empty when unknown
-  std::string hash;            ///< digest of ids and offsets; models compared must share it
+  std::string hash;            ///< digest of ids and offsets
 };
 /// @throws Error input_missing or bad_data.
 Contexts read_contexts(const std::filesystem::path& path);

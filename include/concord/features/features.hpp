@@ -54,8 +54,9 @@ public:
   explicit FeaturesFile(const std::filesystem::path& path);
   const std::vector<int>& layers() const { return layers_; }
   const std::string& token_hash() const { return token_hash_; }
+  const std::string& row_hash() const { return row_hash_; } ///< as corpus::row_hash_of(): of two models alike
   const std::string& digest() const { return digest_; }
-  Index counted_rows() const { return counted_rows_; } ///< rows that are not left out (BOS): N of every statistic
+  Index counted_rows() const { return counted_rows_; } ///< rows that are not left out (BOS, unpaired ones): N of every statistic
   /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts
   /// do not fit.
   io::CsrMatrix csr(int layer, Index begin, Index end) const { return codes(layer).rows(begin, end); }
@@ -79,10 +80,13 @@ private:
   std::string group(int layer) const;
   io::Dataset indptr(int layer) const;
   std::vector<std::uint8_t> row_kinds(Index begin, Index end) const;
+  Index counted_among(const std::vector<std::uint8_t>& kinds) const;
   Index row_of_counted(Index counted) const;
   io::File file_;
   std::vector<int> layers_;
   std::string token_hash_;
+  std::string row_hash_;
+  bool keep_special_ = false;
   std::string digest_;
   Index rows_ = 0;
   Index counted_rows_ = 0;

@@ -32,6 +32,7 @@ struct StudySettings {
 struct ModelSettings {
   std::filesystem::path path;
   std::string same_as;
+  std::filesystem::path tokenizer;
   std::vector<std::string> layers{"all"};
   std::string saes;
 
@@ -44,6 +45,9 @@ struct ModelSettings {
         "another model of the study, in the place of path: this one has its residual streams, which are not extracted again, and SAEs of "
         "its own with another seed (what two trainings on the same rows agree on bounds what two models can)",
         settings::Digest::ignored);
+    setting("tokenizer", s.tokenizer, anything(),
+            "its own, where models have different ones: in the place of corpus.tokenizer (docs/concepts.md, two tokenizers)",
+            settings::Digest::ignored);
     setting("layers", s.layers, anything(), "\"all\" or a list such as [0, 6, 12]; L is the output of block L, -1 the embedding");
     setting("saes", s.saes, location(),
             "trained SAEs to use, a path with {layer} (SAELens folder or Gemma Scope params.npz); empty: train-sae makes them");

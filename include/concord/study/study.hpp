@@ -37,6 +37,8 @@ struct Model {
   std::string saes;                ///< trained SAEs that the study gives, with {layer}; empty: train-sae makes them
   std::filesystem::path folder;    ///< of its results, below the study's output
   std::filesystem::path extracted; ///< the folder of the model whose residual streams it has; its own but for `same_as`
+  std::filesystem::path tokenizer; ///< absolute; empty when the study gives none
+  std::filesystem::path tokens;    ///< its tokens.h5, below the study's output: one of all models, or of each tokenizer's
   bool is_extracted() const { return folder == extracted; }
 };
 
@@ -64,6 +66,9 @@ public:
   std::vector<Model> models() const;
   /// @param key "study.pairs", or that of a stage which names some of them
   std::vector<Pair> pairs(const std::string& key = "study.pairs") const;
+  /// The models whose tokenizers make the tokens: the first alone where all have the same, else one for each residual stream.
+  std::vector<Model> tokenized() const;
+  bool has_own_tokenizers() const { return tokenized().size() > 1; }
   /// A path key, made absolute; empty when the key is empty.
   std::filesystem::path path(const std::string& key) const;
   /// A path-like text that may hold {layer} or a pattern, made absolute.
@@ -97,6 +102,7 @@ private:
   void know_model_of(const std::string& key);
   bool has_model(const std::string& name) const;
   Model model(const std::string& name) const;
+  std::filesystem::path tokenizer_of(const std::string& name) const;
   void check_models(const std::string& where) const;
   void check_pairs(const std::string& key, const std::string& where) const;
   std::filesystem::path folder_;

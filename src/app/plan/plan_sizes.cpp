@@ -28,13 +28,21 @@ void find_text(PlanSizes& sizes) {
   }
 }
 
-bool tokens_are_there(const Study& study) {
-  std::error_code error;
-  return std::filesystem::exists(StudyFiles(study).tokens(), error);
+/// The tokens of each tokenizer, once all are there; else nothing.
+std::vector<io::File> tokens_files(const Study& study) {
+  std::vector<io::File> files;
+  for (const auto& model : study.tokenized()) {
+    const auto path = StudyFiles(study).tokens(model);
+    if (std::error_code error; !std::filesystem::exists(path, error)) return {};
+    files.push_back(io::File::open(path));
+  }
+  return files;
 }
 
 double token_count(const Study& study, double text_bytes) {
-  if (tokens_are_there(study)) return static_cast<double>(io::File::open(StudyFiles(study).tokens()).dataset("/tokens").rows());
+  double most = 0; // of the tokenizer that makes most
+  for (const auto& file : tokens_files(study)) most = std::max(most, static_cast<double>(file.dataset("/tokens").rows()));
+  if (most > 0) return most;
   const double estimate = text_bytes / 4.0;
   const auto limit = static_cast<double>(study.integer("corpus.max_tokens"));
   return limit > 0 && (estimate == 0 || limit < estimate) ? limit : estimate;
@@ -42,11 +50,12 @@ double token_count(const Study& study, double text_bytes) {
 
 /// Of a corpus that is not tokenized yet: as many as documents of 16 tokens would make.
 double context_count(const PlanSizes& s) {
-  if (tokens_are_there(s.study)) {
-    const auto file = io::File::open(StudyFiles(s.study).tokens());
+  double most = 0;
+  for (const auto& file : tokens_files(s.study)) {
     const double tokens = std::max(1.0, static_cast<double>(file.dataset("/tokens").rows()));
-    return static_cast<double>(file.dataset("/context_offsets").rows()) * s.tokens / tokens;
+    most = std::max(most, static_cast<double>(file.dataset("/context_offsets").rows()) * s.tokens / tokens);
   }
+  if (most > 0) return most;
   return s.tokens / std::min(16.0, s.context()) + 1;
 }
 

@@ -25,6 +25,7 @@ void add_flags(Command& command) {
   flags.add_option("--a", options->a, "features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)");
   flags.add_option("--b", options->b, "the same for the other model, row for row");
   flags.add_option("--tokens", options->tokens, "tokens.h5, or ids as for extract, for the documents of the null and the token filters");
+  flags.add_option("--tokens-b", options->tokens_b, "that of B, where it has a tokenizer of its own");
   auto bos_id = std::make_shared<std::int32_t>(corpus::CorpusSettings{}.bos_id);
   flags.add_option("--bos-id", *bos_id, "of token ids of an array: the id that opens contexts")->capture_default_str();
   flags.add_option("--seed", options->seed, "seed of the features whose null is taken, where that is a sample")->capture_default_str();

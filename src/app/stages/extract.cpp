@@ -54,7 +54,7 @@ std::vector<StageResult> results(const study::Study& study) {
     if (!model.is_extracted()) continue;
     all.push_back({.unit = named("extract", model),
                    .path = files.activations(model),
-                   .reads = {{"tokens", files.tokens().string(), StageInput::Kind::tokens}},
+                   .reads = {{"tokens", files.tokens(model).string(), StageInput::Kind::tokens}},
                    .wanted = !study.flag("extract.fused"),
                    .needed = false}); // it may have been put away
   }

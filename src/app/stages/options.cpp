@@ -20,7 +20,7 @@ extract::ExtractOptions extract_options(const Study& study, const Model& model) 
   static_cast<extract::ExtractSettings&>(o) = study.stage_settings<extract::ExtractSettings>("extract");
   require(!model.path.empty(), ExitCode::config, "{}.path is not set: give the folder of the model", model.table);
   o.model = model.path;
-  o.tokens = StudyFiles(study).tokens();
+  o.tokens = StudyFiles(study).tokens(model);
   o.layers = extract::parse_layers(join(model.layers, ","));
   o.stage_word = named("extract", model);
   o.out = StudyFiles(study).activations(model);
@@ -51,7 +51,8 @@ correlate::CorrelateOptions correlate_options(const Study& study, const Pair& pa
   static_cast<correlate::CorrelateSettings&>(o) = study.stage_settings<correlate::CorrelateSettings>("correlate");
   o.a = files.features(pair.a);
   o.b = files.features(pair.b);
-  o.tokens = files.tokens();
+  o.tokens = files.tokens(pair.a);
+  if (pair.b.tokens != pair.a.tokens) o.tokens_b = files.tokens(pair.b);
   o.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
   o.stage_word = named("correlate", pair);
   o.out = files.matches(pair);
@@ -115,7 +116,11 @@ subspaces::SubspacesOptions subspaces_options(const Study& study, const Pair& pa
   };
   o.a = inputs(pair.a);
   o.b = inputs(pair.b);
-  o.tokens = files.tokens();
+  require(pair.a.tokens == pair.b.tokens, ExitCode::config,
+          "subspaces.concepts: {} and {} have tokenizers of their own, and subspaces are compared on words of the same tokens; leave such "
+          "pairs out of subspaces.pairs, or unset subspaces.concepts",
+          pair.a.name, pair.b.name);
+  o.tokens = files.tokens(pair.a);
   o.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
   o.stage_word = named("subspaces", pair);
   o.out = files.subspaces(pair);

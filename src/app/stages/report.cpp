@@ -36,7 +36,7 @@ void link(const fs::path& from, const fs::path& to) {
 void complete_folder(const StudyFiles& files, const study::Pair& pair) {
   link(files.of(pair) / "a", files.features(pair.a).parent_path());
   link(files.of(pair) / "b", files.features(pair.b).parent_path());
-  link(files.of(pair) / "tokens.h5", files.tokens());
+  if (pair.a.tokens == pair.b.tokens) link(files.of(pair) / "tokens.h5", files.tokens(pair.a));
 }
 
 void report_of(const StageRun& run, const study::Pair& pair) {
@@ -44,6 +44,8 @@ void report_of(const StageRun& run, const study::Pair& pair) {
   o.output = run.files.of(pair);
   if (!pair.name.empty()) o.name += ": " + pair.name;
   o.stage_word = named("report", pair);
+  o.tokens_a = run.files.tokens(pair.a);
+  o.tokens_b = run.files.tokens(pair.b);
   o.saes_a = run.files.saes(pair.a);
   o.saes_b = run.files.saes(pair.b);
   for (const auto& other : run.study.pairs()) {

@@ -129,7 +129,7 @@ std::vector<StageResult> results(const study::Study& study) {
   for (const auto& pair : study.pairs("subspaces.pairs"))
     all.push_back({.unit = named("subspaces", pair),
                    .path = files.subspaces(pair),
-                   .reads = {{"tokens", files.tokens().string(), StageInput::Kind::tokens},
+                   .reads = {{"tokens", files.tokens(pair.a).string(), StageInput::Kind::tokens},
                              {"features_a", files.features(pair.a).string()},
                              {"features_b", files.features(pair.b).string()},
                              {"sae_a/", files.saes(pair.a), StageInput::Kind::saes},

@@ -20,7 +20,15 @@ std::string text_digest(const comm::Communicator& comm, const std::vector<TextFi
 /// digest_of_file() of token ids made elsewhere, which rank 0 reads for all. @throws Error input_missing, io, stopped; agreed.
 std::string digest_of_ids(const comm::Communicator& comm, const std::filesystem::path& path);
 
-/// Stops between pieces; finished ones wait in `out`.pieces for the next run, on any number of ranks.
-TokenCounts tokenize_text(const comm::Communicator& comm, const TokenizeOptions& options, const StageKey& key, std::vector<TextFile> files);
+/// A tokenizer, the tokens.h5 that it makes, and under which key.
+struct TextSide {
+  TokenizeOptions::Side files;
+  StageKey key;
+  bool is_done = false; ///< the file is there already
+};
+
+/// What the first side's file came to. Stops between pieces; finished ones wait in `folder` for the next run, on any number of ranks.
+TokenCounts tokenize_text(const comm::Communicator& comm, const TokenizeOptions& options, const std::vector<TextSide>& sides,
+                          const std::filesystem::path& folder, std::vector<TextFile> files);
 
 } // namespace concord::corpus

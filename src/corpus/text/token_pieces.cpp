@@ -36,8 +36,8 @@ std::ifstream open_piece(const fs::path& path, PieceSize& size) {
   return in;
 }
 
-Index bytes_of(const PieceSize& size) {
-  return static_cast<Index>(sizeof size) + 20 * size.tokens + 16 * size.contexts;
+Index bytes_of(const PieceSize& size, bool with_kinds) {
+  return static_cast<Index>(sizeof size) + (with_kinds ? 21 : 20) * size.tokens + 16 * size.contexts;
 }
 
 } // namespace
@@ -53,6 +53,7 @@ void write_piece(const fs::path& path, const TokenPiece& piece) {
     put(out, piece.byte_end);
     put(out, piece.context_ends);
     put(out, piece.context_document);
+    put(out, piece.kinds);
     out.flush();
     require(out.good(), ExitCode::io, "cannot write {}: {}", temporary.string(), std::strerror(errno));
   }
@@ -62,18 +63,18 @@ void write_piece(const fs::path& path, const TokenPiece& piece) {
   require(!error, ExitCode::io, "cannot rename {} to {}: {}", temporary.string(), path.string(), error.message());
 }
 
-std::optional<PieceSize> finished_piece(const fs::path& path) {
+std::optional<PieceSize> finished_piece(const fs::path& path, bool with_kinds) {
   std::error_code error;
   const auto bytes = fs::file_size(path, error);
   if (error) return std::nullopt;
   std::ifstream in(path, std::ios::binary);
   PieceSize size;
   in.read(reinterpret_cast<char*>(&size), sizeof size);
-  if (!in.good() || bytes_of(size) != static_cast<Index>(bytes)) return std::nullopt;
+  if (!in.good() || bytes_of(size, with_kinds) != static_cast<Index>(bytes)) return std::nullopt;
   return size;
 }
 
-TokenPiece read_piece(const fs::path& path) {
+TokenPiece read_piece(const fs::path& path, bool with_kinds) {
   PieceSize size;
   auto in = open_piece(path, size);
   TokenPiece piece;
@@ -83,6 +84,7 @@ TokenPiece read_piece(const fs::path& path) {
   piece.byte_end = take<Index>(in, size.tokens);
   piece.context_ends = take<Index>(in, size.contexts);
   piece.context_document = take<Index>(in, size.contexts);
+  if (with_kinds) piece.kinds = take<std::uint8_t>(in, size.tokens);
   require(in.good(), ExitCode::io, "cannot read {}; run again", path.string());
   return piece;
 }

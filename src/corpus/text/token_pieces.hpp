@@ -22,6 +22,7 @@ struct TokenPiece {
   std::vector<std::int32_t> ids;
   std::vector<Index> byte_begin;
   std::vector<Index> byte_end;
+  std::vector<std::uint8_t> kinds; ///< io::RowKind of the tokens, where models have tokenizers of their own; else empty
   std::vector<Index> context_ends;
   std::vector<Index> context_document;
   Index documents = 0;
@@ -31,9 +32,9 @@ struct TokenPiece {
 /// Written under another name, synced and renamed: under its own name a piece is whole. Local. @throws Error io.
 void write_piece(const std::filesystem::path& path, const TokenPiece& piece);
 /// The size of a piece that an earlier run finished. Local.
-std::optional<PieceSize> finished_piece(const std::filesystem::path& path);
+std::optional<PieceSize> finished_piece(const std::filesystem::path& path, bool with_kinds);
 /// @throws Error io.
-TokenPiece read_piece(const std::filesystem::path& path);
+TokenPiece read_piece(const std::filesystem::path& path, bool with_kinds);
 /// The ids alone. @throws Error io.
 std::vector<std::int32_t> read_piece_ids(const std::filesystem::path& path);
 

@@ -21,6 +21,8 @@ public:
   const std::string& digest() const { return digest_; }
   /// Of the tokens behind the features; empty for a matrix.
   std::string token_hash() const { return file_ ? file_->token_hash() : ""; }
+  /// What the features of two models must share; empty for a matrix.
+  std::string row_hash() const { return file_ ? file_->row_hash() : ""; }
   Index rows() const { return file_ ? file_->counted_rows() : matrix_->rows(); }
   Index features(int layer) const { return file_ ? file_->features(layer) : matrix_->features(); }
   std::shared_ptr<const FeatureSource> source(int layer) const;

@@ -13,7 +13,7 @@ std::function<std::vector<bool>(Index, Index)> usable_rows_of(const io::RowKinds
   return [kinds, keep_special](Index begin, Index end) {
     std::vector<bool> usable;
     usable.reserve(at(end - begin));
-    for (const std::uint8_t kind : kinds(begin, end)) usable.push_back(keep_special || kind == 0);
+    for (const std::uint8_t kind : kinds(begin, end)) usable.push_back(keep_special || !io::is_bos(kind));
     return usable;
   };
 }

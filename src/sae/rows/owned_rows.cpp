@@ -26,7 +26,7 @@ Index RowOrder::training_row(Index position) {
 
 OwnedRows::OwnedRows(const io::RowSource& source, bool keep_special, int part, int parts, double memory_bytes) : source_(source) {
   io::for_row_kinds(source.row_kinds(), source.rows(), [&](Index, std::uint8_t kind) {
-    usable_total_ += keep_special || kind == 0 ? 1 : 0;
+    usable_total_ += keep_special || !io::is_bos(kind) ? 1 : 0;
     return true;
   });
   const dist::Partition share{usable_total_, parts};
@@ -36,7 +36,7 @@ OwnedRows::OwnedRows(const io::RowSource& source, bool keep_special, int part, i
   Index before = 0; // usable rows in front of r; a list of all of them would take 8 bytes a row on every rank
   io::for_row_kinds(source.row_kinds(), source.rows(), [&](Index r, std::uint8_t kind) {
     if (before == end_) return false;
-    if (!keep_special && kind != 0) return true;
+    if (!keep_special && io::is_bos(kind)) return true;
     if (before >= begin_) rows_.push_back(r);
     ++before;
     return true;

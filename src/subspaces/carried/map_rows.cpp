@@ -114,7 +114,7 @@ private:
       source.read_float(begin, count, values);
       const auto kinds = rows_.tokens.row_kinds(context, context + 1);
       for (Index row = 0; row < count; ++row) {
-        if (kinds[at(row)] != static_cast<std::uint8_t>(corpus::RowKind::text)) continue;
+        if (kinds[at(row)] != static_cast<std::uint8_t>(io::RowKind::text)) continue;
         const auto first = values.begin() + static_cast<std::ptrdiff_t>(row * source.cols());
         all.insert(all.end(), first, first + static_cast<std::ptrdiff_t>(source.cols()));
       }

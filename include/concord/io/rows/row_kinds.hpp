@@ -1,5 +1,5 @@
 #pragma once
-/// Kinds of rows (corpus::RowKind), read range by range: nobody holds those of all rows. Local.
+/// Kinds of rows, read range by range: nobody holds those of all rows. Local.
 
 #include "concord/core/index.hpp"
 
@@ -8,6 +8,19 @@
 #include <vector>
 
 namespace concord::io {
+
+/// Kind of a row (token), as activations and features carry it. unpaired: of text, but the other models of the study have no token that ends
+/// where this one does.
+enum class RowKind : std::uint8_t { text = 0, bos = 1, unpaired = 2 };
+
+inline bool is_bos(std::uint8_t kind) {
+  return kind == static_cast<std::uint8_t>(RowKind::bos);
+}
+
+/// Whether models are compared on a row; those of BOS where `keep_special`.
+inline bool is_counted(std::uint8_t kind, bool keep_special) {
+  return kind == static_cast<std::uint8_t>(RowKind::text) || (keep_special && is_bos(kind));
+}
 
 /// The kinds of rows [begin, end).
 using RowKinds = std::function<std::vector<std::uint8_t>(Index begin, Index end)>;
