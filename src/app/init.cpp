@@ -50,8 +50,9 @@ std::pair<Seen, Seen> models_of(const InitOptions& o) {
 
 /// The tokenizer of a model; "" where its folder and those above have none.
 fs::path tokenizer_of(const Seen& model) {
-  for (const fs::path& file : {model.folder / "tokenizer.model", model.folder / "tokenizer.json",
-                               model.folder.parent_path() / "tokenizer.model", model.folder.parent_path().parent_path() / "tokenizer.model"})
+  for (const fs::path& file :
+       {model.folder / "tokenizer.model", model.folder / "tokenizer.json", model.folder.parent_path() / "tokenizer.model",
+        model.folder.parent_path().parent_path() / "tokenizer.model"})
     if (std::error_code error; fs::exists(file, error)) return file;
   return {};
 }
@@ -64,7 +65,8 @@ struct Tokenizers {
 Tokenizers tokenizers_of(const Seen& a, const Seen& b) {
   const Tokenizers own{{}, tokenizer_of(a), tokenizer_of(b)};
   if (own.a.empty() || own.b.empty()) return {own.a.empty() ? own.b : own.a, {}, {}};
-  const bool same = own.a.filename() == own.b.filename() ? digest_of_file(own.a) == digest_of_file(own.b) : a.config.vocab == b.config.vocab;
+  const bool same =
+      own.a.filename() == own.b.filename() ? digest_of_file(own.a) == digest_of_file(own.b) : a.config.vocab == b.config.vocab;
   return same ? Tokenizers{own.a, {}, {}} : own;
 }
 
@@ -152,7 +154,8 @@ std::string study_for(const InitOptions& o) {
   text += sae_table(a, b, tokens);
   text += "[correlate]\nnull_shifts = 4 # passes with shifted documents: what r chance gives\n\n";
   text += "[compare]\npermutations = 999 # p is at least 1 / 1000\n\n";
-  if (tokenizers.a.empty()) text += "# [subspaces] # concepts as lists of words: docs/subspaces.md\n# concepts = \"data/concepts/concepts.tsv\"\n";
+  if (tokenizers.a.empty())
+    text += "# [subspaces] # concepts as lists of words: docs/subspaces.md\n# concepts = \"data/concepts/concepts.tsv\"\n";
   if (tokenizers.a.empty() && a.config.vocab != b.config.vocab)
     log_warn("init: {} has {} tokens, {} has {}; models of different tokenizers need one each, in their tables", a.name, a.config.vocab,
              b.name, b.config.vocab);

@@ -91,7 +91,8 @@ int run_script_with(const comm::Communicator& comm, const char* name, const std:
 }
 
 void make_report(const comm::Communicator& comm, const ReportOptions& o) {
-  std::vector<std::string> words{"--tokens-a=" + o.tokens_a.string(), "--tokens-b=" + o.tokens_b.string(), "--saes-a=" + o.saes_a, "--saes-b=" + o.saes_b, "--top=" + std::to_string(o.top_matches)};
+  std::vector<std::string> words{"--tokens-a=" + o.tokens_a.string(), "--tokens-b=" + o.tokens_b.string(), "--saes-a=" + o.saes_a,
+                                 "--saes-b=" + o.saes_b, "--top=" + std::to_string(o.top_matches)};
   for (const auto& [name, folder] : o.skylines) words.push_back("--skyline=" + name + "=" + folder.string());
   words.insert(words.end(), {"--", o.output.string()});
   run_script(comm, o, "report.py", words);

@@ -73,8 +73,8 @@ public:
     for (const auto& [name, count] :
          {std::pair{"/context_document", contexts()}, {"/byte_begin", reader_.count()}, {"/byte_end", reader_.count()}})
       if (file_.has(name)) file_.dataset(name, {count});
-    require(!file_.has("/row_kind"), ExitCode::bad_data, "{} goes with the tokens of other models, so it is not copied; name the text instead",
-            path.string());
+    require(!file_.has("/row_kind"), ExitCode::bad_data,
+            "{} goes with the tokens of other models, so it is not copied; name the text instead", path.string());
     require(file_.has("/byte_begin") == file_.has("/byte_end"), ExitCode::bad_data, "{} has one of byte_begin and byte_end", path.string());
   }
   Index contexts() const override { return reader_.contexts(); }

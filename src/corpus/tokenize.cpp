@@ -88,8 +88,8 @@ std::string digest_of_tokenizer(const fs::path& path) {
 }
 
 /// Which tokens a file holds hangs on all tokenizers of the run, and on which of them is its own.
-StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& options, const std::vector<fs::path>& tokenizers, std::size_t own,
-                     const std::vector<TextFile>& files, const std::string& text) {
+StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& options, const std::vector<fs::path>& tokenizers,
+                     std::size_t own, const std::vector<TextFile>& files, const std::string& text) {
   StageKey key = key_of_settings(options);
   key.settings.erase("bos_id"); // of arrays alone
   Index marks = 0;
@@ -147,7 +147,8 @@ TokenCounts tokenize_unless_done(const comm::Communicator& comm, const TokenizeO
 void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   const bool text = options.token_ids.empty();
-  require(text || options.beside.empty(), ExitCode::config, "token_ids made elsewhere are of one tokenizer; give text for models of several");
+  require(text || options.beside.empty(), ExitCode::config,
+          "token_ids made elsewhere are of one tokenizer; give text for models of several");
   bool is_done = false;
   const TokenCounts counts = text ? tokenize_unless_done(comm, options, is_done) : copy_unless_done(comm, options, is_done);
   if (is_done) {

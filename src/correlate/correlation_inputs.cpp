@@ -54,10 +54,11 @@ void CorrelationInputs::set_key() {
 }
 
 void CorrelationInputs::check_rows() const {
-  require(a_.row_hash() == b_.row_hash(), ExitCode::bad_data,
-          "the features do not come from the same tokens: {} has token hash {}, {} has {}; extract both models from one tokens.h5, or, where "
-          "they have tokenizers of their own, from what one run of `concord tokenize` made",
-          options_.a.string(), a_.row_hash(), options_.b.string(), b_.row_hash());
+  require(
+      a_.row_hash() == b_.row_hash(), ExitCode::bad_data,
+      "the features do not come from the same tokens: {} has token hash {}, {} has {}; extract both models from one tokens.h5, or, where "
+      "they have tokenizers of their own, from what one run of `concord tokenize` made",
+      options_.a.string(), a_.row_hash(), options_.b.string(), b_.row_hash());
   require(a_.rows() == b_.rows(), ExitCode::bad_data, "{} has {} rows, {} has {}: rows must be the same tokens in the same order",
           options_.a.string(), a_.rows(), options_.b.string(), b_.rows());
   require(a_.rows() > 1, ExitCode::bad_data, "{} has {} rows; a correlation needs at least 2", options_.a.string(), a_.rows());

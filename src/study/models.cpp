@@ -36,8 +36,8 @@ void Study::check_models(const std::string& where) const {
     require(!named || has_path || !other.empty(), ExitCode::config, "{}: {}{} has neither path nor same_as; give one of them", where,
             model_table, name);
     if (other.empty()) continue;
-    require(text(model_table + name + ".tokenizer").empty(), ExitCode::config, "{}: {}{} has same_as, so its tokenizer is that of {}", where,
-            model_table, name, other);
+    require(text(model_table + name + ".tokenizer").empty(), ExitCode::config, "{}: {}{} has same_as, so its tokenizer is that of {}",
+            where, model_table, name, other);
     require(other != name && has_model(other), ExitCode::config, "{}: {} = \"{}\" names no other model of this study", where, key, other);
     require(text(model_table + other + ".same_as").empty(), ExitCode::config, "{}: {} = \"{}\", which has same_as itself; name that model",
             where, key, other);
@@ -60,6 +60,25 @@ void Study::check_pairs(const std::string& key, const std::string& where) const 
     require(a != b && seen.insert(pair).second && !seen.contains(b + ":" + a), ExitCode::config,
             "{}: {}: {} and {} are one model, or stand there twice", where, key, a, b);
   }
+}
+
+void Study::check_tokenizers(const std::string& where) const {
+  if (!has_own_tokenizers()) return;
+  require(text("corpus.token_ids").empty(), ExitCode::config,
+          "{}: the models have tokenizers of their own, but corpus.token_ids are of one; give corpus.paths in its place", where);
+  for (const auto& model : tokenized())
+    require(!model.tokenizer.empty(), ExitCode::config, "{}: {} has no tokenizer, but another model has; give {}.tokenizer", where,
+            model.table, model.table);
+  require(list("sae.crosscoders").empty(), ExitCode::config,
+          "{}: sae.crosscoders are of models that read the same tokens; these have "
+          "tokenizers of their own",
+          where);
+  if (text("subspaces.concepts").empty()) return;
+  for (const auto& pair : pairs("subspaces.pairs"))
+    require(pair.a.tokens == pair.b.tokens, ExitCode::config,
+            "{}: subspaces are compared on words of the same tokens, and {} and {} have tokenizers of their own; name other pairs in "
+            "subspaces.pairs, or leave subspaces.concepts empty",
+            where, pair.a.name, pair.b.name);
 }
 
 Model Study::model(const std::string& name) const {

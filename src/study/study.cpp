@@ -226,6 +226,7 @@ void Study::check(const std::string& where) const {
     require(
         std::any_of(all.begin(), all.end(), [&](const Pair& other) { return other.a.name == pair.a.name && other.b.name == pair.b.name; }),
         ExitCode::config, "{}: subspaces.pairs names {} and {}, which study.pairs does not", where, pair.a.name, pair.b.name);
+  check_tokenizers(where);
   const bool top_k = text("sae.kind") == "topk" || text("sae.kind") == "batch-topk" || text("sae.kind") == "matryoshka";
   require(!top_k || integer("sae.k") <= integer("sae.latents"), ExitCode::config, "{}: sae.k = {} must not be above sae.latents = {}",
           where, integer("sae.k"), integer("sae.latents"));

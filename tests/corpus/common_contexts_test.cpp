@@ -1,11 +1,11 @@
-#include "corpus/text/common_contexts.hpp"
-
 #include "concord/core/at.hpp"
 #include "concord/core/philox.hpp"
 #include "concord/io/rows/row_kinds.hpp"
 
-#include <algorithm>
 #include <gtest/gtest.h>
+
+#include "corpus/text/common_contexts.hpp"
+#include <algorithm>
 #include <set>
 
 namespace concord::corpus {
@@ -23,7 +23,8 @@ std::vector<TextToken> ending_at(const std::vector<Index>& ends) {
   return tokens;
 }
 
-std::vector<TokenPiece> common(const std::vector<std::vector<TextToken>>& sides, Index context, Index left_out = 0, std::int32_t bos_id = 2) {
+std::vector<TokenPiece> common(const std::vector<std::vector<TextToken>>& sides, Index context, Index left_out = 0,
+                               std::int32_t bos_id = 2) {
   std::vector<TokenPiece> out(sides.size());
   std::vector<TokensOfDocument> of_sides;
   for (const auto& tokens : sides) of_sides.push_back({tokens, bos_id});
@@ -63,8 +64,9 @@ TEST(CommonContexts, WithoutBosTakeOneTokenMore) {
 
 /// Tokens without text, and those that share a character, are no place to cut: the last one of it is.
 TEST(CommonContexts, TokensOfOneCharacterStayTogether) {
-  const std::vector<TextToken> bytes{{10, 0, 0}, {11, 0, 1}, {12, 1, 1}, {13, 1, 1}, {14, 1, 4}, {15, 4, 5}}; // SentencePiece's: the last one has it
-  const std::vector<TextToken> shares{{10, 0, 1}, {11, 1, 4}, {12, 1, 4}, {13, 4, 5}};                        // Hugging Face's: each has it
+  const std::vector<TextToken> bytes{{10, 0, 0}, {11, 0, 1}, {12, 1, 1},
+                                     {13, 1, 1}, {14, 1, 4}, {15, 4, 5}};              // SentencePiece's: the last one has it
+  const std::vector<TextToken> shares{{10, 0, 1}, {11, 1, 4}, {12, 1, 4}, {13, 4, 5}}; // Hugging Face's: each has it
   const auto out = common({bytes, shares}, 16);
   EXPECT_EQ(out[0].kinds, (Kinds{bos, unpaired, text_kind, unpaired, unpaired, text_kind, text_kind}));
   EXPECT_EQ(out[1].kinds, (Kinds{bos, text_kind, unpaired, text_kind, text_kind}));

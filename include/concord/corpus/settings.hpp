@@ -22,10 +22,12 @@ struct CorpusSettings {
   static void describe(Self& s, Visit&& setting) {
     using namespace settings;
     setting("paths", s.paths, location(), "text files, folders of .txt files, or patterns");
-    setting("tokenizer", s.tokenizer, anything(), "that both models share: a SentencePiece model (tokenizer.model), or a tokenizer.json beside its model's config.json");
+    setting("tokenizer", s.tokenizer, anything(),
+            "that both models share: a SentencePiece model (tokenizer.model), or a tokenizer.json beside its model's config.json");
     setting("token_ids", s.token_ids, anything(),
             "instead of text: token ids [contexts, length] (.npy, .npz, .safetensors), or a tokens.h5, made elsewhere");
-    setting("bos", s.bos, anything(), "with a tokenizer: the token that opens contexts, or none; auto: its own, or what the model's files name");
+    setting("bos", s.bos, anything(),
+            "with a tokenizer: the token that opens contexts, or none; auto: its own, or what the model's files name");
     setting("bos_id", s.bos_id, within(0, largest_int), "with token_ids of an array: the id that opens contexts");
     setting("documents", s.documents, one_of<DocumentEnd>(), "what separates documents");
     setting("context", s.context, within(2, largest_int), "longest context in tokens, BOS included; contexts never span documents");

@@ -22,7 +22,7 @@ public:
   Index count() const { return context_offsets_.back(); }
   const std::string& hash() const { return hash_; }
   const std::string& row_hash() const { return row_hash_; } ///< as row_hash_of()
-  Index pieces() const { return pieces_; } ///< size of the tokenizer's vocabulary, 0 when unknown
+  Index pieces() const { return pieces_; }                  ///< size of the tokenizer's vocabulary, 0 when unknown
   std::int32_t bos_id() const { return bos_id_; }
   /// Ids of the rows [begin, begin + count).
   std::vector<std::int32_t> ids(Index begin, Index count) const;

@@ -13,9 +13,9 @@ namespace concord::correlate {
 struct CorrelateOptions : CorrelateSettings {
   std::filesystem::path a; ///< features.h5, a scipy CSR matrix (.npz), or a dense array (.npy)
   std::filesystem::path b;
-  std::filesystem::path tokens; ///< tokens.h5: documents for the null's shifts, texts for the token filters; may be left out
+  std::filesystem::path tokens;   ///< tokens.h5: documents for the null's shifts, texts for the token filters; may be left out
   std::filesystem::path tokens_b; ///< of B, where it has a tokenizer of its own; empty: those of A
-  std::vector<int> layers_a;    ///< empty: all
+  std::vector<int> layers_a;      ///< empty: all
   std::vector<int> layers_b;
   std::uint64_t seed = 1;    ///< of the features whose null is taken, where that is a sample
   int grid_columns = 0;      ///< of a group's grid of ranks; 0: by size

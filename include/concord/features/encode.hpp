@@ -43,7 +43,7 @@ struct ActivationsFacts {
   std::vector<int> layers;
   std::string token_hash;
   std::string row_hash; ///< as corpus::row_hash_of()
-  std::string digest; ///< identity of the activations
+  std::string digest;   ///< identity of the activations
   Index rows = 0;
   io::RowKinds row_kinds;
   std::vector<Index> block_offsets; ///< block b was extracted as the rows [block_offsets[b], block_offsets[b + 1])

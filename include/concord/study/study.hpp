@@ -104,6 +104,8 @@ private:
   Model model(const std::string& name) const;
   std::filesystem::path tokenizer_of(const std::string& name) const;
   void check_models(const std::string& where) const;
+  /// What wants models of one tokenizer, where they have their own.
+  void check_tokenizers(const std::string& where) const;
   void check_pairs(const std::string& key, const std::string& where) const;
   std::filesystem::path folder_;
   std::map<std::string, Value> values_;

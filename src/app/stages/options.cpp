@@ -116,10 +116,6 @@ subspaces::SubspacesOptions subspaces_options(const Study& study, const Pair& pa
   };
   o.a = inputs(pair.a);
   o.b = inputs(pair.b);
-  require(pair.a.tokens == pair.b.tokens, ExitCode::config,
-          "subspaces.concepts: {} and {} have tokenizers of their own, and subspaces are compared on words of the same tokens; leave such "
-          "pairs out of subspaces.pairs, or unset subspaces.concepts",
-          pair.a.name, pair.b.name);
   o.tokens = files.tokens(pair.a);
   o.seed = static_cast<std::uint64_t>(study.integer("study.seed"));
   o.stage_word = named("subspaces", pair);

@@ -12,9 +12,9 @@ struct TokensOfDocument {
   std::int32_t bos_id;
 };
 
-/// Adds a document in contexts of at most `context` tokens by each tokenizer; those of one number hold the same text. Contexts are cut where
-/// tokens of all end at one byte. Tokens that end there are paired, as are BOS; all others are of kind unpaired. Text that none of these
-/// cuts divides into contexts is left out. @param out  one a tokenizer
+/// Adds a document in contexts of at most `context` tokens by each tokenizer; those of one number hold the same text. Contexts are cut
+/// where tokens of all end at one byte. Tokens that end there are paired, as are BOS; all others are of kind unpaired. Text that none of
+/// these cuts divides into contexts is left out. @param out  one a tokenizer
 /// @returns the bytes of text that are left out.
 Index add_common_document(const std::vector<TokensOfDocument>& sides, Index context, std::vector<TokenPiece>& out);
 

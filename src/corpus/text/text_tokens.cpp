@@ -220,7 +220,8 @@ private:
           auto& side = tokens_[s];
           side.before.push_back(sums[s]);
           if (!whole) {
-            side.sizes[p].tokens = contexts > 0 ? read_piece(piece_path(s, static_cast<Index>(p)), in_common()).context_ends[at(contexts - 1)] : 0;
+            side.sizes[p].tokens =
+                contexts > 0 ? read_piece(piece_path(s, static_cast<Index>(p)), in_common()).context_ends[at(contexts - 1)] : 0;
             side.sizes[p].contexts = contexts;
             side.sizes.resize(p + 1);
           }
@@ -230,8 +231,8 @@ private:
         }
       }
       require(documents > 0, ExitCode::bad_data, "the corpus holds no text");
-      require(sums.front().contexts > 0 || options_.max_tokens == 0, ExitCode::config, "corpus.max_tokens = {} is less than the first context",
-              options_.max_tokens);
+      require(sums.front().contexts > 0 || options_.max_tokens == 0, ExitCode::config,
+              "corpus.max_tokens = {} is less than the first context", options_.max_tokens);
       require(sums.front().contexts > 0, ExitCode::bad_data, "the tokenizers of the models share no token of the text");
       for (std::size_t s = 0; s < sides_.size(); ++s) {
         tokens_[s].counts.tokens = sums[s].tokens;
@@ -246,7 +247,8 @@ private:
     for (std::size_t s = 0; s < sides_.size() && options_.max_tokens > 0; ++s) {
       if (before[s].tokens + tokens_[s].sizes[p].tokens <= options_.max_tokens) continue;
       const auto ends = read_piece(piece_path(s, static_cast<Index>(p)), in_common()).context_ends;
-      kept = std::min(kept, static_cast<Index>(std::upper_bound(ends.begin(), ends.end(), options_.max_tokens - before[s].tokens) - ends.begin()));
+      kept = std::min(
+          kept, static_cast<Index>(std::upper_bound(ends.begin(), ends.end(), options_.max_tokens - before[s].tokens) - ends.begin()));
     }
     return kept;
   }

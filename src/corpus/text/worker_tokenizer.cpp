@@ -25,7 +25,8 @@ int WorkerTokenizer::connected(const std::string& bos) {
   const Socket of_worker(ends[1]);
   try {
     // -I: neither PYTHONPATH nor the folder of the script or of the user reaches it.
-    worker_.emplace(std::vector<std::string>{python_for(""), "-I", script_path("tokenizer_worker.py").string(), path_.string(), bos}, ends[1]);
+    worker_.emplace(std::vector<std::string>{python_for(""), "-I", script_path("tokenizer_worker.py").string(), path_.string(), bos},
+                    ends[1]);
   } catch (...) {
     ::close(ends[0]);
     throw;

@@ -9,8 +9,8 @@
 
 namespace concord::io {
 
-/// Kind of a row (token), as activations and features carry it. unpaired: of text, but the other models of the study have no token that ends
-/// where this one does.
+/// Kind of a row (token), as activations and features carry it. unpaired: of text, but the other models of the study have no token that
+/// ends where this one does.
 enum class RowKind : std::uint8_t { text = 0, bos = 1, unpaired = 2 };
 
 inline bool is_bos(std::uint8_t kind) {
