@@ -9,8 +9,9 @@
 #include "concord/io/output.hpp"
 
 #include "corpus/id_tokens.hpp"
+#include "corpus/text/text_digests.hpp"
 #include "corpus/text/text_tokens.hpp"
-#include "corpus/text/tokenizer.hpp"
+#include "corpus/tokenizers/tokenizer.hpp"
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -79,6 +80,8 @@ bool has_mark(const TextFile& file) {
 
 /// Of its file; of a tokenizer.json with the files beside it that may name its BOS.
 std::string digest_of_tokenizer(const fs::path& path) {
+  require(fs::exists(path), ExitCode::input_missing, "there is no tokenizer {}", path.string());
+  require(!fs::is_directory(path), ExitCode::bad_data, "{} is a folder; name its tokenizer.model or tokenizer.json", path.string());
   const std::string own = digest_of_file(path);
   if (!is_tokenizer_json(path)) return own;
   std::string all = own;
@@ -96,10 +99,7 @@ StageKey key_of_text(const comm::Communicator& comm, const TokenizeOptions& opti
   std::vector<std::string> digests(tokenizers.size(), std::string(32, ' '));
   comm::agree(comm, [&] {
     if (comm.rank() != 0) return;
-    for (std::size_t i = 0; i < tokenizers.size(); ++i) {
-      require(fs::exists(tokenizers[i]), ExitCode::input_missing, "there is no tokenizer {}", tokenizers[i].string());
-      digests[i] = digest_of_tokenizer(tokenizers[i]);
-    }
+    for (std::size_t i = 0; i < tokenizers.size(); ++i) digests[i] = digest_of_tokenizer(tokenizers[i]);
     marks = std::count_if(files.begin(), files.end(), has_mark);
   });
   for (auto& digest : digests) comm::broadcast_bytes(comm, digest.data(), static_cast<Index>(digest.size()));

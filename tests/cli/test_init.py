@@ -59,6 +59,23 @@ class Init(unittest.TestCase):
             run("init", DEMO / "models/small", GOLDEN / other, self.corpus, "--out", out)
             self.assertEqual(tomllib.loads(out.read_text())["corpus"]["context"], longest)
 
+    def test_models_of_different_tokenizers_get_one_each(self):
+        folders = []
+        for name, tokenizer in (("one", "tokenizer.model"), ("two", "tokenizer.json"), ("three", "tokenizer.json")):
+            folders.append(self.folder / "tokenized" / name)
+            folders[-1].mkdir(parents=True)
+            shutil.copy((DEMO / "models/large" if name == "one" else GOLDEN / "tiny_llama3") / "config.json", folders[-1])
+            (folders[-1] / tokenizer).write_text("of a family")  # init looks whether files are the same
+        out = self.folder / "tokenized.toml"
+        run("init", *folders[:2], self.corpus, "--out", out)
+        study = tomllib.loads(out.read_text())
+        self.assertNotIn("tokenizer", study["corpus"])
+        self.assertEqual([model["tokenizer"] for model in study["model"].values()], [str(folders[0] / "tokenizer.model"), str(folders[1] / "tokenizer.json")])
+        run("init", *folders[1:], self.corpus, "--out", out, "--force")
+        study = tomllib.loads(out.read_text())
+        self.assertEqual(study["corpus"]["tokenizer"], str(folders[1] / "tokenizer.json"))
+        self.assertFalse(any("tokenizer" in model for model in study["model"].values()))
+
     def test_names_of_folders_may_hold_dots(self):
         folder = self.folder / "tiny-3.2-1B"
         folder.mkdir()

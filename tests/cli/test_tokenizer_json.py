@@ -20,13 +20,13 @@ TEXT = "A first document, with na\u00efve caf\u00e9s.\nAnd a second line \u4e16\
 DOCUMENTS = (TEXT[:TEXT.index("\n \t\n")], TEXT[TEXT.index("The second"):])
 
 
-def byte_level(folder, trim):
+def byte_level(folder, trim, vocabulary=90 + 256):
     """A byte-level BPE tokenizer that is trained here. `trim`: its offsets leave leading spaces out, as Llama 3's do."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=trim)
-    trainer = trainers.BpeTrainer(vocab_size=90 + 256, special_tokens=["<s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=["<s>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train([str(DEMO / "corpus" / "analysis.txt")], trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>"}))

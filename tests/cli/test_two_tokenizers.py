@@ -41,7 +41,7 @@ class TwoTokenizers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = fresh(f"two_tokenizers_{RANKS}")
-        byte_level(cls.folder, trim=True)
+        byte_level(cls.folder, trim=True, vocabulary=3000)
         cls.json = cls.folder / "tokenizer.json"
         cls.model = DEMO / "tokenizer.model"
         cls.study = small_study(cls.folder, drawn=True, model__b__tokenizer=str(cls.json))
@@ -91,7 +91,7 @@ class TwoTokenizers(unittest.TestCase):
                     with np.errstate(invalid="ignore", divide="ignore"):
                         r = np.nan_to_num(np.corrcoef(codes_a.T, codes_b.T)[:codes_a.shape[1], codes_a.shape[1]:], nan=-2)
                     best = group["b_to_a/r"][:, 0]
-                    known = np.isfinite(best) & (group["b_to_a/index"][:, 0] >= 0)
+                    known = np.isfinite(best) & (group["b_to_a/partner"][:, 0] >= 0)
                     np.testing.assert_allclose(best[known], r.max(axis=0)[known], atol=2e-5)
                     self.assertGreater(known.sum(), 20)
             self.assertEqual(int(f.attrs["counted_rows"]), sum((data["/row_kind"] == 0).sum() for data in self.tokens[:1]))
@@ -101,13 +101,28 @@ class TwoTokenizers(unittest.TestCase):
             np.testing.assert_array_equal(f["row_kind"][:], self.tokens[1]["/row_kind"])
         page = (self.out / "report/index.html").read_text()
         self.assertIn("matched", page)
-        run("verify", self.study)
+        run("verify", *(self.out / side / name for side in "ab" for name in ("tokens.h5", "activations.h5", "features.h5")), self.out / "matches.h5")
         self.assertIn("tokenize a", run("status", self.study, ranks=1))
 
+    def test_fused_stages_count_the_same_rows(self):
+        out = self.folder / "fused"
+        words = [self.study, "--set", f"study.output={out}", "--set", "extract.fused=true", "--set", f"model.a.saes={self.out}/a/saes", "--set", f"model.b.saes={self.out}/b/saes"]
+        for stage in ("tokenize", "encode"):
+            run(stage, *words)
+        for side in "ab":
+            first, second = (datasets(folder / side / "features.h5") for folder in (self.out, out))
+            self.assertEqual(set(first), set(second))
+            for name in first:
+                np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
     def test_a_tokenizer_beside_itself_pairs_every_row(self):
+        """Of text whose characters are a byte: those of more may be several tokens, of which the last one is paired."""
+        text = self.folder / "ascii.txt"
+        text.write_text((self.folder / "text.txt").read_text().encode("ascii", "ignore").decode())
         both = [self.folder / f"same_{side}.h5" for side in "ab"]
-        run("tokenize", "--text", self.folder / "text.txt", "--tokenizer", self.json, "--context", 64, "--out", both[0], "--with", self.json, "--with-out", both[1])
-        run("tokenize", "--text", self.folder / "text.txt", "--tokenizer", self.json, "--context", 64, "--out", self.folder / "same.h5")
+        words = ["tokenize", "--text", text, "--tokenizer", self.json, "--context", 64, "--out"]
+        run(*words, both[0], "--with", self.json, "--with-out", both[1])
+        run(*words, self.folder / "same.h5")
         plain = datasets(self.folder / "same.h5")
         for path in both:
             data = datasets(path)

@@ -59,6 +59,8 @@ class Losses(unittest.TestCase):
         time.sleep(share * (self.seconds[stage] + 0.2))
         host = cluster[victim]
         if silent:
+            for other in cluster.hosts:  # words to it that are under way keep a connection for 15 minutes by default, whatever SOON says
+                other.run("sh", "-c", "echo 5 > /proc/sys/net/ipv4/tcp_retries2")
             cluster.cut(host)
         host.die()
         code, said = finish(process)

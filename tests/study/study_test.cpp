@@ -167,6 +167,34 @@ TEST(Study, ModelsHaveNamesAndPairs) {
   EXPECT_EQ(one.pairs()[0].folder, "pairs/again_vs_small");
 }
 
+TEST(Study, ModelsOfOneTokenizerShareTheirTokens) {
+  const std::string three = "[corpus]\ntokenizer = \"t\"\n[model.x]\npath = \"x\"\n[model.y]\npath = \"y\"\n[model.z]\nsame_as = \"y\"\n";
+  const auto one = study(three);
+  EXPECT_FALSE(one.has_own_tokenizers());
+  EXPECT_EQ(one.models()[1].tokens, "tokens.h5");
+  EXPECT_EQ(one.models()[1].tokenizer.filename(), "t");
+  EXPECT_FALSE(study(three, {"model.x.tokenizer=u", "model.y.tokenizer=u"}).has_own_tokenizers()); // in the place of the corpus'
+  const auto two = study(three, {"model.y.tokenizer=u"});
+  ASSERT_EQ(two.tokenized().size(), 2U);
+  EXPECT_EQ(two.models()[0].tokens, "models/x/tokens.h5");
+  EXPECT_EQ(two.models()[2].tokens, "models/y/tokens.h5"); // it has y's residual streams
+  EXPECT_EQ(two.models()[2].tokenizer.filename(), "u");
+  EXPECT_EQ(study("[model.a]\npath = \"m\"\ntokenizer = \"t\"\n[model.b]\npath = \"n\"\ntokenizer = \"u\"\n").models()[1].tokens,
+            "b/tokens.h5");
+}
+
+TEST(Study, RefusesWhatWantsOneTokenizer) {
+  const std::string two = "[model.x]\npath = \"s\"\ntokenizer = \"t\"\n[model.y]\npath = \"l\"\ntokenizer = \"u\"\n";
+  study(two);
+  expect_error(ExitCode::config, "corpus.token_ids are of one", [&] { study(two, {"corpus.token_ids=ids.npy"}); });
+  expect_error(ExitCode::config, "sae.crosscoders are of models", [&] { study(two, {"sae.crosscoders=[\"1:2\"]"}); });
+  expect_error(ExitCode::config, "subspaces are compared on words", [&] { study(two, {"subspaces.concepts=c.tsv"}); });
+  study(two + "[model.z]\npath = \"z\"\n[model.w]\nsame_as = \"z\"\n",
+        {"corpus.tokenizer=t", "subspaces.concepts=c.tsv", "subspaces.pairs=[\"z:w\"]"});
+  expect_error(ExitCode::config, "model.z has no tokenizer", [&] { study(two, {"model.z.path=z"}); });
+  expect_error(ExitCode::config, "its tokenizer is that of x", [&] { study(two, {"model.z.same_as=x", "model.z.tokenizer=v"}); });
+}
+
 TEST(Study, RefusesModelsAndPairsThatCannotBe) {
   const std::string two = "[model.x]\npath = \"s\"\n[model.y]\npath = \"l\"\n";
   expect_error(ExitCode::config, "study.pairs names a model \"z\"; the models are x, y", [&] { study(two, {"study.pairs=[\"x:z\"]"}); });

@@ -14,15 +14,17 @@ struct Cut {
   Index tokens = 0;
 };
 
-/// Behind each token that ends further than those before it, unless the next one begins before that: then they share a character. Tokens
+/// Behind each token that ends further than the last cut, unless the next one begins before that: then they share a character. Tokens
 /// without text (a dummy prefix, all but the last byte of a character) are no place to cut.
 std::vector<Cut> cuts_of(const std::vector<TextToken>& tokens) {
   std::vector<Cut> cuts;
+  Index cut = 0;
   Index end = 0;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const bool further = tokens[i].end > end;
     end = std::max(end, tokens[i].end);
-    if (further && (i + 1 == tokens.size() || tokens[i + 1].begin >= end)) cuts.push_back({end, static_cast<Index>(i) + 1});
+    if (end == cut || (i + 1 < tokens.size() && tokens[i + 1].begin < end)) continue;
+    cut = end;
+    cuts.push_back({cut, static_cast<Index>(i) + 1});
   }
   return cuts;
 }

@@ -1,7 +1,7 @@
 #pragma once
 // Contexts of one text as several tokenizers read it, and which of their tokens are of one row. Local.
 
-#include "corpus/text/tokenizer.hpp"
+#include "corpus/tokenizers/tokenizer.hpp"
 #include <vector>
 
 namespace concord::corpus {

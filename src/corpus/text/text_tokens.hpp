@@ -14,12 +14,6 @@ struct TokenCounts {
   std::string hash;
 };
 
-/// The digest of all files' digests, shared by ranks. @throws Error stopped.
-std::string text_digest(const comm::Communicator& comm, const std::vector<TextFile>& files);
-
-/// digest_of_file() of token ids made elsewhere, which rank 0 reads for all. @throws Error input_missing, io, stopped; agreed.
-std::string digest_of_ids(const comm::Communicator& comm, const std::filesystem::path& path);
-
 /// A tokenizer, the tokens.h5 that it makes, and under which key.
 struct TextSide {
   TokenizeOptions::Side files;

@@ -1,5 +1,5 @@
 // SentencePiece models, and a document through what was loaded.
-#include "corpus/text/sentence_piece.hpp"
+#include "corpus/tokenizers/sentence_piece.hpp"
 #include "fuzz.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

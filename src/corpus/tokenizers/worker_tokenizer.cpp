@@ -1,4 +1,4 @@
-#include "corpus/text/worker_tokenizer.hpp"
+#include "corpus/tokenizers/worker_tokenizer.hpp"
 
 #include "concord/core/error.hpp"
 

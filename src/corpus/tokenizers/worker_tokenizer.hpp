@@ -3,7 +3,7 @@
 
 #include "concord/core/run/child.hpp"
 
-#include "corpus/text/tokenizer.hpp"
+#include "corpus/tokenizers/tokenizer.hpp"
 #include <optional>
 #include <span>
 

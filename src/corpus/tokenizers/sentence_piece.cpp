@@ -1,4 +1,4 @@
-#include "corpus/text/sentence_piece.hpp"
+#include "corpus/tokenizers/sentence_piece.hpp"
 
 #include "concord/core/error.hpp"
 

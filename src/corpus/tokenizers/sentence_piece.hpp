@@ -3,7 +3,7 @@
 
 #include <sentencepiece_processor.h>
 
-#include "corpus/text/tokenizer.hpp"
+#include "corpus/tokenizers/tokenizer.hpp"
 
 namespace concord::corpus {
 

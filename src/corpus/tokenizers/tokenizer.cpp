@@ -1,9 +1,9 @@
-#include "corpus/text/tokenizer.hpp"
+#include "corpus/tokenizers/tokenizer.hpp"
 
 #include "concord/core/error.hpp"
 
-#include "corpus/text/sentence_piece.hpp"
-#include "corpus/text/worker_tokenizer.hpp"
+#include "corpus/tokenizers/sentence_piece.hpp"
+#include "corpus/tokenizers/worker_tokenizer.hpp"
 #include <algorithm>
 
 namespace concord::corpus {
@@ -13,8 +13,6 @@ bool is_tokenizer_json(const std::filesystem::path& path) {
 }
 
 std::unique_ptr<Tokenizer> open_tokenizer(const std::filesystem::path& path, const std::string& bos) {
-  require(!std::filesystem::is_directory(path), ExitCode::bad_data, "{} is a folder; name its tokenizer.model or tokenizer.json",
-          path.string());
   if (is_tokenizer_json(path)) return std::make_unique<WorkerTokenizer>(path, bos);
   return std::make_unique<SentencePieceTokenizer>(path, bos);
 }
