@@ -3,6 +3,7 @@
 #include "concord/core/digest.hpp"
 #include "concord/core/error.hpp"
 #include "concord/corpus/tokens.hpp"
+#include "concord/io/rows/row_hash.hpp"
 #include "concord/io/rows/row_kinds.hpp"
 
 #include <algorithm>
@@ -12,7 +13,7 @@ namespace concord::corpus {
 TokenReader::TokenReader(const std::filesystem::path& path) : path_(path), file_(open_tokens(path)), ids_(file_.dataset("/tokens")) {
   context_offsets_ = file_.read<Index>("/context_offsets", {-1});
   hash_ = file_.attribute("token_hash");
-  row_hash_ = row_hash_of(file_);
+  row_hash_ = io::row_hash_of(file_);
   if (file_.has("/row_kind")) kinds_ = file_.dataset("/row_kind", {ids_.rows()});
   bos_id_ = bos_id_of(file_);
   if (file_.has("/pieces")) pieces_ = file_.dataset("/pieces/ends", {-1}).rows();

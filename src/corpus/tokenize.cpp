@@ -65,7 +65,6 @@ StageKey key_of_settings(const TokenizeOptions& options) {
 }
 
 StageKey key_of_ids(const comm::Communicator& comm, const TokenizeOptions& options) {
-  require(options.bos == CorpusSettings().bos, ExitCode::config, "corpus.bos is for a tokenizer; of token_ids set corpus.bos_id");
   StageKey key = key_of_settings(options);
   key.inputs["token_ids"] = digest_of_ids(comm, options.token_ids);
   return key;
@@ -147,8 +146,11 @@ TokenCounts tokenize_unless_done(const comm::Communicator& comm, const TokenizeO
 void tokenize(const comm::Communicator& comm, const TokenizeOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   const bool text = options.token_ids.empty();
-  require(text || options.beside.empty(), ExitCode::config,
-          "token_ids made elsewhere are of one tokenizer; give text for models of several");
+  comm::agree(comm, [&] {
+    require(text || options.beside.empty(), ExitCode::config,
+            "token_ids made elsewhere are of one tokenizer; give text for models of several");
+    require(text || options.bos == CorpusSettings().bos, ExitCode::config, "corpus.bos is for a tokenizer; of token_ids set corpus.bos_id");
+  });
   bool is_done = false;
   const TokenCounts counts = text ? tokenize_unless_done(comm, options, is_done) : copy_unless_done(comm, options, is_done);
   if (is_done) {

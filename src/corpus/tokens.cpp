@@ -41,10 +41,6 @@ io::File open_tokens(const std::filesystem::path& path) {
   return file;
 }
 
-std::string row_hash_of(const io::File& file) {
-  return file.attribute(file.has_attribute("row_hash") ? "row_hash" : "token_hash");
-}
-
 std::int32_t bos_id_of(const io::File& file) {
   const Index id = file.integer("bos_id");
   require(id >= -1 && id <= std::numeric_limits<std::int32_t>::max(), ExitCode::bad_data,
@@ -55,7 +51,7 @@ std::int32_t bos_id_of(const io::File& file) {
 Contexts read_contexts(const std::filesystem::path& path) {
   const auto file = io::File::open(path);
   require(file.has_attribute("token_hash"), ExitCode::bad_data, "{} is no tokens file; make it with `concord tokenize`", path.string());
-  Contexts contexts{file.read<Index>("/context_offsets", {-1}), {}, file.attribute("token_hash")};
+  Contexts contexts{file.read<Index>("/context_offsets", {-1}), {}, file.attribute("token_hash"), !file.has("/row_kind")};
   if (file.has("/context_document")) contexts.document = file.read<Index>("/context_document", {-1});
   require(contexts.offsets.size() >= 2 && contexts.offsets.front() == 0 &&
               std::is_sorted(contexts.offsets.begin(), contexts.offsets.end()) &&

@@ -90,7 +90,7 @@ void Extractor::read_inputs() {
   }
   block_offsets_.push_back(offsets.back());
   model::require_context(config_, longest_);
-  key_ = {"extract", settings::digest_of<ExtractSettings>(options_), {{"tokens", tokens_->hash()}}};
+  key_ = {"extract", settings::digest_of<ExtractSettings>(options_), {{"tokens", tokens_->row_hash()}}};
   auto& said = key_.settings; // as older versions said it, so that their results are known again
   said["layers"] = layers_;
   said.erase("fused");

@@ -1,7 +1,7 @@
 #include "concord/features/features.hpp"
 
 #include "concord/core/text.hpp"
-#include "concord/corpus/tokens.hpp"
+#include "concord/io/rows/row_hash.hpp"
 #include "concord/io/rows/row_kinds.hpp"
 
 #include <algorithm>
@@ -27,7 +27,7 @@ FeaturesFile::FeaturesFile(const std::filesystem::path& path) : file_(io::File::
           "{} is no features file; make it with `concord encode`", path.string());
   layers_ = file_.integers("layers");
   token_hash_ = file_.attribute("token_hash");
-  row_hash_ = corpus::row_hash_of(file_);
+  row_hash_ = io::row_hash_of(file_);
   keep_special_ = file_.has_attribute("keep_special") && file_.attribute("keep_special") == "1";
   digest_ = file_.attribute("stage_digest");
   counted_rows_ = file_.integer("counted_rows");

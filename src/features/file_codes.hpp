@@ -8,12 +8,12 @@
 #include "concord/core/at.hpp"
 #include "concord/core/machine/threads.hpp"
 #include "concord/core/text.hpp"
-#include "concord/corpus/tokens.hpp"
 #include "concord/dist/partition.hpp"
 #include "concord/features/code_spool.hpp"
 #include "concord/features/encode.hpp"
 #include "concord/features/memory_plan.hpp"
 #include "concord/io/rows/block_offsets.hpp"
+#include "concord/io/rows/row_hash.hpp"
 #include "concord/io/rows/row_source.hpp"
 #include "concord/sae/sae.hpp"
 #include "concord/sae/search/encoder.hpp"
@@ -176,7 +176,7 @@ inline ActivationsFacts facts_of(const EncodeOptions& options) {
   ActivationsFacts facts;
   facts.layers = file.integers("layers");
   facts.token_hash = file.attribute("token_hash");
-  facts.row_hash = corpus::row_hash_of(file);
+  facts.row_hash = io::row_hash_of(file);
   facts.digest = file.attribute("stage_digest");
   const auto kinds = std::make_shared<const io::Dataset>(file.dataset("/row_kind", {-1}));
   facts.rows = kinds->rows();

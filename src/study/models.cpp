@@ -73,12 +73,11 @@ void Study::check_tokenizers(const std::string& where) const {
           "{}: sae.crosscoders are of models that read the same tokens; these have "
           "tokenizers of their own",
           where);
-  if (text("subspaces.concepts").empty()) return;
-  for (const auto& pair : pairs("subspaces.pairs"))
-    require(pair.a.tokens == pair.b.tokens, ExitCode::config,
-            "{}: subspaces are compared on words of the same tokens, and {} and {} have tokenizers of their own; name other pairs in "
-            "subspaces.pairs, or leave subspaces.concepts empty",
-            where, pair.a.name, pair.b.name);
+  require(
+      text("subspaces.concepts").empty(), ExitCode::config,
+      "{}: subspaces.concepts: subspaces are compared on words of the same tokens, and the models have tokenizers of their own; leave it "
+      "empty, or make a study of models that share one",
+      where);
 }
 
 Model Study::model(const std::string& name) const {
@@ -104,8 +103,9 @@ Model Study::model(const std::string& name) const {
   if (!other.empty() && m.layers == Texts{"all"}) m.layers = list(model_table + other + ".layers");
   m.saes = saes.empty() ? "" : location(saes);
   m.extracted = other.empty() ? m.folder : folder_of(other);
-  for (const auto& another : models_) // of one tokenizer there is one file
-    if (tokenizer_of(another) != m.tokenizer) m.tokens = m.extracted / "tokens.h5";
+  const auto same = [&](const std::string& another) { return tokenizer_of(another) == m.tokenizer; };
+  if (std::all_of(models_.begin(), models_.end(), same)) return m;
+  m.tokens = folder_of(*std::find_if(models_.begin(), models_.end(), same)) / "tokens.h5"; // of one tokenizer there is one file
   return m;
 }
 

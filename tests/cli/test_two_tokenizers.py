@@ -115,6 +115,18 @@ class TwoTokenizers(unittest.TestCase):
             for name in first:
                 np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
+    def test_another_tokenizer_of_one_model_makes_the_rows_of_both_anew(self):
+        other = fresh("another_tokenizer")
+        byte_level(other, trim=False, vocabulary=800)
+        words = ["--set", f"study.output={other / 'out'}", "--set", "corpus.max_tokens=600", "--set"]
+        run("tokenize", self.study, *words, f"model.b.tokenizer={self.json}")
+        run("extract", self.study, *words, f"model.b.tokenizer={self.json}")
+        same = f"model.b.tokenizer={other / 'tokenizer.json'}"
+        run("tokenize", self.study, *words, same, "--force")
+        said = run("status", self.study, *words, same, ranks=1)
+        self.assertEqual(said.count("tokens.h5"), 4, said)  # two files, and that both models' activations are made of others
+        self.assertIn("--force", run("extract", self.study, *words, same, code=78))
+
     def test_a_tokenizer_beside_itself_pairs_every_row(self):
         """Of text whose characters are a byte: those of more may be several tokens, of which the last one is paired."""
         text = self.folder / "ascii.txt"

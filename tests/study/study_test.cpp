@@ -179,6 +179,9 @@ TEST(Study, ModelsOfOneTokenizerShareTheirTokens) {
   EXPECT_EQ(two.models()[0].tokens, "models/x/tokens.h5");
   EXPECT_EQ(two.models()[2].tokens, "models/y/tokens.h5"); // it has y's residual streams
   EXPECT_EQ(two.models()[2].tokenizer.filename(), "u");
+  const auto shared = study(three, {"model.y.tokenizer=u", "model.w.path=w"}); // x and w share one
+  ASSERT_EQ(shared.tokenized().size(), 2U);
+  EXPECT_EQ(shared.models()[3].tokens, "models/x/tokens.h5");
   EXPECT_EQ(study("[model.a]\npath = \"m\"\ntokenizer = \"t\"\n[model.b]\npath = \"n\"\ntokenizer = \"u\"\n").models()[1].tokens,
             "b/tokens.h5");
 }
@@ -188,9 +191,7 @@ TEST(Study, RefusesWhatWantsOneTokenizer) {
   study(two);
   expect_error(ExitCode::config, "corpus.token_ids are of one", [&] { study(two, {"corpus.token_ids=ids.npy"}); });
   expect_error(ExitCode::config, "sae.crosscoders are of models", [&] { study(two, {"sae.crosscoders=[\"1:2\"]"}); });
-  expect_error(ExitCode::config, "subspaces are compared on words", [&] { study(two, {"subspaces.concepts=c.tsv"}); });
-  study(two + "[model.z]\npath = \"z\"\n[model.w]\nsame_as = \"z\"\n",
-        {"corpus.tokenizer=t", "subspaces.concepts=c.tsv", "subspaces.pairs=[\"z:w\"]"});
+  expect_error(ExitCode::config, "subspaces are compared on words of the same tokens", [&] { study(two, {"subspaces.concepts=c.tsv"}); });
   expect_error(ExitCode::config, "model.z has no tokenizer", [&] { study(two, {"model.z.path=z"}); });
   expect_error(ExitCode::config, "its tokenizer is that of x", [&] { study(two, {"model.z.same_as=x", "model.z.tokenizer=v"}); });
 }

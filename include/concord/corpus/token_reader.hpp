@@ -21,7 +21,7 @@ public:
   Index contexts() const { return static_cast<Index>(context_offsets_.size()) - 1; }
   Index count() const { return context_offsets_.back(); }
   const std::string& hash() const { return hash_; }
-  const std::string& row_hash() const { return row_hash_; } ///< as row_hash_of()
+  const std::string& row_hash() const { return row_hash_; } ///< as io::row_hash_of()
   Index pieces() const { return pieces_; }                  ///< size of the tokenizer's vocabulary, 0 when unknown
   std::int32_t bos_id() const { return bos_id_; }
   /// Ids of the rows [begin, begin + count).

@@ -16,10 +16,6 @@ std::string text_of_token(std::int32_t id, const std::vector<std::string>& piece
 /// Opens a tokens file. @throws Error input_missing, or bad_data for another kind of file.
 io::File open_tokens(const std::filesystem::path& path);
 
-/// What tokens of models that are compared must share: the hash of their ids and offsets, or, where each model has a tokenizer of its own,
-/// that of all of these. Of tokens.h5, activations.h5 or features.h5.
-std::string row_hash_of(const io::File& file);
-
 /// The id that opens the contexts of a tokens file. @throws Error bad_data.
 std::int32_t bos_id_of(const io::File& file);
 
@@ -28,6 +24,7 @@ struct Contexts {
   std::vector<Index> offsets;  ///< context c is the rows [offsets[c], offsets[c + 1])
   std::vector<Index> document; ///< of each context; empty when unknown
   std::string hash;            ///< digest of ids and offsets
+  bool all_paired = true;      ///< no row is left out since other models have tokenizers of their own
 };
 /// @throws Error input_missing or bad_data.
 Contexts read_contexts(const std::filesystem::path& path);

@@ -42,7 +42,7 @@ Index encode_rows_at_once(Index latents, Index d, int threads);
 struct ActivationsFacts {
   std::vector<int> layers;
   std::string token_hash;
-  std::string row_hash; ///< as corpus::row_hash_of()
+  std::string row_hash; ///< as io::row_hash_of()
   std::string digest;   ///< identity of the activations
   Index rows = 0;
   io::RowKinds row_kinds;

@@ -54,7 +54,7 @@ public:
   explicit FeaturesFile(const std::filesystem::path& path);
   const std::vector<int>& layers() const { return layers_; }
   const std::string& token_hash() const { return token_hash_; }
-  const std::string& row_hash() const { return row_hash_; } ///< as corpus::row_hash_of(): of two models alike
+  const std::string& row_hash() const { return row_hash_; } ///< as io::row_hash_of(): of two models alike
   const std::string& digest() const { return digest_; }
   Index counted_rows() const { return counted_rows_; } ///< rows that are not left out (BOS, unpaired ones): N of every statistic
   /// Rows [begin, end) of the tokens, rows left out being empty. @throws Error bad_data when the layer is not there or its parts

@@ -38,7 +38,7 @@ struct Model {
   std::filesystem::path folder;    ///< of its results, below the study's output
   std::filesystem::path extracted; ///< the folder of the model whose residual streams it has; its own but for `same_as`
   std::filesystem::path tokenizer; ///< absolute; empty when the study gives none
-  std::filesystem::path tokens;    ///< its tokens.h5, below the study's output: one of all models, or of each tokenizer's
+  std::filesystem::path tokens;    ///< its tokens.h5, below the study's output: one for each tokenizer
   bool is_extracted() const { return folder == extracted; }
 };
 
@@ -66,7 +66,7 @@ public:
   std::vector<Model> models() const;
   /// @param key "study.pairs", or that of a stage which names some of them
   std::vector<Pair> pairs(const std::string& key = "study.pairs") const;
-  /// The models whose tokenizers make the tokens: the first alone where all have the same, else one for each residual stream.
+  /// The models whose tokenizers make the tokens: the first of each tokenizer.
   std::vector<Model> tokenized() const;
   bool has_own_tokenizers() const { return tokenized().size() > 1; }
   /// A path key, made absolute; empty when the key is empty.

@@ -7,6 +7,7 @@
 #include "concord/core/text.hpp"
 #include "concord/io/hdf5.hpp"
 #include "concord/io/output.hpp"
+#include "concord/io/rows/row_hash.hpp"
 #include "concord/sae/sae.hpp"
 
 #include <nlohmann/json.hpp>
@@ -49,7 +50,7 @@ std::string changed_input(const fs::path& path, const nlohmann::json& recorded, 
   const auto found = recorded.find(input.name);
   if (found == recorded.end() || !is_there(input.location)) return ""; // fused stages have no such input; it may have been put away
   const bool tokens = input.kind == StageInput::Kind::tokens;
-  const auto digest = tokens ? io::File::open(input.location).attribute("token_hash") : io::stage_digest_of(input.location);
+  const auto digest = tokens ? io::row_hash_of(io::File::open(input.location)) : io::stage_digest_of(input.location);
   return *found == digest ? "" : input.location;
 }
 

@@ -47,6 +47,10 @@ void Stage::open() {
   require(!lists_.phrases.empty(), ExitCode::bad_data, "{} holds no phrase", settings_.concepts.string());
   tokens_.emplace(options_.tokens);
   contexts_ = corpus::read_contexts(options_.tokens);
+  require(
+      contexts_.all_paired, ExitCode::bad_data,
+      "{} goes with the tokens of other models, and rows that these do not share have no features; subspaces need models of one tokenizer",
+      options_.tokens.string());
   for (Side* side : {&a_, &b_}) open_side(*side);
   extent_ = {static_cast<Index>(lists_.concepts.size()), settings_.max_members, a_.layers, b_.layers, settings_.effects};
   plan_bases();
