@@ -81,9 +81,8 @@ bool has_mark(const TextFile& file) {
 std::string digest_of_tokenizer(const fs::path& path) {
   require(fs::exists(path), ExitCode::input_missing, "there is no tokenizer {}", path.string());
   require(!fs::is_directory(path), ExitCode::bad_data, "{} is a folder; name its tokenizer.model or tokenizer.json", path.string());
-  const std::string own = digest_of_file(path);
-  if (!is_tokenizer_json(path)) return own;
-  std::string all = own;
+  std::string all = digest_of_file(path);
+  if (!is_tokenizer_json(path)) return all;
   for (const char* name : {"config.json", "generation_config.json", "tokenizer_config.json"})
     if (const fs::path beside = path.parent_path() / name; fs::exists(beside)) all += digest_of_file(beside);
   return digest_of(std::string_view(all));
@@ -124,6 +123,7 @@ TokenCounts tokenize_unless_done(const comm::Communicator& comm, const TokenizeO
   sides.push_back({{options.tokenizer, options.out}, {}});
   for (const auto& beside : options.beside) sides.push_back({beside, {}});
   std::vector<fs::path> tokenizers;
+  tokenizers.reserve(sides.size());
   for (const auto& side : sides) tokenizers.push_back(side.files.tokenizer);
   std::vector<io::Claim> claims;
   for (std::size_t s = 0; s < sides.size(); ++s) {

@@ -10,8 +10,8 @@
 #include "concord/comm/session.hpp"
 #include "concord/correlate/null_size.hpp"
 
-#include "correlate/shares/feature_share.hpp"
 #include "correlate/null/null_sample.hpp"
+#include "correlate/shares/feature_share.hpp"
 #include "correlate/sums/best_partners.hpp"
 #include <functional>
 #include <memory>

@@ -57,7 +57,7 @@ void Study::check_pairs(const std::string& key, const std::string& where) const 
     const std::string a = pair.substr(0, colon), b = pair.substr(colon + 1);
     for (const auto& name : {a, b})
       require(has_model(name), ExitCode::config, "{}: {} names a model \"{}\"; the models are {}", where, key, name, join(models_, ", "));
-    require(a != b && seen.insert(pair).second && !seen.contains(b + ":" + a), ExitCode::config,
+    require(a != b && seen.insert(pair).second && !seen.contains(fmt::format("{}:{}", b, a)), ExitCode::config,
             "{}: {}: {} and {} are one model, or stand there twice", where, key, a, b);
   }
 }
@@ -138,10 +138,11 @@ std::vector<Pair> Study::pairs(const std::string& key) const {
     for (const auto& pair : given) wanted.emplace_back(pair.substr(0, pair.find(':')), pair.substr(pair.find(':') + 1));
   }
   std::vector<Pair> pairs;
+  pairs.reserve(wanted.size());
   const bool named = models_ != Texts{"a", "b"};
   for (const auto& [a, b] : wanted)
-    pairs.push_back({model(a), model(b), named ? a + " vs " + b : "",
-                     named ? std::filesystem::path("pairs") / (a + "_vs_" + b) : std::filesystem::path()});
+    pairs.push_back({model(a), model(b), named ? fmt::format("{} vs {}", a, b) : "",
+                     named ? std::filesystem::path("pairs") / fmt::format("{}_vs_{}", a, b) : std::filesystem::path()});
   return pairs;
 }
 

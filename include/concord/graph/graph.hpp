@@ -4,8 +4,8 @@
 /// A link leads from a feature to its best partner in a layer of another model (`best`), or joins two features that are each other's best
 /// with an r above what both reach by chance (`mutual`). For each three layers of three models it counts the paths A -> B -> C and those
 /// whose last link leads back to where they began. Of its mutual links a feature keeps the best over all layers of the other model; two
-/// features that keep the same one are joined. Components of that graph say which features are found in how many models. Both stand beside the same counts of shifted rows, which have
-/// no counterparts: what chance closes.
+/// features that keep the same one are joined. Components of that graph say which features are found in how many models. Both stand beside
+/// the same counts of shifted rows, which have no counterparts: what chance closes.
 
 #include "concord/comm/session.hpp"
 

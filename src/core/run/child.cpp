@@ -43,10 +43,10 @@ std::string python_for(const std::string& wish) {
 fs::path script_path(const std::string& name) {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  const fs::path beside = program.parent_path().parent_path() / "share/concord/scripts" / name;
+  fs::path beside = program.parent_path().parent_path() / "share/concord/scripts" / name;
   if (!error && fs::exists(beside, error)) return beside;
   constexpr std::string_view tree = CONCORD_SCRIPTS; // nowhere in a portable build
-  const fs::path in_tree = tree.empty() ? fs::path() : fs::path(tree) / name;
+  fs::path in_tree = tree.empty() ? fs::path() : fs::path(tree) / name;
   require(!in_tree.empty() && fs::exists(in_tree, error), ExitCode::unavailable, "{} is neither at {} nor at {}", name, beside.string(),
           in_tree.string());
   return in_tree;
