@@ -254,6 +254,96 @@ TEST(Tokenize, StopsOnRequestAndGoesOnToTheSameFile) {
   EXPECT_EQ(read_tokens(o.out).byte_end, whole.byte_end);
 }
 
+/// A tokenizer.json beside the demo's tokenizer, all of whose tokens are three characters long, or what is left of a document.
+void put_threes_beside(TokenizeOptions& o) {
+  const auto folder = o.out.parent_path();
+  if (world().rank() == 0) {
+    std::filesystem::create_directories(folder / "threes");
+    write_text_atomic(folder / "threes/tokenizer_config.json", R"({"bos_token": "<s>"})");
+    write_text_atomic(
+        folder / "threes/tokenizer.json",
+        R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,)"
+        R"( "decoder": null, "model": {"type": "WordLevel", "vocab": {"<unk>": 0, "<s>": 1}, "unk_token": "<unk>"},)"
+        R"( "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "[\\s\\S]{1,3}"}, "behavior": "Isolated", "invert": false}})");
+  }
+  world().barrier();
+  o.beside = {{folder / "threes/tokenizer.json", folder / "threes.h5"}};
+  o.context = 12;
+}
+
+struct OfBoth {
+  Tokens a, b;
+  std::vector<std::uint8_t> kinds_a, kinds_b;
+};
+
+OfBoth read_both(const TokenizeOptions& o) {
+  const auto kinds = [](const std::filesystem::path& path) { return io::File::open(path).read<std::uint8_t>("/row_kind"); };
+  const auto& b = o.beside.front().out;
+  EXPECT_EQ(TokenReader(o.out).row_hash(), TokenReader(b).row_hash());
+  return {read_tokens(o.out), read_tokens(b), kinds(o.out), kinds(b)};
+}
+
+TEST(Tokenize, SeveralTokenizersGiveTheSameFilesInPiecesOfAnySize) {
+  auto o = two_files("several");
+  put_threes_beside(o);
+  tokenize(world(), o);
+  const OfBoth whole = read_both(o);
+  ASSERT_GT(whole.a.contexts(), 10);
+  EXPECT_EQ(whole.a.context_document, whole.b.context_document);
+  EXPECT_EQ(std::count(whole.kinds_a.begin(), whole.kinds_a.end(), 0), std::count(whole.kinds_b.begin(), whole.kinds_b.end(), 0));
+  EXPECT_GT(std::count(whole.kinds_a.begin(), whole.kinds_a.end(), 2), 0);
+  EXPECT_GT(std::count(whole.kinds_b.begin(), whole.kinds_b.end(), 2), 0);
+  for (const Index piece : {200, 333}) {
+    for (const Index limit : {0, 100, 333}) {
+      o.piece_bytes = piece;
+      o.max_tokens = limit;
+      o.force = true;
+      tokenize(world(), o);
+      const OfBoth cut = read_both(o);
+      const auto contexts = static_cast<std::size_t>(cut.a.contexts());
+      ASSERT_EQ(cut.b.contexts(), cut.a.contexts());
+      for (const auto& [part, all, kinds, all_kinds] :
+           {std::tie(cut.a, whole.a, cut.kinds_a, whole.kinds_a), std::tie(cut.b, whole.b, cut.kinds_b, whole.kinds_b)}) {
+        EXPECT_EQ(part.context_offsets,
+                  std::vector<Index>(all.context_offsets.begin(), all.context_offsets.begin() + static_cast<Index>(contexts) + 1));
+        EXPECT_EQ(part.ids, std::vector<std::int32_t>(all.ids.begin(), all.ids.begin() + part.count()));
+        EXPECT_EQ(part.byte_end, std::vector<Index>(all.byte_end.begin(), all.byte_end.begin() + part.count()));
+        EXPECT_EQ(kinds, std::vector<std::uint8_t>(all_kinds.begin(), all_kinds.begin() + part.count()));
+        EXPECT_LE(limit == 0 ? 0 : part.count(), limit);
+      }
+      // one context more would be too much for one of them
+      if (limit > 0) {
+        EXPECT_GT(std::max(whole.a.context_offsets[contexts + 1], whole.b.context_offsets[contexts + 1]), limit);
+      }
+      EXPECT_EQ(limit == 0 ? whole.a.contexts() : cut.a.contexts(), cut.a.contexts());
+    }
+  }
+}
+
+TEST(Tokenize, SeveralTokenizersStopOnRequestAndAMissingFileIsMadeAgain) {
+  auto o = two_files("several_stop");
+  put_threes_beside(o);
+  o.piece_bytes = 200;
+  comm::install_stop_flag(0);
+  if (world().rank() == world().size() - 1) std::raise(SIGUSR1);
+  expect_error(ExitCode::stopped, "tokenize stopped early", [&] { tokenize(world(), o); });
+  comm::install_stop_flag(0);
+  EXPECT_FALSE(std::filesystem::exists(o.out));
+  tokenize(world(), o);
+  const OfBoth first = read_both(o);
+  for (const auto* lost : {&o.out, &o.beside.front().out}) {
+    world().barrier();
+    if (world().rank() == 0) std::filesystem::remove(*lost);
+    world().barrier();
+    tokenize(world(), o);
+    const OfBoth again = read_both(o);
+    EXPECT_EQ(again.a.hash, first.a.hash);
+    EXPECT_EQ(again.b.hash, first.b.hash);
+    EXPECT_EQ(again.kinds_a, first.kinds_a);
+    EXPECT_EQ(again.kinds_b, first.kinds_b);
+  }
+}
+
 /// A .npy [contexts, length] of ids, BOS first.
 std::filesystem::path ids_file(const std::filesystem::path& folder, Index contexts, Index length) {
   std::string header = fmt::format("{{'descr': '<i4', 'fortran_order': False, 'shape': ({}, {}), }}\n", contexts, length);
