@@ -142,6 +142,20 @@ class TwoTokenizers(unittest.TestCase):
                 np.testing.assert_array_equal(data[name], plain[name])
             self.assertNotIn(UNPAIRED, data["/row_kind"])
 
+    def test_three_models_share_the_rows_of_all_and_one_file_a_tokenizer(self):
+        folder = fresh(f"three_tokenizers_{RANKS}")
+        study = small_study(folder, model__b__tokenizer=str(self.json), model__c__path=str(DEMO / "models/small"), model__c__layers=[2], corpus__max_tokens=3000)
+        words = [study, "--set", "subspaces.concepts="]
+        for stage in ("tokenize", "extract", "train-sae", "encode", "correlate", "graph"):
+            run(stage, *words)
+        self.assertEqual(sorted(str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("tokens.h5")), ["models/a/tokens.h5", "models/b/tokens.h5"])
+        counted_rows = set()
+        for name in "abc":
+            with h5py.File(folder / f"out/models/{name}/features.h5") as f:
+                counted_rows.add(int(f.attrs["counted_rows"]))
+        self.assertEqual(len(counted_rows), 1)
+        self.assertIn("graph", run("status", *words, ranks=1))
+
     def test_what_does_not_go_is_said(self):
         said = run("correlate", "--a", self.out / "a/features.h5", "--b", self.out / "b/features.h5", "--tokens", self.out / "b/tokens.h5", "--out", self.folder / "m.h5", code=65)
         self.assertIn("token hash", said)
