@@ -124,6 +124,7 @@ std::vector<Changing> changing() {
       {"corpus.paths", "tokenize", "[\"other.txt\"]", "input text:"},
       {"corpus.tokenizer", "tokenize", "other.model", "input tokenizer:"},
       {"corpus.token_ids", "tokenize", ids, "input token_ids is new"},
+      {"corpus.bos", "tokenize", "none", "setting bos is new"},
       {"corpus.bos_id", "tokenize", "1", "setting bos_id: 2 -> 1", from_ids},
       {"corpus.documents", "tokenize", "file", "setting documents: \"blank-line\" -> \"file\""},
       {"corpus.context", "tokenize", "32", "setting context: 64 -> 32"},
@@ -234,8 +235,8 @@ const std::vector<Neutral> neutral{{"study.name", "compare", "other"},
                                    {"compare.groups", "compare", "1"}};
 
 /// Keys of which no stage's digest can say anything: where results lie, what the report shows.
-const std::set<std::string> without_digest{"study.output",       "study.pairs",   "subspaces.pairs",
-                                           "model.NAME.same_as", "report.python", "report.top_matches"};
+const std::set<std::string> without_digest{"study.output",         "study.pairs",   "subspaces.pairs",   "model.NAME.same_as",
+                                           "model.NAME.tokenizer", "report.python", "report.top_matches"};
 
 std::string assignment(const std::string& key, const std::string& value) {
   return key + "=" + value;
